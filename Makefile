@@ -1,0 +1,128 @@
+# What a developer and CI run; `make` alone lists it.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION    ?= 0.1.0
+REVISION   ?= $(shell git rev-parse --verify -q HEAD 2>/dev/null || echo unknown)
+BRANCH     ?= $(shell git symbolic-ref --short -q HEAD 2>/dev/null || echo unknown)
+# The commit's own time, so that two builds of one commit are one binary.
+BUILD_DATE ?= $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y%m%d-%H:%M:%S 2>/dev/null || date -u +%Y%m%d-%H:%M:%S)
+
+GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION   := v1.9.0
+
+DEPS    := $(CURDIR)/.deps
+# Names the version, so that a new one is installed beside the old.
+LINT    := $(DEPS)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+VULN    := $(DEPS)/bin/govulncheck-$(GOVULNCHECK_VERSION)
+
+COMMON  := github.com/prometheus/common/version
+LDFLAGS  = -s -w -X $(COMMON).Version=$(VERSION) -X $(COMMON).Revision=$(REVISION) -X $(COMMON).Branch=$(BRANCH) \
+	-X $(COMMON).BuildDate=$(BUILD_DATE)
+
+# The revision comes in by LDFLAGS; Go asking git for it would fail where the checkout belongs to another user.
+export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -buildvcs=false)
+
+# More arguments for go test, as in `make test TESTFLAGS='-v -run Redis'`.
+TESTFLAGS      ?=
+TEST_TIMEOUT   ?= 12m
+FUZZTIME       ?= 10s
+BENCHTIME      ?= 1s
+BENCH          ?= .
+BENCH_PACKAGES ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' . 2>/dev/null)))
+DEMOFLAGS      ?=
+
+.PHONY: help
+help: ## List the targets
+	@sed -nE 's/^([a-z -]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: build
+build: ## Build ./cacheinv_exporter, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o cacheinv_exporter .
+
+.PHONY: demo run
+demo run: ## Run the demo; DEMOFLAGS='--scenario=partition' for a fault
+	go run . demo $(DEMOFLAGS)
+
+.PHONY: deps
+deps: ## Install what the tests need and is not there yet: servers, promtool, Kafka's jars
+	@.ci/deps
+
+.PHONY: test
+test: ## Run all tests with the race detector; a missing server fails them
+	go test -race -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...
+
+.PHONY: check
+check: check-format check-vet check-lint check-tidy check-docs check-metrics check-vulnerabilities ## Run everything that finds faults without the tests
+
+.PHONY: check-format
+check-format: $(LINT)
+	$(LINT) fmt --diff
+
+.PHONY: check-vet
+check-vet:
+	go vet ./...
+
+.PHONY: check-lint
+check-lint: $(LINT)
+	$(LINT) run ./...
+
+.PHONY: check-tidy
+check-tidy:
+	go mod tidy -diff
+
+# -v and awk: with a test of another name nothing would run, and pass.
+.PHONY: check-docs
+check-docs:
+	go test -count=1 -v -run '^TestMetricsPage$$' ./collector | awk '{ print } /^--- PASS: TestMetricsPage/ { ran = 1 } END { exit !ran }'
+
+.PHONY: check-metrics
+check-metrics: build
+	.ci/check-metrics ./cacheinv_exporter
+
+.PHONY: check-vulnerabilities
+check-vulnerabilities: $(VULN)
+	.ci/check-vulnerabilities $(VULN)
+
+.PHONY: format
+format: $(LINT) ## Format the code as check wants it
+	$(LINT) fmt
+
+.PHONY: bench
+bench: ## Run the benchmarks; tables tell each way as a ratio to the first
+	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) $(BENCH_PACKAGES)
+
+.PHONY: soak
+soak: ## Run the acceptance tests with their full counts (hours)
+	CACHEINV_SOAK=1 go test -count=1 -timeout 170m $(TESTFLAGS) ./internal/acceptance/...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (10s)
+	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \
+		name=$${name#func }; echo "== $$name"; \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
+	done
+
+.PHONY: image
+image: ## Build the container image with docker
+	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg BRANCH=$(BRANCH) \
+		--build-arg BUILD_DATE=$(BUILD_DATE) -t cacheinv_exporter:$(VERSION) .
+
+.PHONY: licences
+licences: ## Collect the licences of what the binary links, in ./licences; who passes the binary on passes these on
+	.ci/licences licences
+
+.PHONY: clean
+clean: ## Remove what the other targets made; .deps stays
+	rm -rf cacheinv_exporter licences *.test *.prof *.out
+
+# Built by the Go that checks the code: a linter built by an older one refuses newer code. Moved in place when it is whole.
+$(LINT):
+	GOBIN=$(DEPS)/bin/new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv $(DEPS)/bin/new/golangci-lint $@
+
+$(VULN):
+	GOBIN=$(DEPS)/bin/new go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	mv $(DEPS)/bin/new/govulncheck $@
