@@ -1,0 +1,51 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Resolve gives user and password; a file is read again each time. The error names the file.
+func (c Credentials) Resolve() (user, password string, err error) {
+	if c.PasswordFile == "" {
+		return c.Username, string(c.Password), nil
+	}
+	data, err := os.ReadFile(c.PasswordFile)
+	if err != nil {
+		return "", "", fmt.Errorf("password_file: %w", err)
+	}
+	password = strings.TrimRight(string(data), "\r\n")
+	if password == "" { // else the server would be asked without one, and say only that it wants one
+		return "", "", fmt.Errorf("password_file: %s is empty", c.PasswordFile)
+	}
+	return c.Username, password, nil
+}
+
+// Build gives the settings for crypto/tls; nil for a plain connection. Files are read again each time.
+func (t *TLS) Build() (*tls.Config, error) {
+	if t == nil {
+		return nil, nil
+	}
+	out := &tls.Config{ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify} //nolint:gosec // the user's own choice
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls.ca_file: %w", err)
+		}
+		out.RootCAs = x509.NewCertPool()
+		if !out.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("tls.ca_file: %s holds no certificate in PEM form", t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls.cert_file and key_file: %w", err)
+		}
+		out.Certificates = []tls.Certificate{pair}
+	}
+	return out, nil
+}

@@ -1,0 +1,476 @@
+package content
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/snappy"
+	"github.com/klauspost/compress/zstd"
+	"pgregory.net/rapid"
+)
+
+func compile(t testing.TB, s Spec) *Reader {
+	t.Helper()
+	r, err := Compile(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func read(t testing.TB, r *Reader, value string) Content {
+	t.Helper()
+	c, err := r.Value([]byte(value))
+	if err != nil {
+		t.Fatalf("%q: %v", value, err)
+	}
+	return c
+}
+
+func TestWhatCounts(t *testing.T) {
+	whole := Spec{}
+	for _, c := range []struct {
+		name string
+		spec Spec
+		a, b string
+		same bool
+	}{
+		{"members in any order", whole, `{"a":1,"b":[1,2]}`, "\n{ \"b\" : [1,2.0], \"a\" : 10e-1 }\n", true},
+		{"array order counts", whole, `[1,2]`, `[2,1]`, false},
+		{"null is not absence", whole, `{"a":null}`, `{}`, false},
+		{"numbers exactly", whole, `[9007199254740993]`, `[9007199254740992]`, false},
+		{"a number is no string", whole, `[1]`, `["1"]`, false},
+		{"lone surrogates stay distinct", whole, `["\ud800"]`, `["\ud801"]`, false},
+		{"a lone surrogate is no replacement character", whole, `["\ud800"]`, `["\ufffd"]`, false},
+		{"a lone surrogate is not its bytes", whole, `["\ud800"]`, "[\"\xed\xa0\x80\"]", false},
+		{"an escaped escape is no escape", whole, `["\\ud800"]`, `["\ud800"]`, false},
+		{"bytes that are no UTF-8 stay distinct", whole, "[\"\xff\"]", "[\"\xfe\"]", false},
+		{"broken JSON is compared raw", whole, `{"a":1`, `{"a": 1`, false},
+		{"scalars are compared raw", whole, `1`, `1.0`, false},
+		{"text is compared raw", whole, "a b", "a  b", false},
+		{"an empty value is one", whole, "", "", true},
+		{"too deep is compared raw", whole, strings.Repeat("[", 1001) + strings.Repeat("]", 1001), strings.Repeat("[",
+			1001) + " " + strings.Repeat("]", 1001), false},
+
+		{"selected", Spec{Select: "$.d"}, `{"d":{"a":1},"at":1}`, `{"at":2,"d":{"a":1.0}}`, true},
+		{"what is selected is JSON, scalars too", Spec{Select: "$.d"}, `{"d":1}`, `{"d":1.0}`, true},
+		{"a selected string is no number", Spec{Select: "$.d"}, `{"d":1}`, `{"d":"1"}`, false},
+
+		{"ignored", Spec{Ignore: []string{"$.t", "$.l[*].t", "$['x-y']"}}, `{"t":1,"x-y":0,"l":[{"t":1,"v":1}]}`,
+			`{"l":[{"v":1,"t":2}]}`, true},
+		{"not ignored", Spec{Ignore: []string{"$.t"}}, `{"l":{"t":1}}`, `{"l":{"t":2}}`, false},
+		{"ignored indices name what was there", Spec{Ignore: []string{"$[0]", "$[1]"}}, `[1,2,3]`, `[7,8,3]`, true},
+		{"ignored indices leave the others", Spec{Ignore: []string{"$[0]", "$[1]"}}, `[1,2,3]`, `[1,2,4]`, false},
+		{"ignored from the end", Spec{Ignore: []string{"$[-1]"}}, `[1,2]`, `[1,3]`, true},
+		{"a member by its bare name", Spec{Ignore: []string{"t"}}, `{"t":1}`, `{}`, true},
+		{"ignored by its escaped name", Spec{Ignore: []string{"$.é"}}, `{"\u00e9":1}`, `{}`, true},
+		{"the whole ignored", Spec{Ignore: []string{"$"}}, `{"a":1}`, `[2]`, true},
+		{"ignore leaves text alone", Spec{Ignore: []string{"$.t", "$"}}, `a`, `b`, false},
+
+		{"compared", Spec{Compare: []string{"$.a", "$.b.c"}}, `{"a":1,"b":{"c":[2],"d":1},"e":1}`,
+			`{"a":1e0,"b":{"c":[2]},"e":2}`, true},
+		{"compared differs", Spec{Compare: []string{"$.a", "$.b.c"}}, `{"a":1,"b":{"c":2}}`, `{"a":1,"b":{"c":3}}`, false},
+		{"compared absent is not null", Spec{Compare: []string{"$.a"}}, `{"a":null}`, `{}`, false},
+		{"compared absent is absent", Spec{Compare: []string{"$.a"}}, `{"b":1}`, `{"b":2}`, true},
+		{"compared values keep their paths", Spec{Compare: []string{"$.a", "$.b"}}, `{"a":1}`, `{"b":1}`, false},
+		{"compared wildcard", Spec{Compare: []string{"$.l[*].p"}}, `{"l":[{"p":1,"q":1},{"p":2}]}`,
+			`{"l":[{"p":1},{"p":2,"q":5}]}`, true},
+		{"compared wildcard keeps places", Spec{Compare: []string{"$.l[*].p"}}, `{"l":[{"p":1},{}]}`, `{"l":[{},{"p":1}]}`, false},
+		{"compared wildcard keeps names", Spec{Compare: []string{"$[*]"}}, `{"a":1,"b":2}`, `{"a":1,"c":2}`, false},
+		{"compared wildcard tells arrays from objects", Spec{Compare: []string{"$[*]"}}, `[1]`, `{"0":1}`, false},
+		{"compared but ignored", Spec{Compare: []string{"$.a"}, Ignore: []string{"$.a.t"}}, `{"a":{"t":1,"v":1}}`,
+			`{"a":{"t":2,"v":1}}`, true},
+		{"compare leaves text alone", Spec{Compare: []string{"$.a"}}, `a`, `b`, false},
+		{"compared in what is selected", Spec{Select: "$.d", Compare: []string{"$.a"}}, `{"d":{"a":1,"b":1},"a":1}`,
+			`{"d":{"a":1,"b":2},"a":2}`, true},
+
+		{"when the copy was made does not count", Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp"}},
+			`{"at":1,"v":1}`, `{"at":2,"v":1}`, true},
+		{"nor where it can't be read", Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp"}}, `{"at":"x","v":1}`,
+			`{"at":2,"v":1}`, true},
+		{"a version counts", Spec{Version: &VersionSpec{JSON: "$.v"}}, `{"v":1}`, `{"v":2}`, false},
+		{"a time found by regexp in text", Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`at=(\d+)`),
+			Kind: "timestamp"}}, `x at=1`, `x at=22`, true},
+		{"and what stands around it", Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`at=(\d+)`), Kind: "timestamp"}},
+			`x at=1`, `y at=1`, false},
+		{"a time found by regexp in JSON", Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`"at":(\d+)`),
+			Kind: "timestamp"}}, `{"at":1,"v":1}`, `{"v":1.0,"at":2}`, true},
+		{"in a string of it", Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`"at":"([^"]+)"`), Kind: "rfc3339"}},
+			`{"at":"2024-01-01T00:00:00Z"}`, `{"at":"y"}`, true},
+		{"in a selected string", Spec{Select: "$.d", CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`^(\d+);`),
+			Kind: "timestamp"}}, `{"d":"1;\u0041"}`, `{"d":"2;A"}`, true},
+		{"only in what is selected", Spec{Select: "$.d", CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`"at":(\d+)`),
+			Kind: "timestamp"}}, `{"at":1,"d":[1]}`, `{"at":2,"d":[1.0]}`, true},
+	} {
+		r := compile(t, c.spec)
+		a, b := read(t, r, c.a), read(t, r, c.b)
+		if (a.Digest == b.Digest) != c.same {
+			t.Errorf("%s: %s and %s: same %t", c.name, c.a, c.b, !c.same)
+		}
+		if again := read(t, r, c.a); again != a {
+			t.Errorf("%s: %s gives %v, then %v", c.name, c.a, a, again)
+		}
+	}
+}
+
+func TestDigestsStay(t *testing.T) {
+	// Fixed, since exporters of different releases run side by side.
+	for in, want := range map[string]string{
+		`hello`:               "2cf24dba5fb0a30e26e83b2ac5b9e29e",
+		`{"b":1.0, "a":"\/"}`: "63533aeb5c80597884f1cab1f62e194d",
+	} {
+		if got := read(t, compile(t, Spec{}), in).Digest.String(); got != want {
+			t.Errorf("%s: %s", in, got)
+		}
+	}
+}
+
+func TestVersionsAndTimes(t *testing.T) {
+	group := regexp.MustCompile(`v=(\d+)?`)
+	for _, c := range []struct {
+		name          string
+		spec          Spec
+		value         string
+		version, made string
+	}{
+		{"a number", Spec{Version: &VersionSpec{JSON: "$.v"}}, `{"v":7.0}`, "7", ""},
+		{"digits", Spec{Version: &VersionSpec{JSON: "$.v"}}, `{"v":"7"}`, "7", ""},
+		{"a fraction is none", Spec{Version: &VersionSpec{JSON: "$.v"}}, `{"v":7.5}`, "", ""},
+		{"true is none", Spec{Version: &VersionSpec{JSON: "$.v"}}, `{"v":true}`, "", ""},
+		{"null is none", Spec{Version: &VersionSpec{JSON: "$.v"}}, `{"v":null}`, "", ""},
+		{"nor in text", Spec{Version: &VersionSpec{JSON: "$.v"}}, `v=7`, "", ""},
+		{"a scalar is its own", Spec{Version: &VersionSpec{JSON: "$"}}, `42`, "42", ""},
+		{"in what is left first", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}}, `{"v":1,"d":{"v":2}}`, "2", ""},
+		{"then in the whole", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}}, `{"v":1,"d":{}}`, "1", ""},
+		{"what is left decides, even unreadable", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}},
+			`{"v":1,"d":{"v":"x"}}`, "", ""},
+		{"ignored, but there", Spec{Ignore: []string{"$.v"}, Version: &VersionSpec{JSON: "$.v"}}, `{"v":1}`, "1", ""},
+		{"by regexp", Spec{Version: &VersionSpec{Regexp: group}}, `x v=12;`, "12", ""},
+		{"by regexp, an empty group", Spec{Version: &VersionSpec{Regexp: group}}, `x v=;`, "", ""},
+		{"by regexp, not there", Spec{Version: &VersionSpec{Regexp: group}}, `x`, "", ""},
+		{"by regexp, left first", Spec{Select: "$.d", Version: &VersionSpec{Regexp: group}}, `{"a":"v=1","d":"v=2"}`, "2", ""},
+		{"by regexp, then the whole", Spec{Select: "$.d", Version: &VersionSpec{Regexp: group}}, `{"a":"v=1","d":"x"}`, "1", ""},
+		{"dotted", Spec{Version: &VersionSpec{JSON: "$.v", Kind: "dotted"}}, `{"v":"v1.10.2"}`, "1.10.2", ""},
+		{"made", Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp_ms"}}, `{"at":1700000000250}`, "",
+			"2023-11-14T22:13:20.25Z"},
+		{"made, in the whole", Spec{Select: "$.d", CachedAt: &VersionSpec{JSON: "$.at", Kind: "rfc3339"}},
+			`{"at":"2023-11-14T22:13:20Z","d":1}`, "", "2023-11-14T22:13:20Z"},
+		{"made, unreadable", Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "rfc3339"}}, `{"at":5}`, "", ""},
+		{"made, by regexp", Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`at (\S+)`), Kind: "timestamp"}},
+			`at 1700000000 x`, "", "2023-11-14T22:13:20Z"},
+		{"one place for both", Spec{Version: &VersionSpec{JSON: "$.at", Kind: "timestamp"}, CachedAt: &VersionSpec{JSON: "$.at",
+			Kind: "timestamp"}}, `{"at":1}`,
+			"1970-01-01T00:00:01Z", "1970-01-01T00:00:01Z"},
+	} {
+		got := read(t, compile(t, c.spec), c.value)
+		made := ""
+		if !got.CachedAt.IsZero() {
+			made = got.CachedAt.UTC().Format(time.RFC3339Nano)
+		}
+		if got.Version.String() != c.version || made != c.made {
+			t.Errorf("%s: version %q, made %q", c.name, got.Version, made)
+		}
+	}
+}
+
+func TestSelectRefuses(t *testing.T) {
+	for value, spec := range map[string]Spec{
+		`secret`:         {Select: "$.d"},
+		`{"secret":1`:    {Select: "$.d"},
+		`{"secret":1}`:   {Select: "$.d"},
+		`{"d":"secret"}`: {Select: "$.d.e"},
+	} {
+		c, err := compile(t, spec).Value([]byte(value))
+		if err == nil || strings.Contains(err.Error(), "secret") || c != (Content{}) {
+			t.Errorf("%s: %v %v", value, c, err)
+		}
+	}
+}
+
+func TestCompileRefuses(t *testing.T) {
+	for _, s := range []Spec{
+		{Decode: []string{"lz4"}}, {Select: "d"}, {Select: "$[*]"}, {Compare: []string{"$.a-b"}}, {Ignore: []string{""}},
+		{Ignore: []string{"$["}},
+		{Version: &VersionSpec{}}, {Version: &VersionSpec{JSON: "$[*]"}}, {Version: &VersionSpec{Regexp: regexp.MustCompile(`\d+`)}},
+		{Version: &VersionSpec{JSON: "$.v", Kind: "semver"}}, {CachedAt: &VersionSpec{JSON: "v"}},
+	} {
+		if _, err := Compile(s); err == nil || !strings.Contains(err.Error(), "; write ") {
+			t.Errorf("%+v: %v", s, err)
+		}
+	}
+}
+
+func hash(t testing.TB, r *Reader, pairs ...string) Content {
+	t.Helper()
+	var fields []Field
+	for i := 0; i < len(pairs); i += 2 {
+		fields = append(fields, Field{[]byte(pairs[i]), []byte(pairs[i+1])})
+	}
+	c, err := r.Fields(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestHashes(t *testing.T) {
+	r := compile(t, Spec{})
+	a := hash(t, r, "a", "1", "b", "2")
+	if hash(t, r, "b", "2", "a", "1") != a {
+		t.Error("the order of fields counts")
+	}
+	for _, other := range [][]string{{"a", "1"}, {"a", "1", "b", "2.0"}, {"a", "1b", "", "2"}, {"a1", "", "b", "2"}, {"a", "1",
+		"b", "2", "c", ""}, {}} {
+		if hash(t, r, other...).Digest == a.Digest {
+			t.Errorf("%q is the same", other)
+		}
+	}
+	for _, ignore := range []string{"b", "$.b", "$['b']", "$[\"\\u0062\"]"} {
+		r := compile(t, Spec{Ignore: []string{ignore}})
+		if hash(t, r, "a", "1", "b", "2") != hash(t, r, "a", "1", "b", "3") || hash(t, r, "a", "1") == hash(t, r, "a", "2") {
+			t.Errorf("ignore %s", ignore)
+		}
+		r = compile(t, Spec{Compare: []string{ignore}})
+		if hash(t, r, "a", "1", "b", "2") != hash(t, r, "a", "2", "b", "2") || hash(t, r, "b", "1") == hash(t, r, "b", "2") ||
+			hash(t, r, "b", "") == hash(t, r) {
+			t.Errorf("compare %s", ignore)
+		}
+	}
+	odd := compile(t, Spec{Ignore: []string{"x\"y\n\xff"}})
+	if hash(t, odd, "x\"y\n\xff", "1") != hash(t, odd) {
+		t.Error("a field's name may be any bytes")
+	}
+	for _, spec := range []Spec{
+		{Version: &VersionSpec{Field: "v"}, CachedAt: &VersionSpec{Field: "at", Kind: "timestamp"}},
+		{Version: &VersionSpec{JSON: "$.v"}, CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp"}},
+	} {
+		r := compile(t, spec)
+		c := hash(t, r, "v", "12", "at", "1700000000")
+		if c.Version.String() != "12" || c.CachedAt.Unix() != 1700000000 {
+			t.Errorf("version %s, made %v", c.Version, c.CachedAt)
+		}
+		if hash(t, r, "v", "12", "at", "1").Digest != c.Digest || hash(t, r, "v", "13", "at", "1700000000").Digest == c.Digest {
+			t.Error("all but when the copy was made counts")
+		}
+	}
+	if v := hash(t, compile(t, Spec{Version: &VersionSpec{Field: "v"}}), "v", "x").Version; !v.IsZero() {
+		t.Errorf("x is version %s", v)
+	}
+}
+
+// encoders by step, several where a format has variants.
+var encoders = map[string][]func([]byte) []byte{
+	"gzip": {
+		through(func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }),
+		func(b []byte) []byte { // two members
+			half := through(func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })
+			return append(half(b[:len(b)/2]), half(b[len(b)/2:])...)
+		},
+	},
+	"zlib": {through(func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) })},
+	"zstd": {
+		func(b []byte) []byte {
+			w, _ := zstd.NewWriter(nil)
+			return w.EncodeAll(b, nil)
+		},
+		func(b []byte) []byte { // a stream: no size in its header, a large window
+			var out bytes.Buffer
+			w, _ := zstd.NewWriter(&out, zstd.WithWindowSize(8<<20), zstd.WithEncoderConcurrency(1))
+			for _, part := range [][]byte{b[:len(b)/2], b[len(b)/2:]} {
+				_, _ = w.Write(part)
+				_ = w.Flush()
+			}
+			_ = w.Close()
+			return out.Bytes()
+		},
+	},
+	"snappy": {
+		func(b []byte) []byte { return snappy.Encode(nil, b) },
+		through(func(w io.Writer) io.WriteCloser { return snappy.NewBufferedWriter(w) }),
+	},
+	"base64": {
+		func(b []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(b)) },
+		func(b []byte) []byte { return []byte(base64.RawStdEncoding.EncodeToString(b) + "\r\n") },
+		func(b []byte) []byte { return []byte(base64.URLEncoding.EncodeToString(b)) },
+		func(b []byte) []byte { return []byte(base64.RawURLEncoding.EncodeToString(b)) },
+	},
+}
+
+func through(open func(io.Writer) io.WriteCloser) func([]byte) []byte {
+	return func(b []byte) []byte {
+		var out bytes.Buffer
+		w := open(&out)
+		_, _ = w.Write(b)
+		_ = w.Close()
+		return out.Bytes()
+	}
+}
+
+func TestDecode(t *testing.T) {
+	const limit = 1 << 20
+	values := [][]byte{[]byte("a"), []byte(`{"a":1}`), []byte("\xff\xfe\xfb\x00>>>???"), bytes.Repeat([]byte("0123456789"),
+		10_000), make([]byte, limit)}
+	for step, variants := range encoders {
+		r := compile(t, Spec{Decode: []string{step}, MaxBytes: limit})
+		for i, encode := range variants {
+			for _, value := range values {
+				got, err := r.decode(encode(value))
+				if err != nil || !bytes.Equal(got, value) {
+					t.Errorf("%s %d: %d bytes give %d: %v", step, i, len(value), len(got), err)
+				}
+			}
+			if _, err := r.decode(encode(make([]byte, limit+1))); err == nil || !strings.Contains(err.Error(),
+				"more than 1048576 bytes") && !strings.Contains(err.Error(), "too large") {
+				t.Errorf("%s %d: a bomb: %v", step, i, err)
+			}
+			if step == "base64" {
+				continue
+			}
+			whole := encode(values[3])
+			for _, damaged := range [][]byte{{}, []byte("secret plain text"), whole[:len(whole)-1], whole[:len(whole)/3],
+				append(bytes.Clone(whole), "secret"...)} {
+				if got, err := r.decode(damaged); err == nil || strings.Contains(err.Error(), "secret") {
+					t.Errorf("%s %d: damaged gives %d bytes: %v", step, i, len(got), err)
+				}
+			}
+		}
+	}
+	for _, bad := range []string{"secret!", "YQ=", "YQ===", "Y", "a-b/"} {
+		if _, err := compile(t, Spec{Decode: []string{"base64"}}).decode([]byte(bad)); err == nil {
+			t.Errorf("base64 %q is none", bad)
+		}
+	}
+	// A block that announces much and holds little.
+	if _, err := unsnappy([]byte("\x80\x80\x40\x00a"), limit); err == nil {
+		t.Error("a lying block of snappy")
+	}
+	nested := compile(t, Spec{Decode: []string{"base64", "gzip", "zstd"}, Select: "$.d"})
+	value := encoders["base64"][0](encoders["gzip"][0](encoders["zstd"][0]([]byte(`{"d":1.0}`))))
+	if c, err := nested.Value(value); err != nil || c != read(t, compile(t, Spec{Select: "$"}), "1") {
+		t.Errorf("steps in their order: %v %v", c, err)
+	}
+}
+
+func TestDecodesConcurrently(t *testing.T) {
+	var wg sync.WaitGroup
+	for step, variants := range encoders {
+		r := compile(t, Spec{Decode: []string{step}, Version: &VersionSpec{JSON: "$.v"}, Ignore: []string{"$.t"}})
+		for worker := range 4 {
+			wg.Go(func() {
+				for i := range 50 {
+					value := fmt.Sprintf(`{"v":%d,"t":"\u0041%s"}`, i, strings.Repeat("x", worker*100))
+					c, err := r.Value(variants[i%len(variants)]([]byte(value)))
+					if err != nil || c.Version.String() != fmt.Sprint(i) {
+						t.Errorf("%s: %v, %v", step, c, err)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
+// TestLayoutIsFree: white space and order change nothing, whatever is selected, compared and ignored.
+func TestLayoutIsFree(t *testing.T) {
+	specs := []*Reader{
+		compile(t, Spec{}), compile(t, Spec{Select: "$.d"}), compile(t, Spec{Ignore: []string{"$.d[*]", "$.d.a"}}),
+		compile(t, Spec{Compare: []string{"$.d[*][*]", "$.d[0]"}}), compile(t, Spec{CachedAt: &VersionSpec{JSON: "$.d.a",
+			Kind: "timestamp"}}),
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := jsonText(t, 3)
+		for i, r := range specs {
+			x, err := r.Value([]byte(`{"x":1,"d":` + a + `}`))
+			y, err2 := r.Value([]byte("\n{ \"d\" :" + b + `,"x":1.0}`))
+			if err != nil || err2 != nil || x != y {
+				t.Fatalf("spec %d: %s and %s: %v %v %v %v", i, a, b, x, y, err, err2)
+			}
+		}
+	})
+}
+
+func FuzzDecode(f *testing.F) {
+	names := []string{"gzip", "zlib", "zstd", "snappy", "base64"}
+	for i, step := range names {
+		for _, encode := range encoders[step] {
+			f.Add(uint8(i), encode([]byte(`{"a":[1,2,3],"v":1}`)))
+			f.Add(uint8(i), encode(make([]byte, 1<<17)))
+		}
+	}
+	const limit = 1 << 16
+	f.Fuzz(func(t *testing.T, i uint8, b []byte) {
+		step := names[int(i)%len(names)]
+		r := compile(t, Spec{Decode: []string{step}, MaxBytes: limit, Version: &VersionSpec{JSON: "$.v"}, Ignore: []string{"$.a[*]"}})
+		out, err := r.decode(b)
+		if len(out) > limit {
+			t.Fatalf("%s gives %d bytes", step, len(out))
+		}
+		if _, valueErr := r.Value(b); (valueErr == nil) != (err == nil) {
+			t.Fatalf("%s: %v, then %v", step, err, valueErr)
+		}
+	})
+}
+
+func BenchmarkValue(b *testing.B) {
+	small := `{"id":12345,"name":"Jane Doe","email":"jane@example.com","plan":"pro","version":17,"tags":["a","b"]}`
+	for _, c := range []struct {
+		name, value string
+		spec        Spec
+	}{
+		{"text", strings.Repeat("x", 100), Spec{}},
+		{"json", small, Spec{}},
+		{"version", small, Spec{Version: &VersionSpec{JSON: "$.version"}}},
+		{"unsorted+ignore+time",
+			`{"version":17,"at":1700000000250,"name":"Jane \"J\" Doe","a":1.50,"trace":"x","data":{"b":1,"a":2}}`, Spec{
+				Ignore: []string{"$.trace"}, CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp_ms"},
+				Version: &VersionSpec{JSON: "$.version"}}},
+		{"select", `{"version":17,"data":` + small + `}`, Spec{Select: "$.data", Version: &VersionSpec{JSON: "$.version"}}},
+		{"compare", small, Spec{Compare: []string{"$.id", "$.tags[*]"}}},
+		{"gzip", string(encoders["gzip"][0]([]byte(small))), Spec{Decode: []string{"gzip"}}},
+		{"zstd", string(encoders["zstd"][0]([]byte(small))), Spec{Decode: []string{"zstd"}}},
+		{"snappy", string(encoders["snappy"][0]([]byte(small))), Spec{Decode: []string{"snappy"}}},
+		{"large", "[" + strings.TrimSuffix(strings.Repeat(small+",", 1000), ",") + "]", Spec{}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			r := compile(b, c.spec)
+			value := []byte(c.value)
+			b.SetBytes(int64(len(value)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := r.Value(value); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkFields(b *testing.B) {
+	r := compile(b, Spec{Version: &VersionSpec{Field: "version"}, Ignore: []string{"trace"}})
+	fields := []Field{{[]byte("version"), []byte("12")}, {[]byte("name"), []byte("Jane Doe")}, {[]byte("trace"), []byte("x")},
+		{[]byte("plan"), []byte("pro")}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Fields(fields); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCompare(b *testing.B) {
+	v, w := parseVersion("integer", "1700000000250"), parseVersion("integer", "1700000000251")
+	for b.Loop() {
+		if v.Compare(w) != -1 {
+			b.Fatal()
+		}
+	}
+}
