@@ -1,0 +1,235 @@
+package consistency
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdictcase"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// memory is a node, and an origin, in memory.
+type memory struct {
+	id       probes.Identity
+	mu       sync.Mutex
+	values   map[string]verdictcase.Value
+	frozen   bool
+	primary  *memory // it follows
+	cut      bool
+	survey   probes.Survey
+	before   func() // runs before each Read
+	surveyed int
+}
+
+var errFrozen = errors.New("no answer in time")
+
+func (m *memory) Identity() probes.Identity { return m.id }
+
+func (m *memory) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey, error) {
+	if m.isFrozen() {
+		<-ctx.Done()
+		return probes.Survey{}, errFrozen
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.surveyed++
+	s := m.survey
+	s.Took = time.Millisecond
+	if m.id.Kind == "redis" {
+		s.Role, s.Replication = "primary", &probes.Replication{ReplID: m.id.Name}
+		if m.primary != nil {
+			s.Role, s.Replication = "replica", &probes.Replication{ReplID: m.primary.id.Name, LinkUp: !m.cut}
+		}
+	}
+	return s, nil
+}
+
+func (m *memory) isFrozen() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.frozen
+}
+
+func (m *memory) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
+	if m.isFrozen() {
+		<-ctx.Done()
+		return errFrozen
+	}
+	if m.before != nil {
+		m.before()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, k := range keys {
+		v, ok := m.values[k.Name]
+		switch {
+		case !ok || v.Status == 404 || v.Status == 410 || v.Status == 504:
+			visit(i, probes.Raw{})
+		case v.Status != 0 && v.Status != 200:
+			visit(i, probes.Raw{Err: errors.New("status")})
+		case v.List != nil || (v.Hash != nil) != k.Hash:
+			visit(i, probes.Raw{Err: errors.New("of another type")})
+		case k.Hash:
+			var fields []probes.Field
+			for name, value := range v.Hash {
+				fields = append(fields, probes.Field{Name: []byte(name), Value: []byte(value)})
+			}
+			visit(i, probes.Raw{Present: true, Fields: fields, NoExpiry: true})
+		default:
+			visit(i, probes.Raw{Present: true, Value: v.Bytes, NoExpiry: true})
+		}
+	}
+	return nil
+}
+
+func (m *memory) Close() {}
+
+// memoryFleet is a fleet of memory nodes.
+type memoryFleet []*memory
+
+func (f memoryFleet) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
+	var wg sync.WaitGroup
+	for _, m := range f {
+		wg.Go(func() {
+			s, err := m.Survey(ctx, scanFor(m.id))
+			visit(m, s, err)
+		})
+	}
+	wg.Wait()
+}
+
+func (f memoryFleet) Groups() []probes.Group { return nil }
+
+// memoryOrigin answers from memory.
+type memoryOrigin struct {
+	body   string
+	status int
+}
+
+func (o *memoryOrigin) Ask(_ context.Context, _ map[string]string, visit func(probes.OriginAnswer)) error {
+	switch o.status {
+	case 200:
+		visit(probes.OriginAnswer{Body: []byte(o.body)})
+	case 404, 410:
+		visit(probes.OriginAnswer{Deleted: true})
+	default:
+		return errors.New("status 500")
+	}
+	return nil
+}
+
+func (o *memoryOrigin) Close() {}
+
+// memoryWorld plays cases in memory and in fake time.
+type memoryWorld struct {
+	t       *testing.T
+	nodes   map[string]*memory
+	origin  memoryOrigin
+	sampler *Sampler
+}
+
+const caseKey = "user:1"
+
+func newMemoryWorld(t *testing.T, c *verdictcase.Case) *memoryWorld {
+	t.Helper()
+	w := &memoryWorld{t: t, nodes: map[string]*memory{}, origin: memoryOrigin{status: 500}}
+	cfg, err := config.Parse("case.yml", c.Config("case", caseKey, func(n verdictcase.Node) string { return n.Name + ".example:1" }, "http://origin.example/{key}"))
+	if err != nil {
+		t.Fatalf("%s: %v", c.Name, err)
+	}
+	var fleet memoryFleet
+	for _, l := range c.Layers {
+		for _, n := range l.Nodes {
+			m := &memory{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Group: n.Group}, values: map[string]verdictcase.Value{}}
+			w.nodes[n.Name] = m
+			fleet = append(fleet, m)
+			if n.ReplicaOf != "" {
+				m.primary = w.nodes[n.ReplicaOf]
+			}
+		}
+	}
+	w.sampler, err = NewSampler(cfg, fleet, Options{
+		RereadDelay: 20 * time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000,
+		Probes:     probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20},
+		openOrigin: func(config.Origin) (asker, error) { return &w.origin, nil },
+	}, NewHistory(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *memoryWorld) node(n verdictcase.Node) *memory { return w.nodes[n.Name] }
+
+func (w *memoryWorld) each(n verdictcase.Node, do func(m *memory)) {
+	do(w.node(n))
+	for _, m := range w.nodes {
+		if m.primary == w.node(n) && !m.cut {
+			do(m)
+		}
+	}
+}
+
+func (w *memoryWorld) Set(n verdictcase.Node, v verdictcase.Value, _ time.Duration) {
+	w.each(n, func(m *memory) { m.values[caseKey] = v })
+}
+
+func (w *memoryWorld) Delete(n verdictcase.Node) {
+	w.each(n, func(m *memory) { delete(m.values, caseKey) })
+}
+
+func (w *memoryWorld) Cut(n verdictcase.Node)    { w.node(n).cut = true }
+func (w *memoryWorld) Freeze(n verdictcase.Node) { w.node(n).frozen = true }
+func (w *memoryWorld) Thaw(n verdictcase.Node)   { w.node(n).frozen = false }
+func (w *memoryWorld) Wait(d time.Duration)      { time.Sleep(d) } // fake time
+func (w *memoryWorld) Settle()                   {}
+
+func (w *memoryWorld) Origin(body string, status int) { w.origin.body, w.origin.status = body, status }
+
+func (w *memoryWorld) Scrape() verdictcase.Expected {
+	time.Sleep(time.Second) // fake time: scrapes are apart
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return observed(w.sampler.Sample(ctx).Classes[0])
+}
+
+func observed(c ClassResult) verdictcase.Expected {
+	regressions := int(c.VersionRegressions)
+	got := verdictcase.Expected{States: map[string]string{}, Reference: map[string]int{},
+		VersionConflicts: &c.VersionConflicts, VersionRegressions: &regressions, OriginBehind: &c.OriginBehind}
+	for r := range ByAge {
+		got.Reference[r.String()] = c.Keys[r]
+	}
+	for _, n := range c.Nodes {
+		for s, count := range n.Copies {
+			if count > 0 {
+				got.States[n.Node] += State(s).String()
+			}
+		}
+		if n.Overdue > 0 {
+			got.Overdue = append(got.Overdue, n.Node)
+		}
+	}
+	slices.Sort(got.Overdue)
+	return got
+}
+
+func TestCases(t *testing.T) {
+	for _, c := range verdictcase.All(t) {
+		t.Run(strings.ReplaceAll(c.Name, "/", "-"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(30 * 365 * 24 * time.Hour) // the fake clock begins in 2000, and a case speaks of 2024
+				w := newMemoryWorld(t, &c)
+				c.Play(t, w)
+			})
+		})
+	}
+}

@@ -1,0 +1,195 @@
+package consistency
+
+import (
+	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"time"
+)
+
+// stay is how long a sampled key is read at least, and how often the choice is made anew.
+const stay = 15 * time.Minute
+
+// sampledKeys chooses the keys of a pattern within a budget: those with the smallest keyed hash among all that
+// were found, so that exporters with one hash key choose nearly the same. The hash changes with each span of
+// stay, so that the choice rotates through the keyspace.
+type sampledKeys struct {
+	hashKey []byte
+	budget  int
+	// chosen keys, and since when.
+	chosen map[string]time.Time
+	// room is filled from these candidates of the present span, the coming choice is made from those of the next.
+	present, next smallest
+	turn          int64
+}
+
+func newSampledKeys(hashKey []byte, budget int) *sampledKeys {
+	return &sampledKeys{hashKey: hashKey, budget: budget, chosen: map[string]time.Time{}, present: newSmallest(budget), next: newSmallest(budget)}
+}
+
+// resized keeps what was chosen, within another budget.
+func (s *sampledKeys) resized(hashKey []byte, budget int) *sampledKeys {
+	out := newSampledKeys(hashKey, budget)
+	out.turn = s.turn
+	for key, since := range s.chosen {
+		if len(out.chosen) < budget {
+			out.chosen[key] = since
+		}
+	}
+	return out
+}
+
+func (s *sampledKeys) hash(turn int64, key string) uint64 {
+	mac := hmac.New(sha256.New, s.hashKey)
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(turn))
+	mac.Write(b[:])
+	mac.Write([]byte(key))
+	return binary.BigEndian.Uint64(mac.Sum(nil))
+}
+
+// begin sets the span that at lies in; true: it is another one than before.
+func (s *sampledKeys) begin(at time.Time) bool {
+	turn := at.Unix() / int64(stay/time.Second)
+	if turn == s.turn {
+		return false
+	}
+	first := s.turn == 0
+	s.turn = turn
+	return !first
+}
+
+// found adds a key that a node listed.
+func (s *sampledKeys) found(key string) {
+	s.next.offer(s.hash(s.turn+1, key), key)
+	if len(s.chosen) < s.budget {
+		s.present.offer(s.hash(s.turn, key), key)
+	}
+}
+
+// choose gives the keys to read now, sorted. Keys in an episode stay.
+func (s *sampledKeys) choose(at time.Time, inEpisode func(string) bool) []string {
+	if s.begin(at) && len(s.next.candidates) > 0 {
+		wanted := s.next
+		s.present, s.next = newSmallest(s.budget), newSmallest(s.budget)
+		for key, since := range s.chosen {
+			if !wanted.names[key] && at.Sub(since) >= stay && !inEpisode(key) {
+				delete(s.chosen, key)
+			}
+		}
+		s.fill(wanted, at)
+	}
+	s.fill(s.present, at)
+	return slices.Sorted(maps.Keys(s.chosen))
+}
+
+// fill what room there is.
+func (s *sampledKeys) fill(from smallest, at time.Time) {
+	for _, c := range from.candidates {
+		if len(s.chosen) >= s.budget {
+			return
+		}
+		if _, ok := s.chosen[c.key]; !ok {
+			s.chosen[c.key] = at
+		}
+	}
+}
+
+// smallest holds the candidates with the smallest hashes, smallest first, at most limit of them.
+type smallest struct {
+	limit      int
+	candidates []candidate
+	names      map[string]bool
+}
+
+type candidate struct {
+	hash uint64
+	key  string
+}
+
+func newSmallest(limit int) smallest { return smallest{limit: limit, names: map[string]bool{}} }
+
+func (s *smallest) offer(hash uint64, key string) {
+	if s.names[key] {
+		return
+	}
+	i, _ := slices.BinarySearchFunc(s.candidates, hash, func(c candidate, hash uint64) int { return cmp.Compare(c.hash, hash) })
+	if i >= s.limit {
+		return
+	}
+	s.candidates = slices.Insert(s.candidates, i, candidate{hash: hash, key: key})
+	s.names[key] = true
+	if len(s.candidates) > s.limit {
+		delete(s.names, s.candidates[s.limit].key)
+		s.candidates = s.candidates[:s.limit]
+	}
+}
+
+// MatchGlob reports whether s matches Redis's glob over bytes: * ? [a-z] [^a] \x.
+func MatchGlob(pattern, s string) bool {
+	// The usual two-pointer walk: on a mismatch go back to the last star, so the cost stays len(pattern)*len(s).
+	p, i, star, mark := 0, 0, -1, 0
+	for i < len(s) {
+		if p < len(pattern) && pattern[p] == '*' {
+			star, mark = p, i
+			p++
+			continue
+		}
+		if next, ok := matchOne(pattern, p, s[i]); ok {
+			p, i = next, i+1
+			continue
+		}
+		if star < 0 {
+			return false
+		}
+		mark++
+		p, i = star+1, mark
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}
+
+// matchOne matches one byte against the element at p and gives the place of the next element.
+func matchOne(pattern string, p int, c byte) (int, bool) {
+	if p >= len(pattern) {
+		return p, false
+	}
+	switch pattern[p] {
+	case '?':
+		return p + 1, true
+	case '\\':
+		if p+1 < len(pattern) {
+			return p + 2, pattern[p+1] == c
+		}
+		return p + 1, c == '\\'
+	case '[':
+		i, not, hit := p+1, false, false
+		if i < len(pattern) && pattern[i] == '^' {
+			not = true
+			i++
+		}
+		for ; i < len(pattern) && pattern[i] != ']'; i++ {
+			switch {
+			case pattern[i] == '\\' && i+1 < len(pattern):
+				i++
+				hit = hit || pattern[i] == c
+			case i+2 < len(pattern) && pattern[i+1] == '-':
+				low, high := min(pattern[i], pattern[i+2]), max(pattern[i], pattern[i+2])
+				hit = hit || low <= c && c <= high
+				i += 2
+			default:
+				hit = hit || pattern[i] == c
+			}
+		}
+		if i < len(pattern) {
+			i++
+		}
+		return i, hit != not
+	}
+	return p + 1, pattern[p] == c
+}

@@ -1,0 +1,122 @@
+package consistency
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// originLanes is how many requests go to an origin at once.
+const originLanes = 16
+
+// askOrigins asks, in its first round, about differing keys and those in an episode, then the others in rotation,
+// within max_per_scrape; in the second about those that are read again. Each round gets an eighth of the time.
+func (r *round) askOrigins(ctx context.Context, turn int) {
+	end := time.Now().Add(r.total / 8)
+	if last := r.began.Add(r.total - r.total/16); end.After(last) {
+		end = last
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	var group errgroup.Group
+	group.SetLimit(originLanes * max(1, len(r.classes)))
+	for i, c := range r.classes {
+		if c.origin == nil {
+			continue
+		}
+		k := &r.keys[i]
+		var asked []int
+		if turn == 0 {
+			asked = r.chooseAsked(c, k)
+		} else {
+			for key := range k.names {
+				if k.reread[key] && k.origin[0][key].Asked {
+					asked = append(asked, key)
+				}
+			}
+		}
+		for _, key := range asked {
+			group.Go(func() error {
+				r.ask(ctx, c, k, key, turn)
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // each key's failure is its own
+}
+
+func (r *round) ask(ctx context.Context, c *class, k *classKeys, key, turn int) {
+	if ctx.Err() != nil {
+		r.mu.Lock()
+		c.history.origin["error"]++
+		k.originFailed = true
+		r.mu.Unlock()
+		return
+	}
+	var answer Answer
+	result := "error"
+	err := c.origin.Ask(ctx, c.vars(k.names[key]), func(got probes.OriginAnswer) { answer, result = c.answer(got) })
+	if err != nil {
+		answer, result = Answer{}, "error"
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.history.origin[result]++
+	k.originFailed = k.originFailed || result == "error"
+	k.origin[turn][key] = answer
+	if answer.Asked {
+		h := c.history.key(k.names[key])
+		h.originContent, h.originAt = answer.Content, time.Now()
+		if answer.Deleted {
+			h.originAt = time.Time{}
+		}
+	}
+}
+
+// answer reads what the origin said, and names the result.
+func (c *class) answer(got probes.OriginAnswer) (Answer, string) {
+	if got.Deleted {
+		return Answer{Asked: true, Deleted: true}, "not_found"
+	}
+	body, err := c.reader.Value(got.Body)
+	if err != nil {
+		return Answer{}, "error"
+	}
+	return Answer{Asked: true, Content: body.Digest, Version: c.trust(body.Version, time.Now())}, "ok"
+}
+
+// chooseAsked gives the keys to ask about: at least a fifth of max_per_scrape is kept for keys that do not differ,
+// since all nodes may agree and be wrong.
+func (r *round) chooseAsked(c *class, k *classKeys) []int {
+	budget := c.Origin.MaxPerScrape
+	var urgent, others []int
+	n := len(k.names)
+	for step := range n {
+		key := (c.history.turn + step) % n
+		h := c.history.keys[k.names[key]]
+		present := false
+		for m := range k.first {
+			present = present || k.first[m][key].Presence == Present
+		}
+		switch {
+		case r.suspicious(c, k, key) || h != nil && h.inEpisode():
+			urgent = append(urgent, key)
+		case present:
+			others = append(others, key)
+		}
+	}
+	kept := min(len(others), (budget+4)/5)
+	if len(urgent) > budget-kept {
+		urgent = urgent[:max(0, budget-kept)]
+	}
+	if len(others) > budget-len(urgent) {
+		others = others[:budget-len(urgent)]
+	}
+	if len(others) > 0 {
+		c.history.turn = (others[len(others)-1] + 1) % n
+	}
+	return append(urgent, others...)
+}

@@ -1,0 +1,158 @@
+package consistency
+
+import (
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// State of a copy.
+type State uint8
+
+// The states, one per copy. Compared copies are Fresh, Stale and Undecided.
+const (
+	Fresh State = iota
+	Stale
+	Missing
+	Error
+	Undecided
+	Unverified
+	NumStates
+)
+
+// String is the state's label value.
+func (s State) String() string {
+	return [...]string{"fresh", "stale", "missing", "error", "undecided", "unverified"}[s]
+}
+
+// Reference is what decided a key, or convicted a copy.
+type Reference uint8
+
+// The references, strongest first; ByAge convicts only.
+const (
+	ByOrigin Reference = iota
+	ByVersion
+	ByPrimary
+	ByMajority
+	ByNone
+	ByAge
+	NumReferences
+)
+
+// String is the reference's label value.
+func (r Reference) String() string {
+	return [...]string{"origin", "version", "primary", "majority", "none", "age"}[r]
+}
+
+// Windows of stale copies and divergent keys.
+var Windows = [...]time.Duration{0, time.Minute, 5 * time.Minute, 10 * time.Minute}
+
+// Reason why a missing copy is no surprise.
+type Reason uint8
+
+// The reasons, the first that holds counts.
+const (
+	Loading Reason = iota
+	Restart
+	Eviction
+	NumReasons
+)
+
+// String is the reason's label value.
+func (r Reason) String() string { return [...]string{"loading", "restart", "eviction"}[r] }
+
+// Result of one sampling.
+type Result struct {
+	Began, Ended time.Time
+	Nodes        []NodeResult
+	Groups       []probes.Group
+	Classes      []ClassResult
+}
+
+// NodeResult is what one node told in a sampling.
+type NodeResult struct {
+	probes.Identity
+	Survey probes.Survey
+	// Up: it answered.
+	Up bool
+	// Took is the time that its survey and reads needed.
+	Took time.Duration
+	Err  error
+}
+
+// ClassResult is a canary class after a sampling. Totals count since the process began.
+type ClassResult struct {
+	Class string
+	// Keys with a present copy, by what decided them.
+	Keys        [NumReferences]int
+	SampledKeys int
+	Nodes       []ClassNode
+	Layers      []ClassLayer
+	// Divergent keys per window.
+	Divergent             [len(Windows)]int
+	VersionConflicts      int
+	VersionRegressions    uint64
+	OriginBehind          int
+	HasVersion, HasOrigin bool
+	// VersionKind: integer, timestamp…; empty without versions.
+	VersionKind string
+	// OriginRequests since start: ok, not_found, error.
+	OriginRequests map[string]uint64
+	// KeyConsistent of literal keys: 1, 0; a key with neither is not in it.
+	KeyConsistent map[string]bool
+	// Reports, key by key, where asked for (check).
+	Reports []KeyReport
+	// Err: something that this class needed failed (a node, the origin).
+	Err error
+}
+
+// ClassNode is a class on one node.
+type ClassNode struct {
+	Layer, Node string
+	// Read: at least one copy was read.
+	Read         bool
+	Copies       [NumStates]int
+	Reads        [NumStates]uint64
+	Convicted    [NumReferences]int
+	Overdue      int
+	OverdueReads uint64
+	StaleWindows [len(Windows)]int
+	OldestStale  time.Duration
+	// VersionLag is how far the furthest copy is behind its reference, in versions or seconds by the class's kind.
+	VersionLag float64
+	Suppressed [NumReasons]int
+}
+
+// ClassLayer is a class in one layer.
+type ClassLayer struct {
+	Layer string
+	// TTLSkew in seconds: the largest spread between the copies of one key; TTLKnown where any TTL was read.
+	TTLSkew  float64
+	TTLKnown bool
+	// EndedEpisodes since the last sampling, in seconds: what the time to consistency observes.
+	EndedEpisodes []float64
+}
+
+// KeyReport is one key for check.
+type KeyReport struct {
+	Key       string
+	Reference Reference
+	Copies    []CopyReport
+}
+
+// CopyReport is one copy for check.
+type CopyReport struct {
+	Layer, Node string
+	State       State
+	Present     bool
+	Digest      content.Digest
+	Version     content.Version
+	TTL         time.Duration
+	HasTTL      bool
+	NoExpiry    bool
+	// Err says why a copy is Error.
+	Err error
+	// Value only where asked for.
+	Value []byte
+}
