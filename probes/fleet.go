@@ -1,0 +1,113 @@
+package probes
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+)
+
+// Fleet is every cache node of a configuration; groups are followed.
+type Fleet struct {
+	single []Node
+	groups []*replicationGroup
+}
+
+// OpenFleet opens what the layers name. Nothing is asked yet.
+func OpenFleet(cfg *config.Config, opt Options, logger *slog.Logger) (*Fleet, error) {
+	f, of := &Fleet{}, newServers()
+	for _, l := range cfg.Layers {
+		for _, c := range l.Nodes {
+			id := Identity{Layer: l.Name, Name: c.Name}
+			if c.Redis != nil && len(c.Redis.Replication) > 0 {
+				g, err := newReplicationGroup(id, *c.Redis, opt, of, logger)
+				if err != nil {
+					f.Close()
+					return nil, fmt.Errorf("node %s: %w", c.Name, err)
+				}
+				f.groups = append(f.groups, g)
+				continue
+			}
+			n, err := openNode(id, c, opt, of)
+			if err != nil {
+				f.Close()
+				return nil, fmt.Errorf("node %s: %w", c.Name, err)
+			}
+			f.single = append(f.single, n)
+		}
+	}
+	return f, nil
+}
+
+func openNode(id Identity, c config.Node, opt Options, of *servers) (Node, error) {
+	switch {
+	case c.Redis != nil:
+		id.Kind = "redis"
+		return newRedisNode(id, *c.Redis, opt, of)
+	case c.Memcached != nil:
+		id.Kind = "memcached"
+		return newMemcachedNode(id, *c.Memcached, opt)
+	default:
+		id.Kind = "http"
+		return newHTTPNode(id, *c.HTTP, opt)
+	}
+}
+
+// Survey asks every node in parallel. visit runs in a node's own goroutine as soon as its survey ended, and may go
+// on to Read it; a hanging node delays no other. Members of groups that are found meanwhile are asked in the same
+// call. It returns when all visits did, soon after ctx ends.
+func (f *Fleet) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(n Node, s Survey, err error)) {
+	var wg sync.WaitGroup
+	for _, n := range f.single {
+		wg.Go(func() {
+			s, err := n.Survey(ctx, scanFor(n.Identity()))
+			visit(n, s, err)
+		})
+	}
+	for _, g := range f.groups {
+		wg.Go(func() { g.survey(ctx, scanFor, visit) })
+	}
+	wg.Wait()
+}
+
+// Groups as known now.
+func (f *Fleet) Groups() []Group {
+	var out []Group
+	for _, g := range f.groups {
+		out = append(out, g.group())
+	}
+	return out
+}
+
+// Nodes known now.
+func (f *Fleet) Nodes() []Node {
+	out := append([]Node(nil), f.single...)
+	for _, g := range f.groups {
+		out = append(out, g.nodes()...)
+	}
+	return out
+}
+
+// Redis gives the Redis server of a node, or the present primary of a group, by its configured name.
+func (f *Fleet) Redis(name string) (RedisServer, bool) {
+	for _, n := range f.single {
+		if r, ok := n.(*redisNode); ok && n.Identity().Name == name {
+			return r, true
+		}
+	}
+	for _, g := range f.groups {
+		if g.id.Name == name {
+			return g, true
+		}
+	}
+	return nil, false
+}
+
+// Close ends all connections.
+func (f *Fleet) Close() {
+	for _, n := range f.Nodes() {
+		n.Close()
+	}
+}

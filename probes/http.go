@@ -1,0 +1,432 @@
+package probes
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log" //nolint:depguard // net/http writes to it
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
+)
+
+const (
+	// httpLanes is how many requests go to one server at once, each over a connection of its own.
+	httpLanes = 16
+	// httpIdle is how long a connection is kept for the next scrape.
+	httpIdle = 5 * time.Minute
+	// maxHTTPHeader bounds the headers of an answer, in bytes.
+	maxHTTPHeader = 256 << 10
+	// unheldBody is how much of a body of unknown length is read before it is counted against the Budget, in bytes.
+	unheldBody = 32 << 10
+	// drainedBody is how much of a body that nobody needs is read, so that its connection can be used again, in bytes.
+	drainedBody = 64 << 10
+)
+
+var (
+	errNoURL   = errors.New("the URL is none; write http://host:port/path or https://host:port/path") // its text may hold a password
+	errNotHTTP = errors.New("the answer is not HTTP, or its head is too large; check the URL's scheme and port")
+	errCutOff  = errors.New("the server closed the connection before its answer was complete")
+)
+
+// net/http writes to the program's log what a server sends beyond its answer, which may be a cached value.
+func init() { log.SetOutput(withoutBodies{log.Writer()}) }
+
+type withoutBodies struct{ io.Writer }
+
+func (w withoutBodies) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("Unsolicited response received")) {
+		return len(line), nil
+	}
+	return w.Writer.Write(line)
+}
+
+// httpClient asks the URLs of one http block. No redirect is followed, and no error of it holds a URL, a header's value
+// or a part of a body.
+type httpClient struct {
+	config config.HTTPClient
+	opt    Options
+	// header goes with every request; virtual is what Host says, in requests to the host that was configured with it.
+	header          http.Header
+	virtual, hostOf string
+	transport       *http.Transport
+	// life ends with Close.
+	life context.Context
+	end  context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	asking sync.WaitGroup
+}
+
+// newHTTPClient sends headers with each request; the Host among them goes to the URLs of one host alone (host, as it
+// stands in them): an edge's statistics may be told elsewhere.
+func newHTTPClient(c config.HTTPClient, headers map[string]string, host string, opt Options) (*httpClient, error) {
+	h := &httpClient{config: c, opt: opt, header: http.Header{"User-Agent": {"cacheinv_exporter"}}, hostOf: host}
+	for name, value := range headers {
+		if !validHeader(name, value) {
+			return nil, fmt.Errorf("headers: %q is no header's name, or its value holds control characters", name)
+		}
+		if http.CanonicalHeaderKey(name) == "Host" {
+			if strings.ContainsAny(value, " \t/@") {
+				return nil, errors.New("headers: Host is no host; write a name, with :port where it has one")
+			}
+			h.virtual = value
+			continue
+		}
+		h.header.Set(name, value)
+	}
+	h.life, h.end = context.WithCancel(context.Background())
+	h.transport = &http.Transport{
+		MaxConnsPerHost: httpLanes, MaxIdleConnsPerHost: httpLanes, IdleConnTimeout: httpIdle,
+		MaxResponseHeaderBytes: maxHTTPHeader,
+		// A compressed body would be another variant of the content than the one without, and of unknown size.
+		DisableCompression: true,
+		DialContext:        func(ctx context.Context, _, addr string) (net.Conn, error) { return h.dial(ctx, addr, false) },
+		DialTLSContext:     func(ctx context.Context, _, addr string) (net.Conn, error) { return h.dial(ctx, addr, true) },
+	}
+	return h, nil
+}
+
+// validHeader: net/http would refuse the others at each request.
+func validHeader(name, value string) bool {
+	const marks = "!#$%&'*+-.^_`|~"
+	token := name != "" && strings.IndexFunc(name, func(r rune) bool {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+		return !letter && !strings.ContainsRune(marks, r)
+	}) < 0
+	return token && oneLine(value)
+}
+
+// oneLine: the text holds no control characters.
+func oneLine(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) < 0
+}
+
+// close ends all requests and connections.
+func (c *httpClient) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.end()
+	c.asking.Wait()
+	c.transport.CloseIdleConnections()
+}
+
+// begin a request: it ends with ctx, or when the client is closed.
+func (c *httpClient) begin(ctx context.Context) (_ context.Context, end func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, nil, errClosed
+	}
+	c.asking.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c.life, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+		c.asking.Done()
+	}, nil
+}
+
+// parse a URL. A tls block switches TLS on whatever the scheme says, so that nothing goes in plain text by mistake.
+func (c *httpClient) parse(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errNoURL
+	}
+	if c.config.TLS != nil {
+		u.Scheme = "https"
+	}
+	return u, nil
+}
+
+// httpAsker is the key under which a request's context holds the one that its caller gave.
+type httpAsker struct{}
+
+// dial opens a connection. net/http detaches a dial from its request, as another one may use the connection; here it
+// ends with the caller's time, so that no server that accepts and says nothing keeps a goroutine, or one of the few
+// connections.
+//
+//nolint:contextcheck // the caller's context stands in the one that net/http gives
+func (c *httpClient) dial(ctx context.Context, addr string, secure bool) (net.Conn, error) {
+	if asker, ok := ctx.Value(httpAsker{}).(context.Context); ok {
+		ctx = asker
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	conn, err := c.connect(ctx, addr, secure)
+	if err != nil {
+		return nil, dialError{err}
+	}
+	return conn, nil
+}
+
+func (c *httpClient) connect(ctx context.Context, addr string, secure bool) (net.Conn, error) {
+	var d net.Dialer
+	if !secure {
+		return d.DialContext(ctx, "tcp", addr)
+	}
+	settings, err := c.config.TLS.Build()
+	if err != nil {
+		return nil, err
+	}
+	if settings == nil {
+		settings = &tls.Config{}
+	}
+	if settings.ServerName == "" {
+		settings.ServerName = c.serverName(addr)
+	}
+	td := tls.Dialer{NetDialer: &d, Config: settings}
+	return td.DialContext(ctx, "tcp", addr)
+}
+
+// serverName is what a server at addr is asked to prove: an edge's address is not the name of the site that it serves.
+func (c *httpClient) serverName(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if c.virtual != "" && (c.hostOf == addr || port == "443" && strings.Trim(c.hostOf, "[]") == host) {
+		return (&url.URL{Host: c.virtual}).Hostname()
+	}
+	return host
+}
+
+// dialError marks an error that came about before anything of an answer was read: its text is safe.
+type dialError struct{ error }
+
+// brief is a short text of an error of net/http, whose own may repeat what the server sent.
+func (c *httpClient) brief(ctx context.Context, err error) error {
+	var dialed dialError
+	var op *net.OpError
+	switch {
+	case c.life.Err() != nil:
+		return errClosed
+	case ctx.Err() != nil:
+		return noAnswer(ctx)
+	case errors.As(err, &dialed):
+		return dialed.error
+	case errors.As(err, &op):
+		return fmt.Errorf("%s: %w", op.Op, op.Err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errCutOff
+	}
+	return errNotHTTP
+}
+
+// authorize a request; the files are read each time.
+func (c *httpClient) authorize(req *http.Request) error {
+	if c.config.BearerTokenFile != "" {
+		data, err := os.ReadFile(c.config.BearerTokenFile)
+		if err != nil {
+			return fmt.Errorf("bearer_token_file: %w", err)
+		}
+		token := strings.TrimSpace(string(data))
+		if token == "" || !oneLine(token) {
+			return errors.New("bearer_token_file is empty or has several lines; write the token alone")
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		return nil
+	}
+	user, password, err := c.config.Credentials.Resolve()
+	if err != nil {
+		return err
+	}
+	if user == "" {
+		user = req.URL.User.Username()
+	}
+	if password == "" {
+		password, _ = req.URL.User.Password()
+	}
+	if user != "" || password != "" {
+		req.SetBasicAuth(user, password)
+	}
+	return nil
+}
+
+// get asks for u. An error of its own means that there was no answer; use gets the answer's head, may hold its body, and
+// its error is given on.
+func (c *httpClient) get(ctx context.Context, u *url.URL, header http.Header, use func(*httpAnswer) error) error {
+	caller := ctx
+	ctx, end, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	req := (&http.Request{Method: http.MethodGet, URL: u, Header: header.Clone()}).WithContext(context.WithValue(ctx, httpAsker{}, caller))
+	if u.Host == c.hostOf {
+		req.Host = c.virtual
+	}
+	if err := c.authorize(req); err != nil {
+		return err
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return c.brief(ctx, err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing is left to be told
+	err = use(&httpAnswer{Response: resp, ctx: ctx, client: c})
+	_, _ = io.CopyN(io.Discard, resp.Body, drainedBody) // only for the connection's sake
+	return err
+}
+
+// content asks for u and hands on the body of a 200; anything else is an error.
+func (c *httpClient) content(ctx context.Context, u *url.URL, use func(body []byte) error) error {
+	return c.get(ctx, u, c.header, func(a *httpAnswer) error {
+		if a.StatusCode != http.StatusOK {
+			return statusError(a.StatusCode)
+		}
+		return a.hold(use)
+	})
+}
+
+// statusError says what a status means that is no content.
+func statusError(status int) error {
+	text := strings.TrimSpace(fmt.Sprintf("status %d %s", status, http.StatusText(status)))
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		text += "; give it a username and password_file, or a bearer_token_file, that it accepts"
+	case status >= 300 && status < 400:
+		text += "; redirects are not followed, write the URL that it leads to"
+	}
+	return errors.New(text)
+}
+
+// httpAnswer is an answer whose body is still to come.
+type httpAnswer struct {
+	*http.Response
+	ctx    context.Context // the request's
+	client *httpClient
+}
+
+// hold reads the whole body and hands it to use. It counts against the Budget, and is valid, only during the call.
+func (a *httpAnswer) hold(use func(body []byte) error) error {
+	limit, budget := a.client.opt.MaxBody, a.client.opt.Budget
+	large := fmt.Errorf("the body is larger than --http.max-body (%d bytes)", limit)
+	held := a.ContentLength
+	if held > limit {
+		return large
+	}
+	var first []byte
+	if held < 0 {
+		var err error
+		if first, err = io.ReadAll(io.LimitReader(a.Body, unheldBody)); err != nil {
+			return a.client.brief(a.ctx, err)
+		}
+		// How large the rest is shows only at its end. Whoever holds a part never waits for more, or all would wait for
+		// each other.
+		if held = int64(len(first)); held == unheldBody {
+			held = limit + 1
+		}
+	}
+	if budget.Acquire(a.ctx, held) != nil {
+		return a.client.brief(a.ctx, a.ctx.Err())
+	}
+	defer budget.Release(held)
+	body, err := a.rest(first, held)
+	if err != nil {
+		return a.client.brief(a.ctx, err)
+	}
+	if int64(len(body)) > limit {
+		return large
+	}
+	return use(body)
+}
+
+// rest reads what follows first, size bytes in all; of unknown length where some was read before, then at most size.
+func (a *httpAnswer) rest(first []byte, size int64) ([]byte, error) {
+	if a.ContentLength >= 0 {
+		body := make([]byte, size)
+		_, err := io.ReadFull(a.Body, body)
+		return body, err
+	}
+	more, err := io.ReadAll(io.LimitReader(a.Body, size-int64(len(first))))
+	if len(more) == 0 {
+		return first, err
+	}
+	return append(first, more...), err
+}
+
+// urlTemplate is a URL with {name} places in its path and query.
+type urlTemplate struct {
+	path, query config.Template
+	names       []string
+	// host as the URL has it, with its port.
+	host string
+}
+
+func newURLTemplate(t config.Template) (*urlTemplate, error) {
+	text, query, asks := strings.Cut(t.String(), "?")
+	if asks {
+		query = "?" + query
+	}
+	out := &urlTemplate{names: t.Names()}
+	var err error
+	if out.path, err = config.ParseTemplate(text); err != nil {
+		return nil, err
+	}
+	if out.query, err = config.ParseTemplate(query); err != nil {
+		return nil, err
+	}
+	// With every place filled by a letter, the URL must be one; and no key may choose who is asked.
+	sample := func(string) string { return "x" }
+	u, err := url.Parse(out.path.Expand(nil, sample) + out.query.Expand(nil, sample))
+	if err != nil || u.Host == "" {
+		return nil, errNoURL
+	}
+	_, server, _ := strings.Cut(text, "://")
+	if server, _, _ = strings.Cut(server, "/"); strings.Contains(server, "{") {
+		return nil, errors.New("the URL has a {name} before its path; write it in the path or behind the ?")
+	}
+	out.host = u.Host
+	return out, nil
+}
+
+// expand gives the URL for vars, each escaped so that it stays within its place. What no escape can keep there is an
+// error: many servers resolve . and .. after they have undone the escapes.
+func (t *urlTemplate) expand(vars map[string]string) (string, error) {
+	for _, name := range t.names {
+		if vars[name] == "" {
+			return "", fmt.Errorf("{%s} is empty for this key, which would ask for another URL", name)
+		}
+	}
+	path := t.path.Expand(vars, url.PathEscape)
+	if decoded, err := url.PathUnescape(path); err != nil || hasDotSegment(decoded) {
+		return "", errors.New("the key holds . or .. as a part of a path, which would ask for another URL")
+	}
+	return path + t.query.Expand(vars, url.QueryEscape), nil
+}
+
+func hasDotSegment(path string) bool {
+	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' })
+	return slices.ContainsFunc(parts, func(p string) bool { return p == "." || p == ".." })
+}
+
+// numberAt gives the finite number that is not negative at a path of a JSON document.
+func numberAt(doc []byte, p content.Path) Count {
+	text, ok := content.Lookup(doc, p)
+	if !ok {
+		return Count{}
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) || f < 0 {
+		return Count{}
+	}
+	return Count{Value: f, Known: true}
+}

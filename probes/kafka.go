@@ -1,0 +1,284 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+)
+
+const (
+	// kafkaLongest bounds a sampling whose context has no end.
+	kafkaLongest = 10 * time.Second
+	// kafkaHedge is how long a broker may keep the metadata waiting before another is asked beside it.
+	kafkaHedge = 500 * time.Millisecond
+	// kafkaSettle is the wait before what has moved is looked for once more.
+	kafkaSettle = 100 * time.Millisecond
+)
+
+// kafkaQueue is topics of a Kafka cluster, and the groups that read them. It joins no group and commits nothing.
+//
+// A sampling asks one broker for the metadata, each for the groups where their names must be found, coordinators for
+// descriptions and commits, and then leaders for the ends and starts of their partitions: commits come before ends, so
+// that no lag is too small. All that goes to one broker goes in one request of each kind: six at most, once it is known.
+type kafkaQueue struct {
+	config  config.KafkaQueue
+	forget  time.Duration
+	log     *slog.Logger
+	peers   *kafkaPeers
+	closing context.Context
+	cancel  context.CancelFunc
+
+	// mu is held by a sampling and guards the rest.
+	mu sync.Mutex
+	// known are the brokers of all metadata so far, also those that left it not long ago.
+	known map[int32]*kafkaBroker
+	// source is the address that told the metadata last.
+	source string
+	// groups are those watched in the last sampling.
+	groups map[string]*kafkaGroup
+	// last is the metadata of the last sampling, where that asked for it.
+	last *kmsg.MetadataResponse
+}
+
+type kafkaBroker struct {
+	id      int32
+	address string
+	// gone is since when the metadata does not list it; zero while it does.
+	gone time.Time
+}
+
+func newKafkaQueue(c config.KafkaQueue, opt Options, log *slog.Logger) (*kafkaQueue, error) {
+	dialer, err := newKafkaDialer(c)
+	if err != nil {
+		return nil, err
+	}
+	q := &kafkaQueue{
+		config: c, forget: opt.ForgetAfter, log: log, peers: &kafkaPeers{dialer: dialer, by: map[string]*kafkaPeer{}},
+		known: map[int32]*kafkaBroker{}, groups: map[string]*kafkaGroup{},
+	}
+	q.closing, q.cancel = context.WithCancel(context.Background())
+	for _, seed := range c.Brokers { // a bad address is a fault of the configuration, not of a sampling
+		if _, err := q.peers.at(seed); err != nil {
+			q.Close()
+			return nil, fmt.Errorf("broker %s: %w", seed, err)
+		}
+	}
+	return q, nil
+}
+
+// Close ends the sampling under way and all connections.
+func (q *kafkaQueue) Close() {
+	q.cancel()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.peers.keep(nil)
+}
+
+// Sample asks the cluster once.
+func (q *kafkaQueue) Sample(ctx context.Context) (Backlog, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closing.Err() != nil {
+		return Backlog{Kafka: true}, errors.New("the queue is closed")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(q.closing, cancel)()
+	if _, ok := ctx.Deadline(); !ok {
+		ctx, cancel = context.WithTimeout(ctx, kafkaLongest)
+		defer cancel()
+	}
+	q.peers.begin()
+	s := &kafkaSampling{
+		q: q, brokers: map[int32]kafkaBroker{}, partitions: map[Partition]*kafkaPartition{}, faults: newKafkaFaults(),
+	}
+	b := s.run(ctx)
+	b.BrokersUp, b.BrokersDown = q.count()
+	q.peers.keep(q.addresses())
+	err := s.faults.err()
+	b.Complete = err == nil
+	return b, err
+}
+
+// count the brokers that answered and those that did not; the seeds as long as no metadata was learned.
+func (q *kafkaQueue) count() (up, down int) {
+	tell := func(answered bool) {
+		if answered {
+			up++
+		} else {
+			down++
+		}
+	}
+	for _, b := range q.known {
+		tell(b.gone.IsZero() && q.peers.answered(b.address))
+	}
+	if len(q.known) == 0 {
+		for _, seed := range q.config.Brokers {
+			tell(q.peers.answered(seed))
+		}
+	}
+	return up, down
+}
+
+// addresses to stay connected with.
+func (q *kafkaQueue) addresses() map[string]bool {
+	out := map[string]bool{}
+	for _, b := range q.known {
+		if b.gone.IsZero() {
+			out[b.address] = true
+		}
+	}
+	if len(q.known) == 0 {
+		for _, seed := range q.config.Brokers {
+			out[seed] = true
+		}
+	}
+	return out
+}
+
+// learnBrokers keeps the brokers of new metadata, and those that left it for a while.
+func (q *kafkaQueue) learnBrokers(told []kmsg.MetadataResponseBroker) {
+	now := time.Now()
+	listed := map[int32]bool{}
+	for _, b := range told {
+		listed[b.NodeID] = true
+		q.known[b.NodeID] = &kafkaBroker{id: b.NodeID, address: net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))}
+	}
+	for id, b := range q.known {
+		switch {
+		case listed[id]:
+		case b.gone.IsZero():
+			b.gone = now
+			q.log.Info("a broker left the cluster's metadata", "broker", id, "address", b.address)
+		case now.Sub(b.gone) > q.forget:
+			delete(q.known, id)
+		}
+	}
+}
+
+// kafkaSampling is one sampling under way.
+type kafkaSampling struct {
+	q      *kafkaQueue
+	faults *kafkaFaults
+	// brokers of the metadata, by id.
+	brokers map[int32]kafkaBroker
+	// partitions of the topics, those without a leader too.
+	partitions map[Partition]*kafkaPartition
+	// reused: the metadata is that of the sampling before.
+	reused bool
+	// hidden: there may be partitions that could not be learned.
+	hidden bool
+	groups []*kafkaGroup
+}
+
+func (s *kafkaSampling) run(ctx context.Context) Backlog {
+	meta := s.q.last
+	s.q.last = nil
+	if s.reused = meta != nil && s.q.bothProtocols(); !s.reused {
+		var err error
+		if meta, err = s.metadata(ctx); err != nil {
+			s.faults.other(fmt.Errorf("no broker told of the topics: %w", err))
+			return Backlog{Kafka: true}
+		}
+		s.q.last = meta
+	}
+	s.learnTopics(meta)
+	s.selectGroups(ctx)
+	s.askGroups(ctx)
+	s.askOffsets(ctx)
+	return s.backlog()
+}
+
+// peer of a broker. One that already let its time pass is not asked again in this sampling.
+func (s *kafkaSampling) peer(b kafkaBroker) (*kafkaPeer, error) {
+	p, err := s.q.peers.at(b.address)
+	if err == nil && p.hung.Load() {
+		err = errHung
+	}
+	return p, err
+}
+
+// share gives the n-th part of the time that is left, so that a broker that hangs leaves time for what comes after.
+func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(end)/time.Duration(n))
+}
+
+// pause waits for d; false: ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// backlog puts together what was learned.
+func (s *kafkaSampling) backlog() Backlog {
+	b := Backlog{Kafka: true, Ends: map[Partition]float64{}}
+	for id, p := range s.partitions {
+		if p.end.err == nil {
+			b.Ends[id] = float64(p.end.offset)
+		}
+	}
+	if len(s.q.config.Groups) > 0 {
+		b.Groups = make([]GroupBacklog, 0, len(s.groups))
+	}
+	sure, committed := !s.hidden, false
+	for _, g := range s.groups {
+		one, lag, known := s.group(g)
+		b.Groups = append(b.Groups, one)
+		b.Depth.Value = max(b.Depth.Value, float64(lag))
+		sure = sure && known
+		committed = committed || len(one.Positions) > 0
+	}
+	if b.Depth.Known = sure && committed; !b.Depth.Known {
+		b.Depth.Value = 0
+	}
+	return b
+}
+
+// group gives one group's part, and its lag over all committed partitions where that is known.
+func (s *kafkaSampling) group(g *kafkaGroup) (out GroupBacklog, lag int64, known bool) {
+	out = GroupBacklog{Group: g.name, State: g.state, Members: g.members, HasMembers: g.description.err == nil}
+	if g.offsets.err != nil {
+		return out, 0, false
+	}
+	out.HasOffsets, out.Lag, out.Positions = true, map[Partition]int64{}, map[Partition]float64{}
+	known = true
+	for id, p := range s.partitions {
+		commit, ok := g.commits[id]
+		switch {
+		case g.unread[id] != nil:
+			known = false
+			continue
+		case !ok:
+			out.Uncommitted++
+			continue
+		}
+		out.Positions[id] = float64(commit)
+		left, ok := p.lag(commit)
+		if !ok {
+			known = false
+			continue
+		}
+		out.Lag[id] = left
+		lag += left
+	}
+	return out, lag, known
+}

@@ -1,0 +1,536 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// protocol by which the members of a group share its partitions; each has its own request that describes groups.
+type protocol int
+
+const (
+	anyProtocol      protocol = iota
+	classicProtocol           // JoinGroup and SyncGroup
+	consumerProtocol          // KIP-848
+)
+
+// stateDead is what Kafka calls a group that does not exist.
+const stateDead = "Dead"
+
+// nowhere is the coordinator of a group before it was asked for.
+const nowhere = -1
+
+// kafkaGroup is a consumer group. Its coordinator and protocol are remembered from sampling to sampling.
+type kafkaGroup struct {
+	name        string
+	coordinator int32
+	protocol    protocol
+
+	// What this sampling learned.
+	description outcome
+	state       string
+	members     int
+	offsets     outcome
+	// commits by partition, and partitions whose commits could not be read.
+	commits map[Partition]int64
+	unread  map[Partition]error
+}
+
+// selectGroups finds the groups that are meant; those of a broker that did not tell its groups are the ones known there.
+func (s *kafkaSampling) selectGroups(ctx context.Context) {
+	matches := s.q.config.Groups
+	if len(matches) == 0 {
+		return
+	}
+	names := exactNames(matches)
+	absent := map[string]bool{} // named, but on no broker's list
+	if len(names) < len(matches) {
+		found, all := s.listGroups(ctx)
+		for _, name := range names {
+			absent[name] = all && found[name] == nil
+		}
+		for name := range found {
+			names = append(names, name)
+		}
+	}
+	names, err := fewGroups(names)
+	if err != nil {
+		s.faults.other(err)
+	}
+	watched := map[string]*kafkaGroup{}
+	for _, name := range names {
+		g := &kafkaGroup{name: name, coordinator: nowhere}
+		if old := s.q.groups[name]; old != nil {
+			g.coordinator, g.protocol = old.coordinator, old.protocol
+		}
+		g.description.err, g.offsets.err = errUnasked, errUnasked
+		if absent[name] {
+			g.description, g.state, g.protocol = outcome{}, stateDead, anyProtocol
+		}
+		watched[name] = g
+		s.groups = append(s.groups, g)
+	}
+	s.q.groups = watched
+}
+
+// listGroups asks every broker for the groups that it coordinates. all: each told them.
+func (s *kafkaSampling) listGroups(ctx context.Context) (found map[string]*kafkaGroup, all bool) {
+	ctx, done := share(ctx, 3)
+	defer done()
+	found, all = map[string]*kafkaGroup{}, true
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	silent := map[int32]bool{}
+	for id, b := range s.brokers {
+		if b.address == s.q.source && s.q.bothProtocols() && !s.reused {
+			silent[id], all = true, false
+			continue
+		}
+		asking.Go(func() {
+			groups, err := s.groupsOf(ctx, b)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				s.faults.broker(b, fmt.Errorf("it did not list its groups: %w", err))
+				silent[id], all = true, false
+			}
+			for _, g := range groups {
+				found[g.name] = g
+			}
+		})
+	}
+	asking.Wait()
+	for name, g := range s.q.groups {
+		_, listed := s.brokers[g.coordinator]
+		if found[name] == nil && selected(s.q.config.Groups, name) && (silent[g.coordinator] || !listed && !all) {
+			found[name] = g
+		}
+	}
+	for name, g := range found {
+		s.q.groups[name] = g
+	}
+	return found, all
+}
+
+// bothProtocols reports whether the broker that tells the metadata coordinates groups of both: then it is asked for two
+// descriptions, and the list of its groups takes turns with the metadata.
+func (q *kafkaQueue) bothProtocols() bool {
+	both := map[protocol]bool{}
+	for _, g := range q.groups {
+		if b := q.known[g.coordinator]; b != nil && b.address == q.source && g.protocol != anyProtocol {
+			both[g.protocol] = true
+		}
+	}
+	return len(both) == 2 && len(exactNames(q.config.Groups)) < len(q.config.Groups)
+}
+
+// groupsOf lists a broker's groups that are meant. Those of workers and of share groups commit no offsets.
+func (s *kafkaSampling) groupsOf(ctx context.Context, b kafkaBroker) ([]*kafkaGroup, error) {
+	peer, err := s.peer(b)
+	if err != nil {
+		return nil, err
+	}
+	req := kmsg.NewPtrListGroupsRequest()
+	req.TypesFilter = []string{"classic", "consumer"}
+	answer, err := req.RequestWith(ctx, peer)
+	if err != nil {
+		return nil, err
+	}
+	var out []*kafkaGroup
+	for _, g := range answer.Groups {
+		if g.ProtocolType != "" && g.ProtocolType != "consumer" || !selected(s.q.config.Groups, g.Group) {
+			continue
+		}
+		one := &kafkaGroup{name: g.Group, coordinator: b.id}
+		switch strings.ToLower(g.GroupType) {
+		case "", "classic":
+			one.protocol = classicProtocol
+		case "consumer":
+			one.protocol = consumerProtocol
+		default:
+			continue
+		}
+		out = append(out, one)
+	}
+	return out, codeFault(answer.ErrorCode)
+}
+
+// askGroups asks the coordinators for commits and descriptions, once more where a coordinator has moved.
+func (s *kafkaSampling) askGroups(ctx context.Context) {
+	if len(s.groups) == 0 {
+		return
+	}
+	first, done := share(ctx, 2)
+	defer done()
+	s.locate(first, s.groups)
+	s.askCoordinators(first, s.groups)
+	var moved []*kafkaGroup
+	for _, g := range s.groups {
+		if g.offsets.again || g.description.again {
+			g.coordinator = nowhere
+			moved = append(moved, g)
+		}
+	}
+	if len(moved) > 0 && pause(ctx, kafkaSettle) {
+		second, done := share(ctx, 2)
+		defer done()
+		s.locate(second, moved)
+		s.askCoordinators(second, moved)
+	}
+	for _, g := range s.groups {
+		for _, o := range []outcome{g.offsets, g.description} {
+			if o.err != nil {
+				s.faults.group(g.name, o.err)
+			}
+		}
+		for p, err := range g.unread {
+			if s.partitions[p] != nil {
+				s.faults.partition(p, fmt.Errorf("the commit of group %s can't be read: %w", g.name, err))
+			}
+		}
+	}
+}
+
+// locate finds the coordinators of groups that have none.
+func (s *kafkaSampling) locate(ctx context.Context, groups []*kafkaGroup) {
+	lost := map[string]*kafkaGroup{}
+	for _, g := range groups {
+		if g.coordinator == nowhere {
+			lost[g.name] = g
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	fail := func(g *kafkaGroup, err error, again bool) {
+		err = fmt.Errorf("its coordinator was not found: %w", err)
+		g.offsets, g.description = outcome{err, again}, outcome{err, again}
+	}
+	found, err := s.coordinators(ctx, lost)
+	for name, g := range lost {
+		c, ok := found[name]
+		switch {
+		case ok && c.code == 0:
+			g.coordinator = c.id
+		case ok:
+			fail(g, codeFault(c.code), kerr.IsRetriable(kerr.ErrorForCode(c.code)))
+		case err != nil:
+			fail(g, err, true)
+		default:
+			fail(g, errUnasked, false)
+		}
+	}
+}
+
+// foundCoordinator is the broker that coordinates a group, or why there is none.
+type foundCoordinator struct {
+	id   int32
+	code int16
+}
+
+// coordinators asks the broker that told the metadata; before Kafka 3.0 one by one.
+func (s *kafkaSampling) coordinators(ctx context.Context, groups map[string]*kafkaGroup) (map[string]foundCoordinator, error) {
+	peer, err := s.peer(kafkaBroker{address: s.q.source})
+	if err != nil {
+		return nil, err
+	}
+	version, err := peer.maxVersion(ctx, kmsg.FindCoordinator)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]foundCoordinator{}
+	if version < 4 {
+		for name := range groups {
+			req := kmsg.NewPtrFindCoordinatorRequest()
+			req.CoordinatorKey = name
+			answer, err := req.RequestWith(ctx, peer)
+			if err != nil {
+				return out, err
+			}
+			out[name] = foundCoordinator{answer.NodeID, answer.ErrorCode}
+		}
+		return out, nil
+	}
+	req := kmsg.NewPtrFindCoordinatorRequest()
+	for name := range groups {
+		req.CoordinatorKeys = append(req.CoordinatorKeys, name)
+	}
+	answer, err := req.RequestWith(ctx, peer)
+	if err != nil {
+		return out, err
+	}
+	for _, c := range answer.Coordinators {
+		out[c.Key] = foundCoordinator{c.NodeID, c.ErrorCode}
+	}
+	return out, nil
+}
+
+func (s *kafkaSampling) askCoordinators(ctx context.Context, groups []*kafkaGroup) {
+	by := map[int32][]*kafkaGroup{}
+	for _, g := range groups {
+		if g.coordinator == nowhere {
+			continue // its fault is told
+		}
+		if _, ok := s.brokers[g.coordinator]; !ok {
+			err := fmt.Errorf("its coordinator, broker %d, is not among the brokers", g.coordinator)
+			g.offsets, g.description = outcome{err, true}, outcome{err, true}
+			continue
+		}
+		by[g.coordinator] = append(by[g.coordinator], g)
+	}
+	var asking sync.WaitGroup
+	for id, mine := range by {
+		asking.Go(func() { s.fetchCommits(ctx, s.brokers[id], mine) })
+		asking.Go(func() { s.describe(ctx, s.brokers[id], mine) })
+	}
+	asking.Wait()
+}
+
+// unanswered is the outcome where a coordinator failed as a whole.
+func unanswered(b kafkaBroker, err error) outcome {
+	return outcome{fmt.Errorf("its coordinator, broker %d (%s): %w", b.id, b.address, err), true}
+}
+
+// coded is the outcome of a group's error code.
+func coded(code int16) outcome {
+	return outcome{codeFault(code), kerr.IsRetriable(kerr.ErrorForCode(code))}
+}
+
+// fetchCommits asks for all that groups have committed: a list of partitions would be longer than the answer.
+func (s *kafkaSampling) fetchCommits(ctx context.Context, b kafkaBroker, groups []*kafkaGroup) {
+	by := map[string]*kafkaGroup{}
+	for _, g := range groups {
+		by[g.name] = g
+		g.offsets, g.commits, g.unread = outcome{err: errUnasked}, map[Partition]int64{}, map[Partition]error{}
+	}
+	peer, err := s.peer(b)
+	version := int16(0)
+	if err == nil {
+		version, err = peer.maxVersion(ctx, kmsg.OffsetFetch)
+	}
+	if err == nil && version < 8 {
+		err = s.fetchSingly(ctx, peer, groups)
+	} else if err == nil {
+		err = s.fetchTogether(ctx, peer, by)
+	}
+	if err != nil {
+		for _, g := range groups {
+			if errors.Is(g.offsets.err, errUnasked) {
+				g.offsets = unanswered(b, err)
+			}
+		}
+	}
+}
+
+func (s *kafkaSampling) fetchTogether(ctx context.Context, peer *kafkaPeer, groups map[string]*kafkaGroup) error {
+	req := kmsg.NewPtrOffsetFetchRequest()
+	for name := range groups {
+		one := kmsg.NewOffsetFetchRequestGroup()
+		one.Group = name
+		req.Groups = append(req.Groups, one)
+	}
+	answer, err := req.RequestWith(ctx, peer)
+	if err != nil {
+		return err
+	}
+	for _, told := range answer.Groups {
+		g := groups[told.Group]
+		if g == nil {
+			continue
+		}
+		g.offsets = commitsOutcome(told.ErrorCode)
+		for _, t := range told.Topics {
+			for _, p := range t.Partitions {
+				g.commit(Partition{Topic: t.Topic, ID: p.Partition}, p.Offset, p.ErrorCode)
+			}
+		}
+	}
+	return nil
+}
+
+// fetchSingly is for brokers before Kafka 3.0, which take one group at a time.
+func (s *kafkaSampling) fetchSingly(ctx context.Context, peer *kafkaPeer, groups []*kafkaGroup) error {
+	for _, g := range groups {
+		req := kmsg.NewPtrOffsetFetchRequest()
+		req.Group = g.name
+		answer, err := req.RequestWith(ctx, peer)
+		if err != nil {
+			return err
+		}
+		g.offsets = commitsOutcome(answer.ErrorCode)
+		for _, t := range answer.Topics {
+			for _, p := range t.Partitions {
+				g.commit(Partition{Topic: t.Topic, ID: p.Partition}, p.Offset, p.ErrorCode)
+			}
+		}
+	}
+	return nil
+}
+
+// commitsOutcome of a group: one that does not exist has committed nothing.
+func commitsOutcome(code int16) outcome {
+	if code == kerr.GroupIDNotFound.Code {
+		return outcome{}
+	}
+	return coded(code)
+}
+
+func (g *kafkaGroup) commit(p Partition, offset int64, code int16) {
+	switch {
+	case code != 0:
+		g.unread[p] = codeFault(code)
+	case offset >= 0:
+		g.commits[p] = offset
+	}
+}
+
+// describe asks for states and members. A group of which the protocol is not known is asked for by both.
+func (s *kafkaSampling) describe(ctx context.Context, b kafkaBroker, groups []*kafkaGroup) {
+	var open []*kafkaGroup
+	for _, g := range groups {
+		if g.state != stateDead || g.description.err != nil { // else the brokers' lists have told
+			g.description = outcome{err: errUnasked}
+			open = append(open, g)
+		}
+	}
+	open = s.describeOnce(ctx, b, open)
+	for _, g := range open { // it was known, and is not found: it may have changed its protocol
+		g.protocol = anyProtocol
+	}
+	s.describeOnce(ctx, b, open)
+}
+
+// describeOnce gives back the groups that were known by a protocol and are not found by it.
+func (s *kafkaSampling) describeOnce(ctx context.Context, b kafkaBroker, groups []*kafkaGroup) (changed []*kafkaGroup) {
+	if len(groups) == 0 {
+		return nil
+	}
+	peer, err := s.peer(b)
+	version := int16(-1)
+	if err == nil {
+		version, err = peer.maxVersion(ctx, kmsg.ConsumerGroupDescribe)
+	}
+	if err != nil {
+		for _, g := range groups {
+			g.description = unanswered(b, err)
+		}
+		return nil
+	}
+	var classic, consumer map[string]description
+	var asking sync.WaitGroup
+	asking.Go(func() { classic = describeClassic(ctx, peer, names(groups, classicProtocol)) })
+	if version >= 0 {
+		asking.Go(func() { consumer = describeConsumer(ctx, peer, names(groups, consumerProtocol)) })
+	}
+	asking.Wait()
+	for _, g := range groups {
+		was := g.protocol
+		g.describe(b, classic[g.name], consumer[g.name])
+		if was != anyProtocol && g.protocol == anyProtocol {
+			changed = append(changed, g)
+		}
+	}
+	return changed
+}
+
+// description is what one request told of a group; the zero value: it was not asked.
+type description struct {
+	found   bool
+	state   string
+	members int
+	code    int16
+	err     error
+}
+
+// describe takes what was told by either protocol: one finds the group, or none does and it does not exist.
+func (g *kafkaGroup) describe(b kafkaBroker, classic, consumer description) {
+	told := map[protocol]description{classicProtocol: classic, consumerProtocol: consumer}
+	for p, d := range told {
+		if d.found {
+			g.protocol, g.state, g.members, g.description = p, d.state, d.members, outcome{}
+			return
+		}
+	}
+	for _, d := range told {
+		switch {
+		case d.err != nil:
+			g.description = unanswered(b, d.err)
+			return
+		case d.code != 0:
+			g.description = coded(d.code)
+			return
+		}
+	}
+	g.protocol, g.state, g.members, g.description = anyProtocol, stateDead, 0, outcome{}
+}
+
+// names of the groups that may be of a protocol.
+func names(groups []*kafkaGroup, p protocol) []string {
+	var out []string
+	for _, g := range groups {
+		if g.protocol == p || g.protocol == anyProtocol {
+			out = append(out, g.name)
+		}
+	}
+	return out
+}
+
+// describeClassic asks for groups of the classic protocol. Brokers call all others dead, the newest also not found.
+func describeClassic(ctx context.Context, peer *kafkaPeer, names []string) map[string]description {
+	if len(names) == 0 {
+		return nil
+	}
+	req := kmsg.NewPtrDescribeGroupsRequest()
+	req.Groups = names
+	answer, err := req.RequestWith(ctx, peer)
+	if err != nil {
+		return failed(names, err)
+	}
+	out := failed(names, errUnasked)
+	for _, g := range answer.Groups {
+		out[g.Group] = described(g.ErrorCode, g.State, len(g.Members))
+	}
+	return out
+}
+
+// describeConsumer asks for groups of the consumer protocol.
+func describeConsumer(ctx context.Context, peer *kafkaPeer, names []string) map[string]description {
+	if len(names) == 0 {
+		return nil
+	}
+	req := kmsg.NewPtrConsumerGroupDescribeRequest()
+	req.Groups = names
+	answer, err := req.RequestWith(ctx, peer)
+	if err != nil {
+		return failed(names, err)
+	}
+	out := failed(names, errUnasked)
+	for _, g := range answer.Groups {
+		out[g.Group] = described(g.ErrorCode, g.State, len(g.Members))
+	}
+	return out
+}
+
+func described(code int16, state string, members int) description {
+	switch {
+	case code == kerr.GroupIDNotFound.Code, code == 0 && state == stateDead:
+		return description{}
+	case code != 0:
+		return description{code: code}
+	}
+	return description{found: true, state: state, members: members}
+}
+
+func failed(names []string, err error) map[string]description {
+	out := make(map[string]description, len(names))
+	for _, name := range names {
+		out[name] = description{err: err}
+	}
+	return out
+}

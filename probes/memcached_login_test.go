@@ -1,0 +1,146 @@
+package probes
+
+import (
+	"bufio"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+)
+
+func TestMemcachedLogin(t *testing.T) {
+	noLeaks(t)
+	users := writeFile(t, "users", "exporter:first-secret\n")
+	p := servertest.Memcached(t, "-u", "root", "-Y", users)
+	file := writeFile(t, "password", "wrong-secret\n")
+	c := config.Memcached{Address: p.Addr, Credentials: config.Credentials{Username: "exporter", PasswordFile: file}}
+	n := openMemcached(t, c, testOptions())
+	_, err := n.Survey(within(t, time.Second), nil)
+	if err == nil || !strings.HasPrefix(err.Error(), "username and password were refused (CLIENT_ERROR)") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("wrong password: %v", err)
+	}
+	rewrite(t, file, "first-secret\n")
+	s := survey(t, n) // the file is read again at the new connection
+	if raw := read(t, n, Key{Name: "no"})[0]; raw.Present || raw.Err != nil {
+		t.Errorf("%+v", raw)
+	}
+	if again := survey(t, n); s.Version == "" || others(again) != others(s) || again.OwnMisses != 1 {
+		t.Errorf("%+v", again)
+	}
+	bare := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
+	if _, err := bare.Survey(within(t, time.Second), nil); !errors.Is(err, errLogin) {
+		t.Errorf("without a password: %v", err)
+	}
+	// Keys are listed over a connection that logs in as well.
+	if _, err := n.Survey(within(t, time.Second), &Scan{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a listing ends", func() bool {
+		n.keys.of.mu.Lock()
+		defer n.keys.of.mu.Unlock()
+		return !n.keys.of.running
+	})
+	if s, err := n.Survey(within(t, time.Second), &Scan{}); err != nil || s.ScanErr != nil {
+		t.Errorf("%v, %v", err, s.ScanErr)
+	}
+	for _, bad := range []config.Credentials{
+		{Username: "exporter"}, {Password: "p"}, {Username: "a b", Password: "p"}, {Username: "a", Password: "p\r\nflush_all"},
+	} {
+		n := openMemcached(t, config.Memcached{Address: p.Addr, Credentials: bad}, testOptions())
+		if _, err := n.Survey(within(t, time.Second), nil); err == nil || !strings.Contains(err.Error(), "memcached needs both") {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
+
+// To a server that asks for no password, the login would be a value to store.
+func TestMemcachedLoginIsNotForcedOnAServer(t *testing.T) {
+	noLeaks(t)
+	p := servertest.Memcached(t)
+	c := config.Memcached{Address: p.Addr, Credentials: config.Credentials{Username: "exporter", Password: "secret"}}
+	n := openMemcached(t, c, testOptions())
+	survey(t, n)
+	read(t, n, Key{Name: "login"})
+	if told := tell(t, p.Addr); told["cmd_set"] != "0" || told["total_items"] != "0" {
+		t.Errorf("the server stored what it was given: %v", told)
+	}
+}
+
+// A server that repeats what it was told does not get the secret into an error.
+func TestMemcachedLoginKeepsTheSecret(t *testing.T) {
+	noLeaks(t)
+	var heard []string
+	addr := scripted(t, func(line string, out *bufio.Writer) bool {
+		if heard = append(heard, line); line == "version" {
+			line = "unauthenticated"
+		}
+		_, _ = out.WriteString("CLIENT_ERROR " + line + "\r\n")
+		return true
+	})
+	c := config.Memcached{Address: addr, Credentials: config.Credentials{Username: "exporter", Password: "top-secret"}}
+	_, err := openMemcached(t, c, testOptions()).Survey(within(t, time.Second), nil)
+	if err == nil || strings.Contains(err.Error(), "secret") || !slices.Equal(heard[:2], []string{"version", "set login 0 0 19"}) {
+		t.Errorf("%v; heard %q", err, heard)
+	}
+}
+
+func TestMemcachedTLS(t *testing.T) {
+	noLeaks(t)
+	a := newAuthority(t)
+	server, serverKey, _, _ := certificate(t, a, "cache.example")
+	ours, oursKey, _, _ := certificate(t, a, "exporter-1")
+	ca, cert, key := writeFile(t, "ca", a.pem), writeFile(t, "cert", ours), writeFile(t, "key", oursKey)
+	users := writeFile(t, "users", "exporter:secret\n")
+	p := servertest.Memcached(t, "-u", "root", "-Z", "-Y", users, "-o", "ssl_chain_cert="+writeFile(t, "server", server)+
+		",ssl_key="+writeFile(t, "server-key", serverKey)+",ssl_verify_mode=2,ssl_ca_cert="+ca)
+	c := config.Memcached{
+		Address: p.Addr, Credentials: config.Credentials{Username: "exporter", Password: "secret"},
+		TLS: &config.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"},
+	}
+	n := openMemcached(t, c, testOptions())
+	keys := make([]Key, 2500)
+	for i := range keys {
+		keys[i].Name = strings.Repeat("k", i%200+1)
+	}
+	for range 3 {
+		survey(t, n)
+		for _, raw := range read(t, n, keys...) {
+			if raw.Err != nil || raw.Present {
+				t.Fatalf("%+v", raw)
+			}
+		}
+	}
+	s, err := n.Survey(within(t, 5*time.Second), &Scan{})
+	if err != nil || s.ScanErr != nil || others(s) != [2]float64{} || s.OwnMisses != 7500 {
+		t.Errorf("%v, %v, own misses %d", err, s.ScanErr, s.OwnMisses)
+	}
+	with := func(change func(*config.TLS)) *config.TLS {
+		settings := *c.TLS
+		change(&settings)
+		return &settings
+	}
+	for _, bad := range []struct {
+		name string
+		tls  *config.TLS
+		want string
+	}{
+		{"no TLS", nil, "write tls: {}"},
+		{"an unknown authority", with(func(c *config.TLS) { c.CAFile = "" }), "unknown authority"},
+		{"no certificate", with(func(c *config.TLS) { c.CertFile, c.KeyFile = "", "" }), "certificate required"},
+		{"another name", with(func(c *config.TLS) { c.ServerName = "other.example" }), "not other.example"},
+		{"no such file", with(func(c *config.TLS) { c.CAFile += ".gone" }), "tls.ca_file"},
+	} {
+		n := openMemcached(t, config.Memcached{Address: p.Addr, TLS: bad.tls}, testOptions())
+		s, err := n.Survey(within(t, 5*time.Second), nil)
+		if err == nil && s.Unasked {
+			err = n.Read(within(t, 5*time.Second), []Key{{Name: "a"}}, func(int, Raw) {})
+		}
+		if err == nil || !strings.Contains(err.Error(), bad.want) {
+			t.Errorf("%s: %v, want %s", bad.name, err, bad.want)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package probes
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+)
+
+// maxGroups of one queue; more would make more series than anybody reads.
+const maxGroups = 100
+
+// Queue is one configured queue. Sample is called by one goroutine at a time and returns soon after ctx ends; the
+// Backlog beside an error holds what was learned all the same.
+type Queue interface {
+	Sample(ctx context.Context) (Backlog, error)
+	Close()
+}
+
+// OpenQueues opens the queues in the order of cfg.Queues. Nothing is asked yet. Those in Redis use the nodes of fleet,
+// which must be closed after them.
+func OpenQueues(cfg *config.Config, fleet *Fleet, opt Options, log *slog.Logger) ([]Queue, error) {
+	var out []Queue
+	for _, c := range cfg.Queues {
+		q, err := openQueue(c, fleet, opt, log)
+		if err != nil {
+			for _, q := range out {
+				q.Close()
+			}
+			return nil, fmt.Errorf("queue %s: %w", c.Name, err)
+		}
+		out = append(out, q)
+	}
+	return out, nil
+}
+
+func openQueue(c config.Queue, fleet *Fleet, opt Options, log *slog.Logger) (Queue, error) {
+	switch {
+	case c.Redis != nil:
+		return openRedisQueue(*c.Redis, fleet)
+	case c.Kafka != nil:
+		return newKafkaQueue(*c.Kafka, opt, log.With("queue", c.Name))
+	default:
+		return newHTTPQueue(*c.HTTP, c.Name, opt)
+	}
+}
+
+// fewGroups sorts the names of groups and keeps the first maxGroups; the error says that there are more.
+func fewGroups(names []string) ([]string, error) {
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if len(names) <= maxGroups {
+		return names, nil
+	}
+	return names[:maxGroups], fmt.Errorf("%d consumer groups match, and only the first %d by name are watched; "+
+		"write narrower names in groups", len(names), maxGroups)
+}
+
+// selected reports whether any of the matches means name.
+func selected(matches []config.NameMatch, name string) bool {
+	return slices.ContainsFunc(matches, func(m config.NameMatch) bool { return m.Matches(name) })
+}
+
+// exactNames are those of the matches that are no regular expressions.
+func exactNames(matches []config.NameMatch) []string {
+	var out []string
+	for _, m := range matches {
+		if m.Regexp == nil {
+			out = append(out, m.Exact)
+		}
+	}
+	return out
+}

@@ -1,0 +1,269 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What PTTL answers where there is no time: the key is missing, has no expiry, or PTTL was refused.
+const (
+	ttlMissing = -2
+	ttlNone    = -1
+	ttlUnknown = -3
+)
+
+// pipeline is one batch of keys: PTTL of each (TYPE too, where asked), one MGET, and HGETALL for each hash. TTLs come
+// first, so that a value can be handed on when it arrives.
+type pipeline struct {
+	node    *redisNode
+	keys    []Key
+	first   int // of keys, in the caller's numbering
+	visit   func(int, Raw)
+	strings []int
+	ttls    []int64
+	types   map[int]string // of keys whose type was asked; "" if that was refused
+}
+
+// Read sends the keys in batches that follow each other without a wait.
+func (n *redisNode) Read(ctx context.Context, keys []Key, visit func(int, Raw)) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	var requests []request
+	for first := 0; first < len(keys); first += batch {
+		p := &pipeline{node: n, keys: keys[first:min(first+batch, len(keys))], first: first, visit: visit}
+		requests = append(requests, request{p.commands(), p.read})
+	}
+	return n.link.exchange(ctx, func() []request { return requests })
+}
+
+func (p *pipeline) commands() []byte {
+	size := 64
+	for _, k := range p.keys {
+		size += 2*len(k.Name) + 40
+	}
+	b := make([]byte, 0, size)
+	p.strings = make([]int, 0, len(p.keys))
+	for i, k := range p.keys {
+		if k.Check && !k.Hash {
+			b = append(b, "*2\r\n$4\r\nTYPE\r\n"...)
+			b = appendArg(b, k.Name)
+		}
+		b = append(b, "*2\r\n$4\r\nPTTL\r\n"...)
+		b = appendArg(b, k.Name)
+		if !k.Hash {
+			p.strings = append(p.strings, i)
+		}
+	}
+	if len(p.strings) > 0 {
+		b = append(strconv.AppendInt(append(b, '*'), int64(len(p.strings)+1), 10), "\r\n$4\r\nMGET\r\n"...)
+		for _, i := range p.strings {
+			b = appendArg(b, p.keys[i].Name)
+		}
+	}
+	for _, k := range p.keys {
+		if k.Hash {
+			b = append(b, "*2\r\n$7\r\nHGETALL\r\n"...)
+			b = appendArg(b, k.Name)
+		}
+	}
+	return b
+}
+
+func (p *pipeline) read(x *exchange) error {
+	p.ttls, p.types = make([]int64, len(p.keys)), map[int]string{}
+	for i, k := range p.keys {
+		var err error
+		if k.Check && !k.Hash {
+			if p.types[i], err = p.node.readType(x, k.Name); err != nil {
+				return err
+			}
+		}
+		if p.ttls[i], err = p.readTTL(x); err != nil {
+			return err
+		}
+	}
+	if len(p.strings) > 0 {
+		if err := p.readMGet(x); err != nil {
+			return err
+		}
+	}
+	for i, k := range p.keys {
+		if k.Hash {
+			if err := p.readHash(x, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pipeline) readTTL(x *exchange) (int64, error) {
+	kind, ttl, _, err := x.header()
+	switch {
+	case err != nil:
+		return 0, err
+	case kind == '-':
+		return ttlUnknown, nil
+	case kind != ':':
+		return 0, errProtocol
+	case ttl == ttlMissing:
+		p.node.server.misses++
+	default:
+		p.node.server.hits++
+	}
+	return ttl, nil
+}
+
+// hand gives the caller one key's answer.
+func (p *pipeline) hand(x *exchange, i int, raw Raw) {
+	if raw.Err == nil && (raw.Present || raw.Suspect) {
+		ttl := p.ttls[i]
+		raw.NoExpiry = ttl == ttlNone
+		if raw.HasTTL = ttl >= 0; raw.HasTTL {
+			raw.TTL = time.Duration(ttl) * time.Millisecond
+		}
+	}
+	x.deliver(func() { p.visit(p.first+i, raw) })
+}
+
+func (p *pipeline) readMGet(x *exchange) error {
+	kind, size, said, err := x.header()
+	switch {
+	case err != nil:
+		return err
+	case kind == '-':
+		refused := keyRefused("MGET", errReply(said))
+		for _, i := range p.strings {
+			p.hand(x, i, Raw{Err: refused})
+		}
+		return nil
+	case kind != '*' || int(size) != len(p.strings):
+		return errProtocol
+	}
+	for _, i := range p.strings {
+		kind, size, _, err := x.header()
+		switch {
+		case err != nil:
+			return err
+		case kind != '$':
+			return errProtocol
+		case size < 0:
+			p.hand(x, i, p.absent(i))
+			continue
+		}
+		p.node.server.hits++
+		if err := x.value(p.node.opt, size, func(raw Raw) { p.hand(x, i, raw) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keyRefused is what a copy's error says when the server refused the command.
+func keyRefused(command string, said errReply) error {
+	switch said.word() {
+	case "NOPERM":
+		return fmt.Errorf("%s was refused (NOPERM); grant the node's user +%s and the keys' patterns", command, strings.ToLower(command))
+	case "LOADING":
+		return errors.New("the server is loading its data")
+	}
+	return fmt.Errorf("%s was refused: %w", command, said)
+}
+
+// absent judges a nil of MGET. The server counts a miss if the key is not there, and a hit if it is of another type;
+// which, only its type can tell where PTTL has just seen the key.
+func (p *pipeline) absent(i int) Raw {
+	own := p.node.server
+	kind, asked := p.types[i]
+	switch {
+	case p.ttls[i] == ttlMissing, kind == "none", kind == "string":
+		own.misses++
+		return Raw{}
+	case !asked:
+		p.node.doubts[p.keys[i].Name]++
+		return Raw{Suspect: true}
+	case kind == "":
+		own.hits++
+		return Raw{Err: errors.New("is there without a value, and TYPE was refused; grant the node's user +type")}
+	}
+	own.hits++
+	return Raw{Err: fmt.Errorf("is a %s, not a string", kind)}
+}
+
+func (p *pipeline) readHash(x *exchange, i int) error {
+	kind, size, said, err := x.header()
+	switch {
+	case err != nil:
+		return err
+	case kind == '-':
+		refused := errReply(said)
+		if refused.word() == "WRONGTYPE" {
+			p.node.server.hits++
+			p.hand(x, i, Raw{Err: errors.New("is not a hash")})
+		} else {
+			p.hand(x, i, Raw{Err: keyRefused("HGETALL", refused)})
+		}
+		return nil
+	case kind != '*' || size%2 != 0:
+		return errProtocol
+	case size <= 0:
+		p.node.server.misses++
+		p.hand(x, i, Raw{Suspect: p.ttls[i] != ttlMissing && !p.keys[i].Check})
+		return nil
+	}
+	p.node.server.hits++
+	return p.readFields(x, i, size)
+}
+
+// readFields reads a hash of size/2 fields. How large it is shows only at its end, so the most that it may be is held.
+func (p *pipeline) readFields(x *exchange, i int, size int64) error {
+	limit := p.node.opt.MaxValueBytes
+	keep := x.acquire(p.node.opt.Budget, limit)
+	defer x.release()
+	x.buf = x.buf[:0]
+	ends := make([]int, 0, min(size, 256))
+	total := int64(0)
+	for range size {
+		kind, length, _, err := x.header()
+		if err != nil {
+			return err
+		}
+		if kind != '$' || length < 0 {
+			return errProtocol
+		}
+		if total += length; !keep || total > limit {
+			if err := x.drop(length); err != nil {
+				return err
+			}
+			continue
+		}
+		if x.buf, err = x.bulk(x.buf, length); err != nil {
+			return err
+		}
+		ends = append(ends, len(x.buf))
+	}
+	switch {
+	case !keep:
+	case total > limit:
+		p.hand(x, i, Raw{Err: tooLarge(total)})
+	default:
+		p.hand(x, i, Raw{Present: true, Fields: fields(x.buf, ends)})
+	}
+	return nil
+}
+
+// fields cuts names and values, in turn, out of one buffer.
+func fields(b []byte, ends []int) []Field {
+	out := make([]Field, 0, len(ends)/2)
+	start := 0
+	for i := 0; i < len(ends); i += 2 {
+		out = append(out, Field{Name: b[start:ends[i]:ends[i]], Value: b[ends[i]:ends[i+1]:ends[i+1]]})
+		start = ends[i+1]
+	}
+	return out
+}

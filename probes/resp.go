@@ -1,0 +1,92 @@
+package probes
+
+import (
+	"errors"
+	"strconv"
+)
+
+// errReply is an error that the server itself replied with; the connection is in order.
+type errReply string
+
+func (e errReply) Error() string { return string(e) }
+
+// word is the error's first word (NOPERM, LOADING, …). Servers may repeat a command's arguments after it.
+func (e errReply) word() string {
+	for i := range len(e) {
+		if e[i] == ' ' {
+			return string(e[:i])
+		}
+	}
+	return string(e)
+}
+
+var errProtocol = errors.New("the server's answer is not RESP")
+
+// header reads a reply's first line (RESP2): its type and number, or the text of a status or an error, valid until the
+// next read.
+func (x *exchange) header() (kind byte, n int64, text []byte, err error) {
+	b, err := x.line()
+	if err != nil {
+		return 0, 0, nil, err
+	}
+	if len(b) == 0 {
+		return 0, 0, nil, errProtocol
+	}
+	kind, b = b[0], b[1:]
+	switch kind {
+	case '-', '+':
+		return kind, 0, b, nil
+	case ':', '$', '*':
+		n, ok := parseInt(b)
+		if !ok {
+			return 0, 0, nil, errProtocol
+		}
+		return kind, n, nil, nil
+	}
+	return 0, 0, nil, errProtocol
+}
+
+// text reads a short reply as text; what the server refused is errReply.
+func (x *exchange) text() (string, error) {
+	kind, n, s, err := x.header()
+	switch {
+	case err != nil:
+		return "", err
+	case kind == '-':
+		return "", errReply(s)
+	case kind == '+':
+		return string(s), nil
+	case kind == ':':
+		return strconv.FormatInt(n, 10), nil
+	case kind == '$' && n < 0:
+		return "", nil
+	case kind == '$' && n <= 1<<20:
+		b, err := x.bulk(nil, n)
+		return string(b), err
+	}
+	return "", errProtocol
+}
+
+// ignore reads a reply that doesn't matter.
+func ignore(x *exchange) error {
+	_, err := x.text()
+	var said errReply
+	if errors.As(err, &said) {
+		return nil
+	}
+	return err
+}
+
+// appendCommand writes a command as RESP.
+func appendCommand(b []byte, args ...string) []byte {
+	b = append(strconv.AppendInt(append(b, '*'), int64(len(args)), 10), "\r\n"...)
+	for _, a := range args {
+		b = appendArg(b, a)
+	}
+	return b
+}
+
+func appendArg(b []byte, a string) []byte {
+	b = append(strconv.AppendInt(append(b, '$'), int64(len(a)), 10), "\r\n"...)
+	return append(append(b, a...), "\r\n"...)
+}
