@@ -1,0 +1,228 @@
+package collector
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// played gives what a reader makes of one result.
+type played struct {
+	metrics []prometheus.Metric
+}
+
+func play(t *testing.T, r reader, result *consistency.Result, wantErr bool) *played {
+	t.Helper()
+	ch := make(chan prometheus.Metric, 10000)
+	if err := r.update(result, ch); (err != nil) != wantErr {
+		t.Errorf("error %v", err)
+	}
+	close(ch)
+	p := &played{}
+	for m := range ch {
+		p.metrics = append(p.metrics, m)
+	}
+	return p
+}
+
+func (p *played) Describe(chan<- *prometheus.Desc) {}
+
+func (p *played) Collect(ch chan<- prometheus.Metric) {
+	for _, m := range p.metrics {
+		ch <- m
+	}
+}
+
+// compare with the exposition text in testdata.
+func (p *played) compare(t *testing.T, file string) {
+	t.Helper()
+	want, err := os.Open("testdata/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = want.Close() }()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(p)
+	if *update {
+		text, err := testutil.CollectAndFormat(p, expfmt.TypeTextPlain, allNames()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile("testdata/"+file, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if err := testutil.GatherAndCompare(registry, want); err != nil {
+		t.Error(err)
+	}
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, problem := range problems {
+		t.Errorf("%s: %s", problem.Metric, problem.Text)
+	}
+}
+
+func aClass() consistency.ClassResult {
+	return consistency.ClassResult{
+		Class:       "user_profile",
+		Keys:        [consistency.NumReferences]int{consistency.ByOrigin: 2, consistency.ByVersion: 5},
+		SampledKeys: 4,
+		Nodes: []consistency.ClassNode{
+			{
+				Layer: "l2", Node: "redis-1", Read: true,
+				Copies:    [consistency.NumStates]int{consistency.Fresh: 3, consistency.Stale: 2, consistency.Missing: 1, consistency.Undecided: 1},
+				Reads:     [consistency.NumStates]uint64{consistency.Fresh: 300, consistency.Stale: 20, consistency.Missing: 10, consistency.Undecided: 1},
+				Convicted: [consistency.NumReferences]int{consistency.ByVersion: 1, consistency.ByAge: 1},
+				Overdue:   1, OverdueReads: 7, StaleWindows: [4]int{2, 1, 1, 0}, OldestStale: 400 * time.Second, VersionLag: 3,
+				Suppressed: [consistency.NumReasons]int{consistency.Restart: 1},
+			},
+			{
+				Layer: "l3", Node: "mc-1",
+				Copies: [consistency.NumStates]int{consistency.Error: 7},
+				Reads:  [consistency.NumStates]uint64{consistency.Fresh: 300, consistency.Error: 70},
+			},
+		},
+		Layers: []consistency.ClassLayer{
+			{Layer: "l2", TTLSkew: 1.5, TTLKnown: true, EndedEpisodes: []float64{3, 70}},
+			{Layer: "l3"},
+		},
+		Divergent:        [4]int{2, 1, 0, 0},
+		VersionConflicts: 1, VersionRegressions: 2, OriginBehind: 1, HasVersion: true, HasOrigin: true, VersionKind: "integer",
+		OriginRequests: map[string]uint64{"ok": 10, "error": 1},
+		KeyConsistent:  map[string]bool{"user:1:profile": true, "user:2:profile": false},
+		Err:            errors.New("node mc-1: no answer"),
+	}
+}
+
+func TestCanary(t *testing.T) {
+	c := canaryCollector{episodes: newTimeToConsistency()}
+	p := play(t, c, &consistency.Result{Classes: []consistency.ClassResult{aClass()}}, true)
+	p.compare(t, "canary.prom")
+}
+
+// A class without versions and origin, with a time as version, with dotted ones, and one of which nothing was read.
+func TestCanaryWithoutVersions(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change  func(*consistency.ClassResult)
+		present []string
+		absent  []string
+	}{
+		"none": {
+			func(r *consistency.ClassResult) { r.HasVersion, r.HasOrigin, r.VersionKind = false, false, "" }, nil,
+			[]string{"version_lag_versions", "version_lag_seconds", "version_conflict_keys", "version_regressions_total", "origin_behind_keys", "cacheinv_origin_requests_total"},
+		},
+		"time":   {func(r *consistency.ClassResult) { r.VersionKind = "rfc3339" }, []string{"version_lag_seconds"}, []string{"version_lag_versions"}},
+		"dotted": {func(r *consistency.ClassResult) { r.VersionKind = "dotted" }, []string{"version_conflict_keys"}, []string{"version_lag_versions", "version_lag_seconds"}},
+		"nothing read": {
+			func(r *consistency.ClassResult) { r.Nodes = r.Nodes[1:]; r.Layers = r.Layers[1:] },
+			[]string{"canary_copies", "version_regressions_total", "time_to_consistency"},
+			[]string{
+				"stale_copies", "overdue_copies", "overdue_reads", "oldest_stale", "divergent_keys", "ttl_skew", "version_lag_versions",
+				"version_conflict_keys", "convicted_copies",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := aClass()
+			r.Err = nil
+			tt.change(&r)
+			p := play(t, canaryCollector{episodes: newTimeToConsistency()}, &consistency.Result{Classes: []consistency.ClassResult{r}}, false)
+			text, err := testutil.CollectAndFormat(p, expfmt.TypeTextPlain, allNames()...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, family := range tt.present {
+				if !strings.Contains(string(text), family) {
+					t.Errorf("%s is absent", family)
+				}
+			}
+			for _, family := range tt.absent {
+				if strings.Contains(string(text), family) {
+					t.Errorf("%s is there", family)
+				}
+			}
+		})
+	}
+}
+
+// Ended episodes are counted once, over samplings and reloads.
+func TestTimeToConsistencyAccumulates(t *testing.T) {
+	episodes := newTimeToConsistency()
+	for range 2 {
+		play(t, canaryCollector{episodes: episodes}, &consistency.Result{Classes: []consistency.ClassResult{aClass()}}, true)
+	}
+	p := play(t, canaryCollector{episodes: episodes}, &consistency.Result{Classes: []consistency.ClassResult{{
+		Class: "user_profile", Layers: []consistency.ClassLayer{{Layer: "l2"}},
+	}}}, false)
+	text, err := testutil.CollectAndFormat(p, expfmt.TypeTextPlain, "cacheinv_canary_time_to_consistency_seconds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `cacheinv_canary_time_to_consistency_seconds_count{class="user_profile",layer="l2"} 4`; !strings.Contains(string(text), want) {
+		t.Errorf("no %s in\n%s", want, text)
+	}
+}
+
+func count(v float64) probes.Count { return probes.Count{Value: v, Known: true} }
+
+func TestNode(t *testing.T) {
+	p := play(t, nodeCollector{}, &consistency.Result{
+		Nodes: []consistency.NodeResult{
+			{
+				Identity: probes.Identity{Layer: "l2", Name: "pair/10.0.0.1:6379", Kind: "redis", Group: "pair"}, Up: true, Took: 2 * time.Millisecond,
+				Survey: probes.Survey{
+					Version: "7.2.4", Role: "primary", EvictionPolicy: "allkeys-lru", Hits: count(100), Misses: count(10), Evicted: count(1),
+					Expired: count(2), Items: count(50), MemoryUsed: count(1024), MemoryLimit: count(4096), UptimeSeconds: count(60), OwnHits: 40, OwnMisses: 4,
+				},
+			},
+			{Identity: probes.Identity{Layer: "l2", Name: "redis-2", Kind: "redis"}, Err: errors.New("refused"), Took: time.Second},
+			{
+				Identity: probes.Identity{Layer: "edge", Name: "pop", Kind: "http"}, Up: true,
+				Survey: probes.Survey{Unasked: true, Fills: 3, Version: "\xff"},
+			},
+		},
+		Groups: []probes.Group{{Layer: "l2", Name: "pair", Nodes: []string{"pair/10.0.0.1:6379"}}},
+	}, true)
+	p.compare(t, "node.prom")
+}
+
+func TestReplication(t *testing.T) {
+	known := replicas{"forgotten": true}
+	c := replicationCollector{known: known}
+	member := func(name string) probes.Identity {
+		return probes.Identity{Layer: "l2", Name: name, Kind: "redis", Group: "pair"}
+	}
+	follows := func(up bool) probes.Survey {
+		return probes.Survey{Role: "replica", Replication: &probes.Replication{LinkUp: up}}
+	}
+	primary := consistency.NodeResult{Identity: member("pair/p:1"), Up: true, Survey: probes.Survey{
+		Role: "primary", Replication: &probes.Replication{Replicas: []probes.Replica{{Address: "d:1", Online: true}}},
+	}}
+	nodes := []consistency.NodeResult{
+		primary,
+		{Identity: member("pair/a:1"), Up: true, Survey: follows(true)},
+		{Identity: member("pair/b:1"), Up: true, Survey: follows(false)},
+		{Identity: member("pair/c:1"), Up: true, Survey: follows(true)},
+		{Identity: probes.Identity{Layer: "l3", Name: "mc", Kind: "memcached"}, Err: errors.New("not ours")},
+	}
+	play(t, c, &consistency.Result{Nodes: nodes}, false)
+	if known["forgotten"] {
+		t.Error("a node that is gone is remembered")
+	}
+	// c stops answering; d, which never did, is one that the primary lists.
+	nodes[3] = consistency.NodeResult{Identity: member("pair/c:1"), Err: errors.New("timeout")}
+	nodes = append(nodes, consistency.NodeResult{Identity: member("pair/d:1"), Err: errors.New("timeout")})
+	play(t, c, &consistency.Result{Nodes: nodes}, true).compare(t, "replication.prom")
+}

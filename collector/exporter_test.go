@@ -1,0 +1,258 @@
+package collector
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeSampler counts its samplings; each waits for gate, if there is one, or for the end of its time.
+type fakeSampler struct {
+	calls    atomic.Int64
+	gate     chan struct{}
+	deadline atomic.Int64 // of the last sampling, from its begin, in milliseconds
+	panics   bool
+}
+
+func (f *fakeSampler) Sample(ctx context.Context) *consistency.Result {
+	f.calls.Add(1)
+	if end, ok := ctx.Deadline(); ok {
+		f.deadline.Store(time.Until(end).Milliseconds())
+	}
+	if f.panics {
+		panic("broken")
+	}
+	if f.gate != nil {
+		select {
+		case <-f.gate:
+		case <-ctx.Done():
+		}
+	}
+	return &consistency.Result{Nodes: []consistency.NodeResult{
+		{Identity: probes.Identity{Layer: "l2", Name: "redis-1", Kind: "redis"}, Up: true},
+	}}
+}
+
+type funcCollector struct {
+	name   string
+	update func(context.Context, chan<- prometheus.Metric) error
+}
+
+func (f funcCollector) Name() string { return f.name }
+
+func (f funcCollector) Update(ctx context.Context, ch chan<- prometheus.Metric) error {
+	return f.update(ctx, ch)
+}
+
+var oneLayer = &config.Config{Layers: []config.Layer{{Name: "l2", TTL: time.Hour}, {Name: "l4", NoExpiry: true}}}
+
+func testExporter(t *testing.T, minInterval time.Duration, s sampler, others ...Collector) *Exporter {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	e := New(Options{TimeoutOffset: 250 * time.Millisecond, MinInterval: minInterval}, log)
+	e.use(&target{cfg: oneLayer, crew: newCrew(s, []reader{nodeCollector{}, replicationCollector{known: replicas{}}}, others, log)})
+	t.Cleanup(e.Close)
+	return e
+}
+
+// scrape with a timeout in seconds as Prometheus announces it; empty: none.
+func scrape(t *testing.T, e http.Handler, timeout string) string {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+	if timeout != "" {
+		r.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", timeout)
+	}
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, r)
+	if w.Code != http.StatusOK {
+		t.Errorf("status %d: %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func wantLines(t *testing.T, body string, lines ...string) {
+	t.Helper()
+	for _, l := range lines {
+		if !strings.Contains("\n"+body, "\n"+l) {
+			t.Errorf("%s is missing in\n%s", l, ours(body))
+		}
+	}
+}
+
+func ours(body string) string {
+	var b strings.Builder
+	for l := range strings.Lines(body) {
+		if strings.HasPrefix(l, "cacheinv_") {
+			b.WriteString(l)
+		}
+	}
+	return b.String()
+}
+
+func TestRequestsShareASampling(t *testing.T) {
+	s := &fakeSampler{gate: make(chan struct{})}
+	e := testExporter(t, 0, s)
+	var wait sync.WaitGroup
+	for range 10 {
+		wait.Go(func() {
+			body := scrape(t, e, "")
+			wantLines(t, body, `cacheinv_node_up{kind="redis",layer="l2",node="redis-1"} 1`, `cacheinv_collector_success{collector="node"} 1`)
+		})
+	}
+	poll(t, func() bool { return s.calls.Load() == 1 })
+	close(s.gate)
+	wait.Wait()
+	// Requests that arrived after the first sampling's end began another one; never one each.
+	if n := s.calls.Load(); n > 3 {
+		t.Errorf("10 requests took %d samplings", n)
+	}
+	if d := s.deadline.Load(); d > 9750 || d < 9000 {
+		t.Errorf("a request without a timeout gave its sampling %d ms, not the 10 s less 250 ms", d)
+	}
+}
+
+func TestMinInterval(t *testing.T) {
+	s := &fakeSampler{}
+	e := testExporter(t, time.Hour, s)
+	scrape(t, e, "")
+	scrape(t, e, "")
+	if n := s.calls.Load(); n != 1 {
+		t.Errorf("2 requests within the interval took %d samplings", n)
+	}
+	e.use(&target{cfg: oneLayer, crew: e.target.crew})
+	scrape(t, e, "")
+	if n := s.calls.Load(); n != 2 {
+		t.Errorf("a new configuration was answered from before: %d samplings", n)
+	}
+}
+
+func TestLateRequest(t *testing.T) {
+	s := &fakeSampler{gate: make(chan struct{})}
+	e := testExporter(t, 0, s)
+	var first sync.WaitGroup
+	first.Go(func() { scrape(t, e, "30") })
+	poll(t, func() bool { return s.calls.Load() == 1 })
+
+	began := time.Now()
+	body := scrape(t, e, "0.4")
+	if took := time.Since(began); took > 400*time.Millisecond {
+		t.Errorf("a request with 0.4 s took %v", took)
+	}
+	wantLines(t, body, `cacheinv_collector_success{collector="node"} 0`, `cacheinv_layer_ttl_seconds{layer="l2"} 3600`,
+		`cacheinv_layer_ttl_seconds{layer="l4"} +Inf`, `cacheinv_config_last_reload_successful 1`, `cacheinv_build_info{`)
+	if strings.Contains(body, "cacheinv_node_up") {
+		t.Error("a sampling that has not ended was told")
+	}
+	s.gate <- struct{}{}
+	first.Wait()
+
+	var second sync.WaitGroup
+	second.Go(func() { scrape(t, e, "30") })
+	poll(t, func() bool { return s.calls.Load() == 2 })
+	wantLines(t, scrape(t, e, "0.4"), `cacheinv_node_up{kind="redis",layer="l2",node="redis-1"} 1`) // the last one's
+	close(s.gate)
+	second.Wait()
+}
+
+func TestPanicAndHangCostOnlyThemselves(t *testing.T) {
+	release := make(chan struct{})
+	var hung atomic.Int64
+	e := testExporter(t, 0, &fakeSampler{},
+		funcCollector{"queue", func(context.Context, chan<- prometheus.Metric) error { panic("oops") }},
+		funcCollector{"app_version", func(_ context.Context, ch chan<- prometheus.Metric) error {
+			hung.Add(1)
+			appUp.send(ch, 1, "shop", "app-1")
+			<-release // whatever its context says
+			return nil
+		}})
+	began := time.Now()
+	body := scrape(t, e, "0.6")
+	if took := time.Since(began); took > 600*time.Millisecond {
+		t.Errorf("took %v of 0.6 s", took)
+	}
+	want := []string{
+		`cacheinv_node_up{kind="redis",layer="l2",node="redis-1"} 1`,
+		`cacheinv_collector_success{collector="node"} 1`,
+		`cacheinv_collector_success{collector="queue"} 0`,
+		`cacheinv_collector_success{collector="app_version"} 0`,
+		`cacheinv_collector_duration_seconds{collector="app_version"} 0.`,
+	}
+	wantLines(t, body, append(want, `cacheinv_app_up{app="shop",node="app-1"} 1`)...)
+	wantLines(t, scrape(t, e, "0.6"), want[:4]...)
+	if n := hung.Load(); n != 1 {
+		t.Errorf("a collector that hangs was begun %d times", n)
+	}
+	close(release)
+	poll(t, func() bool {
+		return strings.Contains(scrape(t, e, "5"), `cacheinv_collector_success{collector="app_version"} 1`)
+	})
+}
+
+func TestSamplerPanics(t *testing.T) {
+	e := testExporter(t, 0, &fakeSampler{panics: true},
+		funcCollector{"queue", func(context.Context, chan<- prometheus.Metric) error { return nil }})
+	wantLines(t, scrape(t, e, ""), `cacheinv_collector_success{collector="node"} 0`, `cacheinv_collector_success{collector="queue"} 1`)
+}
+
+func TestWithoutConfiguration(t *testing.T) {
+	e := New(Options{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	defer e.Close()
+	e.LoadFailed()
+	wantLines(t, scrape(t, e, ""), "cacheinv_config_last_reload_successful 0")
+}
+
+func TestFailuresAreLoggedOnce(t *testing.T) {
+	var b bytes.Buffer
+	fail := errors.New("no")
+	c := newCrew(&fakeSampler{}, nil, []Collector{
+		funcCollector{"queue", func(context.Context, chan<- prometheus.Metric) error { return fail }},
+	}, slog.New(slog.NewTextHandler(&b, nil)))
+	for range 3 {
+		c.sample(t.Context(), 0)
+	}
+	fail = nil
+	c.sample(t.Context(), 0)
+	if n := strings.Count(b.String(), "collector failed"); n != 1 || strings.Count(b.String(), "recovered") != 1 {
+		t.Errorf("log:\n%s", b.String())
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"": 10 * time.Second, "5": 5 * time.Second, "0.5": 500 * time.Millisecond, "-1": 10 * time.Second, "NaN": 10 * time.Second,
+		"x": 10 * time.Second, "1e300": 2 * time.Minute, "+Inf": 2 * time.Minute,
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+		r.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", header)
+		if got := timeout(r); got != want {
+			t.Errorf("timeout %q is %v, want %v", header, got, want)
+		}
+	}
+}
+
+func poll(t *testing.T, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it did not happen within 10 s")
+		}
+	}
+}

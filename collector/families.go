@@ -1,0 +1,68 @@
+package collector
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Family describes one metric family that this exporter can give.
+type Family struct {
+	Name string
+	// Type: gauge, counter or histogram.
+	Type   string
+	Labels []string
+	Help   string
+}
+
+// families are all that were declared, in the order of their declaration.
+var families []Family
+
+// Families are all families of this package, by name.
+func Families() []Family {
+	all := slices.Clone(families)
+	slices.SortFunc(all, func(a, b Family) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// family is a descriptor that knows the type of its values.
+type family struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+}
+
+// gauge declares a family of gauges; name is without the prefix cacheinv_.
+func gauge(name, help string, labels ...string) family {
+	return declare(name, help, "gauge", prometheus.GaugeValue, labels)
+}
+
+// counter declares a family of counters; name is without the prefix cacheinv_.
+func counter(name, help string, labels ...string) family {
+	return declare(name, help, "counter", prometheus.CounterValue, labels)
+}
+
+func declare(name, help, kind string, value prometheus.ValueType, labels []string) family {
+	name = "cacheinv_" + name
+	families = append(families, Family{Name: name, Type: kind, Labels: labels, Help: help})
+	return family{desc: prometheus.NewDesc(name, help, labels, nil), kind: value}
+}
+
+// send gives one series of the family.
+func (f family) send(ch chan<- prometheus.Metric, value float64, labels ...string) {
+	for i, l := range labels {
+		if !utf8.ValidString(l) { // what a server says of itself may hold any bytes
+			labels = slices.Clone(labels)
+			labels[i] = strings.ToValidUTF8(l, "\uFFFD")
+		}
+	}
+	ch <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,60 @@
+package collector
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write docs/metrics.md and testdata anew")
+
+func allNames() []string {
+	var names []string
+	for _, f := range Families() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// metricsPage is docs/metrics.md.
+func metricsPage() string {
+	var b strings.Builder
+	b.WriteString("# Metrics\n\nGenerated from the code by `go test ./collector -update`; do not edit.\n\n" +
+		"Units are base units. What a server does not tell is absent, never 0. No label holds a value from a cache, and a key only in\n" +
+		"`cacheinv_canary_key_consistent`, for keys that the configuration names. Beside these, `/metrics` has the usual `go_` and\n" +
+		"`process_` families of the exporter's own process.\n\n")
+	b.WriteString("| family | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, f := range Families() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, f.Type, strings.Join(f.Labels, ", "), strings.ReplaceAll(f.Help, "|", "\\|"))
+	}
+	return b.String()
+}
+
+func TestMetricsPage(t *testing.T) {
+	const path = "../docs/metrics.md"
+	if *update {
+		if err := os.WriteFile(path, []byte(metricsPage()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(page) != metricsPage() {
+		t.Errorf("%s does not say what the code does; run go test ./collector -update", path)
+	}
+}
+
+func TestHelpIsASentence(t *testing.T) {
+	for _, f := range Families() {
+		if f.Name == "cacheinv_build_info" {
+			continue
+		}
+		if !strings.HasSuffix(f.Help, ".") || len(f.Help) < 20 {
+			t.Errorf("%s: %q", f.Name, f.Help)
+		}
+	}
+}

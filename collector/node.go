@@ -1,0 +1,95 @@
+package collector
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+var (
+	nodeUp = gauge("node_up",
+		"Whether the cache node answered in this sampling (1) or not (0).", "layer", "node", "kind")
+	nodeDuration = gauge("node_scrape_duration_seconds",
+		"Time that asking the node and reading its keys needed, in seconds.", "layer", "node", "kind")
+	nodeInfo = gauge("node_info",
+		"What the node said of itself, as labels; always 1.", "layer", "node", "kind", "group", "version", "role", "eviction_policy")
+	nodeOwnReads = counter("node_own_reads_total",
+		"Reads of this exporter that are part of the node's hits and misses of the same sampling; subtract them.",
+		"layer", "node", "result")
+	nodeFills = counter("node_fills_total",
+		"Reads of this exporter that an edge answered from its origin, so that the read itself filled the cache.", "layer", "node")
+	groupNodes = gauge("group_nodes",
+		"Nodes that are known of a group which finds its nodes by itself.", "layer", "group")
+)
+
+// nodeCounts are what servers count themselves; absent where a server does not.
+var nodeCounts = []struct {
+	family
+	of func(*probes.Survey) probes.Count
+}{
+	{counter("node_hits_total", "Hits as the node counts them, before the reads of this sampling.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.Hits }},
+	{counter("node_misses_total", "Misses as the node counts them, before the reads of this sampling.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.Misses }},
+	{counter("node_evicted_total", "Items that the node evicted for want of memory.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.Evicted }},
+	{counter("node_expired_total", "Items that the node dropped because their TTL had ended.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.Expired }},
+	{gauge("node_items", "Items that the node holds.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.Items }},
+	{gauge("node_memory_used_bytes", "Memory that the node uses for its items, in bytes.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.MemoryUsed }},
+	{gauge("node_memory_limit_bytes", "Memory that the node may use for its items, in bytes.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.MemoryLimit }},
+	{gauge("node_uptime_seconds", "Time since the node's process began, in seconds.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.UptimeSeconds }},
+}
+
+// nodeCollector tells how the cache nodes are.
+type nodeCollector struct{}
+
+func (nodeCollector) Name() string { return "node" }
+
+func (nodeCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) error {
+	var errs []error
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		nodeUp.send(ch, number(n.Up), n.Layer, n.Name, n.Kind)
+		nodeDuration.send(ch, n.Took.Seconds(), n.Layer, n.Name, n.Kind)
+		switch {
+		case n.Err != nil:
+			errs = append(errs, fmt.Errorf("node %s: %w", n.Name, n.Err))
+		case !n.Up:
+			errs = append(errs, fmt.Errorf("node %s did not answer", n.Name))
+		}
+		if n.Up {
+			sendNode(n, ch)
+		}
+	}
+	for _, g := range r.Groups {
+		groupNodes.send(ch, float64(len(g.Nodes)), g.Layer, g.Name)
+	}
+	return errors.Join(errs...)
+}
+
+// sendNode gives what a node that answered said of itself.
+func sendNode(n *consistency.NodeResult, ch chan<- prometheus.Metric) {
+	s := &n.Survey
+	nodeInfo.send(ch, 1, n.Layer, n.Name, n.Kind, n.Group, s.Version, s.Role, s.EvictionPolicy)
+	for _, c := range nodeCounts {
+		if v := c.of(s); v.Known {
+			c.send(ch, v.Value, n.Layer, n.Name)
+		}
+	}
+	if s.Hits.Known || s.Misses.Known {
+		nodeOwnReads.send(ch, float64(s.OwnHits), n.Layer, n.Name, "hit")
+		nodeOwnReads.send(ch, float64(s.OwnMisses), n.Layer, n.Name, "miss")
+	}
+	if n.Kind == "http" {
+		nodeFills.send(ch, float64(s.Fills), n.Layer, n.Name)
+	}
+}

@@ -1,0 +1,85 @@
+package demo
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	writeEvery = 200 * time.Millisecond
+	readEvery  = 10 * time.Millisecond
+	// readsAtOnce per readEvery: 200 reads a second.
+	readsAtOnce = 2
+)
+
+// write updates the hot records in turn, five a second in all, and now and then another one.
+func (d *Demo) write(ctx context.Context) {
+	var hot []string
+	for i := range max(hotUsers, hotProducts) {
+		if i < hotUsers {
+			hot = append(hot, userKey(i+1))
+		}
+		if i < hotProducts {
+			hot = append(hot, productKey(i+1))
+		}
+	}
+	ticks := time.NewTicker(writeEvery)
+	defer ticks.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+			return
+		}
+		key := hot[n%len(hot)]
+		if n%25 == 24 {
+			key = userKey(hotUsers + 1 + rand.IntN(users-hotUsers))
+		}
+		d.queues.publish(ctx, d.site.update(key))
+	}
+}
+
+// read is the application's read traffic.
+func (d *Demo) read(ctx context.Context) {
+	ticks := time.NewTicker(readEvery)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+			return
+		}
+		for range readsAtOnce {
+			d.readOne()
+		}
+	}
+}
+
+// readOne enters at one of the layers and goes down from there until a cache has the key; what missed it is filled.
+// Two in a hundred ask for a user who does not exist.
+func (d *Demo) readOne() {
+	var key string
+	switch n := rand.IntN(100); {
+	case n < 2:
+		key = userKey(users + 1 + rand.IntN(1000))
+	case n < 60:
+		key = userKey(1 + rand.IntN(users))
+	default:
+		key = productKey(1 + rand.IntN(products))
+	}
+	first := 0
+	switch n := rand.IntN(100); {
+	case n < 15:
+		first = 2
+	case n < 40:
+		first = 1
+	}
+	for _, l := range d.site.layers[first:] {
+		c := l.caches[rand.IntN(len(l.caches))]
+		if c.lookup(key) {
+			return
+		}
+		d.site.fill(key, l, c)
+	}
+}

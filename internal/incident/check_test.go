@@ -1,0 +1,234 @@
+package incident
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestWilson(t *testing.T) {
+	for _, tt := range []struct {
+		stale, compared int
+		low, high       float64
+	}{
+		{0, 10, 0, 0.2775}, {10, 10, 0.7225, 1}, {1, 10, 0.0179, 0.4042}, {50, 100, 0.4038, 0.5962}, {1, 1, 0.2065, 1},
+	} {
+		share, low, high, known := wilson(tt.stale, tt.compared)
+		if !known || share != float64(tt.stale)/float64(tt.compared) || math.Abs(low-tt.low) > 1e-4 || math.Abs(high-tt.high) > 1e-4 {
+			t.Errorf("%d of %d: %v (%v to %v), want %v to %v", tt.stale, tt.compared, share, low, high, tt.low, tt.high)
+		}
+	}
+	if _, _, _, known := wilson(0, 0); known {
+		t.Error("a share of nothing is known")
+	}
+}
+
+func node(layer, name string, copies map[consistency.State]int) consistency.ClassNode {
+	n := consistency.ClassNode{Layer: layer, Node: name}
+	for s, c := range copies {
+		n.Copies[s] = c
+	}
+	return n
+}
+
+func report(t *testing.T, r *consistency.Result) *Report {
+	t.Helper()
+	cfg := &config.Config{Canaries: []config.Class{{Name: "user", Keys: []string{"a", "b"}}}}
+	got, err := newReport(cfg, r, []byte("key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestReportJSON(t *testing.T) {
+	result := &consistency.Result{Classes: []consistency.ClassResult{{
+		Class: "user", SampledKeys: 3,
+		Nodes: []consistency.ClassNode{
+			node("l2", "redis-1", map[consistency.State]int{consistency.Fresh: 3, consistency.Stale: 1, consistency.Missing: 1}),
+			node("l3", "mc-1", map[consistency.State]int{consistency.Error: 5}),
+		},
+		Reports: []consistency.KeyReport{
+			{Key: "a", Reference: consistency.ByMajority, Copies: []consistency.CopyReport{
+				{Layer: "l2", Node: "redis-1", State: consistency.Stale, Present: true, Digest: content.Digest{1}, TTL: 90 * time.Second, HasTTL: true, Value: []byte("old")},
+				{Layer: "l3", Node: "mc-1", State: consistency.Error, Err: errors.New("refused")},
+			}},
+			{Key: "b", Reference: consistency.ByNone, Copies: []consistency.CopyReport{{Layer: "l3", Node: "mc-1", State: consistency.Error}}},
+		},
+	}}}
+	var b bytes.Buffer
+	r := report(t, result)
+	if err := r.JSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	var got any
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	class := got.(map[string]any)["classes"].([]any)[0].(map[string]any)
+	digest := class["differing"].([]any)[0].(map[string]any)["copies"].([]any)[0].(map[string]any)["digest"].(string)
+	if len(digest) != 32 || strings.HasPrefix(digest, "01") {
+		t.Errorf("digest %q", digest)
+	}
+	states := func(fresh, stale, missing, err float64) map[string]any {
+		return map[string]any{"fresh": fresh, "stale": stale, "missing": missing, "error": err, "undecided": 0.0, "unverified": 0.0}
+	}
+	low, high := class["low"], class["high"]
+	want := map[string]any{
+		"class": "user", "keys": 5.0, "compared": 4.0, "stale": 1.0, "share": 0.25, "low": low, "high": high,
+		"layers": []any{
+			map[string]any{"layer": "l2", "nodes": []any{map[string]any{
+				"node": "redis-1", "states": states(3, 1, 1, 0), "compared": 4.0, "stale": 1.0, "share": 0.25, "low": low, "high": high,
+			}}},
+			map[string]any{"layer": "l3", "nodes": []any{map[string]any{
+				"node": "mc-1", "states": states(0, 0, 0, 5), "compared": 0.0, "stale": 0.0, "share": nil, "low": nil, "high": nil,
+			}}},
+		},
+		"differing": []any{map[string]any{"key": "a", "reference": "majority", "copies": []any{
+			map[string]any{
+				"layer": "l2", "node": "redis-1", "state": "stale", "digest": digest, "version": nil, "ttl_seconds": 90.0,
+				"no_expiry": false, "error": nil, "value": "old",
+			},
+			map[string]any{
+				"layer": "l3", "node": "mc-1", "state": "error", "digest": nil, "version": nil, "ttl_seconds": nil,
+				"no_expiry": nil, "error": "refused",
+			},
+		}}},
+	}
+	if d := cmp.Diff(want, class); d != "" {
+		t.Error(d)
+	}
+	b.Reset()
+	if err := r.Table(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"user: 5 keys read, 4 copies compared, 1 stale, 25.0%", "redis-1", "majority", "90s", "old"} {
+		if !strings.Contains(b.String(), text) {
+			t.Errorf("no %q in\n%s", text, b.String())
+		}
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	type copies = map[consistency.State]int
+	for name, tt := range map[string]struct {
+		copies copies
+		want   int
+	}{
+		"fresh":               {copies{consistency.Fresh: 2, consistency.Missing: 1, consistency.Unverified: 1}, 0},
+		"stale":               {copies{consistency.Stale: 1, consistency.Error: 1}, 1},
+		"undecided":           {copies{consistency.Undecided: 1}, 1},
+		"error":               {copies{consistency.Fresh: 2, consistency.Error: 1}, 2},
+		"nothing compared":    {copies{consistency.Unverified: 2}, 2},
+		"nothing but missing": {copies{consistency.Missing: 2}, 2},
+	} {
+		r := report(t, &consistency.Result{Classes: []consistency.ClassResult{{Class: "user", Nodes: []consistency.ClassNode{node("l2", "n", tt.copies)}}}})
+		if got := r.ExitCode(); got != tt.want {
+			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
+	}
+	if got := report(t, &consistency.Result{}).ExitCode(); got != 2 {
+		t.Errorf("nothing: %d", got)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	cfg := &config.Config{
+		Layers: []config.Layer{{Name: "l2", MaxStaleness: time.Second}, {Name: "l3"}},
+		Queues: []config.Queue{{Name: "q"}},
+		Canaries: []config.Class{
+			{Name: "user", Keys: []string{"user:1:profile", "user:2:profile"}, Pattern: "user:*:profile", Sample: 100},
+			{Name: "price", Keys: []string{"price:1"}},
+		},
+	}
+	names := func(opt CheckOptions) []string {
+		t.Helper()
+		got, err := choose(cfg, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, c := range got.Canaries {
+			out = append(out, c.Name+" "+c.Pattern+" "+strings.Join(c.Keys, ","))
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		opt  CheckOptions
+		want []string
+	}{
+		{CheckOptions{}, []string{"user user:*:profile user:1:profile,user:2:profile", "price  price:1"}},
+		{CheckOptions{Class: "price"}, []string{"price  price:1"}},
+		{CheckOptions{Pattern: "user:1*:profile"}, []string{"user user:1*:profile user:1:profile"}},
+		{CheckOptions{Pattern: "price:*"}, []string{"price price:* price:1"}},
+		{CheckOptions{Pattern: "cart:*"}, []string{"cart:* cart:* "}},
+	} {
+		if d := cmp.Diff(tt.want, names(tt.opt)); d != "" {
+			t.Errorf("%+v: %s", tt.opt, d)
+		}
+	}
+	got, err := choose(cfg, CheckOptions{Pattern: "cart:*", Limit: 7})
+	if err != nil || got.Canaries[0].Sample != 7 || len(got.Canaries[0].Layers) != 2 || got.Canaries[0].Layers[0].MaxStaleness != time.Second {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, opt := range []CheckOptions{{Class: "none"}, {Class: "none", Pattern: "x"}} {
+		if _, err := choose(cfg, opt); !errors.Is(err, ErrUsage) {
+			t.Errorf("%+v: %v", opt, err)
+		}
+	}
+}
+
+// growing finds two more keys of the pattern in each sampling, up to most.
+type growing struct {
+	calls, most int
+	items       float64
+}
+
+func (g *growing) Sample(context.Context) *consistency.Result {
+	r := &consistency.Result{
+		Nodes:   []consistency.NodeResult{{Identity: probes.Identity{Kind: "redis"}, Survey: probes.Survey{Items: probes.Count{Value: g.items, Known: true}}}},
+		Classes: []consistency.ClassResult{{Class: "user", SampledKeys: min(2*g.calls, g.most)}},
+	}
+	g.calls++
+	return r
+}
+
+func TestReadLooksThroughTheKeyspace(t *testing.T) {
+	cfg := &config.Config{Canaries: []config.Class{{Name: "user", Pattern: "*", Sample: 6}}}
+	opt := CheckOptions{Sampler: consistency.Options{ScanCount: 10}}
+	for name, tt := range map[string]struct {
+		s     *growing
+		calls int
+	}{
+		"until there are enough":    {&growing{most: 100, items: 1000}, 4},
+		"until all were looked for": {&growing{most: 2, items: 45}, 6},
+	} {
+		if _, err := read(t.Context(), cfg, tt.s, opt); err != nil || tt.s.calls != tt.calls {
+			t.Errorf("%s: %d samplings, want %d (%v)", name, tt.s.calls, tt.calls, err)
+		}
+	}
+	once := &growing{}
+	if _, err := read(t.Context(), &config.Config{Canaries: []config.Class{{Name: "user"}}}, once, opt); err != nil || once.calls != 1 {
+		t.Errorf("keys alone took %d samplings (%v)", once.calls, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := read(ended, cfg, &growing{}, opt); err == nil {
+		t.Error("an interrupted check reported")
+	}
+}

@@ -1,0 +1,38 @@
+package incident
+
+import (
+	"os"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/progress"
+	"golang.org/x/term"
+)
+
+// progressBar draws a bar on file if it is a terminal. show is what CheckOptions.Progress wants, nil elsewhere; stop
+// clears the bar.
+func progressBar(file *os.File) (show func(keys, wanted int), stop func()) {
+	if !term.IsTerminal(int(file.Fd())) {
+		return nil, func() {}
+	}
+	bar := progress.NewWriter()
+	bar.SetOutputWriter(file)
+	bar.SetUpdateFrequency(100 * time.Millisecond)
+	bar.SetStyle(progress.StyleBlocks)
+	tracker := &progress.Tracker{Message: "keys read"}
+	bar.AppendTracker(tracker)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		bar.Render()
+	}()
+	show = func(keys, wanted int) {
+		tracker.UpdateTotal(int64(wanted))
+		tracker.SetValue(int64(keys))
+	}
+	stop = func() {
+		tracker.MarkAsDone()
+		bar.Stop()
+		<-done
+	}
+	return show, stop
+}

@@ -1,0 +1,313 @@
+package incident
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+)
+
+// Report of check. What is unknown is nil, never 0.
+type Report struct {
+	Classes []ClassReport `json:"classes"`
+}
+
+// Share of stale among compared copies, with its Wilson interval of 95%.
+type Share struct {
+	Compared int      `json:"compared"`
+	Stale    int      `json:"stale"`
+	Share    *float64 `json:"share"`
+	Low      *float64 `json:"low"`
+	High     *float64 `json:"high"`
+}
+
+func newShare(stale, compared int) Share {
+	s := Share{Compared: compared, Stale: stale}
+	if share, low, high, known := wilson(stale, compared); known {
+		s.Share, s.Low, s.High = &share, &low, &high
+	}
+	return s
+}
+
+// ClassReport is one canary class.
+type ClassReport struct {
+	Class string `json:"class"`
+	// Keys that were read.
+	Keys int `json:"keys"`
+	Share
+	Layers    []LayerReport `json:"layers"`
+	Differing []Differing   `json:"differing"`
+}
+
+// LayerReport is a class in one layer.
+type LayerReport struct {
+	Layer string       `json:"layer"`
+	Nodes []NodeReport `json:"nodes"`
+}
+
+// NodeReport is a class on one node.
+type NodeReport struct {
+	Node   string         `json:"node"`
+	States map[string]int `json:"states"`
+	Share
+}
+
+// Differing is a key with a copy that is stale or undecided.
+type Differing struct {
+	Key       string `json:"key"`
+	Reference string `json:"reference"`
+	Copies    []Copy `json:"copies"`
+}
+
+// Copy of a key on one node. Digest is keyed: equal within a report where contents are equal, and good for nothing else.
+type Copy struct {
+	Layer      string   `json:"layer"`
+	Node       string   `json:"node"`
+	State      string   `json:"state"`
+	Digest     *string  `json:"digest"`
+	Version    *string  `json:"version"`
+	TTLSeconds *float64 `json:"ttl_seconds"`
+	// NoExpiry: the server says that the copy never expires; nil where that is unknown.
+	NoExpiry *bool   `json:"no_expiry"`
+	Error    *string `json:"error"`
+	// Value only with --show-values; ValueBase64 where it is no text.
+	Value       *string `json:"value,omitempty"`
+	ValueBase64 []byte  `json:"value_base64,omitempty"`
+}
+
+// newReport of a sampling. Digests are keyed by digestKey; empty: by a random one.
+func newReport(cfg *config.Config, r *consistency.Result, digestKey []byte) (*Report, error) {
+	if len(digestKey) == 0 {
+		digestKey = make([]byte, 32)
+		if _, err := rand.Read(digestKey); err != nil {
+			return nil, fmt.Errorf("no randomness for the digests: %w", err)
+		}
+	}
+	literal := map[string]int{}
+	for _, c := range cfg.Canaries {
+		literal[c.Name] = len(c.Keys)
+	}
+	report := &Report{Classes: []ClassReport{}}
+	for i := range r.Classes {
+		c := &r.Classes[i]
+		report.Classes = append(report.Classes, newClassReport(c, literal[c.Class]+c.SampledKeys, digestKey))
+	}
+	return report, nil
+}
+
+func newClassReport(c *consistency.ClassResult, keys int, digestKey []byte) ClassReport {
+	out := ClassReport{Class: c.Class, Keys: keys, Layers: []LayerReport{}, Differing: []Differing{}}
+	stale, compared := 0, 0
+	at := map[string]int{}
+	for i := range c.Nodes {
+		n := &c.Nodes[i]
+		if _, ok := at[n.Layer]; !ok {
+			at[n.Layer] = len(out.Layers)
+			out.Layers = append(out.Layers, LayerReport{Layer: n.Layer})
+		}
+		node := NodeReport{Node: n.Node, States: map[string]int{}}
+		for s := range consistency.NumStates {
+			node.States[s.String()] = n.Copies[s]
+		}
+		ours := n.Copies[consistency.Fresh] + n.Copies[consistency.Stale] + n.Copies[consistency.Undecided]
+		node.Share = newShare(n.Copies[consistency.Stale], ours)
+		stale, compared = stale+n.Copies[consistency.Stale], compared+ours
+		l := &out.Layers[at[n.Layer]]
+		l.Nodes = append(l.Nodes, node)
+	}
+	out.Share = newShare(stale, compared)
+	for i := range c.Reports {
+		if d, ok := newDiffering(&c.Reports[i], digestKey); ok {
+			out.Differing = append(out.Differing, d)
+		}
+	}
+	return out
+}
+
+func newDiffering(k *consistency.KeyReport, digestKey []byte) (Differing, bool) {
+	d := Differing{Key: k.Key, Reference: k.Reference.String()}
+	differs := false
+	for i := range k.Copies {
+		c := &k.Copies[i]
+		differs = differs || c.State == consistency.Stale || c.State == consistency.Undecided
+		d.Copies = append(d.Copies, newCopy(c, digestKey))
+	}
+	return d, differs
+}
+
+func newCopy(c *consistency.CopyReport, digestKey []byte) Copy {
+	out := Copy{Layer: c.Layer, Node: c.Node, State: c.State.String()}
+	if c.Err != nil {
+		out.Error = new(c.Err.Error())
+	}
+	if !c.Present {
+		return out
+	}
+	mac := hmac.New(sha256.New, digestKey)
+	mac.Write(c.Digest[:])
+	out.Digest = new(hex.EncodeToString(mac.Sum(nil)[:16]))
+	if !c.Version.IsZero() {
+		out.Version = new(c.Version.String())
+	}
+	switch {
+	case c.NoExpiry:
+		out.NoExpiry = new(true)
+	case c.HasTTL:
+		out.NoExpiry, out.TTLSeconds = new(false), new(c.TTL.Seconds())
+	}
+	if c.Value != nil {
+		if utf8.Valid(c.Value) {
+			out.Value = new(string(c.Value))
+		} else {
+			out.ValueBase64 = c.Value
+		}
+	}
+	return out
+}
+
+// ExitCode of check: 1 any copy is stale or undecided; else 2 any could not be read, or nothing was compared; else 0.
+func (r *Report) ExitCode() int {
+	wrong, failed, compared := 0, 0, 0
+	for _, c := range r.Classes {
+		compared += c.Compared
+		for _, l := range c.Layers {
+			for _, n := range l.Nodes {
+				wrong += n.States["stale"] + n.States["undecided"]
+				failed += n.States["error"]
+			}
+		}
+	}
+	switch {
+	case wrong > 0:
+		return 1
+	case failed > 0 || compared == 0:
+		return 2
+	}
+	return 0
+}
+
+// JSON writes the report for machines.
+func (r *Report) JSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(r); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+// Table writes the report for people.
+func (r *Report) Table(w io.Writer) error {
+	for i := range r.Classes {
+		c := &r.Classes[i]
+		if _, err := fmt.Fprintf(w, "%s: %d keys read, %d copies compared, %d stale%s\n",
+			printable(c.Class), c.Keys, c.Compared, c.Stale, c.interval()); err != nil {
+			return fmt.Errorf("writing the report: %w", err)
+		}
+		nodes := table.NewWriter()
+		nodes.AppendHeader(table.Row{"layer", "node", "fresh", "stale", "missing", "error", "undecided", "unverified", "stale share (95%)"})
+		for _, l := range c.Layers {
+			for _, n := range l.Nodes {
+				s := n.States
+				nodes.AppendRow(table.Row{
+					l.Layer, n.Node, s["fresh"], s["stale"], s["missing"], s["error"], s["undecided"], s["unverified"],
+					strings.TrimPrefix(n.interval(), ", "),
+				})
+			}
+		}
+		text := nodes.Render() + "\n"
+		if len(c.Differing) > 0 {
+			text += "\n" + differingTable(c.Differing) + "\n"
+		}
+		if _, err := fmt.Fprintln(w, text); err != nil {
+			return fmt.Errorf("writing the report: %w", err)
+		}
+	}
+	return nil
+}
+
+func differingTable(differing []Differing) string {
+	t := table.NewWriter()
+	header := table.Row{"key", "by", "layer", "node", "state", "content", "version", "ttl"}
+	values := false
+	for _, d := range differing {
+		for _, c := range d.Copies {
+			values = values || c.Value != nil || c.ValueBase64 != nil
+		}
+	}
+	if values {
+		header = append(header, "value")
+	}
+	t.AppendHeader(header)
+	for _, d := range differing {
+		key, by := printable(d.Key), d.Reference
+		for _, c := range d.Copies {
+			row := table.Row{key, by, c.Layer, c.Node, c.State, short(c.Digest), text(c.Version), c.ttl()}
+			if values {
+				row = append(row, c.value())
+			}
+			t.AppendRow(row)
+			key, by = "", ""
+		}
+		t.AppendSeparator()
+	}
+	return t.Render()
+}
+
+func (s *Share) interval() string {
+	if s.Share == nil {
+		return ""
+	}
+	return fmt.Sprintf(", %.1f%% (%.1f%% to %.1f%%)", *s.Share*100, *s.Low*100, *s.High*100)
+}
+
+func (c *Copy) ttl() string {
+	switch {
+	case c.TTLSeconds != nil:
+		return strconv.FormatFloat(*c.TTLSeconds, 'f', 0, 64) + "s"
+	case c.NoExpiry != nil:
+		return "none"
+	}
+	return ""
+}
+
+func (c *Copy) value() string {
+	if c.ValueBase64 != nil {
+		return fmt.Sprintf("%d bytes of no text", len(c.ValueBase64))
+	}
+	return text(c.Value)
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return printable(*s)
+}
+
+func short(digest *string) string {
+	if digest == nil {
+		return ""
+	}
+	return (*digest)[:8]
+}
+
+// printable quotes what would move a terminal's cursor.
+func printable(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) || !utf8.ValidString(s) {
+		return strconv.Quote(s)
+	}
+	return s
+}

@@ -1,0 +1,188 @@
+// Package server serves the exporter over HTTP, and loads its configuration again when asked to.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/exporter-toolkit/web"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+)
+
+// farewell is how long requests may go on after the end was asked for.
+const farewell = 10 * time.Second
+
+// Exporter answers scrapes of one configuration at a time.
+type Exporter interface {
+	http.Handler
+	// Load makes cfg the configuration; on an error the one before is kept.
+	Load(cfg *config.Config) error
+	// LoadFailed notes that a configuration could not be read.
+	LoadFailed()
+	// Close ends what is under way.
+	Close()
+}
+
+// Options of a Server.
+type Options struct {
+	// Web has the listen addresses and the web configuration file.
+	Web *web.FlagConfig
+	// Listeners to serve on instead of Web's addresses.
+	Listeners []net.Listener
+	// TelemetryPath of the metrics (--web.telemetry-path).
+	TelemetryPath string
+	// Lifecycle allows /-/reload (--web.enable-lifecycle).
+	Lifecycle bool
+	// Load reads the configuration; its error has one line for each fault.
+	Load func() (*config.Config, error)
+}
+
+// Server is the exporter's HTTP side.
+type Server struct {
+	opt      Options
+	exporter Exporter
+	log      *slog.Logger
+	reload   sync.Mutex
+}
+
+// New Server. The exporter has a configuration already.
+func New(exporter Exporter, opt Options, log *slog.Logger) *Server {
+	return &Server{opt: opt, exporter: exporter, log: log}
+}
+
+// Run serves until ctx ends, then lets requests end and closes the exporter. SIGHUP loads the configuration again.
+func (s *Server) Run(ctx context.Context) error {
+	handler, err := s.Handler()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for {
+			select {
+			case <-hangup:
+				_ = s.Reload() // it is in the log
+			case <-ctx.Done():
+				s.stop(server)
+				return
+			}
+		}
+	})
+	if s.opt.Listeners != nil {
+		err = web.ServeMultiple(s.opt.Listeners, server, s.opt.Web, s.log)
+	} else {
+		err = web.ListenAndServe(server, s.opt.Web, s.log)
+	}
+	cancel()
+	wait.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving: %w", err)
+}
+
+func (s *Server) stop(server *http.Server) {
+	s.log.Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut off", "err", err)
+		_ = server.Close() // they are lost either way
+	}
+	s.exporter.Close()
+}
+
+// Reload loads the configuration again; a bad one changes nothing, and each of its faults is logged.
+func (s *Server) Reload() error {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	cfg, err := s.opt.Load()
+	if err == nil {
+		err = s.exporter.Load(cfg)
+	}
+	if err != nil {
+		s.exporter.LoadFailed()
+		LogFaults(s.log, "the configuration was not reloaded, the old one is kept", err)
+		return err
+	}
+	s.log.Info("configuration reloaded")
+	return nil
+}
+
+// LogFaults logs each fault of a configuration by itself.
+func LogFaults(log *slog.Logger, message string, err error) {
+	var faults config.Faults
+	if !errors.As(err, &faults) {
+		log.Error(message, "err", err)
+		return
+	}
+	for _, f := range faults {
+		log.Error(message, "fault", f.Error())
+	}
+}
+
+// Handler of all paths.
+func (s *Server) Handler() (http.Handler, error) {
+	mux := http.NewServeMux()
+	mux.Handle(s.opt.TelemetryPath, s.exporter)
+	mux.HandleFunc("/-/healthy", say("healthy\n"))
+	mux.HandleFunc("/-/ready", say("ready\n"))
+	mux.HandleFunc("/-/reload", s.handleReload)
+	if s.opt.TelemetryPath != "/" {
+		landing, err := web.NewLandingPage(web.LandingConfig{
+			Name:        "cacheinv_exporter",
+			Description: "Tells whether the copies of cached keys agree, and why not.",
+			Version:     version.Info(),
+			Profiling:   "false",
+			Links: []web.LandingLinks{
+				{Address: s.opt.TelemetryPath, Text: "Metrics"},
+				{Address: "/-/healthy", Text: "Health"},
+				{Address: "/-/ready", Text: "Readiness"},
+			},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("making the landing page: %w", err)
+		}
+		mux.Handle("/{$}", landing)
+	}
+	return mux, nil
+}
+
+func say(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte(text)) // the client is gone
+	}
+}
+
+func (s *Server) handleReload(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case !s.opt.Lifecycle:
+		http.Error(w, "reloading over HTTP is off; start with --web.enable-lifecycle", http.StatusForbidden)
+	case r.Method != http.MethodPost && r.Method != http.MethodPut:
+		w.Header().Set("Allow", "POST, PUT")
+		http.Error(w, "use POST or PUT", http.StatusMethodNotAllowed)
+	default:
+		if err := s.Reload(); err != nil {
+			http.Error(w, "the old configuration is kept:\n"+err.Error(), http.StatusInternalServerError)
+		}
+	}
+}

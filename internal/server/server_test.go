@@ -1,0 +1,192 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/exporter-toolkit/web"
+	"go.uber.org/goleak"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type fakeExporter struct {
+	loads, failures, closed atomic.Int64
+	refuse                  error
+}
+
+func (f *fakeExporter) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, "metrics")
+}
+func (f *fakeExporter) LoadFailed()               { f.failures.Add(1) }
+func (f *fakeExporter) Close()                    { f.closed.Add(1) }
+func (f *fakeExporter) Load(*config.Config) error { f.loads.Add(1); return f.refuse }
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func good() (*config.Config, error) { return &config.Config{}, nil }
+
+func request(t *testing.T, s *Server, method, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	h, err := s.Handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+	return w
+}
+
+func TestPaths(t *testing.T) {
+	s := New(&fakeExporter{}, Options{TelemetryPath: "/metrics", Load: good}, quiet)
+	for _, tt := range []struct {
+		method, path string
+		status       int
+		text         string
+	}{
+		{"GET", "/", 200, "/metrics"}, {"GET", "/metrics", 200, "metrics"}, {"GET", "/-/healthy", 200, ""}, {"GET", "/-/ready", 200, ""},
+		{"POST", "/-/reload", 403, "--web.enable-lifecycle"}, {"GET", "/nothing", 404, ""},
+	} {
+		w := request(t, s, tt.method, tt.path)
+		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.text) {
+			t.Errorf("%s %s: %d %s", tt.method, tt.path, w.Code, w.Body)
+		}
+	}
+	s = New(&fakeExporter{}, Options{TelemetryPath: "/", Load: good}, quiet)
+	if w := request(t, s, "GET", "/"); w.Body.String() != "metrics" {
+		t.Errorf("metrics at /: %s", w.Body)
+	}
+}
+
+func TestReload(t *testing.T) {
+	var log bytes.Buffer
+	e := &fakeExporter{}
+	load := good
+	s := New(e, Options{TelemetryPath: "/metrics", Lifecycle: true, Load: func() (*config.Config, error) { return load() }},
+		slog.New(slog.NewTextHandler(&log, nil)))
+	if w := request(t, s, "GET", "/-/reload"); w.Code != 405 || e.loads.Load() != 0 {
+		t.Errorf("GET: %d", w.Code)
+	}
+	for _, method := range []string{"POST", "PUT"} {
+		if w := request(t, s, method, "/-/reload"); w.Code != 200 {
+			t.Errorf("%s: %d %s", method, w.Code, w.Body)
+		}
+	}
+	if e.loads.Load() != 2 || e.failures.Load() != 0 {
+		t.Errorf("%d loads, %d failures", e.loads.Load(), e.failures.Load())
+	}
+	load = func() (*config.Config, error) {
+		return nil, config.Faults{{File: "c.yml", Line: 3, Field: "layers[0].ttl", Message: "one"}, {File: "c.yml", Line: 4, Message: "two"}}
+	}
+	if w := request(t, s, "POST", "/-/reload"); w.Code != 500 || e.loads.Load() != 2 || e.failures.Load() != 1 {
+		t.Errorf("a bad file: %d, %d loads, %d failures", w.Code, e.loads.Load(), e.failures.Load())
+	}
+	if n := strings.Count(log.String(), "not reloaded"); n != 2 || !strings.Contains(log.String(), "c.yml:3: layers[0].ttl: one") {
+		t.Errorf("log:\n%s", log.String())
+	}
+	load, e.refuse = good, errors.New("no such certificate")
+	if w := request(t, s, "POST", "/-/reload"); w.Code != 500 || e.failures.Load() != 2 {
+		t.Errorf("a configuration that cannot be used: %d", w.Code)
+	}
+}
+
+func TestRun(t *testing.T) {
+	listeners, err := Listen([]string{"127.0.0.1:0"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := ""
+	e := &fakeExporter{}
+	opt := Options{Web: &web.FlagConfig{WebConfigFile: &none, WebListenAddresses: &[]string{"unused"}}, Listeners: listeners, TelemetryPath: "/metrics", Load: good}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- Start(ctx, e, opt, quiet) }()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	poll(t, func() bool {
+		r, err := client.Get(URL(listeners[0]) + "/-/ready")
+		if err != nil {
+			return false
+		}
+		return r.Body.Close() == nil && r.StatusCode == http.StatusOK
+	})
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, func() bool { return e.loads.Load() == 2 })
+	cancel()
+	if err := <-ended; err != nil || e.closed.Load() != 1 {
+		t.Errorf("%v, closed %d times", err, e.closed.Load())
+	}
+}
+
+func TestStartWithAFault(t *testing.T) {
+	e := &fakeExporter{}
+	err := Start(t.Context(), e, Options{Load: func() (*config.Config, error) {
+		return nil, config.Faults{{File: "c.yml", Line: 1, Message: "bad"}}
+	}}, quiet)
+	var b bytes.Buffer
+	if code := ExitCode(err, &b); code != ExitUsage || b.String() != "c.yml:1: bad\n" || e.closed.Load() != 1 {
+		t.Errorf("code %d: %s", code, b.String())
+	}
+	if code := ExitCode(errors.New("port in use"), &b); code != 1 {
+		t.Errorf("a failure gave %d", code)
+	}
+}
+
+func TestListenOnABusyPort(t *testing.T) {
+	first, err := Listen([]string{"127.0.0.1:0"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy := first[0].Addr().String()
+	if _, err := Listen([]string{"127.0.0.1:0", busy}, false); err == nil {
+		t.Error("a busy port was taken")
+	}
+	second, err := Listen([]string{busy}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(first[0].Close(), second[0].Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReadKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if key, err := ReadKey(path); err != nil || string(key) != "secret" {
+		t.Errorf("%q, %v", key, err)
+	}
+	if key, err := ReadKey(""); err != nil || key != nil {
+		t.Errorf("%q, %v", key, err)
+	}
+	if _, err := ReadKey(path + "x"); ExitCode(err, io.Discard) != ExitUsage {
+		t.Errorf("a missing key: %v", err)
+	}
+}
+
+func poll(t *testing.T, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it did not happen within 10 s")
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cacheinv.yml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// The configuration's nodes are never there: port 1 refuses.
+const unreachable = `
+layers:
+  - name: l2
+    ttl: 1h
+    nodes:
+      - {name: redis-1, redis: {address: "redis://127.0.0.1:1/0"}}
+      - {name: redis-2, redis: {address: "redis://127.0.0.1:1/1"}}
+canaries:
+  - class: user
+    keys: ["user:1"]
+    layers: [l2]
+`
+
+func TestExitCodes(t *testing.T) {
+	good, bad := write(t, unreachable), write(t, "layers:\n  - name: l2\n    tttl: 1h\n")
+	for name, tt := range map[string]struct {
+		args   []string
+		code   int
+		stdout string
+		stderr string
+	}{
+		"unknown flag":           {[]string{"--nothing"}, 64, "", "--help"},
+		"unknown command":        {[]string{"nothing"}, 64, "", "--help"},
+		"unknown output":         {[]string{"check", "-o", "xml"}, 64, "", "--help"},
+		"valid":                  {[]string{"check-config", "--config.file", good}, 0, "is valid", ""},
+		"invalid":                {[]string{"check-config", "--config.file", bad}, 64, "", bad + ":3: layers[0].tttl: "},
+		"no file":                {[]string{"check-config", "--config.file", good + ".no"}, 64, "", good + ".no"},
+		"serve with a bad file":  {[]string{"--config.file", bad}, 64, "", bad + ":3: "},
+		"no such class":          {[]string{"check", "--config.file", good, "--class", "none"}, 64, "", `no canary class "none"`},
+		"no key file":            {[]string{"check", "--config.file", good, "--digest.key-file", good + ".no"}, 64, "", "--digest.key-file"},
+		"nothing could be read":  {[]string{"check", "--config.file", good, "-o", "json"}, 2, `"error": 1`, ""},
+		"a table of nothing too": {[]string{"check", "--config.file", good}, 2, "redis-2", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), tt.args, &stdout, &stderr)
+			if code != tt.code || !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
+				t.Errorf("code %d, want %d\nstdout: %s\nstderr: %s", code, tt.code, &stdout, &stderr)
+			}
+		})
+	}
+}
