@@ -1,0 +1,150 @@
+package acceptance
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/sidebyside"
+)
+
+// fill a server with keys of 100 bytes.
+func fill(b *testing.B, r *servertest.RedisServer, keys int) {
+	b.Helper()
+	pipe := r.Pipeline()
+	for i := range keys {
+		pipe.Set(b.Context(), benchKey(i), fmt.Sprintf(`{"version":%d,"name":"%s"}`, i, strings.Repeat("x", 70)), time.Hour)
+	}
+	if _, err := pipe.Exec(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func benchKey(i int) string { return fmt.Sprintf("user:%d:profile", i) }
+
+// benchConfig has one class of literal keys over some Redis nodes.
+func benchConfig(keys int, addresses ...string) string {
+	var list []string
+	for i := range keys {
+		list = append(list, benchKey(i))
+	}
+	return "layers:\n  - name: l2\n    ttl: 1h\n    nodes:\n" + redisNodes(addresses...) +
+		"canaries:\n  - {class: user, keys: [\"" + strings.Join(list, "\", \"") + "\"], layers: [l2], version: {json: \"$.version\"}}\n"
+}
+
+// bare reads all keys in one pipeline of MGET and PTTL, and drops the replies.
+func bare(ctx context.Context, c *redis.Client, names []string) error {
+	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.MGet(ctx, names...)
+		for _, name := range names {
+			p.PTTL(ctx, name)
+		}
+		return nil
+	})
+	return err
+}
+
+// each reads key by key, a round trip for each command.
+func each(ctx context.Context, c *redis.Client, names []string) error {
+	for _, name := range names {
+		if err := c.Get(ctx, name).Err(); err != nil {
+			return err
+		}
+		if err := c.PTTL(ctx, name).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func benchNames(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = benchKey(i)
+	}
+	return names
+}
+
+// BenchmarkScrape1000KeysOn1Node is a whole scrape, text and all, beside reading alone.
+func BenchmarkScrape1000KeysOn1Node(b *testing.B) {
+	r := servertest.Redis(b)
+	fill(b, r, 1000)
+	e, names := start(b, benchConfig(1000, r.Addr)), benchNames(1000)
+	sidebyside.Run(b, 20, nil,
+		sidebyside.Way{Name: "bare pipeline", Do: func() error { return bare(b.Context(), r.Client, names) }},
+		sidebyside.Way{Name: "whole scrape", Do: func() error { e.get(10 * time.Second); return nil }},
+	)
+}
+
+// BenchmarkScrape1000KeysOver1ms is the same over a link with 1 ms of delay each way, beside one command per key.
+func BenchmarkScrape1000KeysOver1ms(b *testing.B) {
+	r := servertest.Redis(b)
+	fill(b, r, 1000)
+	p := servertest.NewProxy(b, r.Addr)
+	p.Delay(time.Millisecond)
+	far := redis.NewClient(&redis.Options{Addr: p.Addr, Protocol: 2, DisableIdentity: true})
+	b.Cleanup(func() { _ = far.Close() })
+	e, names := start(b, benchConfig(1000, p.Addr)), benchNames(1000)
+	sidebyside.Run(b, 3, func() sidebyside.Cost {
+		c := p.Counts()
+		return sidebyside.Cost{Bytes: float64(c.Sent + c.Received), RoundTrips: float64(c.RoundTrips)}
+	},
+		sidebyside.Way{Name: "whole scrape", Do: func() error { e.get(10 * time.Second); return nil }},
+		sidebyside.Way{Name: "bare pipeline", Do: func() error { return bare(b.Context(), far, names) }},
+		sidebyside.Way{Name: "one command per key", Do: func() error { return each(b.Context(), far, names) }},
+	)
+}
+
+// BenchmarkScrape10000KeysOn12Nodes is the largest estate: a scrape by the binary, beside bare pipelines to all nodes at
+// once, and what the binary then holds in memory.
+func BenchmarkScrape10000KeysOn12Nodes(b *testing.B) {
+	var addresses []string
+	var servers []*servertest.RedisServer
+	for range 12 {
+		r := servertest.Redis(b)
+		fill(b, r, 10_000)
+		servers, addresses = append(servers, r), append(addresses, r.Addr)
+	}
+	p := run(b, "--config.file", writeFile(b, "cacheinv.yml", benchConfig(10_000, addresses...)), "--scrape.min-interval=0s")
+	names := benchNames(10_000)
+	sidebyside.Run(b, 10, nil,
+		sidebyside.Way{Name: "bare pipelines", Do: func() error {
+			var all errgroup.Group
+			for _, r := range servers {
+				all.Go(func() error { return bare(b.Context(), r.Client, names) })
+			}
+			return all.Wait()
+		}},
+		sidebyside.Way{Name: "whole scrape", Do: func() error { p.get("/metrics"); return nil }},
+	)
+	page := p.scrape()
+	if fresh := page.sum("canary_copies", "state", "fresh"); fresh != 120_000 {
+		b.Fatalf("%v fresh copies", fresh)
+	}
+	b.ReportMetric(resident(b, p.cmd.Process.Pid), "MB-resident-at-most")
+	b.ReportMetric(page.one("collector_duration_seconds", "collector", "canary"), "s/sampling")
+}
+
+// resident is the most memory that a process ever held, in MB.
+func resident(b *testing.B, pid int) float64 {
+	b.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	f := strings.Fields(rest)
+	kB, err := strconv.ParseFloat(f[0], 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return kB / 1000
+}
