@@ -3,6 +3,7 @@
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 
 VERSION    ?= 0.1.0
 REVISION   ?= $(shell git rev-parse --verify -q HEAD 2>/dev/null || echo unknown)

@@ -31,22 +31,38 @@ var nodeCounts = []struct {
 	family
 	of func(*probes.Survey) probes.Count
 }{
-	{counter("node_hits_total", "Hits as the node counts them, before the reads of this sampling.", "layer", "node"),
-		func(s *probes.Survey) probes.Count { return s.Hits }},
-	{counter("node_misses_total", "Misses as the node counts them, before the reads of this sampling.", "layer", "node"),
-		func(s *probes.Survey) probes.Count { return s.Misses }},
-	{counter("node_evicted_total", "Items that the node evicted for want of memory.", "layer", "node"),
-		func(s *probes.Survey) probes.Count { return s.Evicted }},
-	{counter("node_expired_total", "Items that the node dropped because their TTL had ended.", "layer", "node"),
-		func(s *probes.Survey) probes.Count { return s.Expired }},
-	{gauge("node_items", "Items that the node holds.", "layer", "node"),
-		func(s *probes.Survey) probes.Count { return s.Items }},
-	{gauge("node_memory_used_bytes", "Memory that the node uses for its items, in bytes.", "layer", "node"),
-		func(s *probes.Survey) probes.Count { return s.MemoryUsed }},
-	{gauge("node_memory_limit_bytes", "Memory that the node may use for its items, in bytes.", "layer", "node"),
-		func(s *probes.Survey) probes.Count { return s.MemoryLimit }},
-	{gauge("node_uptime_seconds", "Time since the node's process began, in seconds.", "layer", "node"),
-		func(s *probes.Survey) probes.Count { return s.UptimeSeconds }},
+	{
+		counter("node_hits_total", "Hits as the node counts them, before the reads of this sampling.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.Hits },
+	},
+	{
+		counter("node_misses_total", "Misses as the node counts them, before the reads of this sampling.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.Misses },
+	},
+	{
+		counter("node_evicted_total", "Items that the node evicted for want of memory.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.Evicted },
+	},
+	{
+		counter("node_expired_total", "Items that the node dropped because their TTL had ended.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.Expired },
+	},
+	{
+		gauge("node_items", "Items that the node holds.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.Items },
+	},
+	{
+		gauge("node_memory_used_bytes", "Memory that the node uses for its items, in bytes.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.MemoryUsed },
+	},
+	{
+		gauge("node_memory_limit_bytes", "Memory that the node may use for its items, in bytes.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.MemoryLimit },
+	},
+	{
+		gauge("node_uptime_seconds", "Time since the node's process began, in seconds.", "layer", "node"),
+		func(s *probes.Survey) probes.Count { return s.UptimeSeconds },
+	},
 }
 
 // nodeCollector tells how the cache nodes are.

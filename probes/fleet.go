@@ -17,12 +17,12 @@ type Fleet struct {
 
 // OpenFleet opens what the layers name. Nothing is asked yet.
 func OpenFleet(cfg *config.Config, opt Options, logger *slog.Logger) (*Fleet, error) {
-	f, of := &Fleet{}, newServers()
+	f := &Fleet{}
 	for _, l := range cfg.Layers {
 		for _, c := range l.Nodes {
 			id := Identity{Layer: l.Name, Name: c.Name}
 			if c.Redis != nil && len(c.Redis.Replication) > 0 {
-				g, err := newReplicationGroup(id, *c.Redis, opt, of, logger)
+				g, err := newReplicationGroup(id, *c.Redis, opt, logger)
 				if err != nil {
 					f.Close()
 					return nil, fmt.Errorf("node %s: %w", c.Name, err)
@@ -30,7 +30,7 @@ func OpenFleet(cfg *config.Config, opt Options, logger *slog.Logger) (*Fleet, er
 				f.groups = append(f.groups, g)
 				continue
 			}
-			n, err := openNode(id, c, opt, of)
+			n, err := openNode(id, c, opt)
 			if err != nil {
 				f.Close()
 				return nil, fmt.Errorf("node %s: %w", c.Name, err)
@@ -41,11 +41,11 @@ func OpenFleet(cfg *config.Config, opt Options, logger *slog.Logger) (*Fleet, er
 	return f, nil
 }
 
-func openNode(id Identity, c config.Node, opt Options, of *servers) (Node, error) {
+func openNode(id Identity, c config.Node, opt Options) (Node, error) {
 	switch {
 	case c.Redis != nil:
 		id.Kind = "redis"
-		return newRedisNode(id, *c.Redis, opt, of)
+		return newRedisNode(id, *c.Redis, opt)
 	case c.Memcached != nil:
 		id.Kind = "memcached"
 		return newMemcachedNode(id, *c.Memcached, opt)

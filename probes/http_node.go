@@ -33,10 +33,14 @@ type httpNode struct {
 	mu sync.Mutex
 	// answered: what tells that the node is up was answered since the last survey began.
 	answered bool
-	fills    uint64
-	// hits and misses are our part of the node's own counts; seen is what these were when last told.
-	hits, misses uint64
-	seen         Survey
+	reads    *webReads
+}
+
+// webReads are our part of an HTTP node's own counts; seen is what these were when last told.
+type webReads struct {
+	mu                  sync.Mutex
+	fills, hits, misses uint64
+	seen                Survey
 }
 
 // statsCount is one of the node's own counters, and where it stands.
@@ -54,7 +58,7 @@ func newHTTPNode(id Identity, c config.HTTPNode, opt Options) (Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &httpNode{id: id, config: c, client: client, keys: keys, header: client.header.Clone()}
+	n := &httpNode{id: id, config: c, client: client, keys: keys, header: client.header.Clone(), reads: opt.Servers.webAt(c.URL.String())}
 	if c.OnlyIfCached {
 		n.header.Add("Cache-Control", "only-if-cached")
 	}
@@ -115,7 +119,7 @@ func (n *httpNode) Survey(ctx context.Context, _ *Scan) (Survey, error) {
 	start := time.Now()
 	n.mu.Lock()
 	n.answered = false
-	s := Survey{Unasked: n.stats == nil && n.health == nil, Fills: n.fills}
+	s := Survey{Unasked: n.stats == nil && n.health == nil, Fills: n.reads.filled()}
 	n.mu.Unlock()
 	if s.Unasked {
 		return s, nil
@@ -136,9 +140,9 @@ func (n *httpNode) Survey(ctx context.Context, _ *Scan) (Survey, error) {
 	defer n.mu.Unlock()
 	n.answered = up[0] && up[1]
 	if err != nil {
-		return Survey{Took: s.Took, Unasked: true, Fills: n.fills}, err
+		return Survey{Took: s.Took, Unasked: true, Fills: n.reads.filled()}, err
 	}
-	s.OwnHits, s.OwnMisses = n.own(s)
+	s.OwnHits, s.OwnMisses = n.reads.own(s)
 	return s, nil
 }
 
@@ -188,15 +192,23 @@ func (n *httpNode) askHealth(ctx context.Context) (up bool, err error) {
 	return up, nil
 }
 
+func (w *webReads) filled() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fills
+}
+
 // own gives our part of the hits and misses that the node just told. A node that began anew, or whose counts were reset,
 // holds nothing of ours.
-func (n *httpNode) own(told Survey) (hits, misses uint64) {
+func (w *webReads) own(told Survey) (hits, misses uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	fell := func(before, now Count) bool { return before.Known && now.Known && now.Value < before.Value }
-	if fell(n.seen.Hits, told.Hits) || fell(n.seen.Misses, told.Misses) || fell(n.seen.UptimeSeconds, told.UptimeSeconds) {
-		n.hits, n.misses = 0, 0
+	if fell(w.seen.Hits, told.Hits) || fell(w.seen.Misses, told.Misses) || fell(w.seen.UptimeSeconds, told.UptimeSeconds) {
+		w.hits, w.misses = 0, 0
 	}
-	n.seen = told
-	return n.hits, n.misses
+	w.seen = told
+	return w.hits, w.misses
 }
 
 // keyReads is one Read under way.
@@ -347,16 +359,19 @@ func (n *httpNode) note(a *httpAnswer) int {
 	if (a.StatusCode < http.StatusInternalServerError || notCached) && n.stats == nil && n.health == nil {
 		n.answered = true
 	}
+	w := n.reads
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	switch {
 	case a.StatusCode == http.StatusOK && n.config.Edge && isFill(a.Header, n.config.CacheStatus):
-		n.fills++
-		n.misses++
+		w.fills++
+		w.misses++
 		return copyMissing
 	case a.StatusCode == http.StatusOK:
-		n.hits++
+		w.hits++
 		return copyHeld
 	case a.StatusCode == http.StatusNotFound, a.StatusCode == http.StatusGone, notCached && n.config.Edge:
-		n.misses++
+		w.misses++
 		return copyMissing
 	}
 	return copyRefused

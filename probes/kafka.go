@@ -93,10 +93,13 @@ func (q *kafkaQueue) Sample(ctx context.Context) (Backlog, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(q.closing, cancel)()
-	if _, ok := ctx.Deadline(); !ok {
-		ctx, cancel = context.WithTimeout(ctx, kafkaLongest)
-		defer cancel()
+	// What was learned until then must not come too late because one broker took all the time.
+	left := kafkaLongest
+	if end, ok := ctx.Deadline(); ok {
+		left = time.Until(end) * 19 / 20
 	}
+	ctx, done := context.WithTimeout(ctx, left)
+	defer done()
 	q.peers.begin()
 	s := &kafkaSampling{
 		q: q, brokers: map[int32]kafkaBroker{}, partitions: map[Partition]*kafkaPartition{}, faults: newKafkaFaults(),
@@ -207,12 +210,9 @@ func (s *kafkaSampling) peer(b kafkaBroker) (*kafkaPeer, error) {
 	return p, err
 }
 
-// share gives the n-th part of the time that is left, so that a broker that hangs leaves time for what comes after.
-func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
-	end, ok := ctx.Deadline()
-	if !ok {
-		return context.WithCancel(ctx)
-	}
+// partOf gives the n-th part of the time that is left, so that a broker that hangs leaves time for what comes after.
+func partOf(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	end, _ := ctx.Deadline() // a sampling has one
 	return context.WithTimeout(ctx, time.Until(end)/time.Duration(n))
 }
 
@@ -255,7 +255,10 @@ func (s *kafkaSampling) backlog() Backlog {
 
 // group gives one group's part, and its lag over all committed partitions where that is known.
 func (s *kafkaSampling) group(g *kafkaGroup) (out GroupBacklog, lag int64, known bool) {
-	out = GroupBacklog{Group: g.name, State: g.state, Members: g.members, HasMembers: g.description.err == nil}
+	out = GroupBacklog{Group: g.name}
+	if g.description.err == nil {
+		out.State, out.Members, out.HasMembers = g.state, g.members, true
+	}
 	if g.offsets.err != nil {
 		return out, 0, false
 	}

@@ -114,13 +114,13 @@ func (f *kafkaFaults) err() error {
 			errs = append(errs, errors.New(k.wrong))
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s %s: %s", plural(k.of, len(names)), listed(names), k.wrong))
+		errs = append(errs, fmt.Errorf("%s %s: %s", plural(k.of, len(names)), nameList(names), k.wrong))
 	}
 	for _, k := range sortedKinds(f.partitions) {
 		ids := f.partitions[k]
 		slices.Sort(ids)
 		ids = slices.Compact(ids)
-		errs = append(errs, fmt.Errorf("topic %s, %s %s: %s", k.of, plural("partition", len(ids)), listed(ranges(ids)), k.wrong))
+		errs = append(errs, fmt.Errorf("topic %s, %s %s: %s", k.of, plural("partition", len(ids)), nameList(ranges(ids)), k.wrong))
 	}
 	return errors.Join(errs...)
 }
@@ -138,7 +138,7 @@ func plural(noun string, n int) string {
 	return noun + "s"
 }
 
-func listed(names []string) string {
+func nameList(names []string) string {
 	if len(names) > namedAtMost {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:namedAtMost], ", "), len(names)-namedAtMost)
 	}

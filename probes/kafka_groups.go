@@ -4,24 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// protocol by which the members of a group share its partitions; each has its own request that describes groups.
-type protocol int
-
-const (
-	anyProtocol      protocol = iota
-	classicProtocol           // JoinGroup and SyncGroup
-	consumerProtocol          // KIP-848
-)
-
-// stateDead is what Kafka calls a group that does not exist.
-const stateDead = "Dead"
 
 // nowhere is the coordinator of a group before it was asked for.
 const nowhere = -1
@@ -31,6 +20,8 @@ type kafkaGroup struct {
 	name        string
 	coordinator int32
 	protocol    protocol
+	// unlisted: it is named, and on no broker's list, so that it does not exist or is not shown.
+	unlisted bool
 
 	// What this sampling learned.
 	description outcome
@@ -49,11 +40,11 @@ func (s *kafkaSampling) selectGroups(ctx context.Context) {
 		return
 	}
 	names := exactNames(matches)
-	absent := map[string]bool{} // named, but on no broker's list
+	unlisted := map[string]bool{}
 	if len(names) < len(matches) {
 		found, all := s.listGroups(ctx)
 		for _, name := range names {
-			absent[name] = all && found[name] == nil
+			unlisted[name] = all && found[name] == nil
 		}
 		for name := range found {
 			names = append(names, name)
@@ -70,7 +61,7 @@ func (s *kafkaSampling) selectGroups(ctx context.Context) {
 			g.coordinator, g.protocol = old.coordinator, old.protocol
 		}
 		g.description.err, g.offsets.err = errUnasked, errUnasked
-		if absent[name] {
+		if g.unlisted = unlisted[name]; g.unlisted {
 			g.description, g.state, g.protocol = outcome{}, stateDead, anyProtocol
 		}
 		watched[name] = g
@@ -81,7 +72,7 @@ func (s *kafkaSampling) selectGroups(ctx context.Context) {
 
 // listGroups asks every broker for the groups that it coordinates. all: each told them.
 func (s *kafkaSampling) listGroups(ctx context.Context) (found map[string]*kafkaGroup, all bool) {
-	ctx, done := share(ctx, 3)
+	ctx, done := partOf(ctx, 3)
 	defer done()
 	found, all = map[string]*kafkaGroup{}, true
 	var mu sync.Mutex
@@ -130,7 +121,8 @@ func (q *kafkaQueue) bothProtocols() bool {
 	return len(both) == 2 && len(exactNames(q.config.Groups)) < len(q.config.Groups)
 }
 
-// groupsOf lists a broker's groups that are meant. Those of workers and of share groups commit no offsets.
+// groupsOf lists a broker's groups that are meant. Share groups, and those of Connect's workers unless they are named,
+// commit no offsets.
 func (s *kafkaSampling) groupsOf(ctx context.Context, b kafkaBroker) ([]*kafkaGroup, error) {
 	peer, err := s.peer(b)
 	if err != nil {
@@ -142,9 +134,11 @@ func (s *kafkaSampling) groupsOf(ctx context.Context, b kafkaBroker) ([]*kafkaGr
 	if err != nil {
 		return nil, err
 	}
+	named := exactNames(s.q.config.Groups)
 	var out []*kafkaGroup
 	for _, g := range answer.Groups {
-		if g.ProtocolType != "" && g.ProtocolType != "consumer" || !selected(s.q.config.Groups, g.Group) {
+		reads := g.ProtocolType == "" || g.ProtocolType == "consumer" || slices.Contains(named, g.Group)
+		if !reads || !selected(s.q.config.Groups, g.Group) {
 			continue
 		}
 		one := &kafkaGroup{name: g.Group, coordinator: b.id}
@@ -166,7 +160,7 @@ func (s *kafkaSampling) askGroups(ctx context.Context) {
 	if len(s.groups) == 0 {
 		return
 	}
-	first, done := share(ctx, 2)
+	first, done := partOf(ctx, 2)
 	defer done()
 	s.locate(first, s.groups)
 	s.askCoordinators(first, s.groups)
@@ -178,12 +172,15 @@ func (s *kafkaSampling) askGroups(ctx context.Context) {
 		}
 	}
 	if len(moved) > 0 && pause(ctx, kafkaSettle) {
-		second, done := share(ctx, 2)
+		second, done := partOf(ctx, 2)
 		defer done()
 		s.locate(second, moved)
 		s.askCoordinators(second, moved)
 	}
 	for _, g := range s.groups {
+		if g.unlisted && g.offsets.err != nil {
+			g.description = g.offsets // it may exist
+		}
 		for _, o := range []outcome{g.offsets, g.description} {
 			if o.err != nil {
 				s.faults.group(g.name, o.err)
@@ -388,149 +385,4 @@ func (g *kafkaGroup) commit(p Partition, offset int64, code int16) {
 	case offset >= 0:
 		g.commits[p] = offset
 	}
-}
-
-// describe asks for states and members. A group of which the protocol is not known is asked for by both.
-func (s *kafkaSampling) describe(ctx context.Context, b kafkaBroker, groups []*kafkaGroup) {
-	var open []*kafkaGroup
-	for _, g := range groups {
-		if g.state != stateDead || g.description.err != nil { // else the brokers' lists have told
-			g.description = outcome{err: errUnasked}
-			open = append(open, g)
-		}
-	}
-	open = s.describeOnce(ctx, b, open)
-	for _, g := range open { // it was known, and is not found: it may have changed its protocol
-		g.protocol = anyProtocol
-	}
-	s.describeOnce(ctx, b, open)
-}
-
-// describeOnce gives back the groups that were known by a protocol and are not found by it.
-func (s *kafkaSampling) describeOnce(ctx context.Context, b kafkaBroker, groups []*kafkaGroup) (changed []*kafkaGroup) {
-	if len(groups) == 0 {
-		return nil
-	}
-	peer, err := s.peer(b)
-	version := int16(-1)
-	if err == nil {
-		version, err = peer.maxVersion(ctx, kmsg.ConsumerGroupDescribe)
-	}
-	if err != nil {
-		for _, g := range groups {
-			g.description = unanswered(b, err)
-		}
-		return nil
-	}
-	var classic, consumer map[string]description
-	var asking sync.WaitGroup
-	asking.Go(func() { classic = describeClassic(ctx, peer, names(groups, classicProtocol)) })
-	if version >= 0 {
-		asking.Go(func() { consumer = describeConsumer(ctx, peer, names(groups, consumerProtocol)) })
-	}
-	asking.Wait()
-	for _, g := range groups {
-		was := g.protocol
-		g.describe(b, classic[g.name], consumer[g.name])
-		if was != anyProtocol && g.protocol == anyProtocol {
-			changed = append(changed, g)
-		}
-	}
-	return changed
-}
-
-// description is what one request told of a group; the zero value: it was not asked.
-type description struct {
-	found   bool
-	state   string
-	members int
-	code    int16
-	err     error
-}
-
-// describe takes what was told by either protocol: one finds the group, or none does and it does not exist.
-func (g *kafkaGroup) describe(b kafkaBroker, classic, consumer description) {
-	told := map[protocol]description{classicProtocol: classic, consumerProtocol: consumer}
-	for p, d := range told {
-		if d.found {
-			g.protocol, g.state, g.members, g.description = p, d.state, d.members, outcome{}
-			return
-		}
-	}
-	for _, d := range told {
-		switch {
-		case d.err != nil:
-			g.description = unanswered(b, d.err)
-			return
-		case d.code != 0:
-			g.description = coded(d.code)
-			return
-		}
-	}
-	g.protocol, g.state, g.members, g.description = anyProtocol, stateDead, 0, outcome{}
-}
-
-// names of the groups that may be of a protocol.
-func names(groups []*kafkaGroup, p protocol) []string {
-	var out []string
-	for _, g := range groups {
-		if g.protocol == p || g.protocol == anyProtocol {
-			out = append(out, g.name)
-		}
-	}
-	return out
-}
-
-// describeClassic asks for groups of the classic protocol. Brokers call all others dead, the newest also not found.
-func describeClassic(ctx context.Context, peer *kafkaPeer, names []string) map[string]description {
-	if len(names) == 0 {
-		return nil
-	}
-	req := kmsg.NewPtrDescribeGroupsRequest()
-	req.Groups = names
-	answer, err := req.RequestWith(ctx, peer)
-	if err != nil {
-		return failed(names, err)
-	}
-	out := failed(names, errUnasked)
-	for _, g := range answer.Groups {
-		out[g.Group] = described(g.ErrorCode, g.State, len(g.Members))
-	}
-	return out
-}
-
-// describeConsumer asks for groups of the consumer protocol.
-func describeConsumer(ctx context.Context, peer *kafkaPeer, names []string) map[string]description {
-	if len(names) == 0 {
-		return nil
-	}
-	req := kmsg.NewPtrConsumerGroupDescribeRequest()
-	req.Groups = names
-	answer, err := req.RequestWith(ctx, peer)
-	if err != nil {
-		return failed(names, err)
-	}
-	out := failed(names, errUnasked)
-	for _, g := range answer.Groups {
-		out[g.Group] = described(g.ErrorCode, g.State, len(g.Members))
-	}
-	return out
-}
-
-func described(code int16, state string, members int) description {
-	switch {
-	case code == kerr.GroupIDNotFound.Code, code == 0 && state == stateDead:
-		return description{}
-	case code != 0:
-		return description{code: code}
-	}
-	return description{found: true, state: state, members: members}
-}
-
-func failed(names []string, err error) map[string]description {
-	out := make(map[string]description, len(names))
-	for _, name := range names {
-		out[name] = description{err: err}
-	}
-	return out
 }

@@ -30,8 +30,7 @@ const (
 // kafkaPeer is one address of a cluster. Each has a client of its own: the library sends all requests to a broker over
 // one connection, one after the other, so that the connection to one that hangs must end without the others'.
 type kafkaPeer struct {
-	address string
-	client  *kgo.Client
+	client *kgo.Client
 
 	// answered and hung are of the sampling under way: any answer came; the last request has not been answered.
 	answered, hung atomic.Bool
@@ -87,7 +86,7 @@ func (d *kafkaDialer) open(address string) (*kafkaPeer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &kafkaPeer{address: address, client: client}, nil
+	return &kafkaPeer{client: client}, nil
 }
 
 // Request implements kmsg.Requestor. It returns when ctx ends, whatever the broker does.

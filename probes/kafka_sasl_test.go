@@ -89,8 +89,10 @@ func TestKafkaSASL(t *testing.T) {
 	password := config.Credentials{Username: "exporter", Password: kafkaSecret}
 	token := kafkaFile(t, filepath.Join(dir, "token"), unsecuredToken(t, "exporter")+"\n")
 	for _, c := range []config.SASL{
-		{Mechanism: "PLAIN", Credentials: password}, {Mechanism: "SCRAM-SHA-256", Credentials: password},
-		{Mechanism: "SCRAM-SHA-512", Credentials: password}, {Mechanism: "OAUTHBEARER", TokenFile: token},
+		{Mechanism: "PLAIN", Credentials: password},
+		{Mechanism: "SCRAM-SHA-256", Credentials: password},
+		{Mechanism: "SCRAM-SHA-512", Credentials: password},
+		{Mechanism: "OAUTHBEARER", TokenFile: token},
 	} {
 		t.Run(c.Mechanism, func(t *testing.T) {
 			kc := kafkaConfig([]string{k.Addr}, []string{"inv"}, []string{"g"})
@@ -110,6 +112,12 @@ func TestKafkaSASL(t *testing.T) {
 			"topic secret: may not be described (TOPIC_AUTHORIZATION_FAILED)")
 		if g := groupOf(t, b, "g"); g.Lag[inv(0)] != 6 || g.State != "Empty" {
 			t.Errorf("the other group is %+v", g)
+		}
+		kc.Groups = kafkaMatches("hidden", "/^g$/")
+		b, err = sampleIn(t, openKafka(t, kc), 10*time.Second)
+		wantFault(t, b, err, "group hidden: ", "may not be described (GROUP_AUTHORIZATION_FAILED)")
+		if hidden := groupOf(t, b, "hidden"); hidden.State != "" || hidden.HasMembers || hidden.HasOffsets {
+			t.Errorf("a group that is not shown is %+v", hidden)
 		}
 		kc = kafkaConfig([]string{k.Addr}, []string{"/./"}, []string{"/./"})
 		kc.SASL = &config.SASL{Mechanism: "PLAIN", Credentials: password}

@@ -53,7 +53,7 @@ func (p *kafkaPartition) lag(commit int64) (int64, bool) {
 
 // metadata asks one broker, and another beside it if that one fails or takes long.
 func (s *kafkaSampling) metadata(ctx context.Context) (*kmsg.MetadataResponse, error) {
-	ctx, done := share(ctx, 2)
+	ctx, done := partOf(ctx, 2)
 	defer done()
 	ctx, cancel := context.WithCancel(ctx)
 	var asking sync.WaitGroup
@@ -207,7 +207,7 @@ func (s *kafkaSampling) learnPartition(id Partition, told kmsg.MetadataResponseT
 // askOffsets asks all leaders for the ends and, where a group has committed, the starts of their partitions; once more
 // where a leader has moved. Brokers that had nothing else to answer are asked whether they are there.
 func (s *kafkaSampling) askOffsets(ctx context.Context) {
-	first, done := share(ctx, 2)
+	first, done := partOf(ctx, 2)
 	defer done()
 	var led []*kafkaPartition
 	for _, p := range s.partitions {

@@ -9,21 +9,35 @@ import (
 // aliveGrace is how long a server that answers others may say nothing on a connection where it owes answers.
 const aliveGrace = time.Second
 
-// servers are servers by address. Counts of own reads outlive nodes that leave and come back.
-type servers struct {
+// Servers holds what this process's reads have moved on each server. It outlives nodes that leave and come back, and
+// configurations: these reads are the process's.
+type Servers struct {
 	mu sync.Mutex
-	by map[string]*server
+	// by kind and address; web by the URL of the keys.
+	by  map[string]*server
+	web map[string]*webReads
 }
 
-func newServers() *servers { return &servers{by: map[string]*server{}} }
+// NewServers of which none was asked yet.
+func NewServers() *Servers { return &Servers{by: map[string]*server{}, web: map[string]*webReads{}} }
 
-func (s *servers) at(address string) *server {
+func (s *Servers) at(kind, address string) *server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.by[address] == nil {
-		s.by[address] = &server{lane: make(chan struct{}, 1)}
+	name := kind + " " + address
+	if s.by[name] == nil {
+		s.by[name] = &server{lane: make(chan struct{}, 1)}
 	}
-	return s.by[address]
+	return s.by[name]
+}
+
+func (s *Servers) webAt(url string) *webReads {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.web[url] == nil {
+		s.web[url] = &webReads{}
+	}
+	return s.web[url]
 }
 
 // server counts what this process's reads add to one server's hits and misses. Nodes at one address (two databases)

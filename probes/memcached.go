@@ -23,10 +23,6 @@ var (
 		"the server asks for a user name and a password (CLIENT_ERROR unauthenticated); give the node username and password_file")
 )
 
-// memcachedServers are shared by all memcached nodes of the process, over reloads too: own reads are the process's, and
-// a server's keys are listed once for all.
-var memcachedServers = newServers()
-
 // memcachedNode is one memcached, or a proxy that speaks like one. Keys are read with meta commands, which tell the TTL
 // and leave no trace in the LRU.
 //
@@ -55,7 +51,7 @@ func newMemcachedNode(id Identity, c config.Memcached, opt Options) (Node, error
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
 		return nil, errors.New("the address is not host:port")
 	}
-	n := &memcachedNode{id: id, config: c, opt: opt, server: memcachedServers.at(c.Address)}
+	n := &memcachedNode{id: id, config: c, opt: opt, server: opt.Servers.at("memcached", c.Address)}
 	n.link = &link{
 		address: c.Address, secure: c.TLS.Build, foreign: errNotMemcached, greet: n.greet, outdated: n.outdated, server: n.server,
 		ping: request{[]byte("version\r\n"), func(x *exchange) error {

@@ -26,7 +26,7 @@ func (r *replay) Read(p []byte) (int, error)      { return r.Reader.Read(p) }
 func (*replay) Write(p []byte) (int, error)       { return len(p), nil }
 func (*replay) Close() error                      { return nil }
 func (*replay) SetDeadline(time.Time) error       { return nil }
-func (*replay) SetReadDeadline(t time.Time) error { return nil }
+func (*replay) SetReadDeadline(time.Time) error { return nil }
 
 // visited counts visits, and checks what holds for whatever a server says.
 type visited struct {
@@ -118,7 +118,7 @@ func FuzzRESP(f *testing.F) {
 	f.Fuzz(func(t *testing.T, said []byte) {
 		opt := testOptions()
 		opt.MaxValueBytes = 64
-		n, err := newRedisNode(Identity{}, config.Redis{Address: "127.0.0.1:1"}, opt, newServers())
+		n, err := newRedisNode(Identity{}, config.Redis{Address: "127.0.0.1:1"}, opt)
 		if err != nil {
 			t.Fatal(err)
 		}

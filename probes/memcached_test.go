@@ -20,8 +20,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
 )
 
+// sharedServers are those of the whole process, as in the exporter.
+var sharedServers = NewServers()
+
 func openMemcached(t testing.TB, c config.Memcached, opt Options) *memcachedNode {
 	t.Helper()
+	opt.Servers = sharedServers
 	n, err := newMemcachedNode(Identity{Layer: "l3", Name: "mc-1", Kind: "memcached"}, c, opt)
 	if err != nil {
 		t.Fatal(err)

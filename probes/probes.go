@@ -127,6 +127,8 @@ type Options struct {
 	ForgetAfter time.Duration
 	// Budget bounds the bytes of values held at once by all probes.
 	Budget *Budget
+	// Servers counts the process's own reads.
+	Servers *Servers
 }
 
 // Answerer is a node whose survey may be Unasked: Answered tells whether what shows that it is up was answered since the

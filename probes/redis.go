@@ -43,7 +43,7 @@ type redisNode struct {
 	closed bool
 }
 
-func newRedisNode(id Identity, c config.Redis, opt Options, of *servers) (*redisNode, error) {
+func newRedisNode(id Identity, c config.Redis, opt Options) (*redisNode, error) {
 	address := c.Address
 	if !strings.Contains(address, "://") {
 		address = "redis://" + address
@@ -52,7 +52,7 @@ func newRedisNode(id Identity, c config.Redis, opt Options, of *servers) (*redis
 	if err != nil {
 		return nil, errors.New("the address is no redis:// or rediss:// URL") // its text may hold a password
 	}
-	n := &redisNode{id: id, config: c, url: u, opt: opt, server: of.at(u.Addr), cursor: "0", doubts: map[string]uint64{}}
+	n := &redisNode{id: id, config: c, url: u, opt: opt, server: opt.Servers.at("redis", u.Addr), cursor: "0", doubts: map[string]uint64{}}
 	n.link = &link{
 		address: u.Addr, secure: n.secure, foreign: errProtocol, greet: n.greet, server: n.server,
 		ping: request{appendCommand(nil, "PING"), ignore},
@@ -459,7 +459,7 @@ func (n *redisNode) goRedis() (*redis.Client, error) {
 	}
 	if n.client == nil {
 		n.client = redis.NewClient(&redis.Options{
-			Addr: n.url.Addr, DB: n.url.DB, Protocol: 2, DisableIdentity: true, ClientName: "cacheinv_exporter",
+			Addr: n.url.Addr, DB: n.url.DB, Protocol: 2, DisableIdentity: true,
 			MaxRetries: -1, DialerRetries: 1, PoolSize: 2, ReadTimeout: -1, WriteTimeout: -1, ContextTimeoutEnabled: true,
 			Dialer:                     func(ctx context.Context, _, _ string) (net.Conn, error) { return n.link.dial(ctx) },
 			CredentialsProviderContext: func(context.Context) (string, string, error) { return n.credentials() },

@@ -39,12 +39,12 @@ func noLeaks(t *testing.T) {
 }
 
 func testOptions() Options {
-	return Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Budget: NewBudget()}
+	return Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Budget: NewBudget(), Servers: NewServers()}
 }
 
 func openRedis(t testing.TB, c config.Redis, opt Options) *redisNode {
 	t.Helper()
-	n, err := newRedisNode(Identity{Layer: "l2", Name: "redis-1", Kind: "redis"}, c, opt, newServers())
+	n, err := newRedisNode(Identity{Layer: "l2", Name: "redis-1", Kind: "redis"}, c, opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -145,8 +145,18 @@ func TestRedisOwnReadsAreExact(t *testing.T) {
 		c.RPush(t.Context(), "list", "v")
 		c.HSet(t.Context(), "h", "f", "v")
 		keys := []Key{
-			{Name: "s"}, {Name: "no"}, {Name: "list"}, {Name: "h"}, {Name: "h", Hash: true}, {Name: "list", Hash: true}, {Name: "no", Hash: true},
-			{Name: "s", Check: true}, {Name: "no", Check: true}, {Name: "list", Check: true}, {Name: "h", Hash: true, Check: true}, {Name: "short"},
+			{Name: "s"},
+			{Name: "no"},
+			{Name: "list"},
+			{Name: "h"},
+			{Name: "h", Hash: true},
+			{Name: "list", Hash: true},
+			{Name: "no", Hash: true},
+			{Name: "s", Check: true},
+			{Name: "no", Check: true},
+			{Name: "list", Check: true},
+			{Name: "h", Hash: true, Check: true},
+			{Name: "short"},
 		}
 		want := others(survey(t, n))
 		for round := range 50 {

@@ -21,7 +21,6 @@ type replicationGroup struct {
 	id     Identity // the group's layer and name
 	config config.Redis
 	opt    Options
-	of     *servers
 	log    *slog.Logger
 
 	mu      sync.Mutex
@@ -49,9 +48,9 @@ type member struct {
 	err      error
 }
 
-func newReplicationGroup(id Identity, c config.Redis, opt Options, of *servers, log *slog.Logger) (*replicationGroup, error) {
+func newReplicationGroup(id Identity, c config.Redis, opt Options, log *slog.Logger) (*replicationGroup, error) {
 	g := &replicationGroup{
-		id: id, config: c, opt: opt, of: of, log: log,
+		id: id, config: c, opt: opt, log: log,
 		aliases: map[string]*member{}, lineage: map[string]bool{}, bad: map[string]bool{},
 	}
 	for _, seed := range c.Replication {
@@ -69,7 +68,7 @@ func newReplicationGroup(id Identity, c config.Redis, opt Options, of *servers, 
 func (g *replicationGroup) open(address string) (*member, error) {
 	c := g.config
 	c.Address = address
-	n, err := newRedisNode(Identity{Layer: g.id.Layer, Name: g.id.Name + "/" + address, Kind: "redis", Group: g.id.Name}, c, g.opt, g.of)
+	n, err := newRedisNode(Identity{Layer: g.id.Layer, Name: g.id.Name + "/" + address, Kind: "redis", Group: g.id.Name}, c, g.opt)
 	if err != nil {
 		return nil, err
 	}

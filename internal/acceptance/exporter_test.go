@@ -67,7 +67,7 @@ func options() collector.Options {
 		TimeoutOffset: 250 * time.Millisecond,
 		Sampler:       consistency.Options{RereadDelay: 20 * time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000},
 		Probes: probes.Options{
-			MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Budget: probes.NewBudget(),
+			MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Budget: probes.NewBudget(), Servers: probes.NewServers(),
 		},
 	}
 }

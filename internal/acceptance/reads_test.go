@@ -127,7 +127,7 @@ func TestNumbersAreTheServersOwn(t *testing.T) {
 	}
 	r.Must(t, "xgroup", "create", "stream", "processors", "0")
 	r.Must(t, "xreadgroup", "group", "processors", "me", "count", 5, "streams", "stream", ">")
-	r.Must(t, "get", "queue:none")
+	r.Must(t, "exists", "nothing")
 	m := servertest.Memcached(t)
 	setMemcached(t, m.Addr, map[string]string{"a": "1", "b": "22"})
 	e := start(t, fmt.Sprintf(`

@@ -53,15 +53,18 @@ layers:
     ttl: 1h
     nodes:
       - {name: right, redis: {address: "redis://%[1]s", password_file: %[5]s}}
-      - {name: wrong, redis: {address: "redis://user:%[6]s@%[1]s"}}
       - {name: open, redis: {address: "redis://%[2]s"}}
       - {name: refused, redis: {address: "redis://user:%[6]s@127.0.0.1:1"}}
       - {name: mc, memcached: {address: "%[3]s"}}
-      - {name: mc-auth, memcached: {address: "%[3]s", username: user, password: %[6]s}}
       - {name: web, http: {url: "http://%[4]s/{key}", username: user, password_file: %[5]s, stats: {url: "http://%[4]s/stats", hits: "$.hits"}}}
       - {name: broken, http: {url: "http://%[4]s/broken/{key}", headers: {Authorization: "Bearer %[6]s"}}}
       - {name: moved, http: {url: "http://%[4]s/moved/{key}", bearer_token_file: %[5]s}}
       - {name: nobody, http: {url: "http://127.0.0.1:1/{key}", username: user, password: %[6]s}}
+  - name: l3
+    ttl: 1h
+    nodes:
+      - {name: wrong, redis: {address: "redis://user:%[6]s@%[1]s"}}
+      - {name: mc-auth, memcached: {address: "%[3]s", username: user, password: %[6]s}}
 queues:
   - {name: list, redis: {node: open, list: queue}}
   - {name: typed, redis: {node: open, stream: queue}}
@@ -73,7 +76,7 @@ canaries:
   - class: user
     keys: ["user:0", "user:1", "user:2", "user:3"]
     pattern: "user:*"
-    layers: [l2]
+    layers: [l2, l3]
     version: {json: "$.version"}
     origin: {http: {url: "http://%[4]s/api/{key}", username: user, password_file: %[5]s}, select: "$.x"}
   - {class: packed, keys: ["user:0"], layers: [{name: l2, decode: [gzip]}]}
@@ -92,7 +95,8 @@ versions:
 	}
 	seen.WriteString(p.get("/"))
 	for _, args := range [][]string{
-		{"check", "--config.file", path, "--log.level", "debug"}, {"check", "--config.file", path, "-o", "json"},
+		{"check", "--config.file", path, "--log.level", "debug"},
+		{"check", "--config.file", path, "-o", "json"},
 		{"check-config", "--config.file", path},
 	} {
 		_, output := once(t, args...)

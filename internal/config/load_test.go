@@ -353,7 +353,9 @@ func TestAdvice(t *testing.T) {
 	c := &Config{
 		Queues: []Queue{{Name: "list", Redis: &RedisQueue{}}, {Name: "all", Kafka: &KafkaQueue{Groups: []NameMatch{{Exact: "g"}}}}, {Name: "blind", Kafka: &KafkaQueue{}}},
 		Canaries: []Class{
-			{Name: "none"}, {Name: "lag", Origin: &Origin{MaxLag: time.Second}}, {Name: "version", Origin: &Origin{}, Version: &Version{}},
+			{Name: "none"},
+			{Name: "lag", Origin: &Origin{MaxLag: time.Second}},
+			{Name: "version", Origin: &Origin{}, Version: &Version{}},
 			{Name: "meant", Origin: &Origin{}},
 		},
 	}

@@ -203,8 +203,10 @@ func (w *memoryWorld) Scrape() verdictcase.Expected {
 
 func observed(c ClassResult) verdictcase.Expected {
 	regressions := int(c.VersionRegressions)
-	got := verdictcase.Expected{States: map[string]string{}, Reference: map[string]int{},
-		VersionConflicts: &c.VersionConflicts, VersionRegressions: &regressions, OriginBehind: &c.OriginBehind}
+	got := verdictcase.Expected{
+		States: map[string]string{}, Reference: map[string]int{},
+		VersionConflicts: &c.VersionConflicts, VersionRegressions: &regressions, OriginBehind: &c.OriginBehind,
+	}
 	for r := range ByAge {
 		got.Reference[r.String()] = c.Keys[r]
 	}

@@ -224,7 +224,7 @@ func (t *tally) count(key int, h *keyHistory, v *Verdict) {
 		}
 	}
 	t.ttls(row)
-	t.divergence(key, h)
+	t.divergence(h)
 	if key < k.literal && key < t.round.opt.MaxKeySeries && (worst || fresh) {
 		t.KeyConsistent[k.names[key]] = !worst
 	}
@@ -311,7 +311,7 @@ func (t *tally) ttls(row []read) {
 }
 
 // divergence: copies that held still between the two reads differ. What moved is not called divergent.
-func (t *tally) divergence(key int, h *keyHistory) {
+func (t *tally) divergence(h *keyHistory) {
 	differ, readable := false, false
 	if t.c.Reread {
 		still := -1

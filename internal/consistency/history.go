@@ -245,8 +245,10 @@ type now struct {
 func follow(e *episode, n now) (State, *episode, bool) {
 	stale := n.outcome.State == Stale
 	begin := func() *episode {
-		return &episode{since: n.read, by: n.outcome.By, content: n.content, version: n.outcome.Target,
-			offset: n.primaryOffset, regressions: n.regressions}
+		return &episode{
+			since: n.read, by: n.outcome.By, content: n.content, version: n.outcome.Target,
+			offset: n.primaryOffset, regressions: n.regressions,
+		}
 	}
 	switch {
 	case e == nil && stale:

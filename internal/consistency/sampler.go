@@ -306,12 +306,10 @@ func (r *round) chooseKeys() {
 		k.names = slices.Clone(c.Keys)
 		k.literal = len(k.names)
 		if c.history.sampled != nil {
-			for _, name := range c.history.sampled.choose(r.began, func(key string) bool {
+			k.names = append(k.names, c.history.sampled.choose(r.began, func(key string) bool {
 				h := c.history.keys[key]
 				return h != nil && h.inEpisode()
-			}) {
-				k.names = append(k.names, name)
-			}
+			})...)
 		}
 	}
 	r.plans = map[string]*plan{}
@@ -682,18 +680,18 @@ func (k *keyHistory) last(slot int) content.Version {
 
 // rereads reads every suspicious key a second time, on all nodes that answered.
 func (r *round) rereads(ctx context.Context) {
-	any := false
+	found := false
 	for i, c := range r.classes {
 		k := &r.keys[i]
 		for key := range k.names {
 			if r.suspicious(c, k, key) {
 				k.reread[key] = true
 				k.second[key] = make([]read, len(k.columns))
-				any = true
+				found = true
 			}
 		}
 	}
-	if !any {
+	if !found {
 		return
 	}
 	wait := time.NewTimer(r.opt.RereadDelay)

@@ -65,8 +65,12 @@ func TestWhatCounts(t *testing.T) {
 		{"what is selected is JSON, scalars too", Spec{Select: "$.d"}, `{"d":1}`, `{"d":1.0}`, true},
 		{"a selected string is no number", Spec{Select: "$.d"}, `{"d":1}`, `{"d":"1"}`, false},
 
-		{"ignored", Spec{Ignore: []string{"$.t", "$.l[*].t", "$['x-y']"}}, `{"t":1,"x-y":0,"l":[{"t":1,"v":1}]}`,
-			`{"l":[{"v":1,"t":2}]}`, true},
+		{
+			"ignored",
+			Spec{Ignore: []string{"$.t", "$.l[*].t", "$['x-y']"}},
+			`{"t":1,"x-y":0,"l":[{"t":1,"v":1}]}`,
+			`{"l":[{"v":1,"t":2}]}`, true,
+		},
 		{"not ignored", Spec{Ignore: []string{"$.t"}}, `{"l":{"t":1}}`, `{"l":{"t":2}}`, false},
 		{"ignored indices name what was there", Spec{Ignore: []string{"$[0]", "$[1]"}}, `[1,2,3]`, `[7,8,3]`, true},
 		{"ignored indices leave the others", Spec{Ignore: []string{"$[0]", "$[1]"}}, `[1,2,3]`, `[1,2,4]`, false},
@@ -76,40 +80,77 @@ func TestWhatCounts(t *testing.T) {
 		{"the whole ignored", Spec{Ignore: []string{"$"}}, `{"a":1}`, `[2]`, true},
 		{"ignore leaves text alone", Spec{Ignore: []string{"$.t", "$"}}, `a`, `b`, false},
 
-		{"compared", Spec{Compare: []string{"$.a", "$.b.c"}}, `{"a":1,"b":{"c":[2],"d":1},"e":1}`,
-			`{"a":1e0,"b":{"c":[2]},"e":2}`, true},
+		{
+			"compared",
+			Spec{Compare: []string{"$.a", "$.b.c"}},
+			`{"a":1,"b":{"c":[2],"d":1},"e":1}`,
+			`{"a":1e0,"b":{"c":[2]},"e":2}`, true,
+		},
 		{"compared differs", Spec{Compare: []string{"$.a", "$.b.c"}}, `{"a":1,"b":{"c":2}}`, `{"a":1,"b":{"c":3}}`, false},
 		{"compared absent is not null", Spec{Compare: []string{"$.a"}}, `{"a":null}`, `{}`, false},
 		{"compared absent is absent", Spec{Compare: []string{"$.a"}}, `{"b":1}`, `{"b":2}`, true},
 		{"compared values keep their paths", Spec{Compare: []string{"$.a", "$.b"}}, `{"a":1}`, `{"b":1}`, false},
-		{"compared wildcard", Spec{Compare: []string{"$.l[*].p"}}, `{"l":[{"p":1,"q":1},{"p":2}]}`,
-			`{"l":[{"p":1},{"p":2,"q":5}]}`, true},
+		{
+			"compared wildcard",
+			Spec{Compare: []string{"$.l[*].p"}},
+			`{"l":[{"p":1,"q":1},{"p":2}]}`,
+			`{"l":[{"p":1},{"p":2,"q":5}]}`, true,
+		},
 		{"compared wildcard keeps places", Spec{Compare: []string{"$.l[*].p"}}, `{"l":[{"p":1},{}]}`, `{"l":[{},{"p":1}]}`, false},
 		{"compared wildcard keeps names", Spec{Compare: []string{"$[*]"}}, `{"a":1,"b":2}`, `{"a":1,"c":2}`, false},
 		{"compared wildcard tells arrays from objects", Spec{Compare: []string{"$[*]"}}, `[1]`, `{"0":1}`, false},
-		{"compared but ignored", Spec{Compare: []string{"$.a"}, Ignore: []string{"$.a.t"}}, `{"a":{"t":1,"v":1}}`,
-			`{"a":{"t":2,"v":1}}`, true},
+		{
+			"compared but ignored",
+			Spec{Compare: []string{"$.a"}, Ignore: []string{"$.a.t"}},
+			`{"a":{"t":1,"v":1}}`,
+			`{"a":{"t":2,"v":1}}`, true,
+		},
 		{"compare leaves text alone", Spec{Compare: []string{"$.a"}}, `a`, `b`, false},
-		{"compared in what is selected", Spec{Select: "$.d", Compare: []string{"$.a"}}, `{"d":{"a":1,"b":1},"a":1}`,
-			`{"d":{"a":1,"b":2},"a":2}`, true},
+		{
+			"compared in what is selected",
+			Spec{Select: "$.d", Compare: []string{"$.a"}},
+			`{"d":{"a":1,"b":1},"a":1}`,
+			`{"d":{"a":1,"b":2},"a":2}`, true,
+		},
 
-		{"when the copy was made does not count", Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp"}},
-			`{"at":1,"v":1}`, `{"at":2,"v":1}`, true},
-		{"nor where it can't be read", Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp"}}, `{"at":"x","v":1}`,
-			`{"at":2,"v":1}`, true},
+		{
+			"when the copy was made does not count",
+			Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp"}},
+			`{"at":1,"v":1}`, `{"at":2,"v":1}`, true,
+		},
+		{
+			"nor where it can't be read",
+			Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp"}},
+			`{"at":"x","v":1}`,
+			`{"at":2,"v":1}`, true,
+		},
 		{"a version counts", Spec{Version: &VersionSpec{JSON: "$.v"}}, `{"v":1}`, `{"v":2}`, false},
-		{"a time found by regexp in text", Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`at=(\d+)`),
-			Kind: "timestamp"}}, `x at=1`, `x at=22`, true},
-		{"and what stands around it", Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`at=(\d+)`), Kind: "timestamp"}},
-			`x at=1`, `y at=1`, false},
-		{"a time found by regexp in JSON", Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`"at":(\d+)`),
-			Kind: "timestamp"}}, `{"at":1,"v":1}`, `{"v":1.0,"at":2}`, true},
-		{"in a string of it", Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`"at":"([^"]+)"`), Kind: "rfc3339"}},
-			`{"at":"2024-01-01T00:00:00Z"}`, `{"at":"y"}`, true},
-		{"in a selected string", Spec{Select: "$.d", CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`^(\d+);`),
-			Kind: "timestamp"}}, `{"d":"1;\u0041"}`, `{"d":"2;A"}`, true},
-		{"only in what is selected", Spec{Select: "$.d", CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`"at":(\d+)`),
-			Kind: "timestamp"}}, `{"at":1,"d":[1]}`, `{"at":2,"d":[1.0]}`, true},
+		{"a time found by regexp in text", Spec{CachedAt: &VersionSpec{
+			Regexp: regexp.MustCompile(`at=(\d+)`),
+			Kind:   "timestamp",
+		}}, `x at=1`, `x at=22`, true},
+		{
+			"and what stands around it",
+			Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`at=(\d+)`), Kind: "timestamp"}},
+			`x at=1`, `y at=1`, false,
+		},
+		{"a time found by regexp in JSON", Spec{CachedAt: &VersionSpec{
+			Regexp: regexp.MustCompile(`"at":(\d+)`),
+			Kind:   "timestamp",
+		}}, `{"at":1,"v":1}`, `{"v":1.0,"at":2}`, true},
+		{
+			"in a string of it",
+			Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`"at":"([^"]+)"`), Kind: "rfc3339"}},
+			`{"at":"2024-01-01T00:00:00Z"}`, `{"at":"y"}`, true,
+		},
+		{"in a selected string", Spec{Select: "$.d", CachedAt: &VersionSpec{
+			Regexp: regexp.MustCompile(`^(\d+);`),
+			Kind:   "timestamp",
+		}}, `{"d":"1;\u0041"}`, `{"d":"2;A"}`, true},
+		{"only in what is selected", Spec{Select: "$.d", CachedAt: &VersionSpec{
+			Regexp: regexp.MustCompile(`"at":(\d+)`),
+			Kind:   "timestamp",
+		}}, `{"at":1,"d":[1]}`, `{"at":2,"d":[1.0]}`, true},
 	} {
 		r := compile(t, c.spec)
 		a, b := read(t, r, c.a), read(t, r, c.b)
@@ -151,8 +192,11 @@ func TestVersionsAndTimes(t *testing.T) {
 		{"a scalar is its own", Spec{Version: &VersionSpec{JSON: "$"}}, `42`, "42", ""},
 		{"in what is left first", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}}, `{"v":1,"d":{"v":2}}`, "2", ""},
 		{"then in the whole", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}}, `{"v":1,"d":{}}`, "1", ""},
-		{"what is left decides, even unreadable", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}},
-			`{"v":1,"d":{"v":"x"}}`, "", ""},
+		{
+			"what is left decides, even unreadable",
+			Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}},
+			`{"v":1,"d":{"v":"x"}}`, "", "",
+		},
 		{"ignored, but there", Spec{Ignore: []string{"$.v"}, Version: &VersionSpec{JSON: "$.v"}}, `{"v":1}`, "1", ""},
 		{"by regexp", Spec{Version: &VersionSpec{Regexp: group}}, `x v=12;`, "12", ""},
 		{"by regexp, an empty group", Spec{Version: &VersionSpec{Regexp: group}}, `x v=;`, "", ""},
@@ -160,16 +204,32 @@ func TestVersionsAndTimes(t *testing.T) {
 		{"by regexp, left first", Spec{Select: "$.d", Version: &VersionSpec{Regexp: group}}, `{"a":"v=1","d":"v=2"}`, "2", ""},
 		{"by regexp, then the whole", Spec{Select: "$.d", Version: &VersionSpec{Regexp: group}}, `{"a":"v=1","d":"x"}`, "1", ""},
 		{"dotted", Spec{Version: &VersionSpec{JSON: "$.v", Kind: "dotted"}}, `{"v":"v1.10.2"}`, "1.10.2", ""},
-		{"made", Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp_ms"}}, `{"at":1700000000250}`, "",
-			"2023-11-14T22:13:20.25Z"},
-		{"made, in the whole", Spec{Select: "$.d", CachedAt: &VersionSpec{JSON: "$.at", Kind: "rfc3339"}},
-			`{"at":"2023-11-14T22:13:20Z","d":1}`, "", "2023-11-14T22:13:20Z"},
+		{
+			"made",
+			Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp_ms"}},
+			`{"at":1700000000250}`, "",
+			"2023-11-14T22:13:20.25Z",
+		},
+		{
+			"made, in the whole",
+			Spec{Select: "$.d", CachedAt: &VersionSpec{JSON: "$.at", Kind: "rfc3339"}},
+			`{"at":"2023-11-14T22:13:20Z","d":1}`, "", "2023-11-14T22:13:20Z",
+		},
 		{"made, unreadable", Spec{CachedAt: &VersionSpec{JSON: "$.at", Kind: "rfc3339"}}, `{"at":5}`, "", ""},
-		{"made, by regexp", Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`at (\S+)`), Kind: "timestamp"}},
-			`at 1700000000 x`, "", "2023-11-14T22:13:20Z"},
-		{"one place for both", Spec{Version: &VersionSpec{JSON: "$.at", Kind: "timestamp"}, CachedAt: &VersionSpec{JSON: "$.at",
-			Kind: "timestamp"}}, `{"at":1}`,
-			"1970-01-01T00:00:01Z", "1970-01-01T00:00:01Z"},
+		{
+			"made, by regexp",
+			Spec{CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`at (\S+)`), Kind: "timestamp"}},
+			`at 1700000000 x`, "", "2023-11-14T22:13:20Z",
+		},
+		{
+			"one place for both",
+			Spec{Version: &VersionSpec{JSON: "$.at", Kind: "timestamp"}, CachedAt: &VersionSpec{
+				JSON: "$.at",
+				Kind: "timestamp",
+			}},
+			`{"at":1}`,
+			"1970-01-01T00:00:01Z", "1970-01-01T00:00:01Z",
+		},
 	} {
 		got := read(t, compile(t, c.spec), c.value)
 		made := ""
@@ -198,10 +258,17 @@ func TestSelectRefuses(t *testing.T) {
 
 func TestCompileRefuses(t *testing.T) {
 	for _, s := range []Spec{
-		{Decode: []string{"lz4"}}, {Select: "d"}, {Select: "$[*]"}, {Compare: []string{"$.a-b"}}, {Ignore: []string{""}},
+		{Decode: []string{"lz4"}},
+		{Select: "d"},
+		{Select: "$[*]"},
+		{Compare: []string{"$.a-b"}},
+		{Ignore: []string{""}},
 		{Ignore: []string{"$["}},
-		{Version: &VersionSpec{}}, {Version: &VersionSpec{JSON: "$[*]"}}, {Version: &VersionSpec{Regexp: regexp.MustCompile(`\d+`)}},
-		{Version: &VersionSpec{JSON: "$.v", Kind: "semver"}}, {CachedAt: &VersionSpec{JSON: "v"}},
+		{Version: &VersionSpec{}},
+		{Version: &VersionSpec{JSON: "$[*]"}},
+		{Version: &VersionSpec{Regexp: regexp.MustCompile(`\d+`)}},
+		{Version: &VersionSpec{JSON: "$.v", Kind: "semver"}},
+		{CachedAt: &VersionSpec{JSON: "v"}},
 	} {
 		if _, err := Compile(s); err == nil || !strings.Contains(err.Error(), "; write ") {
 			t.Errorf("%+v: %v", s, err)
@@ -228,8 +295,10 @@ func TestHashes(t *testing.T) {
 	if hash(t, r, "b", "2", "a", "1") != a {
 		t.Error("the order of fields counts")
 	}
-	for _, other := range [][]string{{"a", "1"}, {"a", "1", "b", "2.0"}, {"a", "1b", "", "2"}, {"a1", "", "b", "2"}, {"a", "1",
-		"b", "2", "c", ""}, {}} {
+	for _, other := range [][]string{{"a", "1"}, {"a", "1", "b", "2.0"}, {"a", "1b", "", "2"}, {"a1", "", "b", "2"}, {
+		"a", "1",
+		"b", "2", "c", "",
+	}, {}} {
 		if hash(t, r, other...).Digest == a.Digest {
 			t.Errorf("%q is the same", other)
 		}
@@ -336,8 +405,11 @@ func TestDecode(t *testing.T) {
 				continue
 			}
 			whole := encode(values[3])
-			for _, damaged := range [][]byte{{}, []byte("secret plain text"), whole[:len(whole)-1], whole[:len(whole)/3],
-				append(bytes.Clone(whole), "secret"...)} {
+			for _, damaged := range [][]byte{
+				{},
+				[]byte("secret plain text"), whole[:len(whole)-1], whole[:len(whole)/3],
+				append(bytes.Clone(whole), "secret"...),
+			} {
 				if got, err := r.decode(damaged); err == nil || strings.Contains(err.Error(), "secret") {
 					t.Errorf("%s %d: damaged gives %d bytes: %v", step, i, len(got), err)
 				}
@@ -383,8 +455,10 @@ func TestDecodesConcurrently(t *testing.T) {
 func TestLayoutIsFree(t *testing.T) {
 	specs := []*Reader{
 		compile(t, Spec{}), compile(t, Spec{Select: "$.d"}), compile(t, Spec{Ignore: []string{"$.d[*]", "$.d.a"}}),
-		compile(t, Spec{Compare: []string{"$.d[*][*]", "$.d[0]"}}), compile(t, Spec{CachedAt: &VersionSpec{JSON: "$.d.a",
-			Kind: "timestamp"}}),
+		compile(t, Spec{Compare: []string{"$.d[*][*]", "$.d[0]"}}), compile(t, Spec{CachedAt: &VersionSpec{
+			JSON: "$.d.a",
+			Kind: "timestamp",
+		}}),
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := jsonText(t, 3)
@@ -429,10 +503,14 @@ func BenchmarkValue(b *testing.B) {
 		{"text", strings.Repeat("x", 100), Spec{}},
 		{"json", small, Spec{}},
 		{"version", small, Spec{Version: &VersionSpec{JSON: "$.version"}}},
-		{"unsorted+ignore+time",
-			`{"version":17,"at":1700000000250,"name":"Jane \"J\" Doe","a":1.50,"trace":"x","data":{"b":1,"a":2}}`, Spec{
+		{
+			"unsorted+ignore+time",
+			`{"version":17,"at":1700000000250,"name":"Jane \"J\" Doe","a":1.50,"trace":"x","data":{"b":1,"a":2}}`,
+			Spec{
 				Ignore: []string{"$.trace"}, CachedAt: &VersionSpec{JSON: "$.at", Kind: "timestamp_ms"},
-				Version: &VersionSpec{JSON: "$.version"}}},
+				Version: &VersionSpec{JSON: "$.version"},
+			},
+		},
 		{"select", `{"version":17,"data":` + small + `}`, Spec{Select: "$.data", Version: &VersionSpec{JSON: "$.version"}}},
 		{"compare", small, Spec{Compare: []string{"$.id", "$.tags[*]"}}},
 		{"gzip", string(encoders["gzip"][0]([]byte(small))), Spec{Decode: []string{"gzip"}}},
@@ -456,8 +534,12 @@ func BenchmarkValue(b *testing.B) {
 
 func BenchmarkFields(b *testing.B) {
 	r := compile(b, Spec{Version: &VersionSpec{Field: "version"}, Ignore: []string{"trace"}})
-	fields := []Field{{[]byte("version"), []byte("12")}, {[]byte("name"), []byte("Jane Doe")}, {[]byte("trace"), []byte("x")},
-		{[]byte("plan"), []byte("pro")}}
+	fields := []Field{
+		{[]byte("version"), []byte("12")},
+		{[]byte("name"), []byte("Jane Doe")},
+		{[]byte("trace"), []byte("x")},
+		{[]byte("plan"), []byte("pro")},
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := r.Fields(fields); err != nil {

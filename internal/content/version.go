@@ -41,7 +41,7 @@ func (v Version) Compare(o Version) int {
 	return strings.Compare(v.text, o.text)
 }
 
-// IsZero: there is no version.
+// IsZero reports that there is no version.
 func (v Version) IsZero() bool { return v.text == "" }
 
 // String is the version for people: integers and dotted versions as digits, times by RFC 3339.

@@ -58,8 +58,12 @@ func TestPaths(t *testing.T) {
 		status       int
 		text         string
 	}{
-		{"GET", "/", 200, "/metrics"}, {"GET", "/metrics", 200, "metrics"}, {"GET", "/-/healthy", 200, ""}, {"GET", "/-/ready", 200, ""},
-		{"POST", "/-/reload", 403, "--web.enable-lifecycle"}, {"GET", "/nothing", 404, ""},
+		{"GET", "/", 200, "/metrics"},
+		{"GET", "/metrics", 200, "metrics"},
+		{"GET", "/-/healthy", 200, ""},
+		{"GET", "/-/ready", 200, ""},
+		{"POST", "/-/reload", 403, "--web.enable-lifecycle"},
+		{"GET", "/nothing", 404, ""},
 	} {
 		w := request(t, s, tt.method, tt.path)
 		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.text) {
@@ -118,7 +122,7 @@ func TestRun(t *testing.T) {
 	go func() { ended <- Start(ctx, e, opt, quiet) }()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	poll(t, func() bool {
-		r, err := client.Get(URL(listeners[0]) + "/-/ready")
+		r, err := client.Get(URL(listeners[0]) + "/-/ready") //nolint:noctx // on loopback, and polled
 		if err != nil {
 			return false
 		}
