@@ -22,10 +22,10 @@ func newReplay(said []byte) *replay {
 	return r
 }
 
-func (r *replay) Read(p []byte) (int, error)      { return r.Reader.Read(p) }
-func (*replay) Write(p []byte) (int, error)       { return len(p), nil }
-func (*replay) Close() error                      { return nil }
-func (*replay) SetDeadline(time.Time) error       { return nil }
+func (r *replay) Read(p []byte) (int, error)    { return r.Reader.Read(p) }
+func (*replay) Write(p []byte) (int, error)     { return len(p), nil }
+func (*replay) Close() error                    { return nil }
+func (*replay) SetDeadline(time.Time) error     { return nil }
 func (*replay) SetReadDeadline(time.Time) error { return nil }
 
 // visited counts visits, and checks what holds for whatever a server says.
