@@ -10,10 +10,10 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/sidebyside"
 )
 
-// BenchmarkMemcachedRead1000 reads 1,000 keys of 100 bytes: as the exporter does, as the floor (one pipeline of mg,
-// replies dropped), and with a get for each key.
+// BenchmarkMemcachedRead1000 reads 1,000 keys of 100 bytes: the floor is one pipeline of mg, its replies dropped unparsed.
 func BenchmarkMemcachedRead1000(b *testing.B) {
 	p := servertest.Memcached(b)
 	client := memcacheClient(b, p.Addr)
@@ -25,46 +25,40 @@ func BenchmarkMemcachedRead1000(b *testing.B) {
 		fmt.Fprintf(&pipeline, "mg %s t v k q u\r\n", keys[i].Name)
 	}
 	pipeline.WriteString("mn\r\n")
-	b.Run("exporter", func(b *testing.B) {
-		n := openMemcached(b, config.Memcached{Address: p.Addr}, testOptions())
-		b.ReportAllocs()
-		for b.Loop() {
-			seen := 0
-			if err := n.Read(context.Background(), keys, func(_ int, raw Raw) { seen += len(raw.Value) }); err != nil || seen != 100_000 {
-				b.Fatal(seen, err)
-			}
-		}
-	})
-	b.Run("floor", func(b *testing.B) {
-		conn, err := net.Dial("tcp", p.Addr)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer conn.Close()
-		r := bufio.NewReaderSize(conn, 32<<10)
-		b.ReportAllocs()
-		for b.Loop() {
+	n := openMemcached(b, config.Memcached{Address: p.Addr}, testOptions())
+	conn, err := net.Dial("tcp", p.Addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = conn.Close() })
+	replies := bufio.NewReaderSize(conn, 32<<10)
+	sidebyside.Run(b, 50, nil,
+		sidebyside.Way{Name: "floor", Do: func() error {
 			if _, err := conn.Write([]byte(pipeline.String())); err != nil {
-				b.Fatal(err)
+				return err
 			}
 			for {
-				line, err := r.ReadSlice('\n')
-				if err != nil {
-					b.Fatal(err)
-				}
-				if string(line) == "MN\r\n" {
-					break
+				line, err := replies.ReadSlice('\n')
+				if err != nil || string(line) == "MN\r\n" {
+					return err
 				}
 			}
-		}
-	})
-	b.Run("get_by_get", func(b *testing.B) {
-		for b.Loop() {
+		}},
+		sidebyside.Way{Name: "exporter", Do: func() error {
+			seen := 0
+			err := n.Read(context.Background(), keys, func(_ int, raw Raw) { seen += len(raw.Value) })
+			if err == nil && seen != 100_000 {
+				err = fmt.Errorf("%d bytes were read", seen)
+			}
+			return err
+		}},
+		sidebyside.Way{Name: "one command per key", Do: func() error {
 			for _, k := range keys {
 				if _, err := client.Get(k.Name); err != nil {
-					b.Fatal(err)
+					return err
 				}
 			}
-		}
-	})
+			return nil
+		}},
+	)
 }

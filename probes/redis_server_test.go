@@ -11,23 +11,6 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
 )
 
-// liveRedis has the names that bench_test.go uses.
-type liveRedis struct {
-	addr string
-	*servertest.RedisServer
-}
-
-func startRedis(t testing.TB, args ...string) *liveRedis {
-	t.Helper()
-	r := servertest.Redis(t, args...)
-	return &liveRedis{addr: r.Addr, RedisServer: r}
-}
-
-func (r *liveRedis) do(t testing.TB, args ...any) {
-	t.Helper()
-	r.Must(t, args...)
-}
-
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	servertest.Eventually(t, what, ok)

@@ -3,6 +3,7 @@ package acceptance
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -12,8 +13,11 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
 	"github.com/cacheinv/cacheinv_exporter/internal/sidebyside"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // fill a server with keys of 100 bytes.
@@ -73,13 +77,41 @@ func benchNames(n int) []string {
 	return names
 }
 
+// sampling reads, digests and judges, without metrics.
+func sampling(b *testing.B, cfg string) func() error {
+	b.Helper()
+	parsed, err := config.Parse("test.yml", []byte(cfg))
+	if err != nil {
+		b.Fatal(err)
+	}
+	opt, log := options(), slog.New(slog.DiscardHandler)
+	fleet, err := probes.OpenFleet(parsed, opt.Probes, log)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(fleet.Close)
+	opt.Sampler.Probes = opt.Probes
+	s, err := consistency.NewSampler(parsed, fleet, opt.Sampler, consistency.NewHistory(), log)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(s.Close)
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		return s.Sample(ctx).Classes[0].Err
+	}
+}
+
 // BenchmarkScrape1000KeysOn1Node is a whole scrape, text and all, beside reading alone.
 func BenchmarkScrape1000KeysOn1Node(b *testing.B) {
 	r := servertest.Redis(b)
 	fill(b, r, 1000)
 	e, names := start(b, benchConfig(1000, r.Addr)), benchNames(1000)
-	sidebyside.Run(b, 20, nil,
+	sample := sampling(b, benchConfig(1000, r.Addr))
+	sidebyside.Run(b, 50, nil,
 		sidebyside.Way{Name: "bare pipeline", Do: func() error { return bare(b.Context(), r.Client, names) }},
+		sidebyside.Way{Name: "sampling", Do: sample},
 		sidebyside.Way{Name: "whole scrape", Do: func() error { e.get(10 * time.Second); return nil }},
 	)
 }
