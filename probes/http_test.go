@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
 )
 
 func httpTemplate(t testing.TB, text string) config.Template {
@@ -795,40 +796,6 @@ func TestHTTPSchemesMixedUp(t *testing.T) {
 	}
 }
 
-// speakHTTP accepts connections and hands each to talk; all end with the test.
-func speakHTTP(t testing.TB, talk func(conn net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	var conns []net.Conn
-	var talking sync.WaitGroup
-	talking.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, conn)
-			mu.Unlock()
-			talking.Go(func() { talk(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		talking.Wait()
-	})
-	return l.Addr().String()
-}
-
 // answeringEach reads one request after the other and answers each with text.
 func answeringEach(text string) func(net.Conn) {
 	return func(conn net.Conn) {
@@ -859,7 +826,7 @@ func TestHTTPHangingServer(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			noLeaks(t)
-			url := c.scheme + "://" + speakHTTP(t, c.talk)
+			url := c.scheme + "://" + servertest.Listen(t, c.talk)
 			node := config.HTTPNode{URL: httpTemplate(t, url+"/{key}"), Stats: &config.HTTPStats{URL: url + "/stats", Hits: "$.hits"}}
 			opt := testOptions()
 			n := openHTTP(t, node, opt)
@@ -1179,7 +1146,7 @@ func TestHTTPErrorsHoldNoSecrets(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(5<<20) + "\r\n\r\n" + marker,
 		"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n" + marker,
 	} {
-		addr := speakHTTP(t, func(conn net.Conn) {
+		addr := servertest.Listen(t, func(conn net.Conn) {
 			answerOnce(conn, text)
 		})
 		secret := "http://" + marker + ":" + marker + "@" + addr
@@ -1271,7 +1238,7 @@ func TestHTTPLogHoldsNoBodies(t *testing.T) {
 	log.SetOutput(withoutBodies{&out})
 	t.Cleanup(func() { log.SetOutput(was) })
 	gone := make(chan struct{})
-	addr := speakHTTP(t, func(conn net.Conn) {
+	addr := servertest.Listen(t, func(conn net.Conn) {
 		answeringEach("HTTP/1.1 204 No Content\r\n\r\nm4rk3r")(conn)
 		close(gone)
 	})

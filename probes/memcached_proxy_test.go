@@ -17,48 +17,20 @@ import (
 // scripted is a server that answers each line as it is told to, until that gives false.
 func scripted(t testing.TB, serve func(line string, out *bufio.Writer) bool) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	var conns []net.Conn
-	var running sync.WaitGroup
-	running.Go(func() {
+	return servertest.Listen(t, func(c net.Conn) {
+		defer c.Close()
+		in, out := bufio.NewReader(c), bufio.NewWriter(c)
 		for {
-			c, err := l.Accept()
-			if err != nil {
+			line, err := in.ReadString('\n')
+			if err != nil || !serve(strings.TrimRight(line, "\r\n"), out) {
+				_ = out.Flush()
 				return
 			}
-			mu.Lock()
-			conns = append(conns, c)
-			mu.Unlock()
-			running.Go(func() {
-				defer c.Close()
-				in, out := bufio.NewReader(c), bufio.NewWriter(c)
-				for {
-					line, err := in.ReadString('\n')
-					if err != nil || !serve(strings.TrimRight(line, "\r\n"), out) {
-						_ = out.Flush()
-						return
-					}
-					if in.Buffered() == 0 && out.Flush() != nil {
-						return
-					}
-				}
-			})
+			if in.Buffered() == 0 && out.Flush() != nil {
+				return
+			}
 		}
 	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		running.Wait()
-	})
-	return l.Addr().String()
 }
 
 // oldMemcached stands before a memcached and knows get, stats and version alone. To all else it says refusal; if that is

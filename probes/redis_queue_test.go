@@ -39,7 +39,7 @@ func openRedisTestQueue(t *testing.T, f *Fleet, c config.RedisQueue) Queue {
 }
 
 // ownReadsExact samples the queue, and checks that the server's hits and misses moved by what was counted as ours alone.
-func ownReadsExact(t *testing.T, r *servertest.RedisServer, f *Fleet, q Queue) (Backlog, error) {
+func ownReadsExact(t *testing.T, f *Fleet, q Queue) (Backlog, error) {
 	t.Helper()
 	own := func() (ours, all [2]float64) {
 		s, err := f.Nodes()[0].Survey(t.Context(), nil)
@@ -72,7 +72,7 @@ func TestQueueList(t *testing.T) {
 		for range n {
 			r.Must(t, "rpush", "inv", "message")
 		}
-		b, err := ownReadsExact(t, r, f, q)
+		b, err := ownReadsExact(t, f, q)
 		if err != nil || !b.Complete || b.Kafka || b.Groups != nil {
 			t.Errorf("%+v, %v", b, err)
 		}
@@ -82,7 +82,7 @@ func TestQueueList(t *testing.T) {
 		}
 	}
 	r.Must(t, "set", "inv", "x")
-	b, err := ownReadsExact(t, r, f, q)
+	b, err := ownReadsExact(t, f, q)
 	wantFault(t, b, err, `the key "inv" is of another type, not a list; write the key of a list`)
 	if b.Depth.Known || b.Ends != nil {
 		t.Errorf("%+v", b)
@@ -113,7 +113,7 @@ func TestQueueStream(t *testing.T) {
 	at := Partition{Topic: "inv"}
 	sample := func() Backlog {
 		t.Helper()
-		b, err := ownReadsExact(t, r, f, q)
+		b, err := ownReadsExact(t, f, q)
 		if err != nil || !b.Complete {
 			t.Errorf("%+v, %v", b, err)
 		}
@@ -169,7 +169,7 @@ func TestQueueStream(t *testing.T) {
 	// What was processed and deleted still counts as enqueued.
 	r.Must(t, "xtrim", "inv", "maxlen", 0)
 	add(2)
-	if b, err := ownReadsExact(t, r, f, q); err != nil || b.Ends[at] != 12 {
+	if b, err := ownReadsExact(t, f, q); err != nil || b.Ends[at] != 12 {
 		t.Errorf("%+v, %v", b, err)
 	}
 }
@@ -189,7 +189,7 @@ func TestQueueStreamWhatIsUnknown(t *testing.T) {
 	}
 	r.Must(t, "xgroup", "create", "inv", "set", ids[1]) // in the middle: the server does not know how many that is
 	r.Must(t, "xgroup", "create", "inv", "well", "0")
-	b, err := ownReadsExact(t, r, f, q)
+	b, err := ownReadsExact(t, f, q)
 	wantFault(t, b, err, "group set: its lag is unknown to the server")
 	g, well := groupOf(t, b, "set"), groupOf(t, b, "well")
 	if b.Depth.Known || b.Depth.Value != 0 || len(g.Lag) != 0 || len(g.Positions) != 0 || !g.HasMembers {
@@ -200,7 +200,7 @@ func TestQueueStreamWhatIsUnknown(t *testing.T) {
 	}
 	r.Must(t, "xgroup", "destroy", "inv", "set")
 	r.Must(t, "xgroup", "create", "inv", "end", "$")
-	b, err = ownReadsExact(t, r, f, q)
+	b, err = ownReadsExact(t, f, q)
 	if g = groupOf(t, b, "end"); err != nil || g.Lag[Partition{Topic: "inv"}] != 0 || len(g.Lag) != 1 || len(g.Positions) != 0 {
 		t.Errorf("a group at the end has lag 0, and has read nobody knows how much: %+v, %v", g, err)
 	}
@@ -208,7 +208,7 @@ func TestQueueStreamWhatIsUnknown(t *testing.T) {
 
 	r.Must(t, "del", "inv")
 	r.Must(t, "rpush", "inv", "x")
-	b, err = ownReadsExact(t, r, f, q)
+	b, err = ownReadsExact(t, f, q)
 	wantFault(t, b, err, `the key "inv" is of another type, not a stream`)
 }
 
@@ -219,7 +219,7 @@ func TestQueueStreamGroups(t *testing.T) {
 	open := func(groups ...string) Queue {
 		return openRedisTestQueue(t, f, config.RedisQueue{Stream: "inv", Groups: kafkaMatches(groups...)})
 	}
-	b, err := ownReadsExact(t, r, f, open("a", "/b/"))
+	b, err := ownReadsExact(t, f, open("a", "/b/"))
 	if err != nil || len(b.Groups) != 1 || b.Groups[0].Uncommitted != 0 {
 		t.Errorf("a stream that does not exist: %+v, %v", b, err)
 	}
@@ -228,14 +228,14 @@ func TestQueueStreamGroups(t *testing.T) {
 		r.Must(t, "xadd", "inv", "*", "key", "user:1")
 	}
 	r.Must(t, "xgroup", "create", "inv", "other", "0")
-	b, err = ownReadsExact(t, r, f, open("a", "/b/"))
+	b, err = ownReadsExact(t, f, open("a", "/b/"))
 	if g := groupOf(t, b, "a"); err != nil || !b.Complete || len(b.Groups) != 1 || g.Uncommitted != 1 || !g.HasMembers || g.Members != 0 ||
 		len(g.Lag) != 0 {
 		t.Errorf("a configured group that does not exist: %+v, %v", b, err)
 	}
 	wantDepth(t, b, 7) // nobody who is meant has read anything
 	r.Must(t, "xgroup", "create", "inv", "b1", "$")
-	b, err = ownReadsExact(t, r, f, open("a", "/b/"))
+	b, err = ownReadsExact(t, f, open("a", "/b/"))
 	if err != nil || len(b.Groups) != 2 || b.Groups[1].Group != "b1" {
 		t.Errorf("%+v, %v", b, err)
 	}
@@ -243,7 +243,7 @@ func TestQueueStreamGroups(t *testing.T) {
 	for i := range 101 {
 		r.Must(t, "xgroup", "create", "inv", "many-"+strings.Repeat("x", i+1), "$")
 	}
-	b, err = ownReadsExact(t, r, f, open("/^many/"))
+	b, err = ownReadsExact(t, f, open("/^many/"))
 	wantFault(t, b, err, "101 consumer groups match, and only the first 100 by name")
 	if len(b.Groups) != 100 {
 		t.Errorf("%d groups", len(b.Groups))
@@ -287,7 +287,7 @@ func TestQueueRedisFrozen(t *testing.T) {
 		return err == nil
 	})
 	for range 3 {
-		b, _ := ownReadsExact(t, r, f, q)
+		b, _ := ownReadsExact(t, f, q)
 		wantDepth(t, b, 1)
 	}
 	got, err := f.Nodes()[0].Survey(t.Context(), nil)

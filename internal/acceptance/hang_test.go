@@ -2,45 +2,12 @@ package acceptance
 
 import (
 	"fmt"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
 )
-
-// hung accepts connections and never answers.
-func hung(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	var conns []net.Conn
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, c)
-			mu.Unlock()
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		running.Wait()
-		for _, c := range conns {
-			_ = c.Close()
-		}
-	})
-	return l.Addr().String()
-}
 
 // inTime scrapes with a timeout of 2 s, which the answer must keep.
 func (e *exporter) inTime() page {
@@ -72,7 +39,7 @@ func TestAHungNodeCostsOnlyItself(t *testing.T) {
 				}
 				nodes = append(nodes, startNode(t, fmt.Sprintf("node-%d", i+1), kind, value))
 			}
-			sixth := hung(t)
+			sixth := servertest.Hung(t)
 			switch kind {
 			case "memcached":
 				nodes = append(nodes, fmt.Sprintf("      - {name: node-6, memcached: {address: \"%s\"}}\n", sixth))
@@ -153,7 +120,7 @@ canaries:
 // TestFailingBackendsLeakNothing: goleak looks at the end of the package, connections are counted here.
 func TestFailingBackendsLeakNothing(t *testing.T) {
 	servertest.NoLeaks(t)
-	silent, refused := hung(t), servertest.FreeAddr(t)
+	silent, refused := servertest.Hung(t), servertest.FreeAddr(t)
 	healthy := servertest.Redis(t)
 	var nodes, groups strings.Builder
 	for i, address := range []string{silent, refused} {
