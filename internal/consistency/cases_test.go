@@ -108,16 +108,21 @@ func (f memoryFleet) Survey(ctx context.Context, scanFor func(probes.Identity) *
 
 func (f memoryFleet) Groups() []probes.Group { return nil }
 
-// memoryOrigin answers from memory.
+// memoryOrigin answers from memory, or as reply says.
 type memoryOrigin struct {
 	body   string
 	status int
+	reply  func(ctx context.Context, key string) (body string, status int)
 }
 
-func (o *memoryOrigin) Ask(_ context.Context, _ map[string]string, visit func(probes.OriginAnswer)) error {
-	switch o.status {
+func (o *memoryOrigin) Ask(ctx context.Context, vars map[string]string, visit func(probes.OriginAnswer)) error {
+	body, status := o.body, o.status
+	if o.reply != nil {
+		body, status = o.reply(ctx, vars["key"])
+	}
+	switch status {
 	case 200:
-		visit(probes.OriginAnswer{Body: []byte(o.body)})
+		visit(probes.OriginAnswer{Body: []byte(body)})
 	case 404, 410:
 		visit(probes.OriginAnswer{Deleted: true})
 	default:

@@ -37,8 +37,10 @@ type tally struct {
 	slots []int
 	// there is what is remembered of each column's node for the copies that are there now.
 	there []*presence
-	// row is reused from key to key.
-	row []read
+	// row, states and was (what was remembered before) are reused from key to key.
+	row    []read
+	states []State
+	was    []*presence
 }
 
 func (r *round) finishClass(c *class, k *classKeys) ClassResult {
@@ -50,7 +52,7 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 		round: r, class: c, keys: k, at: time.Now(),
 		skew: make([]float64, len(c.policies)), known: make([]bool, len(c.policies)),
 		c:     Case{Layers: c.policies, Copies: make([]Copy, len(k.columns))},
-		slots: make([]int, len(k.columns)),
+		slots: make([]int, len(k.columns)), states: make([]State, len(k.columns)), was: make([]*presence, len(k.columns)),
 	}
 	if c.Version != nil {
 		t.VersionKind = c.Version.Kind
@@ -193,10 +195,10 @@ func (t *tally) count(key int, h *keyHistory, v *Verdict) {
 	worst, fresh := false, false
 	var report []CopyReport
 	differs := false
+	t.followAll(h, v, row)
 	for m := range k.columns {
 		o := &row[m]
-		past := h.copies[k.columns[m].slot]
-		state := t.follow(m, h, v, o)
+		state := t.states[m]
 		n := &t.Nodes[m]
 		n.Copies[state]++
 		n.Read = n.Read || state != Error
@@ -214,7 +216,7 @@ func (t *tally) count(key int, h *keyHistory, v *Verdict) {
 			}
 		}
 		if state == Missing {
-			t.suppress(n, k.columns[m].result, past, c.layerTTL[k.columns[m].layer])
+			t.suppress(n, k.columns[m].result, t.was[m], c.layerTTL[k.columns[m].layer])
 		}
 		worst = worst || state == Stale || state == Undecided
 		fresh = fresh || state == Fresh
@@ -245,6 +247,37 @@ func (t *tally) stale(n *ClassNode, e *episode, age, policy time.Duration) {
 	}
 }
 
+// followAll takes the copies of a key through this sampling: replicas after their primaries, whose state they may share.
+func (t *tally) followAll(h *keyHistory, v *Verdict, row []read) {
+	for _, replicas := range [...]bool{false, true} {
+		for m := range t.keys.columns {
+			if t.keys.columns[m].primary >= 0 == replicas {
+				t.was[m] = h.copies[t.keys.columns[m].slot].there
+				t.states[m] = t.follow(m, h, v, &row[m])
+			}
+		}
+	}
+}
+
+// shared is the outcome of a copy. A replica that holds what its primary holds shares the state that the primary's
+// episode gives it, so the primary is followed first.
+func (t *tally) shared(m int, h *keyHistory, v *Verdict) Outcome {
+	own := v.Copies[m]
+	c := &t.c.Copies[m]
+	final := 0
+	if t.c.Reread {
+		final = 1
+	}
+	if !t.c.judgedByPrimary(m, final) || own.State == Missing || own.State == Error || own.State == Stale || !c.Reads[0].same(&c.Reads[1]) {
+		return own
+	}
+	e := h.copies[t.keys.columns[c.Primary].slot].episode
+	if e == nil || e.content != c.Reads[final].Content || t.c.Copies[c.Primary].Reads[final].Presence != Present {
+		return own
+	}
+	return Outcome{State: Stale, By: e.by, Target: e.version, Votes: own.Votes}
+}
+
 // follow takes a copy's episode through this sampling and remembers the copy.
 func (t *tally) follow(m int, h *keyHistory, v *Verdict, o *read) State {
 	col := &t.keys.columns[m]
@@ -252,7 +285,7 @@ func (t *tally) follow(m int, h *keyHistory, v *Verdict, o *read) State {
 	nodes := t.round.history.nodes
 	self := nodes[col.result.Name]
 	n := now{
-		outcome: v.Copies[m], content: o.Content, version: o.Version, tooOld: o.TooOld,
+		outcome: t.shared(m, h, v), content: o.Content, version: o.Version, reference: v.Reached, tooOld: o.TooOld,
 		replica: self.role == "replica", offset: self.offset, regressions: h.regressions,
 		read: t.round.began, ended: t.at,
 	}
@@ -277,17 +310,17 @@ func (t *tally) follow(m int, h *keyHistory, v *Verdict, o *read) State {
 }
 
 // suppress counts a missing copy whose loss has a known cause, for at most the layer's TTL since it was there.
-func (t *tally) suppress(n *ClassNode, node *NodeResult, past copyHistory, ttl time.Duration) {
-	if past.there == nil || ttl > 0 && t.at.Sub(past.there.at) > ttl {
+func (t *tally) suppress(n *ClassNode, node *NodeResult, was *presence, ttl time.Duration) {
+	if was == nil || ttl > 0 && t.at.Sub(was.at) > ttl {
 		return
 	}
 	self := t.round.history.nodes[node.Name]
 	switch {
 	case self.loading:
 		n.Suppressed[Loading]++
-	case self.boots > past.there.boots:
+	case self.boots > was.boots:
 		n.Suppressed[Restart]++
-	case self.evicted > past.there.evicted:
+	case self.evicted > was.evicted:
 		n.Suppressed[Eviction]++
 	}
 }

@@ -231,7 +231,9 @@ type now struct {
 	outcome Outcome
 	content content.Digest
 	version content.Version
-	tooOld  bool
+	// reference is the version of what decided.
+	reference content.Version
+	tooOld    bool
 	// replica: the copy is still one of a replica; offset is the node's, primaryOffset its primary's.
 	replica               bool
 	offset, primaryOffset int64
@@ -283,7 +285,7 @@ func (e *episode) confirmedBy(n now) bool {
 		return false
 	}
 	if e.by == ByVersion && n.outcome.By == ByVersion {
-		return n.version.Compare(e.version) >= 0 || n.regressions > e.regressions
+		return n.reference.Compare(e.version) >= 0 || n.regressions > e.regressions
 	}
 	return true
 }

@@ -2,6 +2,7 @@ package consistency
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,8 +22,7 @@ func (r *round) askOrigins(ctx context.Context, turn int) {
 	}
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	var group errgroup.Group
-	group.SetLimit(originLanes * max(1, len(r.classes)))
+	var asking sync.WaitGroup
 	for i, c := range r.classes {
 		if c.origin == nil {
 			continue
@@ -38,14 +38,19 @@ func (r *round) askOrigins(ctx context.Context, turn int) {
 				}
 			}
 		}
-		for _, key := range asked {
-			group.Go(func() error {
-				r.ask(ctx, c, k, key, turn)
-				return nil
-			})
-		}
+		asking.Go(func() { // each origin has lanes of its own, so that one that hangs holds up no other
+			var lanes errgroup.Group
+			lanes.SetLimit(originLanes)
+			for _, key := range asked {
+				lanes.Go(func() error {
+					r.ask(ctx, c, k, key, turn)
+					return nil
+				})
+			}
+			_ = lanes.Wait() // each key's failure is its own
+		})
 	}
-	_ = group.Wait() // each key's failure is its own
+	asking.Wait()
 }
 
 func (r *round) ask(ctx context.Context, c *class, k *classKeys, key, turn int) {

@@ -146,6 +146,8 @@ type judgement struct {
 	present   bool
 	conflict  bool
 	behind    bool
+	// asked: the origin answered, whether its answer is used or not.
+	asked bool
 	// reached is the version of the reference: what surely existed when the read was made; reachedContent is its
 	// content, where known.
 	reached        content.Version
@@ -236,6 +238,7 @@ func (j *judgement) excuses(c *Case, i int) bool {
 // judge one read by the references in their order.
 func (j *judgement) judge(c *Case, read int, useOrigin bool) {
 	j.reset(c, read)
+	j.asked = useOrigin
 	answer := &c.Origin[read]
 	if useOrigin && c.Versions && !answer.Version.IsZero() {
 		for i := range c.Copies {
@@ -564,7 +567,7 @@ func (j *judgement) find(c *Case, read, i int, answer *Answer, useAnswer bool, v
 		return finding{opinion: right, by: ByMajority}
 	case mayConvict(among, v.highest):
 		return finding{opinion: wrong, by: ByMajority}
-	case among < 0 && !lagging && len(j.votes) < 2 && j.alike(c, read):
+	case among < 0 && !j.asked && len(j.votes) < 2 && j.alike(c, read):
 		return finding{opinion: alone, by: ByNone}
 	default:
 		return finding{opinion: undecided, by: ByNone}
@@ -618,7 +621,9 @@ func (j *judgement) findReplica(c *Case, read, i int, answer *Answer, useAnswer 
 			return finding{opinion: undecided, by: ByNone}
 		}
 	}
-	if among >= 0 && j.ids[i] == among {
+	// Against versions no majority confirms what has none.
+	unversioned := v.any && c.Copies[i].Reads[read].Version.IsZero()
+	if among >= 0 && j.ids[i] == among && !unversioned {
 		return finding{opinion: right, by: ByMajority}
 	}
 	return finding{opinion: wrong, by: ByPrimary}
