@@ -134,6 +134,30 @@ func TestEpisodes(t *testing.T) {
 			"p=y b=x c=x -> p=stale r=stale convicted:r=majority",
 			"b=- c=- -> p=stale r=stale ended=0",
 		}},
+		{"its replica shares its state, and its end", "l2: p r<p b c", "", []string{
+			"p=y b=x c=x -> p=stale r=stale",
+			"b=- c=- wait=1m -> p=stale r=stale age:r=1m1s",
+			"p=z -> p=unverified r=fresh ended=2",
+		}},
+		{"its replica shares its state when it is confirmed", "l2: p r<p b c", "", []string{
+			"p=y b=x c=x -> p=stale r=stale",
+			"b=y c=y -> p=fresh r=fresh ended=2",
+		}},
+		{"its replica shares nothing where it holds another", "l2: p r<p b c", "", []string{
+			"p=x b=x c=x -> p=fresh r=fresh",
+			"cut=r p=y -> p=stale r=fresh",
+			"b=- -> p=stale c=undecided r=stale convicted:r=primary",
+		}},
+		{"a replica that has what its primary has not", "l2: p r<p", "", []string{
+			"p=x -> r=fresh",
+			"cut=r p=- wait=1m -> p=missing r=stale convicted:r=primary primary",
+			"r=- wait=1m -> r=missing ended=1 lasted=1m1s",
+		}},
+		{"its replica shares its state as soon as it holds the same", "l2: p r<p b c", "", []string{
+			"cut=r p=y b=x c=x -> p=stale r=missing",
+			"b=- c=- -> p=stale r=missing",
+			"r=y -> p=stale r=stale age:r=0s",
+		}},
 		{"does not end when the witnesses can't be read", "l2: a b c", "", []string{
 			"a=x b=x c=y -> c=stale",
 			"freeze=a freeze=b -> a=error b=error c=stale ended=0",
@@ -219,6 +243,15 @@ func TestEpisodes(t *testing.T) {
 		{"overdue at once where nothing is allowed", "l2: a b c", "", []string{
 			"a=x b=x c=y -> c=stale overdue=c",
 		}},
+		{"not overdue at just max_staleness", "l2 max_staleness=1040ms: a b c", "", []string{
+			"a=x b=x c=y -> overdue=",
+			"-> c=stale overdue=", // 20 ms of the first sampling, 1 s, 20 ms of this one
+			"-> c=stale overdue=c",
+		}},
+		{"a window counts what has lasted just so long", "l2: a b c", "", []string{
+			"a=x b=x c=y -> windows:c=1,0,0,0 divergent=1,0,0,0",
+			"wait=58960ms -> windows:c=1,1,0,0 divergent=1,1,0,0",
+		}},
 		{"each layer by its own max_staleness", "l1 max_staleness=1m: a; l2: b c d; l3 max_staleness=1h: e", versioned, []string{
 			"a=x@1 b=x@1 c=y@2 d=y@2 e=x@1 -> a=stale b=stale e=stale overdue=b",
 			"wait=1m -> overdue=a,b",
@@ -279,6 +312,21 @@ func TestEpisodes(t *testing.T) {
 	}
 }
 
+// Of literal keys at most so many are told one by one.
+func TestConsistencyIsToldOfSoManyKeys(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		w := newWorld(t, "l2: a b", "keys: [k, other]")
+		w.opt.MaxKeySeries = 1
+		w.reload()
+		w.set("a", "other", "x")
+		w.set("b", "other", "x")
+		w.play("a=x b=x -> consistent=true")
+		if got := len(w.last.Classes[0].KeyConsistent); got != 1 {
+			t.Errorf("%d keys are told", got)
+		}
+	})
+}
+
 func TestAnEpisodeBeginsAtTheFirstOfTheTwoReads(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		w := newWorld(t, "l2: a b c")
@@ -333,6 +381,16 @@ func TestAnEpisodeOfANodeThatIsBackBeforeItIsForgottenGoesOn(t *testing.T) {
 			"enter=c -> c=stale age:c=5m3s ended=0",
 			"c=x -> c=fresh ended=1 lasted=5m4s",
 		)
+	})
+}
+
+// Another node in a forgotten one's place inherits nothing.
+func TestAnotherNodeInAForgottenNodesPlace(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		w := newWorld(t, "l2: a b c")
+		w.play("a=x b=x c=y evicted:c=1 -> c=stale", "leave=c ->", "wait=11m ->", "->")
+		w.configure("l2: a b d")
+		w.play("evicted:d=5 -> d=missing suppressed:d= ended=0", "d=y -> d=stale age:d=0s ended=0")
 	})
 }
 

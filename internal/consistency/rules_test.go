@@ -594,6 +594,15 @@ func TestMemories(t *testing.T) {
 			"a=x@2 b=y@2 -> a=undecided b=undecided conflicts=1",
 			"a=- b=- c=z@1 -> c=unverified version",
 		}},
+		{"not confirmed by a vote and one that is too old", "l2: a b c", versioned + ", " + ageing, []string{
+			"a=x@2!1h b=x@2 -> a=stale b=unverified",
+			"a=- b=- c=y@1 -> c=unverified version",
+		}},
+		{"not confirmed by two replicas of a primary that can't be read", "l2: p r<p s<p b", versioned, []string{
+			"p=w@1 -> r=fresh",
+			"freeze=p cut=r cut=s r=x@2 s=x@2 -> p=error r=unverified s=unverified",
+			"r=- s=- b=y@1 -> b=unverified version",
+		}},
 		{"confirmed by the origin", "l2: a b", versioned + ", " + asking, []string{
 			"a=x@2 origin=x@2 -> a=fresh origin",
 			"a=- b=y@1 origin=? -> b=stale convicted:b=version version",
@@ -616,6 +625,11 @@ func TestMemories(t *testing.T) {
 			"a=x@2 b=x@2 -> a=fresh",
 			"a=- wait=9m -> b=unverified",
 			"b=- c=y@1 wait=9m -> c=stale",
+		}},
+		{"another is remembered when the TTL is over", "l2 ttl=10m: a b c d e", versioned, []string{
+			"a=x@5 b=x@5 -> a=fresh",
+			"a=- b=- c=y@3 d=y@3 wait=11m -> c=fresh d=fresh",
+			"c=- d=- e=z@1 -> e=stale convicted:e=version",
 		}},
 		{"remembered for ever where there is no TTL", "l2 ttl=none: a b c", versioned, []string{
 			"a=x@2 b=x@2 -> a=fresh",
@@ -789,8 +803,8 @@ func TestMemories(t *testing.T) {
 			"a=x b=x -> a=fresh b=fresh majority",
 		}},
 		{"just max_age old, and older", "l2: a b", ageing, []string{
-			"a=x!590s b=x!5m -> a=fresh b=fresh",
-			"wait=10s -> a=stale convicted:a=age b=unverified none",
+			"a=x!599s b=x!5m -> a=fresh b=fresh",
+			"-> a=stale convicted:a=age b=unverified none",
 		}},
 		{"when a copy was made is no part of its content", "l2: a b", ageing, []string{
 			"a=x!1m b=x!2m -> a=fresh b=fresh majority",

@@ -306,10 +306,12 @@ func (r *round) chooseKeys() {
 		k.names = slices.Clone(c.Keys)
 		k.literal = len(k.names)
 		if c.history.sampled != nil {
-			k.names = append(k.names, c.history.sampled.choose(r.began, func(key string) bool {
+			sampled := c.history.sampled.choose(r.began, func(key string) bool {
 				h := c.history.keys[key]
 				return h != nil && h.inEpisode()
-			})...)
+			})
+			// One that a reload names as well is a literal now.
+			k.names = append(k.names, slices.DeleteFunc(sampled, func(key string) bool { return c.literal[key] })...)
 		}
 	}
 	r.plans = map[string]*plan{}

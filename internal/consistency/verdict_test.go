@@ -217,7 +217,7 @@ func reordered(c *Case, order []int) *Case {
 }
 
 func TestOrderOfNodesChangesNothing(t *testing.T) {
-	always(t, 20000, func(s *source) string {
+	always(t, 5000, func(s *source) string {
 		c := drawCase(s)
 		order := indices(len(c.Copies))
 		for i := range order { // shuffle
@@ -258,7 +258,7 @@ func indices(n int) []int {
 
 // The order of layers, and of what stands for which content, says nothing either.
 func TestNamesChangeNothing(t *testing.T) {
-	always(t, 10000, func(s *source) string {
+	always(t, 3000, func(s *source) string {
 		c := drawCase(s)
 		other := *c
 		other.Layers = slices.Clone(c.Layers)
@@ -293,7 +293,7 @@ func TestNamesChangeNothing(t *testing.T) {
 // A Judge keeps nothing from one key to the next.
 func TestAJudgeKeepsNothing(t *testing.T) {
 	var used Judge
-	always(t, 10000, func(s *source) string {
+	always(t, 5000, func(s *source) string {
 		c := drawCase(s)
 		if a, b := fmt.Sprint(used.Decide(c)), fmt.Sprint(decide(c)); a != b {
 			return fmt.Sprintf("%s\nafter others %s\nalone        %s", written(c), a, b)
@@ -304,7 +304,7 @@ func TestAJudgeKeepsNothing(t *testing.T) {
 
 // A copy that is missing, or could not be read, changes nothing for the others. (Those of a replication group do.)
 func TestACopyThatIsNotThereChangesNothing(t *testing.T) {
-	always(t, 20000, func(s *source) string {
+	always(t, 5000, func(s *source) string {
 		c := drawCase(s)
 		k := Copy{Layer: s.choose("layer", 0, len(c.Layers)-1), Primary: noPrimary}
 		for i := range k.Reads {
@@ -329,7 +329,7 @@ func TestACopyThatIsNotThereChangesNothing(t *testing.T) {
 // A copy that holds another thing may well be convicted by one voice more where nothing was certain before. It may even have
 // been fresh: while max_lag runs a majority confirms what the origin does not hold, and one voice more can end it.
 func TestANodeThatAgreesHarmsNoOther(t *testing.T) {
-	always(t, 40000, func(s *source) string {
+	always(t, 10000, func(s *source) string {
 		c := drawCase(s)
 		before := decide(c).Copies
 		var agreeing []int
@@ -382,7 +382,7 @@ func agrees(c *Case, i, read int) bool {
 
 // What no rule could ever give.
 func TestWhatIsNeverSaid(t *testing.T) {
-	always(t, 40000, func(s *source) string {
+	always(t, 10000, func(s *source) string {
 		c := drawCase(s)
 		v := decide(c)
 		highest := cmp.Or(c.Remembered)
@@ -416,7 +416,7 @@ func TestWhatIsNeverSaid(t *testing.T) {
 			case o.State == Stale && o.By != ByAge && asked && !c.Origin[0].Deleted && !c.Origin[1].Deleted && a.same(&b) &&
 				b.Content == c.Origin[0].Content && b.Content == c.Origin[1].Content:
 				fault = "the origin holds the same"
-			case o.State == Unverified && asked && !c.Versions:
+			case o.State == Unverified && asked:
 				fault = "the origin answered"
 			case o.State == Stale && a.same(&b) && a.Content == b.Content && alikeInBoth(c) && !asked && c.Remembered.IsZero() && !a.TooOld:
 				fault = "all copies are alike"
@@ -641,7 +641,7 @@ func TestAMonotoneWriterIsNeverConvicted(t *testing.T) {
 		{"with an origin that does not answer twice", true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			always(t, 20000, func(s *source) string {
+			always(t, 5000, func(s *source) string {
 				h := drawHistory(s, s.choose("nodes", 1, 5), 0)
 				return convictsNobody(h.read(s, s.choose("moment", 0, h.end()), s.choose("width", 0, wait), true, c.origin, c.second, false), true)
 			})
@@ -652,7 +652,7 @@ func TestAMonotoneWriterIsNeverConvicted(t *testing.T) {
 // Nor are its replicas that lag by less than the delay, where no primary is read before its replicas, and what was deleted
 // does not come back as it was.
 func TestAMonotoneWritersReplicasAreNotConvicted(t *testing.T) {
-	always(t, 20000, func(s *source) string {
+	always(t, 5000, func(s *source) string {
 		h := drawHistory(s, s.choose("nodes", 1, 3), s.choose("replicas", 1, 3))
 		for i := range h.nodes {
 			h.nodes[i].fills = nil
@@ -671,7 +671,7 @@ func TestAMonotoneWritersReplicasAreNotConvicted(t *testing.T) {
 
 // Nor is one of what was confirmed before.
 func TestAMonotoneWriterIsNotConvictedByWhatIsRemembered(t *testing.T) {
-	always(t, 20000, func(s *source) string {
+	always(t, 5000, func(s *source) string {
 		h := drawHistory(s, s.choose("nodes", 1, 5), 0)
 		moment := s.choose("moment", 0, h.end())
 		c := h.read(s, moment, s.choose("width", 0, wait), true, false, false, false)
@@ -686,7 +686,7 @@ func TestAMonotoneWriterIsNotConvictedByWhatIsRemembered(t *testing.T) {
 // A writer of content that was never there before, without versions, to three independent nodes one after the other, never
 // makes one stale: the nodes are read at one moment, twice.
 func TestAWriterWithoutVersionsIsNotConvicted(t *testing.T) {
-	always(t, 20000, func(s *source) string {
+	always(t, 5000, func(s *source) string {
 		h := drawHistory(s, 3, 0)
 		for i := range h.nodes {
 			n := &h.nodes[i]
@@ -703,7 +703,7 @@ func TestAWriterWithoutVersionsIsNotConvicted(t *testing.T) {
 
 // An origin that is never behind convicts nobody either, without versions and in whatever order the nodes are written.
 func TestAWriterWithoutVersionsIsNotConvictedByAnOrigin(t *testing.T) {
-	always(t, 20000, func(s *source) string {
+	always(t, 5000, func(s *source) string {
 		h := drawHistory(s, s.choose("nodes", 1, 5), 0)
 		return convictsNobody(h.read(s, s.choose("moment", 0, h.end()), s.choose("width", 0, wait), false, true, true, false), false)
 	})
@@ -711,7 +711,7 @@ func TestAWriterWithoutVersionsIsNotConvictedByAnOrigin(t *testing.T) {
 
 // A node that hears of nothing any more is stale as soon as a newer version is seen elsewhere, whatever the others do.
 func TestANodeThatIsCutOffIsConvicted(t *testing.T) {
-	always(t, 20000, func(s *source) string {
+	always(t, 5000, func(s *source) string {
 		h := drawHistory(s, s.choose("nodes", 2, 5), 0)
 		off := &h.nodes[0]
 		off.starts, off.arrive, off.deleted, off.fills = 0, nil, nil, nil
@@ -732,7 +732,7 @@ func TestOneCopyThatStoppedIsConvictedAmongMovingOnes(t *testing.T) {
 
 // Of the states that a key may have, a copy's own comes from the spec, read by read and slowly: a second opinion.
 func TestASecondOpinion(t *testing.T) {
-	always(t, 100000, func(s *source) string {
+	always(t, 20000, func(s *source) string {
 		c := drawCase(s)
 		got, want := decide(c), secondOpinion(c)
 		var faults []string
@@ -966,7 +966,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 		if ok {
 			return j
 		}
-		if versioned && !(conflict && highest[o.Content]) {
+		if versioned && (!conflict || !highest[o.Content]) {
 			switch {
 			case highest[o.Content]:
 				return judgement{right, ByVersion}
@@ -977,7 +977,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 			case conflict:
 				return judgement{doubtful, ByNone} // which is the versions' content?
 			case replica(i) && present(c.Copies[i].Primary) && highest[see(c.Copies[i].Primary).Content]:
-				return judgement{doubtful, ByPrimary} // TestVersion has that
+				return judgement{wrong, ByPrimary}
 			case agreed && highest[all] && convicts(c.Copies[i].Layer) && !used:
 				return judgement{wrong, ByMajority}
 			default:
@@ -995,8 +995,6 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 			return judgement{wrong, ByMajority}
 		case nobody && !asked:
 			return judgement{alone, ByNone}
-		case nobody && behind:
-			return judgement{doubtful, ByNone} // TestOrigin has that
 		}
 		return judgement{undecided, ByNone}
 	}
