@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -57,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c.flags(app)
 	app.Command("serve", "Serve metrics (the default).").Default()
 	demoCommand := app.Command("demo", "Serve metrics of embedded caches, a queue and application instances with traffic.")
-	scenario := demoCommand.Flag("scenario", "What goes wrong there.").Default(demo.Healthy).Enum(demo.Scenarios()...)
+	scenario := demoCommand.Flag("scenario", "What goes wrong there: "+strings.Join(demo.Scenarios(), ", ")+".").Default(demo.Healthy).Enum(demo.Scenarios()...)
 	check := app.Command("check", "Report once how consistent the caches are. Exit code 1: a copy is stale or undecided; "+
 		"2: a node was not read, or nothing compared.")
 	check.Flag("class", "Canary class to read; without it all.").StringVar(&c.check.Class)
@@ -70,6 +71,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	name, err := app.Parse(args)
 	if err != nil {
 		fmt.Fprintf(stderr, "cacheinv_exporter: %v; try --help\n", err)
+		return server.ExitUsage
+	}
+	if err := c.valid(); err != nil {
+		fmt.Fprintf(stderr, "cacheinv_exporter: %v\n", err)
 		return server.ExitUsage
 	}
 	c.log = promslog.New(logConfig)
@@ -119,8 +124,33 @@ func (c *command) flags(app *kingpin.Application) {
 	}
 }
 
+// valid says which flag's value makes no sense.
+func (c *command) valid() error {
+	path := c.server.TelemetryPath
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "/-/") || strings.ContainsAny(path, " \t{}?#") {
+		return fmt.Errorf("--web.telemetry-path is %q; write a path such as /metrics, which is none of /-/…", path)
+	}
+	for flag, value := range map[string]int64{
+		"canary.scan-count": int64(c.exporter.Sampler.ScanCount), "canary.max-value-bytes": int64(c.maxValue), "http.max-body": int64(c.maxBody),
+	} {
+		if value <= 0 {
+			return fmt.Errorf("--%s is %d; write a number above 0", flag, value)
+		}
+	}
+	for flag, value := range map[string]int64{
+		"canary.max-key-series": int64(c.exporter.Sampler.MaxKeySeries), "canary.reread-delay": int64(c.exporter.Sampler.RereadDelay),
+		"scrape.timeout-offset": int64(c.exporter.TimeoutOffset), "scrape.min-interval": int64(c.exporter.MinInterval),
+		"discovery.forget-after": int64(c.exporter.Probes.ForgetAfter), "limit": int64(c.check.Limit),
+	} {
+		if value < 0 {
+			return fmt.Errorf("--%s is below 0; write 0 or more", flag)
+		}
+	}
+	return nil
+}
+
 func (c *command) runCheck(ctx context.Context, output string, stdout io.Writer) (int, error) {
-	cfg, err := config.Load(c.configFile)
+	cfg, err := server.Load(c.configFile)
 	if err != nil {
 		return 0, err
 	}

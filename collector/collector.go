@@ -68,11 +68,12 @@ type crew struct {
 	collectors []Collector
 	log        *slog.Logger
 	busy       map[string]*atomic.Bool
-	failing    map[string]bool
+	// failing collectors, and the error that was logged.
+	failing map[string]string
 }
 
 func newCrew(s sampler, readers []reader, collectors []Collector, log *slog.Logger) *crew {
-	c := &crew{sampler: s, readers: readers, collectors: collectors, log: log, busy: map[string]*atomic.Bool{}, failing: map[string]bool{}}
+	c := &crew{sampler: s, readers: readers, collectors: collectors, log: log, busy: map[string]*atomic.Bool{}, failing: map[string]string{}}
 	for _, r := range readers {
 		c.busy[r.Name()] = new(atomic.Bool)
 	}
@@ -200,15 +201,18 @@ func guarded(ctx context.Context, k Collector, ch chan<- prometheus.Metric) (err
 	return k.Update(ctx, ch)
 }
 
-// tell logs when a collector begins to fail and when it recovers, not each time between.
+// tell logs when a collector begins to fail, fails otherwise, and recovers, not each time between.
 func (c *crew) tell(name string, err error) {
+	before, failed := c.failing[name]
 	switch {
-	case err == nil && c.failing[name]:
+	case err == nil && failed:
 		c.log.Info("collector recovered", "collector", name)
-	case err != nil && !c.failing[name]:
+		delete(c.failing, name)
+	case err == nil:
+	case err.Error() != before:
 		c.log.Warn("collector failed", "collector", name, "err", err)
-	case err != nil:
+		c.failing[name] = err.Error()
+	default:
 		c.log.Debug("collector still fails", "collector", name, "err", err)
 	}
-	c.failing[name] = err != nil
 }

@@ -25,6 +25,13 @@ func metricsPage() string {
 		"Units are base units. What a server does not tell is absent, never 0. No label holds a value from a cache, and a key only in\n" +
 		"`cacheinv_canary_key_consistent`, for keys that the configuration names. Beside these, `/metrics` has the usual `go_` and\n" +
 		"`process_` families of the exporter's own process.\n\n")
+	b.WriteString("| label | values |\n|---|---|\n" +
+		"| state | of copies `fresh`, `stale`, `missing`, `error`, `undecided`, `unverified` ([what they mean](verdict.md)); of brokers `up`, `down`; of groups as Kafka writes them |\n" +
+		"| reference | what decided: `origin`, `version`, `primary`, `majority`, `none`; what convicted: these but `none`, or `age` (`max_age`) |\n" +
+		"| window | `0s`, `1m`, `5m`, `10m`: at least so long |\n" +
+		"| reason | why a missing copy is no surprise: `loading`, `restart`, `eviction`; for at most the layer's `ttl` |\n" +
+		"| result | of origins `ok`, `not_found`, `error`; of own reads `hit`, `miss` |\n" +
+		"| kind | of nodes `redis`, `memcached`, `http`; of queues `redis_list`, `redis_stream`, `kafka`, `http` |\n\n")
 	b.WriteString("| family | type | labels | meaning |\n|---|---|---|---|\n")
 	for _, f := range Families() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, f.Type, strings.Join(f.Labels, ", "), strings.ReplaceAll(f.Help, "|", "\\|"))

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -32,7 +33,7 @@ func (c replicationCollector) update(r *consistency.Result, ch chan<- prometheus
 		}
 		seen[n.Name] = true
 		if n.Err != nil || !n.Up {
-			errs = append(errs, fmt.Errorf("node %s: %w", n.Name, errors.Join(n.Err, errNoAnswer(n.Up))))
+			errs = append(errs, fmt.Errorf("node %s: %w", n.Name, cmp.Or(n.Err, errNoAnswer)))
 		}
 		switch {
 		case !n.Up && (c.known[n.Name] || listed[n.Name]):
@@ -54,12 +55,7 @@ func (c replicationCollector) update(r *consistency.Result, ch chan<- prometheus
 	return errors.Join(errs...)
 }
 
-func errNoAnswer(up bool) error {
-	if up {
-		return nil
-	}
-	return errors.New("no answer")
-}
+var errNoAnswer = errors.New("no answer")
 
 // announced are the names of the nodes that a primary of their group lists as its replicas.
 func announced(r *consistency.Result) map[string]bool {

@@ -41,6 +41,8 @@ type tally struct {
 	row    []read
 	states []State
 	was    []*presence
+	// why the first copy of each column could not be read.
+	why []error
 }
 
 func (r *round) finishClass(c *class, k *classKeys) ClassResult {
@@ -53,6 +55,7 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 		skew: make([]float64, len(c.policies)), known: make([]bool, len(c.policies)),
 		c:     Case{Layers: c.policies, Copies: make([]Copy, len(k.columns))},
 		slots: make([]int, len(k.columns)), states: make([]State, len(k.columns)), was: make([]*presence, len(k.columns)),
+		why: make([]error, len(k.columns)),
 	}
 	if c.Version != nil {
 		t.VersionKind = c.Version.Kind
@@ -89,7 +92,7 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 	for result, n := range c.history.origin {
 		t.OriginRequests[result] = n
 	}
-	t.Err = r.failure(k)
+	t.Err = errors.Join(r.failure(k), t.unreadable())
 	return *t.ClassResult
 }
 
@@ -103,6 +106,24 @@ func (r *round) failure(k *classKeys) error {
 	}
 	if k.originFailed {
 		errs = append(errs, errors.New("the origin did not answer every request"))
+	}
+	return errors.Join(errs...)
+}
+
+// unreadable says of which nodes that answered no copy of the class could be read, and where its pattern is not listed.
+func (t *tally) unreadable() error {
+	var errs []error
+	for m := range t.Nodes {
+		node := t.keys.columns[m].result
+		if node.Err != nil {
+			continue // that is told
+		}
+		if t.class.Pattern != "" && node.Survey.ScanErr != nil {
+			errs = append(errs, fmt.Errorf("node %s: %w", node.Name, node.Survey.ScanErr))
+		}
+		if !t.Nodes[m].Read && t.why[m] != nil {
+			errs = append(errs, fmt.Errorf("node %s: no copy could be read: %w", node.Name, t.why[m]))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -217,6 +238,9 @@ func (t *tally) count(key int, h *keyHistory, v *Verdict) {
 		}
 		if state == Missing {
 			t.suppress(n, k.columns[m].result, t.was[m], c.layerTTL[k.columns[m].layer])
+		}
+		if state == Error && t.why[m] == nil {
+			t.why[m] = o.why()
 		}
 		worst = worst || state == Stale || state == Undecided
 		fresh = fresh || state == Fresh

@@ -255,6 +255,41 @@ func (s *Sampler) Sample(ctx context.Context) *Result {
 	return r.finish()
 }
 
+// Listing is what a Search came to.
+type Listing struct {
+	// Keys that were chosen from the patterns so far.
+	Keys int
+	// Largest is how many items the largest node that is listed step by step holds.
+	Largest float64
+}
+
+// Search takes one step through the nodes' keys for the classes' patterns, and reads none of them.
+func (s *Sampler) Search(ctx context.Context) Listing {
+	s.history.mu.Lock()
+	defer s.history.mu.Unlock()
+	r := &round{Sampler: s, began: time.Now(), replicated: s.history.replicated()}
+	var out Listing
+	s.fleet.Survey(ctx, r.scanFor, func(n probes.Node, survey probes.Survey, _ error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		nr := &nodeReads{result: NodeResult{Identity: n.Identity(), Survey: survey}}
+		if nr.result.Kind == "redis" {
+			out.Largest = max(out.Largest, survey.Items.Value)
+		}
+		for _, c := range s.classes {
+			if _, holds := c.layerOf[nr.result.Layer]; holds && c.history.sampled != nil {
+				r.found(c, nr)
+			}
+		}
+	})
+	for _, c := range s.classes {
+		if c.history.sampled != nil {
+			out.Keys += len(c.history.sampled.choose(r.began, func(string) bool { return false }))
+		}
+	}
+	return out
+}
+
 // round is one sampling under way.
 type round struct {
 	*Sampler

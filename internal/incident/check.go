@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -17,7 +19,7 @@ import (
 )
 
 // ErrUsage says that the command was asked for something that the configuration does not have.
-var ErrUsage = errors.New("usage")
+var ErrUsage = errors.New("wrong usage")
 
 const (
 	// samplingTime that one sampling of check may take.
@@ -39,8 +41,8 @@ type CheckOptions struct {
 	// Sampler and Probes are handed on; Sampler.ShowValues asks for values.
 	Sampler consistency.Options
 	Probes  probes.Options
-	// Progress is told how many of the keys wanted from patterns were read so far; may be nil.
-	Progress func(keys, wanted int)
+	// Progress is told how many of the steps through the keyspace were taken; may be nil.
+	Progress func(step, steps int)
 }
 
 // Check reads what opt asks for and reports. An error that wraps ErrUsage is the user's.
@@ -107,13 +109,21 @@ func choose(cfg *config.Config, opt CheckOptions) (*config.Config, error) {
 	switch {
 	case len(chosen.Canaries) > 0:
 	case opt.Class != "":
-		return nil, fmt.Errorf("%w: the configuration has no canary class %q", ErrUsage, opt.Class)
+		return nil, fmt.Errorf("%w: the configuration has no canary class %q; it has %s", ErrUsage, opt.Class, strings.Join(names(cfg), ", "))
 	case opt.Pattern != "":
 		chosen.Canaries = []config.Class{everywhere(cfg, opt)}
 	default:
 		return nil, fmt.Errorf("%w: the configuration has no canaries; write some, or give --pattern", ErrUsage)
 	}
 	return &chosen, nil
+}
+
+func names(cfg *config.Config) []string {
+	out := make([]string, 0, len(cfg.Canaries))
+	for _, c := range cfg.Canaries {
+		out = append(out, strconv.Quote(c.Name))
+	}
+	return out
 }
 
 // serves reports whether a class's settings are meant for the keys of pattern.
@@ -142,10 +152,12 @@ func everywhere(cfg *config.Config, opt CheckOptions) config.Class {
 
 // sampler is what read needs of *consistency.Sampler.
 type sampler interface {
+	Search(ctx context.Context) consistency.Listing
 	Sample(ctx context.Context) *consistency.Result
 }
 
-// read samples until the keys of all patterns were looked for once, and gives the last sampling.
+// read looks through the keyspace for keys of the patterns, until there are enough or all was looked at, and then reads
+// everything once.
 func read(ctx context.Context, cfg *config.Config, s sampler, opt CheckOptions) (*consistency.Result, error) {
 	wanted := 0
 	for _, c := range cfg.Canaries {
@@ -154,34 +166,23 @@ func read(ctx context.Context, cfg *config.Config, s sampler, opt CheckOptions) 
 		}
 	}
 	began := time.Now()
-	for round := 1; ; round++ {
-		sampling, cancel := context.WithTimeout(ctx, samplingTime)
-		r := s.Sample(sampling)
+	for step, steps := 1, 1; wanted > 0 && step <= steps && time.Since(began) < searchTime && ctx.Err() == nil; step++ {
+		search, cancel := context.WithTimeout(ctx, samplingTime)
+		listed := s.Search(search)
 		cancel()
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("check was interrupted: %w", err)
-		}
-		found := 0
-		for _, c := range r.Classes {
-			found += c.SampledKeys
-		}
+		steps = int(listed.Largest)/max(opt.Sampler.ScanCount, 1) + 1
 		if opt.Progress != nil {
-			opt.Progress(found, wanted)
+			opt.Progress(step, steps)
 		}
-		// What a step finds is read in the next sampling.
-		if found >= wanted || round > steps(r, opt.Sampler.ScanCount) || time.Since(began) > searchTime {
-			return r, nil
-		}
-	}
-}
-
-// steps of a SCAN that it takes to walk the largest node.
-func steps(r *consistency.Result, count int) int {
-	most := 1.0
-	for _, n := range r.Nodes {
-		if n.Survey.Items.Known && n.Kind == "redis" {
-			most = max(most, n.Survey.Items.Value)
+		if listed.Keys >= wanted {
+			break
 		}
 	}
-	return int(most)/max(count, 1) + 1
+	sampling, cancel := context.WithTimeout(ctx, samplingTime)
+	defer cancel()
+	r := s.Sample(sampling)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("check was interrupted: %w", err)
+	}
+	return r, nil
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
-	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -109,6 +108,10 @@ func TestReportJSON(t *testing.T) {
 				"no_expiry": nil, "error": "refused",
 			},
 		}}},
+		"unreadable": []any{
+			map[string]any{"layer": "l3", "node": "mc-1", "error": "refused", "copies": 1.0, "key": "a"},
+			map[string]any{"layer": "l3", "node": "mc-1", "error": "not read in time", "copies": 1.0, "key": "b"},
+		},
 	}
 	if d := cmp.Diff(want, class); d != "" {
 		t.Error(d)
@@ -117,7 +120,7 @@ func TestReportJSON(t *testing.T) {
 	if err := r.Table(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"user: 5 keys read, 4 copies compared, 1 stale, 25.0%", "redis-1", "majority", "90s", "old"} {
+	for _, text := range []string{"user: 5 keys read, 4 copies compared, 0 undecided, 1 stale, 25.0%", "mc-1: 1 not read, such as a: refused", "redis-1", "majority", "90s", "old"} {
 		if !strings.Contains(b.String(), text) {
 			t.Errorf("no %q in\n%s", text, b.String())
 		}
@@ -193,19 +196,20 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// growing finds two more keys of the pattern in each sampling, up to most.
+// growing finds two more keys of the pattern in each step, up to most.
 type growing struct {
-	calls, most int
-	items       float64
+	steps, samplings, most int
+	items                  float64
+}
+
+func (g *growing) Search(context.Context) consistency.Listing {
+	g.steps++
+	return consistency.Listing{Keys: min(2*g.steps, g.most), Largest: g.items}
 }
 
 func (g *growing) Sample(context.Context) *consistency.Result {
-	r := &consistency.Result{
-		Nodes:   []consistency.NodeResult{{Identity: probes.Identity{Kind: "redis"}, Survey: probes.Survey{Items: probes.Count{Value: g.items, Known: true}}}},
-		Classes: []consistency.ClassResult{{Class: "user", SampledKeys: min(2*g.calls, g.most)}},
-	}
-	g.calls++
-	return r
+	g.samplings++
+	return &consistency.Result{}
 }
 
 func TestReadLooksThroughTheKeyspace(t *testing.T) {
@@ -213,18 +217,18 @@ func TestReadLooksThroughTheKeyspace(t *testing.T) {
 	opt := CheckOptions{Sampler: consistency.Options{ScanCount: 10}}
 	for name, tt := range map[string]struct {
 		s     *growing
-		calls int
+		steps int
 	}{
-		"until there are enough":    {&growing{most: 100, items: 1000}, 4},
-		"until all were looked for": {&growing{most: 2, items: 45}, 6},
+		"until there are enough":    {&growing{most: 100, items: 1000}, 3},
+		"until all were looked for": {&growing{most: 2, items: 45}, 5},
 	} {
-		if _, err := read(t.Context(), cfg, tt.s, opt); err != nil || tt.s.calls != tt.calls {
-			t.Errorf("%s: %d samplings, want %d (%v)", name, tt.s.calls, tt.calls, err)
+		if _, err := read(t.Context(), cfg, tt.s, opt); err != nil || tt.s.steps != tt.steps || tt.s.samplings != 1 {
+			t.Errorf("%s: %d steps, want %d, and %d samplings (%v)", name, tt.s.steps, tt.steps, tt.s.samplings, err)
 		}
 	}
 	once := &growing{}
-	if _, err := read(t.Context(), &config.Config{Canaries: []config.Class{{Name: "user"}}}, once, opt); err != nil || once.calls != 1 {
-		t.Errorf("keys alone took %d samplings (%v)", once.calls, err)
+	if _, err := read(t.Context(), &config.Config{Canaries: []config.Class{{Name: "user"}}}, once, opt); err != nil || once.steps != 0 || once.samplings != 1 {
+		t.Errorf("keys alone took %d steps, %d samplings (%v)", once.steps, once.samplings, err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -10,7 +10,7 @@ import (
 
 // progressBar draws a bar on file if it is a terminal. show is what CheckOptions.Progress wants, nil elsewhere; stop
 // clears the bar.
-func progressBar(file *os.File) (show func(keys, wanted int), stop func()) {
+func progressBar(file *os.File) (show func(step, steps int), stop func()) {
 	if !term.IsTerminal(int(file.Fd())) {
 		return nil, func() {}
 	}
@@ -18,16 +18,16 @@ func progressBar(file *os.File) (show func(keys, wanted int), stop func()) {
 	bar.SetOutputWriter(file)
 	bar.SetUpdateFrequency(100 * time.Millisecond)
 	bar.SetStyle(progress.StyleBlocks)
-	tracker := &progress.Tracker{Message: "keys read"}
+	tracker := &progress.Tracker{Message: "looking for keys"}
 	bar.AppendTracker(tracker)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		bar.Render()
 	}()
-	show = func(keys, wanted int) {
-		tracker.UpdateTotal(int64(wanted))
-		tracker.SetValue(int64(keys))
+	show = func(step, steps int) {
+		tracker.UpdateTotal(int64(steps))
+		tracker.SetValue(int64(step))
 	}
 	stop = func() {
 		tracker.MarkAsDone()

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -48,6 +49,18 @@ type ClassReport struct {
 	Share
 	Layers    []LayerReport `json:"layers"`
 	Differing []Differing   `json:"differing"`
+	// Unreadable says why copies are in state error.
+	Unreadable []Unreadable `json:"unreadable"`
+}
+
+// Unreadable is copies on one node that could not be read for the same reason.
+type Unreadable struct {
+	Layer  string `json:"layer"`
+	Node   string `json:"node"`
+	Error  string `json:"error"`
+	Copies int    `json:"copies"`
+	// Key is one of theirs.
+	Key string `json:"key"`
 }
 
 // LayerReport is a class in one layer.
@@ -107,7 +120,7 @@ func newReport(cfg *config.Config, r *consistency.Result, digestKey []byte) (*Re
 }
 
 func newClassReport(c *consistency.ClassResult, keys int, digestKey []byte) ClassReport {
-	out := ClassReport{Class: c.Class, Keys: keys, Layers: []LayerReport{}, Differing: []Differing{}}
+	out := ClassReport{Class: c.Class, Keys: keys, Layers: []LayerReport{}, Differing: []Differing{}, Unreadable: unreadable(c.Reports)}
 	stale, compared := 0, 0
 	at := map[string]int{}
 	for i := range c.Nodes {
@@ -130,6 +143,29 @@ func newClassReport(c *consistency.ClassResult, keys int, digestKey []byte) Clas
 	for i := range c.Reports {
 		if d, ok := newDiffering(&c.Reports[i], digestKey); ok {
 			out.Differing = append(out.Differing, d)
+		}
+	}
+	return out
+}
+
+// unreadable gathers the reasons, in the order in which they came.
+func unreadable(reports []consistency.KeyReport) []Unreadable {
+	out := []Unreadable{}
+	for _, k := range reports {
+		for _, c := range k.Copies {
+			if c.State != consistency.Error {
+				continue
+			}
+			why := Unreadable{Layer: c.Layer, Node: c.Node, Error: "not read in time", Copies: 1, Key: k.Key}
+			if c.Err != nil {
+				why.Error = c.Err.Error()
+			}
+			i := slices.IndexFunc(out, func(u Unreadable) bool { return u.Node == why.Node && u.Error == why.Error })
+			if i < 0 {
+				out = append(out, why)
+				continue
+			}
+			out[i].Copies++
 		}
 	}
 	return out
@@ -212,8 +248,8 @@ func (r *Report) JSON(w io.Writer) error {
 func (r *Report) Table(w io.Writer) error {
 	for i := range r.Classes {
 		c := &r.Classes[i]
-		if _, err := fmt.Fprintf(w, "%s: %d keys read, %d copies compared, %d stale%s\n",
-			printable(c.Class), c.Keys, c.Compared, c.Stale, c.interval()); err != nil {
+		if _, err := fmt.Fprintf(w, "%s: %d keys read, %d copies compared, %d undecided, %d stale%s\n",
+			printable(c.Class), c.Keys, c.Compared, c.undecided(), c.Stale, c.interval()); err != nil {
 			return fmt.Errorf("writing the report: %w", err)
 		}
 		nodes := table.NewWriter()
@@ -231,11 +267,27 @@ func (r *Report) Table(w io.Writer) error {
 		if len(c.Differing) > 0 {
 			text += "\n" + differingTable(c.Differing) + "\n"
 		}
+		for _, u := range c.Unreadable {
+			text += fmt.Sprintf("\n%s: %d not read, such as %s: %s\n", u.Node, u.Copies, printable(u.Key), printable(u.Error))
+		}
+		if c.Keys == 0 {
+			text += "\nNo key was found: no node lists any that matches the pattern.\n"
+		}
 		if _, err := fmt.Fprintln(w, text); err != nil {
 			return fmt.Errorf("writing the report: %w", err)
 		}
 	}
 	return nil
+}
+
+func (c *ClassReport) undecided() int {
+	n := 0
+	for _, l := range c.Layers {
+		for _, node := range l.Nodes {
+			n += node.States["undecided"]
+		}
+	}
+	return n
 }
 
 func differingTable(differing []Differing) string {

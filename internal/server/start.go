@@ -50,11 +50,20 @@ func Start(ctx context.Context, exporter Exporter, opt Options, log *slog.Logger
 	return New(exporter, opt, log).Run(ctx)
 }
 
-// CheckConfig validates a file; its error has a line for each fault.
-func CheckConfig(path string, stdout io.Writer) error {
+// Load reads a configuration file. Its error has ExitUsage for an exit code, and a line for each fault.
+func Load(path string) (*config.Config, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errConfiguration, err)
+		return nil, fmt.Errorf("%w: %w", errConfiguration, err)
+	}
+	return cfg, nil
+}
+
+// CheckConfig validates a file; its error is that of Load.
+func CheckConfig(path string, stdout io.Writer) error {
+	cfg, err := Load(path)
+	if err != nil {
+		return err
 	}
 	for _, advice := range cfg.Advice() {
 		fmt.Fprintln(stdout, advice)
