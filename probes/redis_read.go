@@ -88,7 +88,7 @@ func (p *pipeline) read(x *exchange) error {
 		}
 	}
 	if len(p.strings) > 0 {
-		if err := p.readMGet(x); err != nil {
+		if err := p.readMGet(x, p.strings); err != nil {
 			return err
 		}
 	}
@@ -131,21 +131,25 @@ func (p *pipeline) hand(x *exchange, i int, raw Raw) {
 	x.deliver(func() { p.visit(p.first+i, raw) })
 }
 
-func (p *pipeline) readMGet(x *exchange) error {
+// readMGet reads the answer for some of the keys.
+func (p *pipeline) readMGet(x *exchange, keys []int) error {
 	kind, size, said, err := x.header()
 	switch {
 	case err != nil:
 		return err
+	case kind == '-' && errReply(said).word() == "NOPERM" && len(keys) > 1:
+		p.askSingly(x, keys)
+		return nil
 	case kind == '-':
 		refused := keyRefused("MGET", errReply(said))
-		for _, i := range p.strings {
+		for _, i := range keys {
 			p.hand(x, i, Raw{Err: refused})
 		}
 		return nil
-	case kind != '*' || int(size) != len(p.strings):
+	case kind != '*' || int(size) != len(keys):
 		return errProtocol
 	}
-	for _, i := range p.strings {
+	for _, i := range keys {
 		kind, size, _, err := x.header()
 		switch {
 		case err != nil:
@@ -162,6 +166,31 @@ func (p *pipeline) readMGet(x *exchange) error {
 		}
 	}
 	return nil
+}
+
+// askSingly asks once more for each key by itself: one that the user may not read has refused them all.
+func (p *pipeline) askSingly(x *exchange, keys []int) {
+	before := x.more
+	var commands []byte
+	if before != nil {
+		commands = before.commands
+	}
+	for _, i := range keys {
+		commands = appendCommand(commands, "MGET", p.keys[i].Name)
+	}
+	x.more = &request{commands, func(x *exchange) error {
+		if before != nil {
+			if err := before.read(x); err != nil {
+				return err
+			}
+		}
+		for _, i := range keys {
+			if err := p.readMGet(x, []int{i}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
 }
 
 // keyRefused is what a copy's error says when the server refused the command.

@@ -545,3 +545,40 @@ func TestRedisQueueCommandsOnADeadServer(t *testing.T) {
 		t.Errorf("%v after %v", err, time.Since(start))
 	}
 }
+
+// One key that the user may not read costs no other key anything.
+func TestRedisForbiddenKeyAmongOthers(t *testing.T) {
+	noLeaks(t)
+	r := servertest.Redis(t)
+	r.Must(t, "acl", "setuser", "seer", "on", ">pw", "~a*", "+info", "+pttl", "+mget", "+type")
+	r.Must(t, "acl", "setuser", "deaf", "on", ">pw", "~*", "+info", "+pttl")
+	r.Must(t, "rpush", "alist", "x")
+	var keys []Key
+	for i := range 2500 {
+		r.Must(t, "set", fmt.Sprintf("a%d", i), "v")
+		keys = append(keys, Key{Name: fmt.Sprintf("a%d", i)})
+	}
+	keys = append(keys, Key{Name: "b"}, Key{Name: "a-none"}, Key{Name: "alist", Check: true})
+	keys[7].Name = "b2"
+	n := openRedis(t, config.Redis{Address: r.Addr, Credentials: config.Credentials{Username: "seer", Password: "pw"}}, testOptions())
+	want := others(survey(t, n))
+	got := read(t, n, keys...)
+	for i, raw := range got {
+		switch forbidden := i == 7 || i == 2500; {
+		case forbidden && (raw.Err == nil || !strings.Contains(raw.Err.Error(), "NOPERM")):
+			t.Errorf("key %d may not be read: %+v", i, raw)
+		case i < 2500 && !forbidden && string(raw.Value) != "v":
+			t.Errorf("key %d: %+v", i, raw)
+		}
+	}
+	if missing, list := got[2501], got[2502]; missing.Present || missing.Err != nil || list.Err == nil {
+		t.Errorf("missing %+v, a list %+v", missing, list)
+	}
+	if now := others(survey(t, n)); now != want {
+		t.Errorf("others' hits and misses %v, want %v", now, want)
+	}
+	deaf := openRedis(t, config.Redis{Address: r.Addr, Credentials: config.Credentials{Username: "deaf", Password: "pw"}}, testOptions())
+	if raw := read(t, deaf, keys[0], keys[1])[1]; raw.Err == nil || !strings.Contains(raw.Err.Error(), "+mget") {
+		t.Errorf("without +mget: %+v", raw)
+	}
+}
