@@ -582,3 +582,48 @@ func TestRedisForbiddenKeyAmongOthers(t *testing.T) {
 		t.Errorf("without +mget: %+v", raw)
 	}
 }
+
+// Keys and a queue's commands over TLS, with certificates on both sides and an ACL user.
+func TestRedisTLS(t *testing.T) {
+	noLeaks(t)
+	a := newAuthority(t)
+	server, serverKey, _, _ := certificate(t, a, "cache.example")
+	ours, oursKey, _, _ := certificate(t, a, "exporter-1")
+	ca, cert, key := writeFile(t, "ca", a.pem), writeFile(t, "cert", ours), writeFile(t, "key", oursKey)
+	secure := servertest.FreeAddr(t)
+	r := servertest.Redis(t, "--tls-port", servertest.Port(t, secure), "--tls-cert-file", writeFile(t, "server", server),
+		"--tls-key-file", writeFile(t, "server-key", serverKey), "--tls-ca-cert-file", ca)
+	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+info", "+pttl", "+mget", "+type", "+llen")
+	r.Must(t, "set", "a", "v")
+	r.Must(t, "rpush", "q", "x", "y")
+	good := config.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"}
+	node := func(settings *config.TLS) *redisNode {
+		return openRedis(t, config.Redis{
+			Address: "rediss://" + secure, Credentials: config.Credentials{Username: "exporter", Password: "pw"}, TLS: settings,
+		}, testOptions())
+	}
+	n := node(&good)
+	survey(t, n)
+	if raw := read(t, n, Key{Name: "a"})[0]; string(raw.Value) != "v" {
+		t.Errorf("%+v", raw)
+	}
+	err := n.Do(within(t, 5*time.Second), func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error) {
+		if length, err := c.LLen(ctx, "q").Result(); err != nil || length != 2 {
+			t.Errorf("%d, %v", length, err)
+		}
+		return 1, 0, nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for want, change := range map[string]func(*config.TLS){
+		"unknown authority": func(c *config.TLS) { c.CAFile = "" }, "not other.example": func(c *config.TLS) { c.ServerName = "other.example" },
+		"certificate required": func(c *config.TLS) { c.CertFile, c.KeyFile = "", "" }, "tls.ca_file": func(c *config.TLS) { c.CAFile += ".gone" },
+	} {
+		bad := good
+		change(&bad)
+		if _, err := node(&bad).Survey(within(t, 5*time.Second), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}

@@ -120,8 +120,11 @@ func (r *round) chooseAsked(c *class, k *classKeys) []int {
 	if len(others) > budget-len(urgent) {
 		others = others[:budget-len(urgent)]
 	}
-	if len(others) > 0 {
+	switch {
+	case len(others) > 0:
 		c.history.turn = (others[len(others)-1] + 1) % n
+	case len(urgent) > 0: // more differ than can be asked about: they take turns
+		c.history.turn = (urgent[len(urgent)-1] + 1) % n
 	}
 	return append(urgent, others...)
 }

@@ -850,6 +850,32 @@ func TestMaxPerScrape(t *testing.T) {
 	}
 }
 
+// Where all keys differ, and more than can be asked about, they take turns.
+func TestDifferingKeysTakeTurnsAtTheOrigin(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		var keys []string
+		for i := range 20 {
+			keys = append(keys, fmt.Sprintf("k%02d", i))
+		}
+		w := newWorld(t, "l2: a b", "keys: ["+strings.Join(keys, ", ")+`], origin: {http: {url: "http://o/{key}"}, max_per_scrape: 5}`)
+		asked := w.askedKeys()
+		for _, k := range keys {
+			w.set("a", k, "x")
+			w.set("b", k, "y")
+		}
+		seen := map[string]bool{}
+		for range 4 {
+			w.sample()
+			for _, k := range asked() {
+				seen[k] = true
+			}
+		}
+		if len(seen) != len(keys) {
+			t.Errorf("%d of %d keys were asked about", len(seen), len(keys))
+		}
+	})
+}
+
 // The others are asked in rotation, which comes to all of them.
 func TestTheOriginIsAskedInRotation(t *testing.T) {
 	for _, differ := range []int{0, 3, 9} {
