@@ -20,12 +20,15 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
+// benchValue is JSON of about 100 bytes.
+func benchValue(i int) string { return fmt.Sprintf(`{"version":%d,"name":"%s"}`, i, strings.Repeat("x", 70)) }
+
 // fill a server with keys of 100 bytes.
-func fill(b *testing.B, r *servertest.RedisServer, keys int) {
+func fill(b *testing.B, r *servertest.RedisServer, keys int, value func(i int) string) {
 	b.Helper()
 	pipe := r.Pipeline()
 	for i := range keys {
-		pipe.Set(b.Context(), benchKey(i), fmt.Sprintf(`{"version":%d,"name":"%s"}`, i, strings.Repeat("x", 70)), time.Hour)
+		pipe.Set(b.Context(), benchKey(i), value(i), time.Hour)
 	}
 	if _, err := pipe.Exec(b.Context()); err != nil {
 		b.Fatal(err)
@@ -103,23 +106,37 @@ func sampling(b *testing.B, cfg string) func() error {
 	}
 }
 
-// BenchmarkScrape1000KeysOn1Node is a whole scrape, text and all, beside reading alone.
+// BenchmarkScrape1000KeysOn1Node is a sampling, and a whole scrape, text and all, beside reading alone: of plain values, and
+// of JSON with versions.
 func BenchmarkScrape1000KeysOn1Node(b *testing.B) {
-	r := servertest.Redis(b)
-	fill(b, r, 1000)
-	e, names := start(b, benchConfig(1000, r.Addr)), benchNames(1000)
-	sample := sampling(b, benchConfig(1000, r.Addr))
-	sidebyside.Run(b, 50, nil,
-		sidebyside.Way{Name: "bare pipeline", Do: func() error { return bare(b.Context(), r.Client, names) }},
-		sidebyside.Way{Name: "sampling", Do: sample},
-		sidebyside.Way{Name: "whole scrape", Do: func() error { e.get(10 * time.Second); return nil }},
-	)
+	for _, kind := range []struct {
+		name  string
+		value func(i int) string
+		cfg   func(string) string
+	}{
+		{"plain", func(i int) string { return fmt.Sprintf("%0100d", i) }, func(cfg string) string {
+			return strings.Replace(cfg, `, version: {json: "$.version"}`, "", 1)
+		}},
+		{"versions", benchValue, func(cfg string) string { return cfg }},
+	} {
+		b.Run(kind.name, func(b *testing.B) {
+			r := servertest.Redis(b)
+			fill(b, r, 1000, kind.value)
+			cfg, names := kind.cfg(benchConfig(1000, r.Addr)), benchNames(1000)
+			e, sample := start(b, cfg), sampling(b, cfg)
+			sidebyside.Run(b, 50, nil,
+				sidebyside.Way{Name: "bare pipeline", Do: func() error { return bare(b.Context(), r.Client, names) }},
+				sidebyside.Way{Name: "sampling", Do: sample},
+				sidebyside.Way{Name: "whole scrape", Do: func() error { e.get(10 * time.Second); return nil }},
+			)
+		})
+	}
 }
 
 // BenchmarkScrape1000KeysOver1ms is the same over a link with 1 ms of delay each way, beside one command per key.
 func BenchmarkScrape1000KeysOver1ms(b *testing.B) {
 	r := servertest.Redis(b)
-	fill(b, r, 1000)
+	fill(b, r, 1000, benchValue)
 	p := servertest.NewProxy(b, r.Addr)
 	p.Delay(time.Millisecond)
 	far := redis.NewClient(&redis.Options{Addr: p.Addr, Protocol: 2, DisableIdentity: true})
@@ -142,7 +159,7 @@ func BenchmarkScrape10000KeysOn12Nodes(b *testing.B) {
 	var servers []*servertest.RedisServer
 	for range 12 {
 		r := servertest.Redis(b)
-		fill(b, r, 10_000)
+		fill(b, r, 10_000, benchValue)
 		servers, addresses = append(servers, r), append(addresses, r.Addr)
 	}
 	p := run(b, "--config.file", writeFile(b, "cacheinv.yml", benchConfig(10_000, addresses...)), "--scrape.min-interval=0s")
