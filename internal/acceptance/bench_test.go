@@ -21,7 +21,9 @@ import (
 )
 
 // benchValue is JSON of about 100 bytes.
-func benchValue(i int) string { return fmt.Sprintf(`{"version":%d,"name":"%s"}`, i, strings.Repeat("x", 70)) }
+func benchValue(i int) string {
+	return fmt.Sprintf(`{"version":%d,"name":"%s"}`, i, strings.Repeat("x", 70))
+}
 
 // fill a server with keys of 100 bytes.
 func fill(b *testing.B, r *servertest.RedisServer, keys int, value func(i int) string) {
