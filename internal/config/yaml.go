@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -75,6 +76,8 @@ func (r *reader) syntaxFault(err error, data []byte) {
 	indent := lineOf(data, line)
 	indent = indent[:len(indent)-len(bytes.TrimLeft(indent, " \t"))]
 	switch {
+	case bareVariable.Match(lineOf(data, line)):
+		r.fault(line, "", `is no YAML (%s); write "${NAME}" with quotes around it, since braces mean something in YAML`, what)
 	case strings.HasPrefix(what, "unknown anchor"):
 		r.fault(line, "", "is no YAML (an alias of an anchor that does not stand before it); write text that begins with * in quotes")
 	case strings.Contains(what, "tab character"), bytes.ContainsRune(indent, '\t'):
@@ -87,6 +90,9 @@ func (r *reader) syntaxFault(err error, data []byte) {
 		r.fault(line, "", "is no YAML (%s); mend the syntax here or on the lines before", what)
 	}
 }
+
+// bareVariable finds a value of the environment without quotes.
+var bareVariable = regexp.MustCompile(`[:,\[]\s*\$\{`)
 
 func lineOf(data []byte, line int) []byte {
 	lines := bytes.SplitN(data, []byte("\n"), line+1)
