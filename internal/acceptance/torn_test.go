@@ -171,6 +171,9 @@ func TestTornReads(t *testing.T) {
 				cfg = tornConfig(fmt.Sprintf("      - {name: pair, redis: {replication: [\"%s\"]}}\n", nodes[0].Addr))
 			}
 			w := startWriters(t, tt.gap, written...)
+			if tt.pair { // a new replica is sent nothing until it has acknowledged, which it does once a second
+				servertest.Eventually(t, "the replica has every key", func() bool { return nodes[1].DBSize(t.Context()).Val() == tornKeys })
+			}
 			e := start(t, cfg)
 			e.tornReads(w, counts(10_000))
 			if tt.nodes == 3 {
