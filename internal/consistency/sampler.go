@@ -451,6 +451,15 @@ func (r *round) readFirst(ctx context.Context) {
 	})
 }
 
+// columnsOf gives a node's column in each class; -1 where it has none.
+func (r *round) columnsOf(nr *nodeReads) []int {
+	out := make([]int, len(r.keys))
+	for i := range r.keys {
+		out[i] = slices.IndexFunc(r.keys[i].columns, func(c column) bool { return c.result == &nr.result })
+	}
+	return out
+}
+
 // buffer for a node's first reads: the one of its last sampling, if it fits.
 func (r *round) buffer(node string, n int) []read {
 	r.mu.Lock()
@@ -767,10 +776,9 @@ func (r *round) rereads(ctx context.Context) {
 				nr.result.Err = err
 				r.mu.Unlock()
 			}
+			own := r.columnsOf(nr)
 			for p, at := range places {
-				k := &r.keys[at.class]
-				m := slices.IndexFunc(k.columns, func(c column) bool { return c.result == &nr.result })
-				k.second[at.key][m] = reads[p]
+				r.keys[at.class].second[at.key][own[at.class]] = reads[p]
 			}
 		})
 	}
