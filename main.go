@@ -115,6 +115,8 @@ func (c *command) flags(app *kingpin.Application) {
 	app.Flag("canary.max-key-series", "Most keys of a class with a series of their own.").Default("1000").IntVar(&e.Sampler.MaxKeySeries)
 	app.Flag("canary.scan-count", "COUNT of a SCAN step.").Default("1000").IntVar(&e.Sampler.ScanCount)
 	app.Flag("canary.max-value-bytes", "Largest value that is read.").Default("1MiB").BytesVar(&c.maxValue)
+	app.Flag("queue.sample", "Newest messages of a queue to look at for storms and loops; 0: none.").Default("1000").IntVar(&e.Probes.SampleMessages)
+	app.Flag("queue.stall-window", "Time without a commit after which a group with lag is stalled.").Default("60s").DurationVar(&e.StallWindow)
 	app.Flag("http.max-body", "Largest HTTP body that is read.").Default("4MiB").BytesVar(&c.maxBody)
 	app.Flag("discovery.forget-after", "How long a node that left its group is asked.").Default("10m").DurationVar(&e.Probes.ForgetAfter)
 	app.Flag("digest.key-file", "File with the key for digests and the choice of sampled keys.").StringVar(&c.keyFile)
@@ -141,6 +143,7 @@ func (c *command) valid() error {
 		"canary.max-key-series": int64(c.exporter.Sampler.MaxKeySeries), "canary.reread-delay": int64(c.exporter.Sampler.RereadDelay),
 		"scrape.timeout-offset": int64(c.exporter.TimeoutOffset), "scrape.min-interval": int64(c.exporter.MinInterval),
 		"discovery.forget-after": int64(c.exporter.Probes.ForgetAfter), "limit": int64(c.check.Limit),
+		"queue.sample": int64(c.exporter.Probes.SampleMessages), "queue.stall-window": int64(c.exporter.StallWindow),
 	} {
 		if value < 0 {
 			return fmt.Errorf("--%s is below 0; write 0 or more", flag)

@@ -15,10 +15,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 )
 
 // Names of the collectors, as in --collector.NAME.
-var Names = []string{"canary", "node", "queue", "replication", "app_version"}
+var Names = []string{
+	"canary", "node", "queue", "replication", "app_version", "config_drift", "history", "invalidation_probe", "cause",
+}
 
 // Collector gives the metrics of one signal.
 type Collector interface {
@@ -39,6 +42,10 @@ type reader interface {
 	Name() string
 	update(r *consistency.Result, ch chan<- prometheus.Metric) error
 }
+
+// witness is a collector that adds what its last Update learned to the evidence of causes. testify is called after an
+// Update that came back in time, before the next one begins.
+type witness interface{ testify(e *diagnosis.Evidence) }
 
 // bound is a reader with the result of the sampling under way.
 type bound struct {

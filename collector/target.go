@@ -17,6 +17,8 @@ type Options struct {
 	TimeoutOffset time.Duration
 	// MinInterval within which the last answer is given again (--scrape.min-interval).
 	MinInterval time.Duration
+	// StallWindow after which a group that commits nothing though messages wait is stalled (--queue.stall-window).
+	StallWindow time.Duration
 	// Enabled collectors, by name (--collector.NAME); one that is not in it is enabled.
 	Enabled map[string]*bool
 	// Sampler and Probes are handed on; Sampler.Probes is set from Probes.

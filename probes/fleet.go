@@ -12,7 +12,15 @@ import (
 // Fleet is every cache node of a configuration; groups are followed.
 type Fleet struct {
 	single []Node
-	groups []*replicationGroup
+	groups []group
+}
+
+// group is a configured group of nodes, which it finds by itself.
+type group interface {
+	// survey asks the group's members, as Fleet.Survey does.
+	survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(n Node, s Survey, err error))
+	group() Group
+	nodes() []Node
 }
 
 // OpenFleet opens what the layers name. Nothing is asked yet.
@@ -21,24 +29,32 @@ func OpenFleet(cfg *config.Config, opt Options, logger *slog.Logger) (*Fleet, er
 	for _, l := range cfg.Layers {
 		for _, c := range l.Nodes {
 			id := Identity{Layer: l.Name, Name: c.Name}
-			if c.Redis != nil && len(c.Redis.Replication) > 0 {
-				g, err := newReplicationGroup(id, *c.Redis, opt, logger)
-				if err != nil {
-					f.Close()
-					return nil, fmt.Errorf("node %s: %w", c.Name, err)
-				}
-				f.groups = append(f.groups, g)
-				continue
+			g, err := openGroup(id, c, opt, logger)
+			var n Node
+			if g == nil && err == nil {
+				n, err = openNode(id, c, opt)
 			}
-			n, err := openNode(id, c, opt)
-			if err != nil {
+			switch {
+			case err != nil:
 				f.Close()
 				return nil, fmt.Errorf("node %s: %w", c.Name, err)
+			case g != nil:
+				f.groups = append(f.groups, g)
+			default:
+				f.single = append(f.single, n)
 			}
-			f.single = append(f.single, n)
 		}
 	}
 	return f, nil
+}
+
+// openGroup gives nil for a node that is configured by itself.
+func openGroup(id Identity, c config.Node, opt Options, logger *slog.Logger) (group, error) {
+	switch {
+	case c.Redis != nil && len(c.Redis.Replication) > 0:
+		return newReplicationGroup(id, *c.Redis, opt, logger)
+	}
+	return nil, nil
 }
 
 func openNode(id Identity, c config.Node, opt Options) (Node, error) {
@@ -98,8 +114,8 @@ func (f *Fleet) Redis(name string) (RedisServer, bool) {
 		}
 	}
 	for _, g := range f.groups {
-		if g.id.Name == name {
-			return g, true
+		if r, ok := g.(RedisServer); ok && g.group().Name == name {
+			return r, true
 		}
 	}
 	return nil, false

@@ -129,7 +129,36 @@ type Options struct {
 	Budget *Budget
 	// Servers counts the process's own reads.
 	Servers *Servers
+	// SampleMessages bounds the newest messages that are looked at in each queue (--queue.sample); 0: none.
+	SampleMessages int
 }
+
+// Holding says what a node has to do with a key.
+type Holding uint8
+
+const (
+	// Holds: the node should hold the key.
+	Holds Holding = iota
+	// Elsewhere: other nodes hold the key, and this one is not asked.
+	Elsewhere
+	// Foreign: other nodes hold the key; this one is asked all the same, and a copy here is a stray.
+	Foreign
+	// Anywhere: any server of the pool may hold the key; what is found is a copy, and what is not is no missing one.
+	Anywhere
+)
+
+// Placement of a key, as the node's group knows it since the survey.
+type Placement struct {
+	Holding Holding
+	// Moving: the key's slot is being handed over to another shard.
+	Moving bool
+	// Moves counts the times that the slot was seen to change its owner.
+	Moves int
+}
+
+// Placer is a node of a group that shares keys out. Place is called after the node's survey, with the key's name as the
+// node's layer knows it; what it says holds until the next one. Nodes that are none hold every key of their layer.
+type Placer interface{ Place(key string) Placement }
 
 // Answerer is a node whose survey may be Unasked: Answered tells whether what shows that it is up was answered since the
 // last Survey began.
@@ -140,6 +169,24 @@ type Group struct {
 	Layer, Name string
 	// Nodes known, by name.
 	Nodes []string
+	// Expected is min_nodes; 0: not configured.
+	Expected int
+	// Cluster is nil where the group is no Redis Cluster.
+	Cluster *Cluster
+}
+
+// Cluster is what the nodes of a Redis Cluster told of it in the last survey.
+type Cluster struct {
+	// Answered nodes; of the rest nothing is known where it is 0.
+	Answered int
+	// OK: each of them says cluster_state:ok.
+	OK bool
+	// Views are the distinct answers to which primary owns which slots and who replicates whom.
+	Views int
+	// ContestedSlots are claimed by two primaries or more, each for itself.
+	ContestedSlots int
+	// Masters is the most primaries that claim the same slot; 1 is healthy.
+	Masters int
 }
 
 // Backlog is what a queue told in one sampling. Absolute positions: the collector counts their forward movement.
@@ -155,6 +202,24 @@ type Backlog struct {
 	Ends map[Partition]float64
 	// Groups are all that are selected, by name; nil where there are none or which they are could not be learned.
 	Groups []GroupBacklog
+	// OldestAge in seconds of the oldest message that still waits.
+	OldestAge Count
+	// Sample of the newest messages; nil where they could not be read.
+	Sample *Sample
+}
+
+// Sample is a look at a queue's newest messages.
+type Sample struct {
+	// Messages looked at.
+	Messages int
+	// DistinctKeys among them, and how many have the most frequent one, TopKey; known where HasKeys. A key is never a
+	// label.
+	HasKeys        bool
+	DistinctKeys   int
+	TopKey         string
+	TopKeyMessages int
+	// Repeats of a key without a higher version; known where messages have versions.
+	Repeats Count
 }
 
 // Partition of a topic; a stream is topic = its key, partition 0.
@@ -179,4 +244,11 @@ type GroupBacklog struct {
 	Uncommitted int
 	// HasOffsets: which partitions the group has committed was learned.
 	HasOffsets bool
+	// LagSeconds by partition: how long ago the oldest message that the group has not committed was written; 0 where it has
+	// committed all, absent where unknown.
+	LagSeconds map[Partition]float64
+	// Starts are the log's first offsets by committed partition: commits behind them lost messages. Kafka alone.
+	Starts map[Partition]float64
+	// Pending messages of a stream's group, delivered and not acknowledged, and the age in seconds of the oldest.
+	Pending, OldestPending Count
 }

@@ -13,8 +13,10 @@ import (
 type Config struct {
 	Layers   []Layer
 	Queues   []Queue
+	History  []History
 	Canaries []Class
 	Versions []App
+	Probes   []InvalidationProbe
 }
 
 // Layer is a tier of cache.
@@ -35,30 +37,80 @@ type Node struct {
 	Redis     *Redis
 	Memcached *Memcached
 	HTTP      *HTTPNode
+	// MinNodes that a group is expected to have; 0: not configured.
+	MinNodes int
 }
 
-// Redis is a Redis or Valkey server, or a group of them. Exactly one of Address and Replication is set.
+// Redis is a Redis or Valkey server, or a group of them. Exactly one of Address, Replication, Cluster, Sentinel and DNS
+// is set.
 type Redis struct {
 	// Address is a redis:// or rediss:// URL, or host:port; /N selects a database. What Parse gives holds no user and
 	// password: these are Credentials.
 	Address string
 	// Replication holds seeds (host:port) of a primary and its replicas, which are found through INFO replication.
 	Replication []string
+	// Cluster holds seeds (host:port) of a Redis Cluster, whose shards and their replicas are found through CLUSTER SHARDS.
+	Cluster  []string
+	Sentinel *Sentinel
+	// DNS names servers of equal rank.
+	DNS         *DNSName
 	Credentials Credentials
 	TLS         *TLS
 }
 
-// Memcached is one memcached server (host:port).
-type Memcached struct {
-	Address     string
+// Sentinel knows a primary and its replicas by the name of their master. Its credentials and TLS are its own.
+type Sentinel struct {
+	Master string
+	// Addresses of Sentinels (host:port).
+	Addresses   []string
 	Credentials Credentials
 	TLS         *TLS
+}
+
+// DNSName stands for one server for each address behind it: A and AAAA records with Port, or, written srv+NAME, an SRV
+// record with its own hosts and ports.
+type DNSName struct {
+	Host string
+	// Port is empty where SRV.
+	Port string
+	SRV  bool
+}
+
+// The ways in which clients find the server of a key in a memcached pool.
+const (
+	// HashingGomemcache is bradfitz/gomemcache's: CRC-32 of the key over the servers in the order of their addresses.
+	HashingGomemcache = "gomemcache"
+	// HashingKetama is libmemcached's consistent hashing, with weights.
+	HashingKetama = "ketama"
+	// HashingAny: every server is asked, and what is found is a copy.
+	HashingAny = "any"
+)
+
+// Memcached is one memcached server, or a pool of them. Exactly one of Address (host:port), Servers and DNS is set.
+type Memcached struct {
+	Address string
+	Servers []PoolServer
+	DNS     *DNSName
+	// Hashing of a pool; empty where Address is set.
+	Hashing     string
+	Credentials Credentials
+	TLS         *TLS
+}
+
+// PoolServer is one server of a memcached pool.
+type PoolServer struct {
+	// Address is host:port.
+	Address string
+	// Weight of ketama; 1 where none was written.
+	Weight int
 }
 
 // HTTPNode is a cache that answers over HTTP: an edge, or an application's local cache.
 type HTTPNode struct {
-	// URL holds {key}.
-	URL            Template
+	// URL holds {key}; with DNS, {host} and {port} too, as may the statistics' and the health URL.
+	URL Template
+	// DNS names servers, each of which is a node; nil: one node.
+	DNS            *DNSName
 	Headers        map[string]string
 	CacheStatus    *CacheStatus
 	OnlyIfCached   bool
@@ -122,9 +174,13 @@ type Queue struct {
 	Name string
 	// Capacity in messages; 0: not configured.
 	Capacity int64
-	Redis    *RedisQueue
-	Kafka    *KafkaQueue
-	HTTP     *HTTPQueue
+	// TargetRate in messages per second that processors are meant to reach; 0: not configured.
+	TargetRate float64
+	// Message says where an invalidation's parts stand; nil: they are unknown.
+	Message *Message
+	Redis   *RedisQueue
+	Kafka   *KafkaQueue
+	HTTP    *HTTPQueue
 }
 
 // RedisQueue is a list or a stream on one of the configured Redis nodes; exactly one of List and Stream is set.
@@ -155,10 +211,97 @@ type SASL struct {
 	Region      string
 }
 
-// HTTPQueue is a queue that tells its depth in JSON; Enqueued and Processed are optional paths to counters.
+// HTTPQueue is a queue that tells its depth in JSON; OldestAge, Enqueued and Processed are optional paths.
 type HTTPQueue struct {
-	URL, Depth, Enqueued, Processed string
-	Client                          HTTPClient
+	URL, Depth, OldestAge, Enqueued, Processed string
+	Client                                     HTTPClient
+}
+
+// Message says where an invalidation's key, version and time stand, as paths in its JSON; an empty one is unknown. A
+// stream's entry counts as one object of its fields.
+type Message struct {
+	Key, Version, TimestampMS string
+}
+
+// History tells of invalidation attempts and of those that failed. Exactly one of the pointers is set.
+type History struct {
+	Name     string
+	DynamoDB *DynamoDB
+	HTTP     *HTTPHistory
+}
+
+// DynamoDB is a table with one item for each attempt.
+type DynamoDB struct {
+	Table, Region string
+	// Endpoint replaces the region's own; empty: none.
+	Endpoint string
+	// Index that is asked; empty: the table itself.
+	Index string
+	// PartitionKey's value may hold {date}.
+	PartitionKey DynamoDBKey
+	// TimeAttribute is the sort key; TimeFormat: epoch_ms, epoch_s or rfc3339.
+	TimeAttribute, TimeFormat string
+	// StatusAttribute is one of FailedValues in an attempt that failed.
+	StatusAttribute string
+	FailedValues    []string
+	// MaxReadUnits that a sampling may consume.
+	MaxReadUnits int
+}
+
+// DynamoDBKey is the partition key of the items.
+type DynamoDBKey struct {
+	Name string
+	// Value may hold {date}, the day in UTC as 2006-01-02.
+	Value Template
+}
+
+// HTTPHistory tells counters in JSON, at these paths.
+type HTTPHistory struct {
+	URL, Succeeded, Failed string
+	Client                 HTTPClient
+}
+
+// InvalidationProbe publishes an invalidation of keys of its own, and sees when the nodes no longer serve the old version.
+type InvalidationProbe struct {
+	Name              string
+	Interval, Timeout time.Duration
+	// Layers that are probed.
+	Layers []string
+	// Key holds {id}.
+	Key Template
+	// Message holds {key}; it may hold {id}, {version} and {timestamp_ms}.
+	Message Template
+	Publish Publish
+}
+
+// Publish says where an invalidation is sent. Exactly one of the pointers is set.
+type Publish struct {
+	Kafka *PublishKafka
+	Redis *PublishRedis
+	HTTP  *PublishHTTP
+}
+
+// PublishKafka produces the message to a topic.
+type PublishKafka struct {
+	Brokers []string
+	Topic   string
+	SASL    *SASL
+	TLS     *TLS
+}
+
+// PublishRedis pushes the message to a list (RPUSH), or adds it to a stream as its field "message".
+type PublishRedis struct {
+	// Node names a redis node or group of the layers.
+	Node string
+	// Exactly one of List and Stream is set.
+	List, Stream string
+}
+
+// PublishHTTP sends the message as the body of a request.
+type PublishHTTP struct {
+	URL, Method string
+	Headers     map[string]string
+	Client      HTTPClient
 }
 
 // NameMatch is an exact name, or, written /so/, an anchored-by-the-user regular expression.
@@ -234,8 +377,10 @@ type Origin struct {
 // App is an application whose instances tell the version of their caching code.
 type App struct {
 	Name string
-	// Nodes: instance name -> URL.
+	// Nodes: instance name -> URL. Instead of it, DNS names the instances, and URL holds {host} and {port}.
 	Nodes map[string]string
+	DNS   *DNSName
+	URL   Template
 	// JSON is the path of the version; empty: the body is the version.
 	JSON   string
 	Client HTTPClient

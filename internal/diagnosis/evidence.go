@@ -1,0 +1,99 @@
+// Package diagnosis decides from the evidence of one sampling what causes stale data: a pure function over plain facts,
+// with one table of weights and thresholds.
+package diagnosis
+
+import (
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// Evidence is what one sampling learned. A part whose collector is off, or did not come back, is empty: nothing is known
+// of it.
+type Evidence struct {
+	// At is when the sampling ended.
+	At time.Time
+	// Result holds the nodes, the groups and the canaries; nil: not sampled.
+	Result *consistency.Result
+	// Replicas by what they, or their primaries, tell.
+	Replicas  []Replica
+	Queues    []Queue
+	Apps      []App
+	Histories []History
+	// Settings that must agree within a layer.
+	Settings []Setting
+	// Probes are the active invalidation probes.
+	Probes []Probe
+}
+
+// Replica is a Redis replica's part in its replication.
+type Replica struct {
+	Layer, Node string
+	LinkUp      bool
+	// LagBytes behind its primary, and LagSeconds since its primary was first ahead of where it is now.
+	LagBytes, LagSeconds probes.Count
+}
+
+// Queue is what a queue told, and what was counted of it since the sampling before.
+type Queue struct {
+	Name, Kind string
+	Up         bool
+	Depth      probes.Count
+	// Capacity in messages and Target in messages per second; 0: not configured.
+	Capacity int64
+	Target   float64
+	// OldestSeconds is the age of the oldest message that waits.
+	OldestSeconds probes.Count
+	// EnqueuedRate and ProcessedRate are messages per second since the sampling before; of several groups the slowest.
+	EnqueuedRate, ProcessedRate probes.Count
+	BrokersDown                 int
+	Groups                      []Group
+	// Sample of the newest messages; nil: none was taken.
+	Sample *probes.Sample
+}
+
+// Group is a consumer group of a queue.
+type Group struct {
+	Name, State string
+	Members     probes.Count
+	// Stalled: 1 where nothing was committed for the stall window though messages wait; unknown before that.
+	Stalled probes.Count
+	// Lost messages, and Rewound ones, since the sampling before.
+	Lost, Rewound float64
+	// LagSeconds is the largest over its partitions.
+	LagSeconds probes.Count
+}
+
+// App is an application whose instances tell a version.
+type App struct {
+	Name string
+	// Versions by instance; Down are the instances that told none.
+	Versions map[string]string
+	Down     []string
+}
+
+// History counts invalidation attempts of the last minute or so: Window says of how long.
+type History struct {
+	Name               string
+	Up                 bool
+	Attempts, Failures float64
+	Window             time.Duration
+}
+
+// Setting is one that must agree over a layer's nodes.
+type Setting struct {
+	Layer string
+	// Name: eviction_policy, memory_limit or server_version.
+	Name string
+	// Nodes by value.
+	Nodes map[string][]string
+}
+
+// Probe is an active invalidation probe on one node: what came of those that ended since the sampling before.
+type Probe struct {
+	Name, Layer, Node string
+	Sent, Lost        float64
+	// Failed to be published or set up.
+	Failed float64
+}
