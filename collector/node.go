@@ -88,6 +88,9 @@ func (nodeCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) 
 	}
 	for _, g := range r.Groups {
 		groupNodes.send(ch, float64(len(g.Nodes)), g.Layer, g.Name)
+		if g.Err != nil {
+			errs = append(errs, fmt.Errorf("group %s: %w", g.Name, g.Err))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -102,7 +102,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		others = append(others, NewQueue(cfg.Queues, queues, e.state.queues))
 	}
 	if on("app_version") {
-		apps, err := probes.OpenApps(cfg, e.opt.Probes)
+		apps, err := probes.OpenApps(cfg, e.opt.Probes, e.log)
 		if err != nil {
 			return nil, fmt.Errorf("opening the applications: %w", err)
 		}
@@ -111,7 +111,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 			t.closers = append(t.closers, a.Close)
 			asked = append(asked, appVersions{name: cfg.Versions[i].Name, sample: a.Sample})
 		}
-		others = append(others, appVersionCollector{apps: asked})
+		others = append(others, &appVersionCollector{apps: asked})
 	}
 	t.crew = newCrew(s, readers, others, e.log)
 	return t, nil

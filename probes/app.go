@@ -1,15 +1,18 @@
 package probes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
@@ -17,7 +20,12 @@ import (
 
 // App is an application whose instances tell the version of their caching code.
 type App struct {
-	client    *httpClient
+	client *httpClient
+	opt    Options
+	// names finds the instances, with their URL after template; nil: they are configured.
+	names    *directory
+	template config.Template
+	// instances by name; those found belong to whoever samples.
 	instances []appURL
 	// path of the version; nil: the whole body is it.
 	path *content.Path
@@ -26,6 +34,8 @@ type App struct {
 type appURL struct {
 	node string
 	url  *url.URL
+	// gone is since when the DNS name no longer has it; zero: it has.
+	gone time.Time
 }
 
 // AppInstance is what one instance told: its Version, or why there is none.
@@ -40,10 +50,10 @@ var appVersion = regexp.MustCompile(`^[\w.+-]{1,64}$`)
 var errNoVersion = errors.New("the answer is no version of 1 to 64 letters, digits, _ . + or -; mend the URL, or write json: the path of the version")
 
 // OpenApps opens the configuration's applications, in its order. Nothing is asked yet.
-func OpenApps(cfg *config.Config, opt Options) ([]*App, error) {
+func OpenApps(cfg *config.Config, opt Options, log *slog.Logger) ([]*App, error) {
 	var apps []*App
 	for _, c := range cfg.Versions {
-		a, err := openApp(c, opt)
+		a, err := openApp(c, opt, log)
 		if err != nil {
 			for _, open := range apps {
 				open.Close()
@@ -55,12 +65,13 @@ func OpenApps(cfg *config.Config, opt Options) ([]*App, error) {
 	return apps, nil
 }
 
-func openApp(c config.App, opt Options) (*App, error) {
+func openApp(c config.App, opt Options, log *slog.Logger) (*App, error) {
 	client, err := newHTTPClient(c.Client, nil, "", opt)
 	if err != nil {
 		return nil, err
 	}
-	a := &App{client: client}
+	client.site = siteOf(c.DNS)
+	a := &App{client: client, opt: opt, template: c.URL}
 	if c.JSON != "" {
 		p, err := content.ParsePath(c.JSON, false)
 		if err != nil {
@@ -73,13 +84,62 @@ func openApp(c config.App, opt Options) (*App, error) {
 		if err != nil {
 			return nil, fmt.Errorf("node %s: %w", node, err)
 		}
-		a.instances = append(a.instances, appURL{node, u})
+		a.instances = append(a.instances, appURL{node: node, url: u})
+	}
+	if c.DNS != nil {
+		if _, err := a.at(place{"192.0.2.1", "80"}); err != nil {
+			return nil, err
+		}
+		a.names = newDirectory(*c.DNS, opt, log.With("app", c.Name))
 	}
 	return a, nil
 }
 
-// Sample asks all instances at once, and gives their answers by name. It returns soon after ctx ends.
-func (a *App) Sample(ctx context.Context) []AppInstance {
+// at gives the instance at an address.
+func (a *App) at(p place) (appURL, error) {
+	u, err := a.client.parse(filledText(a.template.String(), p))
+	return appURL{node: p.address(), url: u}, err
+}
+
+// find follows the DNS name. An instance that it no longer has stays for a while: a crashed one must not just vanish.
+func (a *App) find(ctx context.Context) error {
+	places, err := a.names.places(ctx)
+	has := map[string]bool{}
+	for _, p := range places {
+		has[p.address()] = true
+		if slices.ContainsFunc(a.instances, func(i appURL) bool { return i.node == p.address() }) {
+			continue
+		}
+		i, bad := a.at(p)
+		if bad != nil {
+			err = errors.Join(err, fmt.Errorf("instance %s: %w", p.address(), bad))
+			continue
+		}
+		a.instances = append(a.instances, i)
+	}
+	now := time.Now()
+	a.instances = slices.DeleteFunc(a.instances, func(i appURL) bool {
+		return !i.gone.IsZero() && !has[i.node] && now.Sub(i.gone) > a.opt.ForgetAfter
+	})
+	for i := range a.instances {
+		switch at := &a.instances[i]; {
+		case has[at.node]:
+			at.gone = time.Time{}
+		case at.gone.IsZero():
+			at.gone = now
+		}
+	}
+	slices.SortFunc(a.instances, func(a, b appURL) int { return cmp.Compare(a.node, b.node) })
+	return err
+}
+
+// Sample asks all instances at once, and gives their answers by name. The error says that which instances there are is
+// not known, or no longer surely. It returns soon after ctx ends; one Sample runs at a time.
+func (a *App) Sample(ctx context.Context) ([]AppInstance, error) {
+	var unsure error
+	if a.names != nil {
+		unsure = a.find(ctx)
+	}
 	out := make([]AppInstance, len(a.instances))
 	var wait sync.WaitGroup
 	for i, at := range a.instances {
@@ -89,7 +149,7 @@ func (a *App) Sample(ctx context.Context) []AppInstance {
 		})
 	}
 	wait.Wait()
-	return out
+	return out, unsure
 }
 
 func (a *App) ask(ctx context.Context, u *url.URL) (version string, err error) {
@@ -108,4 +168,9 @@ func (a *App) ask(ctx context.Context, u *url.URL) (version string, err error) {
 }
 
 // Close ends all requests and connections.
-func (a *App) Close() { a.client.close() }
+func (a *App) Close() {
+	if a.names != nil {
+		a.names.close()
+	}
+	a.client.close()
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 
 func openTestApps(t testing.TB, versions ...config.App) []*App {
 	t.Helper()
-	apps, err := OpenApps(&config.Config{Versions: versions}, testOptions())
+	apps, err := OpenApps(&config.Config{Versions: versions}, testOptions(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func TestAppVersions(t *testing.T) {
 		{s.URL + "/gone", "", "", "status 404 Not Found"},
 		{nowhere, "", "", "connection refused"},
 	} {
-		got := openTestApps(t, config.App{Name: "web", Nodes: map[string]string{"n": c.url}, JSON: c.json})[0].Sample(within(t, 5*time.Second))
+		got, _ := openTestApps(t, config.App{Name: "web", Nodes: map[string]string{"n": c.url}, JSON: c.json})[0].Sample(within(t, 5*time.Second))
 		if len(got) != 1 || got[0].Node != "n" || got[0].Version != c.want {
 			t.Errorf("%s: %+v", c.url, got)
 			continue
@@ -90,7 +91,7 @@ func TestAppInstances(t *testing.T) {
 		},
 		config.App{Name: "api", Nodes: map[string]string{"x": s.URL + "/9"}})
 	start := time.Now()
-	got := apps[0].Sample(within(t, 300*time.Millisecond))
+	got, _ := apps[0].Sample(within(t, 300*time.Millisecond))
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("took %v", took)
 	}
@@ -100,7 +101,7 @@ func TestAppInstances(t *testing.T) {
 	if got[1].Node != "b" || !errors.Is(got[1].Err, context.DeadlineExceeded) || got[1].Version != "" {
 		t.Errorf("%+v", got[1])
 	}
-	if got := apps[1].Sample(within(t, 5*time.Second)); len(got) != 1 || got[0].Version != "9" {
+	if got, _ := apps[1].Sample(within(t, 5*time.Second)); len(got) != 1 || got[0].Version != "9" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -112,7 +113,7 @@ func TestAppsThatCannotBeAsked(t *testing.T) {
 		{Name: "bad", Nodes: map[string]string{"n": "http://u:secret@"}},
 		{Name: "bad", Nodes: map[string]string{"n": "http://h"}, JSON: "version"},
 	} {
-		_, err := OpenApps(&config.Config{Versions: []config.App{good, c}}, testOptions())
+		_, err := OpenApps(&config.Config{Versions: []config.App{good, c}}, testOptions(), slog.New(slog.DiscardHandler))
 		if err == nil || !strings.HasPrefix(err.Error(), "application bad: ") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%+v: %v", c, err)
 		}

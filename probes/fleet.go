@@ -53,6 +53,14 @@ func openGroup(id Identity, c config.Node, opt Options, logger *slog.Logger) (gr
 	switch {
 	case c.Redis != nil && len(c.Redis.Replication) > 0:
 		return newReplicationGroup(id, *c.Redis, opt, logger)
+	case c.Redis != nil && c.Redis.DNS != nil:
+		return newRedisDNSGroup(id, *c.Redis, c.MinNodes, opt, logger), nil
+	case c.Memcached != nil && len(c.Memcached.Servers) > 0:
+		return newMemcachedPool(id, *c.Memcached, c.MinNodes, opt)
+	case c.Memcached != nil && c.Memcached.DNS != nil:
+		return newMemcachedDNSGroup(id, *c.Memcached, c.MinNodes, opt, logger), nil
+	case c.HTTP != nil && c.HTTP.DNS != nil:
+		return newHTTPDNSGroup(id, *c.HTTP, c.MinNodes, opt, logger)
 	}
 	return nil, nil
 }
@@ -121,8 +129,13 @@ func (f *Fleet) Redis(name string) (RedisServer, bool) {
 	return nil, false
 }
 
-// Close ends all connections.
+// Close ends all connections, and what groups have under way.
 func (f *Fleet) Close() {
+	for _, g := range f.groups {
+		if c, ok := g.(interface{ close() }); ok {
+			c.close()
+		}
+	}
 	for _, n := range f.Nodes() {
 		n.Close()
 	}

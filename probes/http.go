@@ -2,6 +2,7 @@ package probes
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -62,7 +63,9 @@ type httpClient struct {
 	// header goes with every request; virtual is what Host says, in requests to the host that was configured with it.
 	header          http.Header
 	virtual, hostOf string
-	transport       *http.Transport
+	// site is the name that servers found by DNS are asked to prove; empty: that of their URL.
+	site      string
+	transport *http.Transport
 	// life ends with Close.
 	life context.Context
 	end  context.CancelFunc
@@ -205,7 +208,7 @@ func (c *httpClient) serverName(addr string) string {
 	if c.virtual != "" && (c.hostOf == addr || port == "443" && strings.Trim(c.hostOf, "[]") == host) {
 		return (&url.URL{Host: c.virtual}).Hostname()
 	}
-	return host
+	return cmp.Or(c.site, host)
 }
 
 // dialError marks an error that came about before anything of an answer was read: its text is safe.

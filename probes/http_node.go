@@ -58,6 +58,7 @@ func newHTTPNode(id Identity, c config.HTTPNode, opt Options) (Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	client.site = siteOf(c.DNS)
 	n := &httpNode{id: id, config: c, client: client, keys: keys, header: client.header.Clone(), reads: opt.Servers.webAt(c.URL.String())}
 	if c.OnlyIfCached {
 		n.header.Add("Cache-Control", "only-if-cached")

@@ -23,6 +23,8 @@ var (
 		"the server asks for a user name and a password (CLIENT_ERROR unauthenticated); give the node username and password_file")
 )
 
+var errNoHostPort = errors.New("the address is not host:port")
+
 // memcachedNode is one memcached, or a proxy that speaks like one. Keys are read with meta commands, which tell the TTL
 // and leave no trace in the LRU.
 //
@@ -47,9 +49,9 @@ type memcachedNode struct {
 	answered atomic.Bool // a read since the last Survey
 }
 
-func newMemcachedNode(id Identity, c config.Memcached, opt Options) (Node, error) {
+func newMemcachedNode(id Identity, c config.Memcached, opt Options) (*memcachedNode, error) {
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
-		return nil, errors.New("the address is not host:port")
+		return nil, errNoHostPort
 	}
 	n := &memcachedNode{id: id, config: c, opt: opt, server: opt.Servers.at("memcached", c.Address)}
 	n.link = &link{

@@ -31,7 +31,7 @@ func openMemcached(t testing.TB, c config.Memcached, opt Options) *memcachedNode
 		t.Fatal(err)
 	}
 	t.Cleanup(n.Close)
-	return n.(*memcachedNode)
+	return n
 }
 
 func memcacheClient(t testing.TB, addr string) *memcache.Client {

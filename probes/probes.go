@@ -4,6 +4,7 @@ package probes
 
 import (
 	"context"
+	"net"
 	"time"
 )
 
@@ -131,6 +132,8 @@ type Options struct {
 	Servers *Servers
 	// SampleMessages bounds the newest messages that are looked at in each queue (--queue.sample); 0: none.
 	SampleMessages int
+	// Resolver of the DNS names that stand for groups; nil: the system's.
+	Resolver *net.Resolver
 }
 
 // Holding says what a node has to do with a key.
@@ -171,6 +174,8 @@ type Group struct {
 	Nodes []string
 	// Expected is min_nodes; 0: not configured.
 	Expected int
+	// Err says why the nodes are not known, or no longer surely known; nil: they are.
+	Err error
 	// Cluster is nil where the group is no Redis Cluster.
 	Cluster *Cluster
 }

@@ -78,9 +78,10 @@ type DNSName struct {
 
 // The ways in which clients find the server of a key in a memcached pool.
 const (
-	// HashingGomemcache is bradfitz/gomemcache's: CRC-32 of the key over the servers in the order of their addresses.
+	// HashingGomemcache is bradfitz/gomemcache's: CRC-32 of the key over the servers as they are listed; one listed twice has
+	// twice the keys.
 	HashingGomemcache = "gomemcache"
-	// HashingKetama is libmemcached's consistent hashing, with weights.
+	// HashingKetama is libmemcached's consistent hashing (MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED).
 	HashingKetama = "ketama"
 	// HashingAny: every server is asked, and what is found is a copy.
 	HashingAny = "any"

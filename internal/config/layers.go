@@ -63,16 +63,26 @@ func (v value) cacheNode(layer string, nodes taken, servers map[string]int) Node
 	if http.given() {
 		n.HTTP = http.httpNode(layer, once)
 	}
+	least := s.get("min_nodes")
+	n.MinNodes = int(least.whole(0, 100_000))
+	if least.given() && n.isServer() {
+		least.fault("stands on a node that is one server; leave it out, or write it on a group of servers")
+	}
 	s.done()
 	return n
+}
+
+// isServer: the node is one server, not a group.
+func (n Node) isServer() bool {
+	return n.Redis != nil && n.Redis.Address != "" || n.Memcached != nil && n.Memcached.Address != "" || n.HTTP != nil && n.HTTP.DNS == nil
 }
 
 // redis server or group; once refuses a server that the layer has already.
 func (v value) redis(once func(at value, server string)) *Redis {
 	s := v.section()
 	out := &Redis{}
-	address, replication := s.get("address"), s.get("replication")
-	s.exactlyOne(address, replication)
+	address, replication, dns := s.get("address"), s.get("replication"), s.get("dns")
+	s.exactlyOne(address, replication, dns)
 	access := s.credentials()
 	out.TLS = s.tls()
 	if a, u := address.redisURL(); u != nil {
@@ -87,6 +97,7 @@ func (v value) redis(once func(at value, server string)) *Redis {
 		out.Replication = append(out.Replication, seed)
 		once(item, "redis "+strings.ToLower(seed)+"/0")
 	})
+	out.DNS = dns.dnsName("redis", "6379", once)
 	out.Credentials = access.passwordedUser()
 	s.done()
 	return out
@@ -95,11 +106,24 @@ func (v value) redis(once func(at value, server string)) *Redis {
 func (v value) memcached(once func(at value, server string)) *Memcached {
 	s := v.section()
 	out := &Memcached{}
-	address := s.get("address")
-	if s.require(address, "host:port, such as cache-1:11211") {
-		if out.Address = address.address("11211"); out.Address != "" {
-			once(address, "memcached "+strings.ToLower(out.Address))
-		}
+	address, servers, dns := s.get("address"), s.get("servers"), s.get("dns")
+	s.exactlyOne(address, servers, dns)
+	if out.Address = address.address("11211"); out.Address != "" {
+		once(address, "memcached "+strings.ToLower(out.Address))
+	}
+	hashing := s.get("hashing")
+	out.Hashing = hashing.oneOf("", HashingGomemcache, HashingKetama, HashingAny)
+	out.Servers = servers.poolServers(hashing, out.Hashing, once)
+	out.DNS = dns.dnsName("memcached", "11211", once)
+	switch {
+	case servers.given():
+		s.require(hashing, "how the clients find a key's server: gomemcache, ketama or any")
+	case dns.given() && out.Hashing != "" && out.Hashing != HashingAny:
+		hashing.fault("is %s, for which the order or the names of the servers decide, and DNS tells neither; write any, or a list of servers", hashing.quoted())
+	case dns.given():
+		out.Hashing = HashingAny
+	case hashing.given():
+		hashing.fault("stands without servers or dns; leave it out")
 	}
 	access := s.credentials()
 	for _, f := range []struct {
@@ -118,9 +142,18 @@ func (v value) memcached(once func(at value, server string)) *Memcached {
 func (v value) httpNode(layer string, once func(at value, server string)) *HTTPNode {
 	s := v.section()
 	out := &HTTPNode{}
-	u, stats, health := s.get("url"), s.get("stats"), s.get("health_url")
+	u, stats, health, dns := s.get("url"), s.get("stats"), s.get("health_url"), s.get("dns")
+	out.DNS = dns.dnsName("http", "8080", func(value, string) {})
+	read := value.url
+	if dns.given() {
+		read = value.memberURL
+	}
 	if s.require(u, "the URL of a key, such as http://app-1/cache/entries/{key}") {
-		out.URL = u.urlTemplate([]string{"key"})
+		if dns.given() {
+			out.URL = u.memberTemplate([]string{"key"})
+		} else {
+			out.URL = u.urlTemplate([]string{"key"})
+		}
 		if !out.URL.IsZero() && !slices.Contains(out.URL.Names(), "key") {
 			u.fault("holds no {key}; write it where the key stands")
 		}
@@ -132,16 +165,16 @@ func (v value) httpNode(layer string, once func(at value, server string)) *HTTPN
 	out.OnlyIfCached = s.get("only_if_cached").bool(out.Edge)
 	out.TTLFromHeaders = s.get("ttl_from_headers").bool(false)
 	if stats.given() {
-		out.Stats = stats.stats()
+		out.Stats = stats.stats(read)
 	}
 	if text, ok := health.text("a URL"); ok && text != "" { // "" is none
-		out.HealthURL = health.url()
+		out.HealthURL = read(health)
 	}
 	out.Client = s.client()
 	out.Headers = s.headers(out.Client)
 	if !out.URL.IsZero() {
-		// Behind one URL other headers may find another server.
-		once(u, fmt.Sprintf("http %s %q", out.URL, out.Headers))
+		// Behind one URL other headers may find another server, and behind another name there are others.
+		once(u, fmt.Sprintf("http %s %q", out.URL, out.Headers)+dns.dnsKey())
 	}
 	s.done()
 	return out
@@ -161,12 +194,13 @@ func (v value) cacheStatus() *CacheStatus {
 	return out
 }
 
-func (v value) stats() *HTTPStats {
+// stats; read reads their URL.
+func (v value) stats(read func(value) string) *HTTPStats {
 	s := v.section()
 	out := &HTTPStats{}
 	u := s.get("url")
 	if s.require(u, "the URL of the statistics") {
-		out.URL = u.url()
+		out.URL = read(u)
 	}
 	out.Hits, out.Misses = s.get("hits").jsonPath(), s.get("misses").jsonPath()
 	out.Evicted, out.Items = s.get("evicted").jsonPath(), s.get("items").jsonPath()

@@ -68,12 +68,22 @@ func (r *reader) parse(data []byte) *Config {
 func (v value) app(apps taken) App {
 	s := v.section()
 	a := App{Nodes: map[string]string{}}
-	name, nodes := s.get("app"), s.get("nodes")
+	name, nodes, dns, u := s.get("app"), s.get("nodes"), s.get("dns"), s.get("url")
 	if s.require(name, "the application's name") {
 		a.Name = name.name("the application's name")
 		apps.add(name, a.Name, "application")
 	}
-	if s.require(nodes, "name: URL for each instance") {
+	s.exactlyOne(nodes, dns)
+	a.DNS = dns.dnsName("app", "8080", func(value, string) {})
+	switch {
+	case dns.given():
+		if s.require(u, "the URL of an instance's version, such as http://{host}:{port}/version") {
+			a.URL = u.memberTemplate(nil)
+		}
+	case u.given():
+		u.fault("stands without dns; write dns, or the URLs into nodes")
+	}
+	if nodes.given() {
 		instances := nodes.section()
 		if instances.ok && len(instances.order) == 0 {
 			nodes.fault("is empty; write name: URL for each instance")

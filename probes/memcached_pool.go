@@ -1,0 +1,139 @@
+package probes
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"sync"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+)
+
+// memcachedPool is a fixed list of servers among which clients share the keys out.
+type memcachedPool struct {
+	id       Identity
+	expected int
+	members  []Node // by name
+}
+
+// poolNode is a server of a pool.
+type poolNode struct {
+	*memcachedNode
+	// own tells whether a key belongs to this server; nil: any may be here.
+	own func(key string) bool
+}
+
+// Place implements Placer.
+func (n *poolNode) Place(key string) Placement {
+	switch {
+	case n.own == nil:
+		return Placement{Holding: Anywhere}
+	case n.own(key):
+		return Placement{Holding: Holds}
+	}
+	return Placement{Holding: Foreign}
+}
+
+// memberOf names the member GROUP/HOST:PORT.
+func memberOf(group Identity, address string) Identity {
+	return Identity{Layer: group.Layer, Name: group.Name + "/" + address, Group: group.Name}
+}
+
+func newPoolNode(id Identity, c config.Memcached, address string, own func(string) bool, opt Options) (Node, error) {
+	id.Kind, c.Address = "memcached", address
+	n, err := newMemcachedNode(id, c, opt)
+	if err != nil {
+		return nil, err
+	}
+	return &poolNode{memcachedNode: n, own: own}, nil
+}
+
+func newMemcachedPool(id Identity, c config.Memcached, expected int, opt Options) (*memcachedPool, error) {
+	pick, err := hashing(c)
+	if err != nil {
+		return nil, err
+	}
+	g := &memcachedPool{id: id, expected: expected}
+	opened := map[string]bool{}
+	for _, s := range c.Servers {
+		if opened[s.Address] { // gomemcache's way to give a server more weight
+			continue
+		}
+		opened[s.Address] = true
+		var own func(string) bool
+		if pick != nil {
+			own = func(key string) bool { return c.Servers[pick(key)].Address == s.Address }
+		}
+		n, err := newPoolNode(memberOf(id, s.Address), c, s.Address, own, opt)
+		if err != nil {
+			for _, open := range g.members {
+				open.Close()
+			}
+			return nil, err
+		}
+		g.members = append(g.members, n)
+	}
+	sortNodes(g.members)
+	return g, nil
+}
+
+// hashing gives the function by which the clients find a key's server, as its place in the list; nil: unknown.
+func hashing(c config.Memcached) (pick func(key string) int, err error) {
+	switch c.Hashing {
+	case config.HashingGomemcache:
+		return func(key string) int { return gomemcachePick(key, len(c.Servers)) }, nil
+	case config.HashingKetama:
+		k, err := newKetama(c.Servers)
+		if err != nil {
+			return nil, err
+		}
+		return k.pick, nil
+	case config.HashingAny:
+		return nil, nil
+	}
+	return nil, fmt.Errorf("hashing %q is unknown; write gomemcache, ketama or any", c.Hashing)
+}
+
+// crcBuffers save an allocation for each key.
+var crcBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// gomemcachePick is the library's ServerList: the servers as they were listed.
+func gomemcachePick(key string, servers int) int {
+	if servers == 1 {
+		return 0
+	}
+	b := crcBuffers.Get().(*[]byte)
+	*b = append((*b)[:0], key...)
+	sum := crc32.ChecksumIEEE(*b)
+	crcBuffers.Put(b)
+	return int(sum % uint32(servers))
+}
+
+func sortNodes(nodes []Node) {
+	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.Identity().Name, b.Identity().Name) })
+}
+
+func (g *memcachedPool) survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
+	var wait sync.WaitGroup
+	for _, n := range g.members {
+		wait.Go(func() {
+			s, err := n.Survey(ctx, scanFor(n.Identity()))
+			visit(n, s, err)
+		})
+	}
+	wait.Wait()
+}
+
+func (g *memcachedPool) group() Group { return groupWith(g.id, g.expected, g.members) }
+
+func (g *memcachedPool) nodes() []Node { return slices.Clone(g.members) }
+
+func groupWith(id Identity, expected int, members []Node) Group {
+	out := Group{Layer: id.Layer, Name: id.Name, Expected: expected}
+	for _, n := range members {
+		out.Nodes = append(out.Nodes, n.Identity().Name)
+	}
+	return out
+}
