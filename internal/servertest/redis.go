@@ -2,6 +2,7 @@ package servertest
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,10 @@ func Redis(t testing.TB, args ...string) *RedisServer {
 // RedisAt starts a redis-server on addr.
 func RedisAt(t testing.TB, addr string, args ...string) *RedisServer {
 	t.Helper()
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
 	client := redis.NewClient(&redis.Options{Addr: addr, Protocol: 2, DisableIdentity: true, ReadTimeout: time.Minute})
 	t.Cleanup(func() { _ = client.Close() })
 	answers := func() bool {
@@ -31,7 +36,7 @@ func RedisAt(t testing.TB, addr string, args ...string) *RedisServer {
 		return err == nil || strings.Contains(err.Error(), "NOAUTH")
 	}
 	p := start(t, addr, answers, "redis-server", append([]string{
-		"--bind", "127.0.0.1", "--port", Port(t, addr), "--save", "", "--appendonly", "no", "--dir", t.TempDir(),
+		"--bind", host, "--port", Port(t, addr), "--save", "", "--appendonly", "no", "--dir", t.TempDir(),
 		"--repl-diskless-sync-delay", "0",
 	}, args...)...)
 	return &RedisServer{Process: p, Client: client}

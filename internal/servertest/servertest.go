@@ -162,6 +162,10 @@ func Memcached(t testing.TB, args ...string) *Process {
 // MemcachedAt starts a memcached on addr.
 func MemcachedAt(t testing.TB, addr string, args ...string) *Process {
 	t.Helper()
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
 	accepts := func() bool {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err == nil {
@@ -170,5 +174,5 @@ func MemcachedAt(t testing.TB, addr string, args ...string) *Process {
 		return err == nil
 	}
 	return start(t, addr, accepts, "memcached",
-		append([]string{"-u", "nobody", "-l", "127.0.0.1", "-p", Port(t, addr), "-m", "64"}, args...)...)
+		append([]string{"-u", "nobody", "-l", host, "-p", Port(t, addr), "-m", "64"}, args...)...)
 }

@@ -1,0 +1,42 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+func TestAppVersionsAreEvidence(t *testing.T) {
+	broken := errors.New("broken")
+	c := &appVersionCollector{apps: []appVersions{
+		{"web", func(context.Context) ([]probes.AppInstance, error) {
+			return []probes.AppInstance{{Node: "a", Version: "1"}, {Node: "b", Version: "2"}, {Node: "c", Err: broken}}, nil
+		}},
+		{"api", func(context.Context) ([]probes.AppInstance, error) { return nil, broken }},
+	}}
+	var w witness = c
+	for range 2 { // the second replaces the first
+		ch := make(chan prometheus.Metric, 100)
+		if err := c.Update(t.Context(), ch); !errors.Is(err, broken) {
+			t.Errorf("the collector failed with %v", err)
+		}
+		if len(ch) != 6 {
+			t.Errorf("%d series were sent", len(ch))
+		}
+		var got diagnosis.Evidence
+		w.testify(&got)
+		want := []diagnosis.App{
+			{Name: "web", Versions: map[string]string{"a": "1", "b": "2"}, Down: []string{"c"}},
+			{Name: "api", Versions: map[string]string{}},
+		}
+		if d := cmp.Diff(want, got.Apps); d != "" {
+			t.Errorf("want (-), got (+):\n%s", d)
+		}
+	}
+}
