@@ -41,7 +41,8 @@ func comparePlaces(a, b place) int { return cmp.Compare(a.address(), b.address()
 // for longer than its grace, and one that fails leaves the last answer as it was.
 type directory struct {
 	name   config.DNSName
-	opt    Options
+	forget time.Duration // Options.ForgetAfter
+	ask    *net.Resolver
 	log    *slog.Logger
 	life   context.Context // until close
 	end    context.CancelFunc
@@ -56,9 +57,28 @@ type directory struct {
 }
 
 func newDirectory(name config.DNSName, opt Options, log *slog.Logger) *directory {
-	d := &directory{name: name, opt: opt, log: log, err: errNotAsked}
+	d := &directory{name: name, forget: opt.ForgetAfter, ask: abandonable(opt.Resolver), log: log, err: errNotAsked}
 	d.life, d.end = context.WithCancel(context.Background())
 	return d
+}
+
+// abandonable gives a resolver like r, whose lookups leave nothing behind once they are given up: the library's own share
+// their answers, and read on until a timeout of theirs.
+func abandonable(r *net.Resolver) *net.Resolver {
+	if r == nil {
+		r = net.DefaultResolver
+	}
+	dial := r.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	return &net.Resolver{PreferGo: r.PreferGo, StrictErrors: r.StrictErrors, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() }) // where the lookup ended, it is closed already
+		}
+		return conn, err
+	}}
 }
 
 // siteOf is the name in the certificates of the servers behind a DNS name; an SRV record gives each a name of its own.
@@ -108,7 +128,7 @@ func (d *directory) answer() ([]place, error) {
 	switch {
 	case d.known == nil:
 		return nil, fmt.Errorf("the DNS name %s: %w; check the name and the resolver", d.name.Host, d.err)
-	case d.err != nil && time.Since(d.learned) > max(d.opt.ForgetAfter, dnsEvery):
+	case d.err != nil && time.Since(d.learned) > max(d.forget, dnsEvery):
 		return d.known, fmt.Errorf("the DNS name %s: no answer since %s: %w; check the name and the resolver",
 			d.name.Host, d.learned.UTC().Format(time.RFC3339), d.err)
 	}
@@ -160,13 +180,9 @@ func (d *directory) run() {
 }
 
 func (d *directory) lookup(ctx context.Context) ([]place, error) {
-	r := d.opt.Resolver
-	if r == nil {
-		r = net.DefaultResolver
-	}
 	var out []place
 	if d.name.SRV {
-		_, records, err := r.LookupSRV(ctx, "", "", d.name.Host)
+		_, records, err := d.ask.LookupSRV(ctx, "", "", d.name.Host)
 		if err != nil && len(records) == 0 {
 			return nil, brieflyDNS(err)
 		}
@@ -177,7 +193,7 @@ func (d *directory) lookup(ctx context.Context) ([]place, error) {
 			}
 		}
 	} else {
-		addresses, err := r.LookupNetIP(ctx, "ip", d.name.Host)
+		addresses, err := d.ask.LookupNetIP(ctx, "ip", d.name.Host)
 		if err != nil {
 			return nil, brieflyDNS(err)
 		}

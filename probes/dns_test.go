@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -312,5 +315,53 @@ func TestCertifiedBy(t *testing.T) {
 	}
 	if certified(nil, name) != nil {
 		t.Error("TLS is on")
+	}
+}
+
+// Whatever the template behind its host, the server that is asked is the place.
+func FuzzFilledText(f *testing.F) {
+	f.Add(":{port}/k/{key}?a={host}", "10.0.0.1", "80")
+	f.Add("/{host}/%", "fe80::1%eth0", "443")
+	f.Add("?{host}{port}{", "app-1.test", "1")
+	f.Fuzz(func(t *testing.T, rest, host, port string) {
+		n, err := strconv.ParseUint(port, 10, 16)
+		plain := err == nil && n > 0 && (plainHost(host) || isAddress(host))
+		if !plain || rest != "" && !strings.HasPrefix(rest, ":{port}/") && rest[0] != '/' && rest[0] != '?' {
+			return
+		}
+		u, err := url.Parse(filledText("http://{host}"+rest, place{host, port}))
+		if err != nil {
+			return // the template is none
+		}
+		if u.Hostname() != host || u.Scheme != "http" || u.Port() != "" && u.Port() != port || u.User != nil {
+			t.Errorf("%q at %s:%s asks %s", rest, host, port, u.Host)
+		}
+	})
+}
+
+func isAddress(s string) bool {
+	a, err := netip.ParseAddr(s)
+	return err == nil && plainAddress(a) == s && strings.Trim(a.Zone(), "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+}
+
+// The servers behind a name have certificates of the name, or of the site that a Host header chooses.
+func TestHTTPByDNSServerName(t *testing.T) {
+	template, err := config.ParseTemplate("https://192.0.2.1:443/{key}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dns := &config.DNSName{Host: "app.test", Port: "443"}
+	for _, c := range []struct {
+		config.HTTPNode
+		want string
+	}{
+		{config.HTTPNode{URL: template}, "192.0.2.1"},
+		{config.HTTPNode{URL: template, DNS: dns}, "app.test"},
+		{config.HTTPNode{URL: template, DNS: dns, Headers: map[string]string{"Host": "www.example.com"}}, "www.example.com"},
+		{config.HTTPNode{URL: template, DNS: &config.DNSName{Host: "_a._tcp.test", SRV: true}}, "192.0.2.1"},
+	} {
+		if got := openHTTP(t, c.HTTPNode, testOptions()).client.serverName("192.0.2.1:443"); got != c.want {
+			t.Errorf("asked to prove %q, not %q", got, c.want)
+		}
 	}
 }
