@@ -368,8 +368,7 @@ func (t *tally) follow(i, key int, h *keyHistory, v *Verdict, o *read) State {
 	before := past.episode
 	state, open, ended := follow(before, n)
 	if ended {
-		l := &t.Layers[col.layer]
-		l.EndedEpisodes = append(l.EndedEpisodes, t.at.Sub(before.since).Seconds())
+		t.ended(m, before)
 	}
 	past.episode = open
 	switch o.Presence {
@@ -380,6 +379,12 @@ func (t *tally) follow(i, key int, h *keyHistory, v *Verdict, o *read) State {
 		past.present = false
 	}
 	return state
+}
+
+// ended observes how long an episode lasted.
+func (t *tally) ended(m int, e *episode) {
+	l := &t.Layers[t.keys.columns[m].layer]
+	l.EndedEpisodes = append(l.EndedEpisodes, t.at.Sub(e.since).Seconds())
 }
 
 // suppress counts a missing copy whose loss has a known cause, for at most the layer's TTL since it was there.

@@ -148,6 +148,9 @@ func (t *tally) elsewhere(key int, h *keyHistory) {
 			}
 			past.marks |= away
 		case t.index[m] < 0: // any server may hold it: this one does not
+			if past.episode != nil {
+				t.ended(m, past.episode)
+			}
 			*past = copyHistory{}
 		case spots[key].holding == probes.Holds:
 			past.marks = past.marks&^away | held
