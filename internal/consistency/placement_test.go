@@ -2,6 +2,8 @@ package consistency
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -179,6 +181,63 @@ func TestResharding(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inFakeTime(t, func(t *testing.T) { newWorld(t, "l2: a b").play(c.steps...) })
+		})
+	}
+}
+
+// Whatever a node that holds other keys has, it is as if it were not there.
+func TestElsewhereIsAsIfItWereNotThere(t *testing.T) {
+	nodes := []string{"a", "b", "p", "r", "s", "c", "d"}
+	for seed := range uint64(150) {
+		random := rand.New(rand.NewPCG(seed, 9))
+		inFakeTime(t, func(t *testing.T) {
+			all, few := newWorld(t, "l1: a b; l2: p r<p s<p c d", versioned), newWorld(t, "l1: a b; l2: p r<p s<p c d", versioned)
+			both := func(token string) {
+				all.do(token)
+				few.do(token)
+			}
+			both("counting")
+			all.sample() // roles are known
+			few.sample()
+			for _, name := range nodes {
+				switch here := random.IntN(3) > 0; {
+				case here && random.IntN(2) == 0:
+					all.do("place:" + name + "=holds")
+				case !here:
+					all.do("place:" + name + "=" + []string{"elsewhere", "foreign"}[random.IntN(2)])
+					few.do("leave=" + name)
+				}
+			}
+			for step := range 12 {
+				for range 1 + random.IntN(3) {
+					name := nodes[random.IntN(len(nodes))]
+					switch random.IntN(8) {
+					case 0:
+						both("cut=r")
+					case 1:
+						both("freeze=" + name)
+					case 2:
+						both("thaw=" + name)
+					case 3, 4:
+						both(name + "=-")
+					default:
+						both(fmt.Sprintf("%s=%c@%d", name, 'x'+rune(random.IntN(2)), random.IntN(4)))
+					}
+				}
+				all.sample()
+				few.sample()
+				a, f := all.last.Classes[0], few.last.Classes[0]
+				if a.Keys != f.Keys || a.Divergent != f.Divergent || a.VersionRegressions != f.VersionRegressions {
+					t.Fatalf("seed %d, step %d: %v %v, not %v %v", seed, step, a.Keys, a.Divergent, f.Keys, f.Divergent)
+				}
+				for _, want := range f.Nodes {
+					i := slices.IndexFunc(a.Nodes, func(n ClassNode) bool { return n.Node == want.Node })
+					got := a.Nodes[i]
+					if got.Copies != want.Copies || got.Convicted != want.Convicted || got.Survivors != want.Survivors || got.Overdue != want.Overdue || got.Reads != want.Reads {
+						t.Fatalf("seed %d, step %d: %+v, not %+v", seed, step, got, want)
+					}
+				}
+			}
 		})
 	}
 }

@@ -208,6 +208,8 @@ type column struct {
 	primary int
 	// spots of the class's keys on a node of a group that shares keys out; nil: it holds every key, in their order.
 	spots []spot
+	// loss: the node seems to have lost a copy that survived elsewhere; excused: what it told since may explain it.
+	loss, excused bool
 }
 
 // read is one copy as read, with what only the report and the TTL families need. There are as many as keys and nodes.
@@ -326,6 +328,8 @@ type nodeReads struct {
 	node   probes.Node
 	// told: the survey was answered; answer: its keys were read.
 	told, answer bool
+	// excused: what it told after its keys were read may explain why some are gone.
+	excused bool
 	*plan
 	// placer: the node holds but some of its layer's keys; shared is then the layer's plan, spots are its places.
 	placer bool
@@ -722,6 +726,7 @@ func (r *round) suspicious(c *class, k *classKeys, key int) bool {
 		p := k.columns[m].primary
 		if o.Presence != Present {
 			if o.Presence == Absent && h != nil && r.survived(c, k, h, m, key) {
+				k.columns[m].loss = true
 				return true
 			}
 			continue
@@ -803,12 +808,20 @@ func (r *round) rereads(ctx context.Context) {
 				r.mu.Unlock()
 			}
 			own := r.columnsOf(nr)
+			nr.excused = r.excuse(ctx, nr, own)
 			for p, at := range places {
 				r.keys[at.class].second[at.key][own[at.class]] = reads[p]
 			}
 		})
 	}
 	wg.Wait()
+	for _, nr := range r.order {
+		for i, m := range r.columnsOf(nr) {
+			if m >= 0 {
+				r.keys[i].columns[m].excused = nr.excused
+			}
+		}
+	}
 	for i, c := range r.classes {
 		k := &r.keys[i]
 		for key := range k.names {

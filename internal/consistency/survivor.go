@@ -1,6 +1,7 @@
 package consistency
 
 import (
+	"context"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -17,7 +18,7 @@ const restartSlack = 2 * time.Second
 // itself explains its loss.
 func (r *round) gone(c *class, k *classKeys, past *copyHistory, m, key int) bool {
 	was := past.there
-	if !past.present || was == nil || !was.at.Equal(c.history.sampledAt) || !was.counted || was.replica {
+	if k.columns[m].excused || !past.present || was == nil || !was.at.Equal(c.history.sampledAt) || !was.counted || was.replica {
 		return false // a replica only follows its primary, whatever made that lose it
 	}
 	interval := r.began.Sub(was.began)
@@ -36,6 +37,22 @@ func (r *round) gone(c *class, k *classKeys, past *copyHistory, m, key int) bool
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// excuse asks a node that seems to have lost copies for its account once more: what it told before the reads knows nothing
+// of what happened between the two. It reports whether that may explain the loss. own are its columns by class.
+func (r *round) excuse(ctx context.Context, nr *nodeReads, own []int) bool {
+	loss := false
+	for i, m := range own {
+		loss = loss || m >= 0 && r.keys[i].columns[m].loss
+	}
+	if !loss {
+		return false
+	}
+	v, err := nr.node.Survey(ctx, nil)
+	before := r.told(&nr.result)
+	return err != nil || v.Loading || v.RunID != before.runID || v.UptimeSeconds.Value < before.uptime ||
+		v.Evicted.Value != before.evicted || 2*v.Items.Value < before.items
+}
 
 // survived: another node of the layer still has, in its first read, what this one lost.
 func (r *round) survived(c *class, k *classKeys, h *keyHistory, m, key int) bool {

@@ -138,6 +138,38 @@ func TestSurvivorsInBothReads(t *testing.T) {
 	}
 }
 
+// What happens to the loser after it gave its account, and before it is read, explains the loss as well.
+func TestWhatExplainsALossDuringTheSampling(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		happen func(a *spy)
+		want   string
+	}{
+		{"nothing", func(*spy) {}, "survivors:b=1"},
+		{"an eviction", func(a *spy) { a.survey.Evicted.Value++ }, "survivors:b=0"},
+		{"a restart", func(a *spy) { a.survey.UptimeSeconds.Value = 0 }, "survivors:b=0"},
+		{"a flush", func(a *spy) { a.survey.Items.Value = 0 }, "survivors:b=0"},
+		{"it loads", func(a *spy) { a.survey.Loading = true }, "survivors:b=0"},
+		{"it stops answering", func(a *spy) { a.surveySlow = -1 }, "survivors:b=0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inFakeTime(t, func(t *testing.T) {
+				w := newWorld(t, "l2: a b", "", "class: other, keys: [another]")
+				w.play("counting a=x b=x ->")
+				done := false
+				w.node("a").before = func() { // the first read, after the survey
+					if !done {
+						w.do("a=-")
+						c.happen(w.node("a"))
+					}
+					done = true
+				}
+				w.play("-> a=missing "+c.want, "-> "+c.want)
+			})
+		})
+	}
+}
+
 // Survivors are remembered over a reload, and forgotten with their keys.
 func TestSurvivorsOverAReload(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
