@@ -24,7 +24,8 @@ func (r *round) gone(c *class, k *classKeys, past *copyHistory, m, key int) bool
 	interval := r.began.Sub(was.began)
 	if past.life != forever {
 		life := time.Duration(past.life) * time.Millisecond
-		if life <= c.layerTTL[k.columns[m].layer]/10 || life <= 2*interval {
+		// A sampling may take longer than what lies between two: until now the copy may have expired.
+		if life <= c.layerTTL[k.columns[m].layer]/10 || life <= max(2*interval, time.Since(was.began)) {
 			return false
 		}
 	}

@@ -138,6 +138,16 @@ func TestSurvivorsInBothReads(t *testing.T) {
 	}
 }
 
+// A sampling that takes longer than the interval before it gives copies time to expire.
+func TestNoSurvivorsOfASlowSampling(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		w := newWorld(t, "l2 ttl=20s: a b")
+		w.play("counting ttl:a=4s a=x b=x ->")
+		w.node("a").slow[0] = 4 * time.Second
+		w.play("a=- -> a=missing survivors:b=0")
+	})
+}
+
 // What happens to the loser after it gave its account, and before it is read, explains the loss as well.
 func TestWhatExplainsALossDuringTheSampling(t *testing.T) {
 	for _, c := range []struct {
