@@ -47,6 +47,14 @@ var (
 		"Keys of which a copy has a higher version than the origin's answer.", "class")
 	canaryTTLSkew = gauge("canary_ttl_skew_seconds",
 		"Largest spread of remaining TTL between the copies of one key in the layer, in seconds.", "class", "layer")
+	canaryImmortal = gauge("canary_immortal_copies",
+		"Copies without expiry in a layer that has a TTL.", "class", "layer", "node")
+	canaryOverLimit = gauge("canary_ttl_over_limit_copies",
+		"Copies that have more left to live than the layer's TTL.", "class", "layer", "node")
+	canarySurvivors = gauge("canary_survivor_copies",
+		"Copies that another node of the layer has lost without a known cause: a delete that did not reach everyone.", "class", "layer", "node")
+	canaryStrays = gauge("canary_stray_copies",
+		"Copies of keys that another server of the pool should hold; they are compared with nothing.", "class", "layer", "node")
 	canarySuppressed = gauge("canary_suppressed_copies",
 		"Missing copies with a known cause; they are part of the missing ones.", "class", "layer", "node", "reason")
 	canaryKeyConsistent = gauge("canary_key_consistent",
@@ -148,9 +156,17 @@ func sendClassNode(class *consistency.ClassResult, n *consistency.ClassNode, ch 
 	for reason := range consistency.NumReasons {
 		canarySuppressed.send(ch, float64(n.Suppressed[reason]), name, n.Layer, n.Node, reason.String())
 	}
+	if n.Read || n.StraysRead {
+		canaryStrays.send(ch, float64(n.Strays), name, n.Layer, n.Node)
+	}
+	if n.TTLsRead {
+		canaryImmortal.send(ch, float64(n.Immortal), name, n.Layer, n.Node)
+		canaryOverLimit.send(ch, float64(n.OverLimit), name, n.Layer, n.Node)
+	}
 	if !n.Read {
 		return
 	}
+	canarySurvivors.send(ch, float64(n.Survivors), name, n.Layer, n.Node)
 	for ref := range consistency.NumReferences {
 		if ref != consistency.ByNone { // convicts nobody
 			canaryConvicted.send(ch, float64(n.Convicted[ref]), name, n.Layer, n.Node, ref.String())

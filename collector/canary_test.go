@@ -87,6 +87,7 @@ func aClass() consistency.ClassResult {
 				Convicted: [consistency.NumReferences]int{consistency.ByVersion: 1, consistency.ByAge: 1},
 				Overdue:   1, OverdueReads: 7, StaleWindows: [4]int{2, 1, 1, 0}, OldestStale: 400 * time.Second, VersionLag: 3,
 				Suppressed: [consistency.NumReasons]int{consistency.Restart: 1},
+				Survivors:  2, Strays: 3, StraysRead: true, Immortal: 4, OverLimit: 5, TTLsRead: true,
 			},
 			{
 				Layer: "l3", Node: "mc-1",
@@ -125,12 +126,22 @@ func TestCanaryWithoutVersions(t *testing.T) {
 		},
 		"time":   {func(r *consistency.ClassResult) { r.VersionKind = "rfc3339" }, []string{"version_lag_seconds"}, []string{"version_lag_versions"}},
 		"dotted": {func(r *consistency.ClassResult) { r.VersionKind = "dotted" }, []string{"version_conflict_keys"}, []string{"version_lag_versions", "version_lag_seconds"}},
+		"a node that tells no TTLs": {
+			func(r *consistency.ClassResult) { r.Nodes[0].TTLsRead = false },
+			[]string{"survivor_copies", "stray_copies"},
+			[]string{"immortal_copies", "ttl_over_limit_copies"},
+		},
+		"a node that holds but strays": {
+			func(r *consistency.ClassResult) { r.Nodes[0].Read, r.Nodes[0].TTLsRead = false, false },
+			[]string{"stray_copies"},
+			[]string{"survivor_copies", "stale_copies", "immortal_copies"},
+		},
 		"nothing read": {
 			func(r *consistency.ClassResult) { r.Nodes = r.Nodes[1:]; r.Layers = r.Layers[1:] },
 			[]string{"canary_copies", "version_regressions_total", "time_to_consistency"},
 			[]string{
 				"stale_copies", "overdue_copies", "overdue_reads", "oldest_stale", "divergent_keys", "ttl_skew", "version_lag_versions",
-				"version_conflict_keys", "convicted_copies",
+				"version_conflict_keys", "convicted_copies", "survivor_copies", "stray_copies", "immortal_copies", "ttl_over_limit_copies",
 			},
 		},
 	} {

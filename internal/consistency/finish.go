@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // finish judges every key and counts.
@@ -34,13 +35,17 @@ type tally struct {
 	// known: a TTL was read in the layer.
 	known []bool
 	c     Case
-	slots []int
+	// here are the columns of the case's copies, slots theirs; index is the copy of each column, -1 where there is none.
+	here, slots, index []int
 	// there is what is remembered of each column's node for the copies that are there now.
 	there []*presence
 	// row, states and was (what was remembered before) are reused from key to key.
 	row    []read
 	states []State
 	was    []*presence
+	// present copies of each column, and whether any of them told its TTL.
+	present []int
+	ttlTold []bool
 	// why the first copy of each column could not be read.
 	why []error
 }
@@ -55,7 +60,8 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 		skew: make([]float64, len(c.policies)), known: make([]bool, len(c.policies)),
 		c:     Case{Layers: c.policies, Copies: make([]Copy, len(k.columns))},
 		slots: make([]int, len(k.columns)), states: make([]State, len(k.columns)), was: make([]*presence, len(k.columns)),
-		why: make([]error, len(k.columns)),
+		here: make([]int, len(k.columns)), index: make([]int, len(k.columns)),
+		present: make([]int, len(k.columns)), ttlTold: make([]bool, len(k.columns)), why: make([]error, len(k.columns)),
 	}
 	if c.Version != nil {
 		t.VersionKind = c.Version.Kind
@@ -65,15 +71,20 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 	}
 	for m := range k.columns {
 		col := &k.columns[m]
-		t.slots[m] = col.slot
+		t.slots[m], t.here[m], t.index[m] = col.slot, m, m
+		t.c.Copies[m].Layer, t.c.Copies[m].Primary = col.layer, col.primary
 		self := r.history.nodes[col.result.Name]
-		t.there = append(t.there, &presence{at: t.at, boots: self.boots, evicted: self.evicted})
+		t.there = append(t.there, &presence{
+			began: r.began, at: t.at, boots: self.boots, evicted: self.evicted, items: self.items,
+			counted: self.told && self.counted, replica: self.role == "replica",
+		})
 		t.Nodes = append(t.Nodes, ClassNode{Layer: col.result.Layer, Node: col.result.Name})
 	}
 	for key := range k.names {
 		t.judge(key)
 	}
 	t.forget()
+	c.history.sampledAt = t.at
 	c.history.settle(r.began, r.opt.Probes.ForgetAfter)
 	for m := range t.Nodes {
 		n := &t.Nodes[m]
@@ -83,6 +94,9 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 		}
 		totals.overdue += uint64(n.Overdue)
 		n.Reads, n.OverdueReads = totals.reads, totals.overdue
+		totals.toldTTL = totals.toldTTL || t.ttlTold[m]
+		// Without a copy none is immortal, where the node would tell; only HTTP has nodes that never do.
+		n.TTLsRead = t.ttlTold[m] || n.Read && t.present[m] == 0 && (totals.toldTTL || k.columns[m].result.Kind != "http")
 	}
 	for i := range t.Layers {
 		t.Layers[i].TTLSkew, t.Layers[i].TTLKnown = t.skew[i], t.known[i]
@@ -152,7 +166,7 @@ func (t *tally) judge(key int) {
 	verdict := t.round.judge.Decide(&t.c)
 	useOrigin := t.c.Origin[0].Asked && t.c.Origin[final].Asked
 	t.count(key, h, &verdict)
-	if c.Version != nil {
+	if c.Version != nil && (len(t.here) > 0 || t.nobodyHas(key)) {
 		h.remember(&t.c, verdict.Copies, t.slots, final, useOrigin && !verdict.OriginBehind, t.at, c.ttl)
 	}
 }
@@ -169,17 +183,15 @@ func (t *tally) build(key int, h *keyHistory) {
 	if !t.c.Reread {
 		t.c.Origin[1] = t.c.Origin[0]
 	}
-	for m := range k.columns {
-		first := &k.first[m][key]
-		last := first
-		if t.c.Reread {
-			last = &k.second[key][m]
-		}
-		copied := &t.c.Copies[m]
-		copied.Layer, copied.Primary = k.columns[m].layer, k.columns[m].primary
+	if k.placed {
+		t.gather(key)
+	}
+	for i, m := range t.here {
+		first, last := t.reads(m, key)
+		copied := &t.c.Copies[i]
 		copied.Reads = [2]Observation{first.Observation, last.Observation}
 		copied.Held = 0
-		past := h.copy(k.columns[m].slot)
+		past := &h.copies[t.slots[i]]
 		if last.Presence == Present {
 			if past.present && past.content == last.Content {
 				copied.Held = t.at.Sub(past.heldSince)
@@ -193,9 +205,34 @@ func (t *tally) build(key int, h *keyHistory) {
 	}
 }
 
+// reads of a key on a node: the first, and the last that is needed.
+func (t *tally) reads(m, key int) (first, last *read) {
+	first = t.keys.read(m, key)
+	if t.c.Reread {
+		return first, &t.keys.second[key][m]
+	}
+	return first, first
+}
+
+// nobodyHas: of a key without a copy in the case, at least one node was asked, and every one that was said that it has none.
+func (t *tally) nobodyHas(key int) bool {
+	asked := false
+	for m := range t.keys.columns {
+		if t.keys.spot(m, key).holding != probes.Anywhere {
+			continue
+		}
+		_, last := t.reads(m, key)
+		if last.Presence != Absent {
+			return false
+		}
+		asked = true
+	}
+	return asked
+}
+
 // count turns the verdict on a key into numbers.
 func (t *tally) count(key int, h *keyHistory, v *Verdict) {
-	c, k := t.class, t.keys
+	k := t.keys
 	if v.Counted {
 		t.Keys[v.Reference]++
 	}
@@ -206,24 +243,32 @@ func (t *tally) count(key int, h *keyHistory, v *Verdict) {
 		t.OriginBehind++
 	}
 	row := k.second[key]
-	if !t.c.Reread {
+	if !t.c.Reread || k.placed {
 		row = t.row[:0]
-		for m := range k.first {
-			row = append(row, k.first[m][key])
+		for _, m := range t.here {
+			_, last := t.reads(m, key)
+			row = append(row, *last)
 		}
 		t.row = row
+	}
+	t.survivors(key, h, row)
+	if k.placed {
+		t.elsewhere(key, h)
 	}
 	worst, fresh := false, false
 	var report []CopyReport
 	differs := false
-	t.followAll(h, v, row)
-	for m := range k.columns {
-		o := &row[m]
-		state := t.states[m]
+	t.followAll(key, h, v, row)
+	for i, m := range t.here {
+		o := &row[i]
+		state := t.states[i]
 		n := &t.Nodes[m]
+		if state == Missing && k.spot(m, key).holding == probes.Anywhere {
+			continue // it went between the reads
+		}
 		n.Copies[state]++
 		n.Read = n.Read || state != Error
-		open := h.copies[k.columns[m].slot].episode
+		open := h.copies[t.slots[i]].episode
 		if open != nil {
 			age := t.at.Sub(open.since)
 			n.OldestStale = max(n.OldestStale, age)
@@ -237,7 +282,10 @@ func (t *tally) count(key int, h *keyHistory, v *Verdict) {
 			}
 		}
 		if state == Missing {
-			t.suppress(n, k.columns[m].result, t.was[m], c.layerTTL[k.columns[m].layer])
+			t.suppress(n, m, key, &h.copies[t.slots[i]], t.was[i])
+		}
+		if o.Presence == Present {
+			t.lives(n, m, o)
 		}
 		if state == Error && t.why[m] == nil {
 			t.why[m] = o.why()
@@ -250,7 +298,7 @@ func (t *tally) count(key int, h *keyHistory, v *Verdict) {
 		}
 	}
 	t.ttls(row)
-	t.divergence(h)
+	t.divergence(key, h)
 	if key < k.literal && key < t.round.opt.MaxKeySeries && (worst || fresh) {
 		t.KeyConsistent[k.names[key]] = !worst
 	}
@@ -272,12 +320,12 @@ func (t *tally) stale(n *ClassNode, e *episode, age, policy time.Duration) {
 }
 
 // followAll takes the copies of a key through this sampling: replicas after their primaries, whose state they may share.
-func (t *tally) followAll(h *keyHistory, v *Verdict, row []read) {
+func (t *tally) followAll(key int, h *keyHistory, v *Verdict, row []read) {
 	for _, replicas := range [...]bool{false, true} {
-		for m := range t.keys.columns {
-			if t.keys.columns[m].primary >= 0 == replicas {
-				t.was[m] = h.copies[t.keys.columns[m].slot].there
-				t.states[m] = t.follow(m, h, v, &row[m])
+		for i := range t.here {
+			if t.c.Copies[i].Primary >= 0 == replicas {
+				t.was[i] = h.copies[t.slots[i]].there
+				t.states[i] = t.follow(i, key, h, v, &row[i])
 			}
 		}
 	}
@@ -285,17 +333,17 @@ func (t *tally) followAll(h *keyHistory, v *Verdict, row []read) {
 
 // shared is the outcome of a copy. A replica that holds what its primary holds shares the state that the primary's
 // episode gives it, so the primary is followed first.
-func (t *tally) shared(m int, h *keyHistory, v *Verdict) Outcome {
-	own := v.Copies[m]
-	c := &t.c.Copies[m]
+func (t *tally) shared(i int, h *keyHistory, v *Verdict) Outcome {
+	own := v.Copies[i]
+	c := &t.c.Copies[i]
 	final := 0
 	if t.c.Reread {
 		final = 1
 	}
-	if !t.c.judgedByPrimary(m, final) || own.State == Missing || own.State == Error || own.State == Stale || !c.Reads[0].same(&c.Reads[1]) {
+	if !t.c.judgedByPrimary(i, final) || own.State == Missing || own.State == Error || own.State == Stale || !c.Reads[0].same(&c.Reads[1]) {
 		return own
 	}
-	e := h.copies[t.keys.columns[c.Primary].slot].episode
+	e := h.copies[t.slots[c.Primary]].episode
 	if e == nil || e.content != c.Reads[final].Content || t.c.Copies[c.Primary].Reads[final].Presence != Present {
 		return own
 	}
@@ -303,13 +351,14 @@ func (t *tally) shared(m int, h *keyHistory, v *Verdict) Outcome {
 }
 
 // follow takes a copy's episode through this sampling and remembers the copy.
-func (t *tally) follow(m int, h *keyHistory, v *Verdict, o *read) State {
+func (t *tally) follow(i, key int, h *keyHistory, v *Verdict, o *read) State {
+	m := t.here[i]
 	col := &t.keys.columns[m]
 	past := &h.copies[col.slot]
 	nodes := t.round.history.nodes
 	self := nodes[col.result.Name]
 	n := now{
-		outcome: t.shared(m, h, v), content: o.Content, version: o.Version, reference: v.Reached, tooOld: o.TooOld,
+		outcome: t.shared(i, h, v), content: o.Content, version: o.Version, reference: v.Reached, tooOld: o.TooOld,
 		replica: self.role == "replica", offset: self.offset, regressions: h.regressions,
 		read: t.round.began, ended: t.at,
 	}
@@ -319,33 +368,61 @@ func (t *tally) follow(m int, h *keyHistory, v *Verdict, o *read) State {
 	before := past.episode
 	state, open, ended := follow(before, n)
 	if ended {
-		l := &t.Layers[col.layer]
-		l.EndedEpisodes = append(l.EndedEpisodes, t.at.Sub(before.since).Seconds())
+		t.ended(m, before)
 	}
 	past.episode = open
 	switch o.Presence {
 	case Present:
 		past.content, past.present = o.Content, true
-		past.there = t.there[m]
+		past.there, past.life, past.moves = t.there[m], lifeOf(o), t.keys.spot(m, key).moves
 	case Absent:
 		past.present = false
 	}
 	return state
 }
 
+// ended observes how long an episode lasted.
+func (t *tally) ended(m int, e *episode) {
+	l := &t.Layers[t.keys.columns[m].layer]
+	l.EndedEpisodes = append(l.EndedEpisodes, t.at.Sub(e.since).Seconds())
+}
+
 // suppress counts a missing copy whose loss has a known cause, for at most the layer's TTL since it was there.
-func (t *tally) suppress(n *ClassNode, node *NodeResult, was *presence, ttl time.Duration) {
+func (t *tally) suppress(n *ClassNode, m, key int, past *copyHistory, was *presence) {
+	ttl := t.class.layerTTL[t.keys.columns[m].layer]
 	if was == nil || ttl > 0 && t.at.Sub(was.at) > ttl {
 		return
 	}
-	self := t.round.history.nodes[node.Name]
+	self := t.round.told(t.keys.columns[m].result)
+	spot := t.keys.spot(m, key)
 	switch {
 	case self.loading:
 		n.Suppressed[Loading]++
 	case self.boots > was.boots:
 		n.Suppressed[Restart]++
+	case spot.moving || spot.moves != past.moves:
+		n.Suppressed[Resharding]++
 	case self.evicted > was.evicted:
 		n.Suppressed[Eviction]++
+	}
+}
+
+// lifeSlack is how much more than was set a server may say that a copy has left: it may count whole seconds.
+const lifeSlack = time.Second
+
+// lives notes a present copy that will live for longer than copies of its layer do.
+func (t *tally) lives(n *ClassNode, m int, o *read) {
+	t.present[m]++
+	if !o.hasTTL && !o.noExpiry {
+		return
+	}
+	t.ttlTold[m] = true
+	switch ttl := t.class.layerTTL[t.keys.columns[m].layer]; {
+	case ttl == 0: // copies without expiry are intended
+	case o.noExpiry:
+		n.Immortal++
+	case o.ttl > ttl+lifeSlack:
+		n.OverLimit++
 	}
 }
 
@@ -354,7 +431,7 @@ func (t *tally) ttls(row []read) {
 	for layer := range t.skew {
 		low, high, n := math.Inf(1), math.Inf(-1), 0
 		for m := range row {
-			if t.keys.columns[m].layer != layer || row[m].Presence != Present || !row[m].hasTTL || row[m].noExpiry {
+			if t.c.Copies[m].Layer != layer || row[m].Presence != Present || !row[m].hasTTL || row[m].noExpiry {
 				continue
 			}
 			n++
@@ -368,8 +445,8 @@ func (t *tally) ttls(row []read) {
 }
 
 // divergence: copies that held still between the two reads differ. What moved is not called divergent.
-func (t *tally) divergence(h *keyHistory) {
-	differ, readable := false, false
+func (t *tally) divergence(key int, h *keyHistory) {
+	differ, readable := false, len(t.here) == 0 && t.nobodyHas(key)
 	if t.c.Reread {
 		still := -1
 		for m := range t.c.Copies {

@@ -2,6 +2,7 @@ package consistency
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -50,7 +51,9 @@ type classHistory struct {
 	sampled     *sampledKeys
 	nodes       map[string]*nodeTotals
 	regressions uint64
-	origin      map[string]uint64
+	// sampledAt is when the last sampling ended.
+	sampledAt time.Time
+	origin    map[string]uint64
 	// originIdentity is what the origin's contents depend on.
 	originIdentity string
 	turn           int
@@ -64,6 +67,8 @@ type slot struct {
 type nodeTotals struct {
 	reads   [NumStates]uint64
 	overdue uint64
+	// toldTTL: the node once told what a copy of the class has left to live.
+	toldTTL bool
 }
 
 func (h *History) class(name, identity string) *classHistory {
@@ -177,17 +182,55 @@ type copyHistory struct {
 	// version seen last, kept while the copy is missing.
 	version content.Version
 	// there is what the node was when the copy was last present; nil: never.
-	there   *presence
+	there *presence
+	// life is what the copy then had left to live, in milliseconds; 0: unknown, or too little to count.
+	life uint32
+	// moves of the key's slot by then.
+	moves   uint16
 	present bool
+	marks   mark
 
 	episode *episode
 }
 
+// mark is something remembered of a copy beside what it held.
+type mark uint8
+
+const (
+	// held: the node should have held the key when it last said where its keys are.
+	held mark = 1 << iota
+	// away: other nodes held the key at the last sampling.
+	away
+	// lost: the copy went without a known cause, while another of the same content survived.
+	lost
+	// survivor: the copy is one that survived.
+	survivor
+)
+
+// forever is the life of a copy without expiry.
+const forever = math.MaxUint32
+
+// lifeOf is what a copy has left to live, as it is remembered.
+func lifeOf(o *read) uint32 {
+	switch {
+	case o.noExpiry:
+		return forever
+	case o.hasTTL:
+		return uint32(min(max(o.ttl.Milliseconds(), 0), forever-1))
+	}
+	return 0
+}
+
 // presence is a node at a sampling in which copies were there.
 type presence struct {
-	at      time.Time
-	boots   int
-	evicted float64
+	// began and at are when the sampling began and ended.
+	began, at time.Time
+	boots     int
+	evicted   float64
+	items     float64
+	// counted: the node told its evictions, items and uptime, in this sampling.
+	counted bool
+	replica bool
 }
 
 func (k *keyHistory) copy(slot int) *copyHistory {
@@ -311,6 +354,9 @@ type nodeHistory struct {
 	uptime  float64
 	runID   string
 	evicted float64
+	items   float64
+	// counted: it told uptime, evictions and items.
+	counted bool
 	loading bool
 	// role, replID, primary and offset as the node last told.
 	role, replID, replID2 string
@@ -357,7 +403,8 @@ func (k *keyHistory) forgetConfirmed() {
 	k.confirmed, k.confirmedContent, k.confirmedSeen = content.Version{}, content.Digest{}, time.Time{}
 }
 
-// remember what the final read showed, after the key was judged. ttl is how long a confirmed version is kept.
+// remember what the final read showed, after the key was judged. ttl is how long a confirmed version is kept. There is
+// at least one copy, or every node said that it has none.
 func (k *keyHistory) remember(c *Case, outcomes []Outcome, slots []int, read int, useOrigin bool, at time.Time, ttl time.Duration) {
 	allRead, anyPresent, alike := true, false, true
 	votes := 0

@@ -104,7 +104,7 @@ func (r *round) chooseAsked(c *class, k *classKeys) []int {
 		h := c.history.keys[k.names[key]]
 		present := false
 		for m := range k.first {
-			present = present || k.first[m][key].Presence == Present
+			present = present || k.read(m, key).Presence == Present && !k.foreign(m, key)
 		}
 		switch {
 		case r.suspicious(c, k, key) || h != nil && h.inEpisode():

@@ -55,12 +55,15 @@ type Reason uint8
 const (
 	Loading Reason = iota
 	Restart
+	Resharding
 	Eviction
 	NumReasons
 )
 
 // String is the reason's label value.
-func (r Reason) String() string { return [...]string{"loading", "restart", "eviction"}[r] }
+func (r Reason) String() string {
+	return [...]string{"loading", "restart", "resharding", "eviction"}[r]
+}
 
 // Result of one sampling.
 type Result struct {
@@ -122,6 +125,16 @@ type ClassNode struct {
 	// VersionLag is how far the furthest copy is behind its reference, in versions or seconds by the class's kind.
 	VersionLag float64
 	Suppressed [NumReasons]int
+	// Survivors are copies that others of their layer lost without a known cause: of a delete that did not reach everyone.
+	Survivors int
+	// Strays are copies of keys that other servers of the node's pool should hold; they are no part of Copies.
+	// StraysRead: the node was asked for such keys and answered.
+	Strays     int
+	StraysRead bool
+	// Immortal copies have no expiry in a layer that has a TTL, OverLimit more left to live than the layer's TTL; unknown
+	// without TTLsRead.
+	Immortal, OverLimit int
+	TTLsRead            bool
 }
 
 // ClassLayer is a class in one layer.

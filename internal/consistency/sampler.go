@@ -204,8 +204,12 @@ type column struct {
 	result *NodeResult
 	layer  int // the class's own index
 	slot   int
-	// primary is the column of the node's primary, as in Copy.
+	// primary is the column of the node's primary; noPrimary and below as in Copy.
 	primary int
+	// spots of the class's keys on a node of a group that shares keys out; nil: it holds every key, in their order.
+	spots []spot
+	// loss: the node seems to have lost a copy that survived elsewhere; excused: what it told since may explain it.
+	loss, excused bool
 }
 
 // read is one copy as read, with what only the report and the TTL families need. There are as many as keys and nodes.
@@ -310,7 +314,9 @@ type classKeys struct {
 	names   []string
 	literal int
 	columns []column
-	// first reads by column, then key; second ones by key, then column, of the keys that are read again.
+	// placed: a column has spots.
+	placed bool
+	// first reads by column, then key (or as its spots say); second ones by key, then column, of the keys that are read again.
 	first, second [][]read
 	reread        []bool
 	origin        [2]map[int]Answer
@@ -322,8 +328,14 @@ type nodeReads struct {
 	node   probes.Node
 	// told: the survey was answered; answer: its keys were read.
 	told, answer bool
+	// excused: what it told after its keys were read may explain why some are gone.
+	excused bool
 	*plan
-	reads []read
+	// placer: the node holds but some of its layer's keys; shared is then the layer's plan, spots are its places.
+	placer bool
+	shared *plan
+	spots  []spot
+	reads  []read
 }
 
 // plan is the keys that each node of a layer should hold.
@@ -435,6 +447,9 @@ func (r *round) readFirst(ctx context.Context) {
 		nr := &nodeReads{node: n, told: err == nil, result: NodeResult{Identity: n.Identity(), Survey: survey, Err: err, Up: err == nil && !survey.Unasked}}
 		start := time.Now()
 		nr.plan = r.plans[nr.result.Layer]
+		if p, ok := n.(probes.Placer); ok {
+			nr.place(p)
+		}
 		nr.reads = r.buffer(nr.result.Name, len(nr.keys))
 		r.mu.Lock()
 		r.order = append(r.order, nr)
@@ -557,7 +572,13 @@ func (r *round) arrange(i int) {
 	k.reread = make([]bool, len(k.names))
 	k.origin[0], k.origin[1] = map[int]Answer{}, map[int]Answer{}
 	for _, nr := range members {
-		k.first = append(k.first, nr.reads[nr.first[i]:nr.first[i]+len(k.names)])
+		k.first = append(k.first, nr.column(i, len(k.names), &k.columns[len(k.first)]))
+		if nr.placer {
+			k.placed = true
+			if !nr.told && !nr.result.Survey.Unasked {
+				c.lastPlaces(k, &k.columns[len(k.first)-1])
+			}
+		}
 		if c.history.sampled != nil {
 			r.found(c, nr)
 		}
@@ -568,8 +589,9 @@ func (r *round) arrange(i int) {
 	for key := range k.names {
 		h := c.history.keys[k.names[key]]
 		for m := range k.first {
-			o := &k.first[m][key]
-			o.TooOld = c.tooOld(o, h, r.began)
+			if o := k.read(m, key); o.Presence == Present {
+				o.TooOld = c.tooOld(o, h, r.began)
+			}
 		}
 	}
 }
@@ -675,6 +697,8 @@ func (r *round) noteNodes() {
 			h.boots++
 		}
 		h.uptime, h.evicted, h.loading, h.role = v.UptimeSeconds.Value, v.Evicted.Value, v.Loading, v.Role
+		h.items = v.Items.Value
+		h.counted = v.UptimeSeconds.Known && v.Evicted.Known && v.Items.Known
 		if v.RunID != "" {
 			h.runID = v.RunID
 		}
@@ -692,12 +716,19 @@ func (r *round) suspicious(c *class, k *classKeys, key int) bool {
 	answer := k.origin[0][key]
 	var before *read
 	for m := range k.first {
-		o := &k.first[m][key]
+		if k.foreign(m, key) {
+			continue // it is never compared
+		}
+		o := k.read(m, key)
 		if o.suspect {
 			return true
 		}
 		p := k.columns[m].primary
 		if o.Presence != Present {
+			if o.Presence == Absent && h != nil && r.survived(c, k, h, m, key) {
+				k.columns[m].loss = true
+				return true
+			}
 			continue
 		}
 		switch {
@@ -705,7 +736,7 @@ func (r *round) suspicious(c *class, k *classKeys, key int) bool {
 			return true
 		case before != nil && before.Content != o.Content:
 			return true
-		case p >= 0 && k.first[p][key].Presence == Absent:
+		case p >= 0 && k.read(p, key).Presence == Absent:
 			return true
 		case answer.Asked && (answer.Deleted || answer.Content != o.Content):
 			return true
@@ -777,12 +808,20 @@ func (r *round) rereads(ctx context.Context) {
 				r.mu.Unlock()
 			}
 			own := r.columnsOf(nr)
+			nr.excused = r.excuse(ctx, nr, own)
 			for p, at := range places {
 				r.keys[at.class].second[at.key][own[at.class]] = reads[p]
 			}
 		})
 	}
 	wg.Wait()
+	for _, nr := range r.order {
+		for i, m := range r.columnsOf(nr) {
+			if m >= 0 {
+				r.keys[i].columns[m].excused = nr.excused
+			}
+		}
+	}
 	for i, c := range r.classes {
 		k := &r.keys[i]
 		for key := range k.names {

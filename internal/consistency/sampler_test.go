@@ -37,6 +37,23 @@ type spy struct {
 	// surveySlow is how long the survey takes; below 0: for ever.
 	surveySlow time.Duration
 	offset     int64
+	// ttl that its copies have left; 0: no expiry.
+	ttl time.Duration
+	// place says where a key belongs; nil: the node is none of a group that shares keys out.
+	place func(key string) probes.Placement
+}
+
+// sharer is a spy of a group that shares keys out.
+type sharer struct{ *spy }
+
+func (s sharer) Place(key string) probes.Placement { return s.place(key) }
+
+// asNode gives the spy as its fleet does.
+func (s *spy) asNode() probes.Node {
+	if s.place != nil {
+		return sharer{s}
+	}
+	return s
 }
 
 func (s *spy) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, error) {
@@ -71,6 +88,9 @@ func (s *spy) Read(ctx context.Context, keys []probes.Key, visit func(int, probe
 		if s.twist != nil {
 			s.twist(turn, keys[i].Name, &r)
 		}
+		if r.Present && s.ttl > 0 {
+			r.NoExpiry, r.HasTTL, r.TTL = false, true, s.ttl
+		}
 		r.Value = slices.Clone(r.Value)
 		visit(i, r)
 		clear(r.Value) // it was valid only meanwhile
@@ -103,7 +123,7 @@ func (f spies) Survey(ctx context.Context, scanFor func(probes.Identity) *probes
 		n.asked = nil
 		wg.Go(func() {
 			s, err := n.Survey(ctx, scanFor(n.id))
-			visit(n, s, err)
+			visit(n.asNode(), s, err)
 		})
 	}
 	wg.Wait()
@@ -370,6 +390,37 @@ func (w *world) do(token string) {
 		w.node(node).survey.UptimeSeconds = probes.Count{Value: number(), Known: true}
 	case "evicted":
 		w.node(node).survey.Evicted = probes.Count{Value: number(), Known: true}
+	case "items":
+		w.node(node).survey.Items = probes.Count{Value: number(), Known: true}
+	case "counting": // every node tells what survivors need
+		for _, n := range w.fleet {
+			known := func(v float64) probes.Count { return probes.Count{Value: v, Known: true} }
+			n.survey.UptimeSeconds, n.survey.Evicted, n.survey.Items = known(1e6), known(0), known(1000)
+		}
+	case "ttl":
+		w.node(node).ttl = parseDuration(w.t, value)
+	case "place": // where the key belongs, and how its slot moves: place:a=elsewhere place:a=holds,moving,2
+		var p probes.Placement
+		for word := range strings.SplitSeq(value, ",") {
+			switch word {
+			case "holds":
+			case "elsewhere":
+				p.Holding = probes.Elsewhere
+			case "foreign":
+				p.Holding = probes.Foreign
+			case "anywhere":
+				p.Holding = probes.Anywhere
+			case "moving":
+				p.Moving = true
+			default:
+				n, err := strconv.Atoi(word)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				p.Moves = n
+			}
+		}
+		w.node(node).place = func(string) probes.Placement { return p }
 	case "loading":
 		w.node(node).survey.Loading = value == "true"
 	case "leave":
@@ -460,6 +511,20 @@ func (w *world) shown(token string) string {
 		return say(n.VersionLag)
 	case "read":
 		return say(n.Read)
+	case "survivors":
+		return say(n.Survivors)
+	case "strays":
+		return say(fmt.Sprintf("%d,%t", n.Strays, n.StraysRead))
+	case "lives": // immortal copies, copies over the limit, whether any is known
+		return say(fmt.Sprintf("%d,%d,%t", n.Immortal, n.OverLimit, n.TTLsRead))
+	case "asked": // how often the node was asked for k
+		count := 0
+		for _, keys := range w.node(node).asked {
+			if slices.Contains(keys, "k") {
+				count++
+			}
+		}
+		return say(count)
 	case "consistent":
 		if v, ok := c.KeyConsistent["k"]; ok {
 			return say(v)
@@ -470,6 +535,9 @@ func (w *world) shown(token string) string {
 		if count > 0 {
 			return say(State(s))
 		}
+	}
+	if n.Copies == [NumStates]int{} && n.Node != "" {
+		return say("nowhere")
 	}
 	w.t.Fatalf("%q is shown by nothing", token)
 	return ""

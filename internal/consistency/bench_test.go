@@ -1,0 +1,71 @@
+package consistency
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdictcase"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// benchSampler over nodes in memory that all hold the same.
+func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memory) {
+	b.Helper()
+	var names []string
+	for i := range keys {
+		names = append(names, fmt.Sprintf("user:%d:profile", i))
+	}
+	cfg, err := config.Parse("bench.yml", []byte(
+		"layers: [{name: l2, ttl: 1h, nodes: [{name: unused, redis: {address: \"unused:1\"}}]}]\n"+
+			"canaries: [{class: c, keys: [\""+strings.Join(names, "\", \"")+"\"], layers: [l2], version: {json: \"$.v\"}}]\n"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var fleet memoryFleet
+	for i := range nodes {
+		m := &memory{id: probes.Identity{Layer: "l2", Name: fmt.Sprintf("n%d", i), Kind: "redis"}, values: map[string]verdictcase.Value{}}
+		for k, name := range names {
+			m.values[name] = verdictcase.Value{Bytes: fmt.Appendf(nil, `{"v":%d,"name":"somebody"}`, k)}
+		}
+		fleet = append(fleet, m)
+	}
+	s, err := NewSampler(cfg, fleet, Options{
+		RereadDelay: time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000, DigestKey: []byte("a key of a benchmark"),
+		Probes: probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute},
+	}, NewHistory(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s, fleet
+}
+
+// BenchmarkSample is the largest estate without its network: reading from memory, digesting and judging, and what is
+// remembered afterwards.
+func BenchmarkSample(b *testing.B) {
+	const nodes, keys = 12, 10_000
+	s, _ := benchSampler(b, nodes, keys)
+	before := heap()
+	for b.Loop() {
+		ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+		r := s.Sample(ctx)
+		cancel()
+		if n := r.Classes[0].Nodes[nodes-1].Copies[Fresh]; n != keys {
+			b.Fatalf("%d fresh copies", n)
+		}
+	}
+	b.ReportMetric((heap()-before)/1e6, "MB-remembered")
+	runtime.KeepAlive(s)
+}
+
+func heap() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
