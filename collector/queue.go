@@ -152,7 +152,7 @@ func (t *queueTarget) sample(ctx context.Context, i int) (a queueAnswer) {
 // tell what one queue said, and give its error.
 func (c *queueCollector) tell(a queueAnswer, ch chan<- prometheus.Metric) error {
 	t, b, now := c.targets[a.of], a.backlog, time.Now()
-	queueUp.send(ch, number(a.err == nil && b.Complete), t.name, t.kind)
+	queueUp.send(ch, number(b.Complete), t.name, t.kind) // also beside an error about less than depth and lag
 	if t.kind == "kafka" {
 		queueBrokers.send(ch, float64(b.BrokersUp), t.name, "up")
 		queueBrokers.send(ch, float64(b.BrokersDown), t.name, "down")
@@ -176,7 +176,7 @@ func (c *queueCollector) tell(a queueAnswer, ch chan<- prometheus.Metric) error 
 	}
 	c.counters.observe(t.queueID, b, now)
 	c.counters.send(t.queueID, now, ch)
-	told := c.evidenceOf(t, &b, a.err == nil && b.Complete, now)
+	told := c.evidenceOf(t, &b, b.Complete, now)
 	c.mu.Lock()
 	c.evidence = append(c.evidence, told)
 	c.mu.Unlock()
