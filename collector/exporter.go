@@ -81,7 +81,7 @@ type Exporter struct {
 
 // New Exporter without a configuration: Load one before it serves anything of use.
 func New(opt Options, log *slog.Logger) *Exporter {
-	e := &Exporter{opt: opt, log: log, fixed: prometheus.NewRegistry(), slot: make(chan struct{}, 1), state: newState()}
+	e := &Exporter{opt: opt, log: log, fixed: prometheus.NewRegistry(), slot: make(chan struct{}, 1), state: newState(opt)}
 	e.base, e.cancel = context.WithCancel(context.Background())
 	e.fixed.MustRegister(
 		versioncollector.NewCollector("cacheinv"),

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -25,21 +26,15 @@ var (
 		"Messages that wait: a list's length, else the largest over the consumer groups of what each has yet to process.", "queue", "kind")
 	queueCapacity = gauge("queue_capacity",
 		"Messages that the queue is meant to hold, as configured.", "queue", "kind")
+	queueTargetRate = gauge("queue_target_messages_per_second",
+		"Messages that processors are meant to process, per second, as configured.", "queue", "kind")
+	queueOldest = gauge("queue_oldest_message_age_seconds",
+		"Age of the oldest message that still waits, in seconds; 0 where none waits. Of Kafka the largest lag in seconds.", "queue", "kind")
+	queueLost = counter("queue_lost_messages_total",
+		"Messages that were deleted before the group had processed them, since the first sampling.", "queue", "group")
 	queueEnqueued = counter("queue_enqueued_total",
 		"Messages enqueued since the exporter's start, by the forward movement of positions since each partition was first seen; "+
 			"of a list, whose length alone is known, the least there were.", "queue", "kind")
-	groupLag = gauge("consumer_group_lag",
-		"Messages of the partition that the group has not committed (of a stream: not read), without those that are no longer in the log.",
-		"queue", "group", "topic", "partition")
-	groupMembers = gauge("consumer_group_members",
-		"Members of the consumer group; 0 for a group that does not exist.", "queue", "group")
-	groupState = gauge("consumer_group_state",
-		"State of the consumer group as a label, as Kafka writes it; always 1.", "queue", "group", "state")
-	groupProcessed = counter("consumer_group_processed_total",
-		"Messages processed since the exporter's start, by the forward movement of commits (of a stream: of entries read less pending).",
-		"queue", "group")
-	groupUncommitted = gauge("consumer_group_uncommitted_partitions",
-		"Partitions of the queue's topics on which the group has not committed; these have no lag.", "queue", "group")
 )
 
 // queueGrace is how long a queue may come after the end of the sampling's time.
@@ -60,137 +55,38 @@ func idOf(q config.Queue) queueID {
 	return queueID{q.Name, "http"}
 }
 
-// QueueCounters count what moved through the queues since the exporter's start. They outlive configurations and
-// samplings that failed.
-type QueueCounters struct {
-	mu sync.Mutex
-	by map[queueID]*queueCount
-}
-
-// NewQueueCounters at 0.
-func NewQueueCounters() *QueueCounters { return &QueueCounters{by: map[queueID]*queueCount{}} }
-
-// queueCount is of one queue. Groups are forgotten once they are no longer among those that are watched.
-type queueCount struct {
-	enqueued movement
-	groups   map[string]*movement
-}
-
-// movement sums how far positions moved forward. The first sight of a partition counts nothing: where it was before is
-// not known. Nor does a position that went back, which is where the count goes on from.
-type movement struct {
-	forward float64
-	last    map[probes.Partition]float64
-}
-
-func (m *movement) observe(positions map[probes.Partition]float64) {
-	if m.last == nil && len(positions) > 0 {
-		m.last = map[probes.Partition]float64{}
-	}
-	for p, at := range positions {
-		// Rewinds, where they are counted one day, are the other branch of this.
-		if before, seen := m.last[p]; seen && at > before {
-			m.forward += at - before
-		}
-		m.last[p] = at
-	}
-}
-
-// forget partitions that are no longer there.
-func (m *movement) forget(there map[probes.Partition]float64) {
-	for p := range m.last {
-		if _, ok := there[p]; !ok {
-			delete(m.last, p)
-		}
-	}
-}
-
-// keep only these queues.
-func (c *QueueCounters) keep(ids map[queueID]bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for id := range c.by {
-		if !ids[id] {
-			delete(c.by, id)
-		}
-	}
-}
-
-// observe one sampling of a queue.
-func (c *QueueCounters) observe(id queueID, b probes.Backlog) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	q := c.by[id]
-	if q == nil {
-		q = &queueCount{groups: map[string]*movement{}}
-		c.by[id] = q
-	}
-	q.enqueued.observe(b.Ends)
-	watched := map[string]bool{}
-	for _, g := range b.Groups {
-		watched[g.Group] = true
-		if len(g.Positions) == 0 {
-			continue
-		}
-		if q.groups[g.Group] == nil {
-			q.groups[g.Group] = &movement{}
-		}
-		q.groups[g.Group].observe(g.Positions)
-	}
-	for name := range q.groups {
-		if b.Groups != nil && !watched[name] {
-			delete(q.groups, name)
-		}
-	}
-	if !b.Complete || b.Ends == nil {
-		return // what is missing may be there all the same
-	}
-	q.enqueued.forget(b.Ends)
-	for _, g := range q.groups {
-		g.forget(b.Ends)
-	}
-}
-
-// send what was counted of a queue. Of positions that were never learned nothing is said.
-func (c *QueueCounters) send(id queueID, ch chan<- prometheus.Metric) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	q := c.by[id]
-	if q == nil {
-		return
-	}
-	if q.enqueued.last != nil {
-		queueEnqueued.send(ch, q.enqueued.forward, id.name, id.kind)
-	}
-	for name, g := range q.groups {
-		groupProcessed.send(ch, g.forward, id.name, name)
-	}
-}
-
 // queueTarget is one queue, and whether a sampling of it is under way.
 type queueTarget struct {
 	queueID
-	capacity int64
-	queue    probes.Queue
-	busy     atomic.Bool
+	capacity   int64
+	targetRate float64
+	queue      probes.Queue
+	busy       atomic.Bool
+	// topKey that the log has named.
+	topKey string
 }
 
 // queueCollector watches the queues of invalidations.
 type queueCollector struct {
 	targets  []*queueTarget
 	counters *QueueCounters
+	log      *slog.Logger
+
+	mu sync.Mutex
+	// evidence of the last Update.
+	evidence []diagnosis.Queue
 }
 
 // NewQueue collects from queues, which were opened for cfg in its order.
-func NewQueue(cfg []config.Queue, queues []probes.Queue, counters *QueueCounters) Collector {
-	c := queueCollector{counters: counters}
+func NewQueue(cfg []config.Queue, queues []probes.Queue, counters *QueueCounters, log *slog.Logger) Collector {
+	c := &queueCollector{counters: counters, log: log}
 	for i, q := range cfg {
-		c.targets = append(c.targets, &queueTarget{queueID: idOf(q), capacity: q.Capacity, queue: queues[i]})
+		c.targets = append(c.targets, &queueTarget{queueID: idOf(q), capacity: q.Capacity, targetRate: q.TargetRate, queue: queues[i]})
 	}
 	return c
 }
 
-func (queueCollector) Name() string { return "queue" }
+func (*queueCollector) Name() string { return "queue" }
 
 // queueAnswer is what one queue told.
 type queueAnswer struct {
@@ -200,7 +96,10 @@ type queueAnswer struct {
 }
 
 // Update samples all queues in parallel. One that is not back soon after the end of ctx costs its own series alone.
-func (c queueCollector) Update(ctx context.Context, ch chan<- prometheus.Metric) error {
+func (c *queueCollector) Update(ctx context.Context, ch chan<- prometheus.Metric) error {
+	c.mu.Lock()
+	c.evidence = nil
+	c.mu.Unlock()
 	ids := map[queueID]bool{}
 	for _, t := range c.targets {
 		ids[t.queueID] = true
@@ -251,9 +150,9 @@ func (t *queueTarget) sample(ctx context.Context, i int) (a queueAnswer) {
 }
 
 // tell what one queue said, and give its error.
-func (c queueCollector) tell(a queueAnswer, ch chan<- prometheus.Metric) error {
-	t, b := c.targets[a.of], a.backlog
-	queueUp.send(ch, number(a.err == nil && b.Complete), t.name, t.kind)
+func (c *queueCollector) tell(a queueAnswer, ch chan<- prometheus.Metric) error {
+	t, b, now := c.targets[a.of], a.backlog, time.Now()
+	queueUp.send(ch, number(b.Complete), t.name, t.kind) // also beside an error about less than depth and lag
 	if t.kind == "kafka" {
 		queueBrokers.send(ch, float64(b.BrokersUp), t.name, "up")
 		queueBrokers.send(ch, float64(b.BrokersDown), t.name, "down")
@@ -264,25 +163,22 @@ func (c queueCollector) tell(a queueAnswer, ch chan<- prometheus.Metric) error {
 	if b.Depth.Known {
 		queueDepth.send(ch, b.Depth.Value, t.name, t.kind)
 	}
+	if t.targetRate > 0 {
+		queueTargetRate.send(ch, t.targetRate, t.name, t.kind)
+	}
+	if b.OldestAge.Known {
+		queueOldest.send(ch, b.OldestAge.Value, t.name, t.kind)
+	}
+	tellSample(t.queueID, b.Sample, ch)
+	t.nameTopKey(b.Sample, c.log)
 	for _, g := range b.Groups {
 		tellGroup(t.name, g, ch)
 	}
-	c.counters.observe(t.queueID, b)
-	c.counters.send(t.queueID, ch)
+	c.counters.observe(t.queueID, b, now)
+	c.counters.send(t.queueID, now, ch)
+	told := c.evidenceOf(t, &b, b.Complete, now)
+	c.mu.Lock()
+	c.evidence = append(c.evidence, told)
+	c.mu.Unlock()
 	return a.err
-}
-
-func tellGroup(queue string, g probes.GroupBacklog, ch chan<- prometheus.Metric) {
-	if g.HasMembers {
-		groupMembers.send(ch, float64(g.Members), queue, g.Group)
-	}
-	if g.State != "" {
-		groupState.send(ch, 1, queue, g.Group, g.State)
-	}
-	if g.HasOffsets {
-		groupUncommitted.send(ch, float64(g.Uncommitted), queue, g.Group)
-	}
-	for p, lag := range g.Lag {
-		groupLag.send(ch, float64(lag), queue, g.Group, p.Topic, strconv.Itoa(int(p.ID)))
-	}
 }

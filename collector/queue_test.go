@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,6 +70,11 @@ func (p *played) text(t *testing.T) string {
 	return string(text)
 }
 
+// drop the family that has part in its name.
+func (p *played) drop(part string) {
+	p.metrics = slices.DeleteFunc(p.metrics, func(m prometheus.Metric) bool { return strings.Contains(m.Desc().String(), part) })
+}
+
 func at(topic string, id int32) probes.Partition { return probes.Partition{Topic: topic, ID: id} }
 
 func TestQueue(t *testing.T) {
@@ -111,7 +118,7 @@ func TestQueue(t *testing.T) {
 	}}
 	down := &fakeQueue{err: errors.New("no broker told of the topics"), backlog: probes.Backlog{Kafka: true, BrokersDown: 3}}
 	app := &fakeQueue{backlog: probes.Backlog{Complete: true, Depth: count(0)}}
-	c := NewQueue(cfg, []probes.Queue{list, stream, topics, partly, down, app}, NewQueueCounters())
+	c := NewQueue(cfg, []probes.Queue{list, stream, topics, partly, down, app}, NewQueueCounters(time.Minute), slog.New(slog.DiscardHandler))
 	if c.Name() != "queue" {
 		t.Errorf("name %s", c.Name())
 	}
@@ -126,6 +133,7 @@ func TestQueue(t *testing.T) {
 	if want := "queue partly: group b: no\nqueue down: no broker told of the topics"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
+	p.drop("last_commit_timestamp") // it is of now
 	p.compare(t, "queue.prom")
 }
 
@@ -140,13 +148,13 @@ func (c *QueueCounters) told(t *testing.T, id queueID) (enqueued float64, proces
 	}
 	processed = map[string]float64{}
 	for name, g := range q.groups {
-		processed[name] = g.forward
+		processed[name] = g.processed
 	}
 	return q.enqueued.forward, processed
 }
 
 func TestQueueCountersCountForwardMovementAlone(t *testing.T) {
-	c := NewQueueCounters()
+	c := NewQueueCounters(time.Minute)
 	id := queueID{"q", "kafka"}
 	type positions = map[probes.Partition]float64
 	a, b, fresh := at("t", 0), at("t", 1), at("t", 2)
@@ -170,7 +178,7 @@ func TestQueueCountersCountForwardMovementAlone(t *testing.T) {
 		{positions{a: 7, b: 31, fresh: 501}, positions{a: 151}, false, 26, 67}, // not complete, but known
 	} {
 		groups := []probes.GroupBacklog{{Group: "g", Positions: step.commits}}
-		c.observe(id, probes.Backlog{Complete: step.complete, Ends: step.ends, Groups: groups})
+		c.observe(id, probes.Backlog{Complete: step.complete, Ends: step.ends, Groups: groups}, time.Now())
 		enqueued, processed := c.told(t, id)
 		if enqueued != step.enqueued || processed["g"] != step.processed {
 			t.Errorf("step %d: enqueued %v, processed %v; want %v and %v", i, enqueued, processed["g"], step.enqueued, step.processed)
@@ -179,7 +187,7 @@ func TestQueueCountersCountForwardMovementAlone(t *testing.T) {
 }
 
 func TestQueueCountersForgetGroups(t *testing.T) {
-	c := NewQueueCounters()
+	c := NewQueueCounters(time.Minute)
 	id := queueID{"q", "kafka"}
 	group := func(at float64) probes.GroupBacklog {
 		return probes.GroupBacklog{Group: "g", Positions: map[probes.Partition]float64{{}: at}}
@@ -198,7 +206,7 @@ func TestQueueCountersForgetGroups(t *testing.T) {
 		{probes.Backlog{Groups: []probes.GroupBacklog{}}, 0, true}, // it is gone
 		{groups(group(9)), 0, false},
 	} {
-		c.observe(id, step.b)
+		c.observe(id, step.b, time.Now())
 		_, processed := c.told(t, id)
 		if got, there := processed["g"]; got != step.want || there == step.lost {
 			t.Errorf("step %d: %v, there: %v", i, got, there)
@@ -208,7 +216,7 @@ func TestQueueCountersForgetGroups(t *testing.T) {
 
 // Counters outlive reloads; a queue that left the configuration, or became one of another kind, begins anew.
 func TestQueueCountersOutliveReloads(t *testing.T) {
-	counters := NewQueueCounters()
+	counters := NewQueueCounters(time.Minute)
 	queue := &fakeQueue{backlog: probes.Backlog{Complete: true}}
 	end := 0.0
 	update := func(cfg ...config.Queue) string {
@@ -219,7 +227,7 @@ func TestQueueCountersOutliveReloads(t *testing.T) {
 		for range cfg {
 			queues = append(queues, queue)
 		}
-		p, err := playQueues(t, NewQueue(cfg, queues, counters), time.Second)
+		p, err := playQueues(t, NewQueue(cfg, queues, counters, slog.New(slog.DiscardHandler)), time.Second)
 		if err != nil {
 			t.Error(err)
 		}
@@ -263,8 +271,8 @@ func TestQueueHungQueue(t *testing.T) {
 		return probes.Backlog{Complete: true, Depth: count(1), Ends: map[probes.Partition]float64{{}: 1}}, nil
 	})
 	well := &fakeQueue{backlog: probes.Backlog{Complete: true, Depth: count(5)}}
-	counters := NewQueueCounters()
-	c := NewQueue([]config.Queue{kafkaQueue("hung"), listQueue("well")}, []probes.Queue{hung, well}, counters)
+	counters := NewQueueCounters(time.Minute)
+	c := NewQueue([]config.Queue{kafkaQueue("hung"), listQueue("well")}, []probes.Queue{hung, well}, counters, slog.New(slog.DiscardHandler))
 	for i, says := range []string{"queue hung: not back in time", "queue hung: still busy with an earlier sampling"} {
 		began := time.Now()
 		p, err := playQueues(t, c, 100*time.Millisecond)
@@ -303,7 +311,7 @@ func TestQueuePanicCostsItsQueue(t *testing.T) {
 	c := NewQueue([]config.Queue{listQueue("broken"), listQueue("well")}, []probes.Queue{
 		funcQueue(func(context.Context) (probes.Backlog, error) { panic("oops") }),
 		&fakeQueue{backlog: probes.Backlog{Complete: true, Depth: count(5)}},
-	}, NewQueueCounters())
+	}, NewQueueCounters(time.Minute), slog.New(slog.DiscardHandler))
 	for range 2 {
 		p, err := playQueues(t, c, time.Second)
 		if err == nil || !strings.HasPrefix(err.Error(), "queue broken: panic: oops") {
@@ -318,7 +326,7 @@ func TestQueuePanicCostsItsQueue(t *testing.T) {
 
 // The old configuration's collector may still be at work when the new one's begins.
 func TestQueueCountersAreShared(t *testing.T) {
-	counters := NewQueueCounters()
+	counters := NewQueueCounters(time.Minute)
 	var at atomic.Int64
 	moving := funcQueue(func(context.Context) (probes.Backlog, error) {
 		n := float64(at.Add(1))
@@ -330,7 +338,7 @@ func TestQueueCountersAreShared(t *testing.T) {
 	var running sync.WaitGroup
 	for range 4 {
 		running.Go(func() {
-			c := NewQueue([]config.Queue{listQueue("q")}, []probes.Queue{moving}, counters)
+			c := NewQueue([]config.Queue{listQueue("q")}, []probes.Queue{moving}, counters, slog.New(slog.DiscardHandler))
 			for range 50 {
 				if _, err := playQueues(t, c, time.Second); err != nil {
 					t.Error(err)
@@ -342,7 +350,7 @@ func TestQueueCountersAreShared(t *testing.T) {
 }
 
 func TestQueueWithoutQueues(t *testing.T) {
-	p, err := playQueues(t, NewQueue(nil, nil, NewQueueCounters()), time.Second)
+	p, err := playQueues(t, NewQueue(nil, nil, NewQueueCounters(time.Minute), slog.New(slog.DiscardHandler)), time.Second)
 	if err != nil || len(p.metrics) != 0 {
 		t.Errorf("%d metrics, %v", len(p.metrics), err)
 	}

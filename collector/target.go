@@ -34,8 +34,8 @@ type state struct {
 	queues   *QueueCounters
 }
 
-func newState() state {
-	return state{history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{}, queues: NewQueueCounters()}
+func newState(opt Options) state {
+	return state{history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{}, queues: NewQueueCounters(opt.StallWindow)}
 }
 
 // target is one configuration with its connections.
@@ -99,7 +99,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		for _, q := range queues {
 			t.closers = append(t.closers, q.Close)
 		}
-		others = append(others, NewQueue(cfg.Queues, queues, e.state.queues))
+		others = append(others, NewQueue(cfg.Queues, queues, e.state.queues, e.log))
 	}
 	if on("app_version") {
 		apps, err := probes.OpenApps(cfg, e.opt.Probes, e.log)

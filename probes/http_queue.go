@@ -40,6 +40,7 @@ func newHTTPQueue(c config.HTTPQueue, name string, opt Options) (*httpQueue, err
 		put        func(*Backlog, float64)
 	}{
 		{"depth", c.Depth, func(b *Backlog, n float64) { b.Depth = Count{Value: n, Known: true} }},
+		{"oldest_age_seconds", c.OldestAge, func(b *Backlog, n float64) { b.OldestAge = Count{Value: n, Known: true} }},
 		{"enqueued", c.Enqueued, func(b *Backlog, n float64) { b.Ends = map[Partition]float64{{}: n} }},
 		{"processed", c.Processed, func(b *Backlog, n float64) {
 			b.Groups = []GroupBacklog{{Group: name, Positions: map[Partition]float64{{}: n}}}
@@ -74,6 +75,9 @@ func (q *httpQueue) Sample(ctx context.Context) (Backlog, error) {
 		}
 		return errors.Join(errs...)
 	})
+	if b.Depth.Known && b.Depth.Value == 0 && b.OldestAge.Known {
+		b.OldestAge.Value = 0 // nothing waits, whatever was remembered of the last one
+	}
 	b.Complete = err == nil
 	return b, err
 }

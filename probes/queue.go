@@ -39,7 +39,7 @@ func OpenQueues(cfg *config.Config, fleet *Fleet, opt Options, log *slog.Logger)
 func openQueue(c config.Queue, fleet *Fleet, opt Options, log *slog.Logger) (Queue, error) {
 	switch {
 	case c.Redis != nil:
-		return openRedisQueue(*c.Redis, fleet)
+		return openRedisQueue(c, fleet, opt)
 	case c.Kafka != nil:
 		return newKafkaQueue(*c.Kafka, opt, log.With("queue", c.Name))
 	default:

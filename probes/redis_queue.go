@@ -5,14 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
-func openRedisQueue(c config.RedisQueue, fleet *Fleet) (Queue, error) {
+func openRedisQueue(q config.Queue, fleet *Fleet, opt Options) (Queue, error) {
+	c := q.Redis
 	var server RedisServer
 	found := false
 	if fleet != nil {
@@ -21,10 +24,29 @@ func openRedisQueue(c config.RedisQueue, fleet *Fleet) (Queue, error) {
 	if !found {
 		return nil, fmt.Errorf("%q is no redis node of the layers; write the name of one", c.Node)
 	}
-	if c.List != "" {
-		return &redisList{server: server, key: c.List}, nil
+	messages, err := newMessageReader(q.Message)
+	if err != nil {
+		return nil, err
 	}
-	return &redisStream{server: server, key: c.Stream, groups: c.Groups}, nil
+	if c.List != "" {
+		return &redisList{server: server, key: c.List, messages: messages, sample: opt.SampleMessages}, nil
+	}
+	return &redisStream{server: server, key: c.Stream, groups: c.Groups, messages: messages, sample: opt.SampleMessages}, nil
+}
+
+// sampleBytes of messages, about, that a list or stream is asked for at once.
+const sampleBytes = 1 << 20
+
+// unknownSize of a message is assumed where the server does not tell what the key needs.
+const unknownSize = 1 << 10
+
+// affordable gives how many of a key's messages may be asked for: their size is the average, by what the key needs.
+func affordable(most int, usage *redis.IntCmd, length int64) int {
+	each := int64(unknownSize)
+	if bytes, err := usage.Result(); err == nil && length > 0 {
+		each = max(bytes/length, 1)
+	}
+	return int(min(int64(most), max(sampleBytes/each, 1)))
 }
 
 // askServer gives what use returned, unless the server did not answer in time: use may still run then.
@@ -70,27 +92,28 @@ func queueRefused(command, key, kind string, err error) error {
 // redisList is a queue in a list. What was both pushed and popped between two samplings can't be seen in its length, so
 // that a growing length counts as enqueued, and that is the least there was.
 type redisList struct {
-	server RedisServer
-	key    string
+	server   RedisServer
+	key      string
+	messages *messageReader
+	// sample is how many messages are looked at.
+	sample int
 }
 
 func (*redisList) Close() {} // the connection is the fleet's
 
-type lengthReply struct {
+type listReply struct {
 	length int64
 	err    error
+	// head and tail are the messages at the ends; asked is the error of what was asked beside the length.
+	head, tail message
+	asked      error
+	sample     *Sample
 }
 
-// Sample asks for the length; a key that does not exist is an empty list.
+// Sample asks for the length and both ends, and for the newest messages once it is known which end is theirs: two round
+// trips. A key that does not exist is an empty list.
 func (q *redisList) Sample(ctx context.Context) (Backlog, error) {
-	got, err := askServer(ctx, q.server, func(ctx context.Context, c redis.Cmdable) (lengthReply, uint64, uint64) {
-		n, err := c.LLen(ctx, q.key).Result()
-		if err == nil && n == 0 { // no list is empty
-			return lengthReply{}, 0, 1
-		}
-		hits, misses := moved(err)
-		return lengthReply{n, err}, hits, misses
-	})
+	got, err := askServer(ctx, q.server, q.ask)
 	if err == nil && got.err != nil {
 		err = queueRefused("LLEN", q.key, "list", got.err)
 	}
@@ -98,36 +121,129 @@ func (q *redisList) Sample(ctx context.Context) (Backlog, error) {
 		return Backlog{}, err
 	}
 	n := float64(got.length)
-	return Backlog{Complete: true, Depth: Count{Value: n, Known: true}, Ends: map[Partition]float64{{}: n}}, nil
+	b := Backlog{Complete: true, Depth: Count{Value: n, Known: true}, Ends: map[Partition]float64{{}: n}, Sample: got.sample}
+	if got.length == 0 {
+		b.OldestAge = Count{Known: true}
+		if q.sample > 0 {
+			b.Sample = sampleOf()
+		}
+		return b, nil
+	}
+	now := time.Now()
+	head, tail := ageAt(got.head.at, now), ageAt(got.tail.at, now)
+	if head.Known && tail.Known {
+		b.OldestAge = Count{Value: max(head.Value, tail.Value), Known: true}
+	}
+	if got.asked != nil {
+		return b, queueRefused("LINDEX or LRANGE", q.key, "list", got.asked)
+	}
+	return b, nil
+}
+
+func (q *redisList) ask(ctx context.Context, c redis.Cmdable) (out listReply, hits, misses uint64) {
+	p := c.Pipeline()
+	length, usage := p.LLen(ctx, q.key), p.MemoryUsage(ctx, q.key)
+	head, tail := p.LIndex(ctx, q.key, 0), p.LIndex(ctx, q.key, -1)
+	_, _ = p.Exec(ctx) // each command has its own error
+	count := func(err error, there bool) {
+		h, m := moved(err)
+		if err == nil && !there || errors.Is(err, redis.Nil) { // no list is empty
+			h, m = 0, 1
+		}
+		hits, misses = hits+h, misses+m
+	}
+	out.length, out.err = length.Val(), length.Err()
+	count(length.Err(), length.Val() > 0)
+	for _, end := range []*redis.StringCmd{head, tail} {
+		count(end.Err(), true)
+		if err := end.Err(); err != nil && !errors.Is(err, redis.Nil) {
+			out.asked = cmp.Or(out.asked, err)
+		}
+	}
+	if out.err != nil || out.length == 0 {
+		return out, hits, misses
+	}
+	out.head, out.tail = q.messages.read([]byte(head.Val())), q.messages.read([]byte(tail.Val()))
+	if q.sample == 0 || out.asked != nil {
+		return out, hits, misses
+	}
+	front, back := q.share(&out, affordable(q.sample, usage, out.length))
+	p = c.Pipeline()
+	var ranges [2]*redis.StringSliceCmd
+	if front > 0 {
+		ranges[0] = p.LRange(ctx, q.key, 0, int64(front)-1)
+	}
+	if back > 0 {
+		ranges[1] = p.LRange(ctx, q.key, -int64(back), -1)
+	}
+	_, _ = p.Exec(ctx) // each command has its own error
+	var parts [2][]message
+	for i, r := range ranges {
+		if r == nil {
+			continue
+		}
+		count(r.Err(), len(r.Val()) > 0)
+		out.asked = cmp.Or(out.asked, r.Err())
+		for _, text := range r.Val() {
+			parts[i] = append(parts[i], q.messages.read([]byte(text)))
+		}
+	}
+	if out.asked == nil {
+		slices.Reverse(parts[0]) // the newest of the front is its first
+		out.sample = sampleOf(parts[0], parts[1])
+	}
+	return out, hits, misses
+}
+
+// share of n messages between the front and the back of the list: all from the end that is newer, half from each where that
+// is unknown.
+func (q *redisList) share(l *listReply, n int) (front, back int) {
+	n = int(min(int64(n), l.length))
+	switch {
+	case n == int(l.length):
+		// The front's reversal would read an RPUSHed list backwards.
+		if l.head.at.After(l.tail.at) {
+			return n, 0
+		}
+		return 0, n
+	case l.head.at.IsZero() || l.tail.at.IsZero() || l.head.at.Equal(l.tail.at):
+		return n / 2, n - n/2
+	case l.head.at.After(l.tail.at):
+		return n, 0
+	}
+	return 0, n
 }
 
 // redisStream is a queue in a stream.
 type redisStream struct {
-	server RedisServer
-	key    string
-	groups []config.NameMatch // none: all
+	server   RedisServer
+	key      string
+	groups   []config.NameMatch // none: all
+	messages *messageReader
+	// sample is how many entries are looked at.
+	sample int
 }
 
 func (*redisStream) Close() {} // the connection is the fleet's
 
-// streamReply is XINFO STREAM's and XINFO GROUPS' answers.
+// streamReply is the answers about a stream.
 type streamReply struct {
 	info, groups       any
 	infoErr, groupsErr error
+	// ages by group; sample of the newest entries; asked is the error of what was asked for them.
+	ages   map[string]streamAges
+	sample *Sample
+	asked  error
 }
 
-// Sample asks for the stream and its groups in one round trip. A stream that does not exist is empty, whatever groups are
-// configured; a configured group that does not exist on a stream has nothing committed.
+// streamAges are the ids of a group's oldest entries; empty where there is none.
+type streamAges struct{ pending, undelivered string }
+
+// Sample asks for the stream and its groups, and then for the oldest entry of each group and the newest of all: two round
+// trips. A stream that does not exist is empty, whatever groups are configured; a configured group that does not exist on a
+// stream has nothing committed.
 func (q *redisStream) Sample(ctx context.Context) (Backlog, error) {
-	got, err := askServer(ctx, q.server, func(ctx context.Context, c redis.Cmdable) (streamReply, uint64, uint64) {
-		// The library's own types refuse fields that they don't know, and each Redis adds some.
-		p := c.Pipeline()
-		info, groups := p.Do(ctx, "XINFO", "STREAM", q.key), p.Do(ctx, "XINFO", "GROUPS", q.key)
-		_, _ = p.Exec(ctx) // each command has its own error
-		hits, misses := moved(info.Err())
-		h, m := moved(groups.Err())
-		return streamReply{info.Val(), groups.Val(), info.Err(), groups.Err()}, hits + h, misses + m
-	})
+	got, err := askServer(ctx, q.server, q.ask)
 	if err != nil {
 		return Backlog{}, err
 	}
@@ -140,10 +256,126 @@ func (q *redisStream) Sample(ctx context.Context) (Backlog, error) {
 	return q.backlog(got)
 }
 
+func (q *redisStream) ask(ctx context.Context, c redis.Cmdable) (out streamReply, hits, misses uint64) {
+	// The library's own types refuse fields that they don't know, and each Redis adds some.
+	p := c.Pipeline()
+	info, groups := p.Do(ctx, "XINFO", "STREAM", q.key), p.Do(ctx, "XINFO", "GROUPS", q.key)
+	usage := p.MemoryUsage(ctx, q.key)
+	_, _ = p.Exec(ctx) // each command has its own error
+	count := func(err error) {
+		h, m := moved(err)
+		hits, misses = hits+h, misses+m
+	}
+	count(info.Err())
+	count(groups.Err())
+	out = streamReply{info: info.Val(), groups: groups.Val(), infoErr: info.Err(), groupsErr: groups.Err()}
+	if cmp.Or(out.infoErr, out.groupsErr) != nil {
+		return out, hits, misses
+	}
+	fields, _ := replyFields(out.info)
+	length, _ := fields.number("length")
+	list, _ := out.groups.([]any)
+	picked, _ := q.pick(list) // its error is told later
+	p = c.Pipeline()
+	pending, undelivered := map[string]*redis.Cmd{}, map[string]*redis.Cmd{}
+	for _, g := range picked {
+		if g.fields == nil {
+			continue
+		}
+		pending[g.name] = p.Do(ctx, "XPENDING", q.key, g.name, "-", "+", 1)
+		if last, ok := g.fields["last-delivered-id"].(string); ok {
+			undelivered[g.name] = p.Do(ctx, "XRANGE", q.key, "("+last, "+", "COUNT", 1)
+		}
+	}
+	var newest *redis.Cmd
+	if q.sample > 0 && length > 0 {
+		newest = p.Do(ctx, "XREVRANGE", q.key, "+", "-", "COUNT", affordable(q.sample, usage, length))
+	}
+	_, _ = p.Exec(ctx) // each command has its own error
+	look := func(cmd *redis.Cmd) []any {
+		if cmd == nil {
+			return nil
+		}
+		count(cmd.Err())
+		out.asked = cmp.Or(out.asked, cmd.Err())
+		entries, _ := cmd.Val().([]any)
+		return entries
+	}
+	out.ages = map[string]streamAges{}
+	for name, cmd := range pending {
+		a := streamAges{pending: entryID(look(cmd)), undelivered: entryID(look(undelivered[name]))}
+		if cmd.Err() == nil && undelivered[name] != nil && undelivered[name].Err() == nil {
+			out.ages[name] = a
+		}
+	}
+	entries := look(newest)
+	if newest != nil && newest.Err() == nil || q.sample > 0 && length == 0 {
+		out.sample = sampleOf(q.read(entries))
+	}
+	return out, hits, misses
+}
+
+// entryID of the first of a reply's entries; empty where there is none.
+func entryID(entries []any) string {
+	if len(entries) == 0 {
+		return ""
+	}
+	entry, _ := entries[0].([]any)
+	if len(entry) == 0 {
+		return ""
+	}
+	id, _ := entry[0].(string)
+	return id
+}
+
+// read entries that came newest first.
+func (q *redisStream) read(entries []any) []message {
+	var out []message
+	for _, e := range slices.Backward(entries) {
+		entry, _ := e.([]any)
+		if len(entry) < 2 {
+			continue
+		}
+		var fields []string
+		values, _ := entry[1].([]any)
+		for _, v := range values {
+			text, _ := v.(string)
+			fields = append(fields, text)
+		}
+		m := q.messages.readEntry(fields)
+		if m.at.IsZero() {
+			id, _ := entry[0].(string)
+			m.at = entryTime(id)
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// entryTime is when an entry was added, by its id; zero where that holds no time.
+func entryTime(id string) time.Time {
+	ms, _, _ := strings.Cut(id, "-")
+	return messageTime(ms)
+}
+
+// entryAge in seconds of the entry with this id; 0 where there is none.
+func entryAge(id string, now time.Time) Count {
+	if id == "" {
+		return Count{Known: true}
+	}
+	return ageAt(entryTime(id), now)
+}
+
 func (q *redisStream) partition() Partition { return Partition{Topic: q.key} }
 
 func (q *redisStream) missing() Backlog {
-	b := Backlog{Complete: true, Depth: Count{Known: true}, Ends: map[Partition]float64{q.partition(): 0}, Groups: []GroupBacklog{}}
+	b := Backlog{
+		Complete: true, Depth: Count{Known: true}, Ends: map[Partition]float64{q.partition(): 0}, Groups: []GroupBacklog{},
+		OldestAge: Count{Known: true},
+	}
+	if q.sample > 0 {
+		b.Sample = sampleOf()
+	}
 	for _, name := range exactNames(q.groups) {
 		b.Groups = append(b.Groups, GroupBacklog{Group: name, HasMembers: true, HasOffsets: true})
 	}
@@ -157,7 +389,7 @@ func (q *redisStream) backlog(got streamReply) (Backlog, error) {
 	if !ok || !known || !isList {
 		return Backlog{}, fmt.Errorf("XINFO's answer about %q can't be read; is the server a Redis or Valkey?", q.key)
 	}
-	b := Backlog{Ends: map[Partition]float64{}, Groups: []GroupBacklog{}}
+	b := Backlog{Ends: map[Partition]float64{}, Groups: []GroupBacklog{}, Sample: got.sample}
 	if added, ok := info.number("entries-added"); ok {
 		b.Ends[q.partition()] = float64(added)
 	}
@@ -167,6 +399,9 @@ func (q *redisStream) backlog(got streamReply) (Backlog, error) {
 	read := false // a selected group is there
 	for _, g := range groups {
 		one, waiting, err := q.group(g)
+		if g.fields != nil {
+			q.date(&one, got.ages, &b.OldestAge, !read)
+		}
 		b.Groups = append(b.Groups, one)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("group %s: %w", one.Group, err))
@@ -177,13 +412,42 @@ func (q *redisStream) backlog(got streamReply) (Backlog, error) {
 	}
 	if !read {
 		b.Depth.Value = float64(length)
+		if first, ok := info["first-entry"].([]any); ok && len(first) > 0 {
+			b.OldestAge = entryAge(entryID([]any{first}), time.Now())
+		}
+	}
+	if b.Depth.Known && b.Depth.Value == 0 {
+		b.OldestAge = Count{Known: true}
 	}
 	if !b.Depth.Known {
 		b.Depth.Value = 0
 	}
 	err = errors.Join(errs...)
 	b.Complete = err == nil
+	if got.asked != nil {
+		err = errors.Join(err, queueRefused("XPENDING or XRANGE", q.key, "stream", got.asked))
+	}
 	return b, err
+}
+
+// date gives a group's ages, and the queue's: that of the oldest entry that is pending or undelivered in any of them.
+func (q *redisStream) date(g *GroupBacklog, all map[string]streamAges, oldest *Count, first bool) {
+	ids, asked := all[g.Group]
+	if !asked {
+		*oldest = Count{}
+		return
+	}
+	now := time.Now()
+	lag, pending := entryAge(ids.undelivered, now), entryAge(ids.pending, now)
+	if lag.Known {
+		g.LagSeconds = map[Partition]float64{q.partition(): lag.Value}
+	}
+	g.OldestPending = pending
+	if !lag.Known || !pending.Known || !first && !oldest.Known {
+		*oldest = Count{}
+		return
+	}
+	*oldest = Count{Value: max(oldest.Value, lag.Value, pending.Value), Known: true}
 }
 
 // streamGroup is a group of XINFO GROUPS; one that is configured and does not exist has no fields.
@@ -224,6 +488,7 @@ func (q *redisStream) group(g streamGroup) (out GroupBacklog, waiting float64, e
 	members, hasMembers := g.fields.number("consumers")
 	out.Members, out.HasMembers = int(members), hasMembers
 	pending, hasPending := g.fields.number("pending")
+	out.Pending = Count{Value: float64(pending), Known: hasPending}
 	if read, ok := g.fields.number("entries-read"); ok && hasPending {
 		out.Positions = map[Partition]float64{q.partition(): float64(read - pending)}
 	}

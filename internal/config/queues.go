@@ -3,6 +3,7 @@ package config
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,6 +20,10 @@ func (v value) queue(layers []Layer, queues taken) Queue {
 		queues.add(name, q.Name, "queue")
 	}
 	q.Capacity = s.get("capacity").whole(0, 1<<53)
+	q.TargetRate = s.get("target_rate").rate()
+	if m := s.get("message"); m.given() {
+		q.Message = m.message()
+	}
 	redis, kafka, http := s.get("redis"), s.get("kafka"), s.get("http")
 	s.exactlyOne(redis, kafka, http)
 	if redis.given() {
@@ -30,8 +35,45 @@ func (v value) queue(layers []Layer, queues taken) Queue {
 	if http.given() {
 		q.HTTP = http.httpQueue()
 	}
+	if m := s.get("message"); m.given() && http.given() {
+		m.fault("stands beside http, which shows no messages; leave it out")
+	}
 	s.done()
 	return q
+}
+
+// message says where the parts of an invalidation stand.
+func (v value) message() *Message {
+	s := v.section()
+	key, version, at := s.get("key"), s.get("version"), s.get("timestamp_ms")
+	m := &Message{Key: key.jsonPath(), Version: version.jsonPath(), TimestampMS: at.jsonPath()}
+	if s.ok && !key.given() && !version.given() && !at.given() {
+		s.fault("is empty; write at least one of key, version and timestamp_ms, such as key: $.key")
+	}
+	s.done()
+	return m
+}
+
+var rate = regexp.MustCompile(`^([0-9]+)/([smh])$`)
+
+// rate in messages per second; 0 where none is given.
+func (v value) rate() float64 {
+	const what = "messages in a second, minute or hour, such as 1000/m"
+	text, ok := v.text(what)
+	if !ok {
+		return 0
+	}
+	parts := rate.FindStringSubmatch(text)
+	if parts == nil {
+		v.fault("is %s; write %s", v.quoted(), what)
+		return 0
+	}
+	n, err := strconv.ParseInt(parts[1], 10, 53)
+	if err != nil || n == 0 {
+		v.fault("is %s; write 1 or more, such as 1000/m", v.quoted())
+		return 0
+	}
+	return float64(n) / map[string]float64{"s": 1, "m": 60, "h": 3600}[parts[2]]
 }
 
 func (v value) redisQueue(layers []Layer) *RedisQueue {
@@ -171,6 +213,7 @@ func (v value) httpQueue() *HTTPQueue {
 	if s.require(depth, "the path of the depth, such as $.depth") {
 		q.Depth = depth.jsonPath()
 	}
+	q.OldestAge = s.get("oldest_age_seconds").jsonPath()
 	q.Enqueued, q.Processed = s.get("enqueued").jsonPath(), s.get("processed").jsonPath()
 	q.Client = s.client()
 	s.done()

@@ -1,0 +1,283 @@
+package collector
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// stallSamplings that a group must be seen without a commit before it counts as stalled.
+const stallSamplings = 3
+
+// QueueCounters count what moved through the queues since the exporter's start. They outlive configurations and
+// samplings that failed.
+type QueueCounters struct {
+	// window of a stall (--queue.stall-window).
+	window time.Duration
+
+	mu sync.Mutex
+	by map[queueID]*queueCount
+}
+
+// NewQueueCounters at 0; window is the time without a commit after which a group is stalled.
+func NewQueueCounters(window time.Duration) *QueueCounters {
+	return &QueueCounters{window: window, by: map[queueID]*queueCount{}}
+}
+
+// queueCount is of one queue. Groups are forgotten once they are no longer among those that are watched.
+type queueCount struct {
+	// at is the last sampling that told of the queue's ends.
+	at       time.Time
+	enqueued movement
+	groups   map[string]*groupCount
+	step     step
+}
+
+// step is what moved between the last two samplings.
+type step struct {
+	took     time.Duration
+	enqueued float64
+}
+
+// movement sums how far positions moved forward. The first sight of a partition counts nothing: where it was before is
+// not known. Nor does a position that went back, which is where the count goes on from.
+type movement struct {
+	forward float64
+	last    map[probes.Partition]float64
+}
+
+// observe positions, and give those that went back: what they count was made anew.
+func (m *movement) observe(positions map[probes.Partition]float64) (back []probes.Partition) {
+	if m.last == nil && len(positions) > 0 {
+		m.last = map[probes.Partition]float64{}
+	}
+	for p, at := range positions {
+		before, seen := m.last[p]
+		switch {
+		case seen && at > before:
+			m.forward += at - before
+		case seen && at < before:
+			back = append(back, p)
+		}
+		m.last[p] = at
+	}
+	return back
+}
+
+// forget partitions that are no longer there.
+func (m *movement) forget(there map[probes.Partition]float64) {
+	for p := range m.last {
+		if _, ok := there[p]; !ok {
+			delete(m.last, p)
+		}
+	}
+}
+
+// groupCount is of one consumer group.
+type groupCount struct {
+	processed, lost, rewinds, rewound float64
+	// starts of logs were learned, without which nothing is known of lost messages.
+	starts bool
+	// step holds the same of the last sampling alone.
+	step groupStep
+	// places by partition.
+	places map[probes.Partition]*commitPlace
+	// changed is when the present commits were first seen; zero until a change was.
+	changed time.Time
+	// seen first; idle since, and over so many samplings, messages waited and nothing was committed.
+	seen, idle        time.Time
+	samplings, idling int
+}
+
+type groupStep struct {
+	at                       time.Time
+	took                     time.Duration
+	processed, lost, rewound float64
+}
+
+// commitPlace is where a group is in a partition. Messages before floor that it had not committed by then
+// are lost.
+type commitPlace struct{ at, floor float64 }
+
+// observe a group's commits. rewinds: a position that goes back is one.
+func (g *groupCount) observe(b *probes.GroupBacklog, rewinds bool, now time.Time) {
+	if g.places == nil {
+		g.places = map[probes.Partition]*commitPlace{}
+	}
+	before := groupStep{processed: g.processed, lost: g.lost, rewound: g.rewound}
+	moved := false
+	for p, at := range b.Positions {
+		start, hasStart := b.Starts[p]
+		g.starts = g.starts || hasStart
+		place := g.places[p]
+		if place == nil {
+			g.places[p] = &commitPlace{at: at, floor: start} // what was lost before counts for nothing
+			moved = moved || g.samplings > 0
+			continue
+		}
+		switch {
+		case at > place.at:
+			g.processed += max(0, at-max(place.at, place.floor))
+		case at < place.at && rewinds:
+			g.rewinds++
+			g.rewound += place.at - at
+		}
+		moved = moved || at != place.at
+		if lostFrom := max(at, place.floor); hasStart && start > lostFrom {
+			g.lost += start - lostFrom
+			place.floor = start
+		}
+		place.at = at
+	}
+	g.step = groupStep{
+		at: now, processed: g.processed - before.processed, lost: g.lost - before.lost, rewound: g.rewound - before.rewound,
+	}
+	if g.samplings == 0 {
+		g.seen = now
+	}
+	g.samplings++
+	if moved {
+		g.changed = now
+	}
+	g.wait(b, moved, now)
+}
+
+// wait follows for how long messages have waited without a commit.
+func (g *groupCount) wait(b *probes.GroupBacklog, moved bool, now time.Time) {
+	waiting := b.Pending.Value > 0
+	for _, lag := range b.Lag {
+		waiting = waiting || lag > 0
+	}
+	switch {
+	case moved || len(b.Lag) > 0 && !waiting:
+		g.idle, g.idling = time.Time{}, 0
+	case !waiting: // unknown
+		return
+	case g.idle.IsZero():
+		g.idle = now
+	}
+	if waiting && !moved {
+		g.idling++
+	}
+}
+
+// stalled is unknown before a group was watched for long enough.
+func (g *groupCount) stalled(window time.Duration, now time.Time) probes.Count {
+	if g.samplings < stallSamplings || now.Sub(g.seen) < window {
+		return probes.Count{}
+	}
+	is := g.idling >= stallSamplings && now.Sub(g.idle) >= window
+	return probes.Count{Value: number(is), Known: true}
+}
+
+// forget partitions that are no longer there.
+func (g *groupCount) forget(there map[probes.Partition]float64) {
+	for p := range g.places {
+		if _, ok := there[p]; !ok {
+			delete(g.places, p)
+		}
+	}
+}
+
+// keep only these queues.
+func (c *QueueCounters) keep(ids map[queueID]bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id := range c.by {
+		if !ids[id] {
+			delete(c.by, id)
+		}
+	}
+}
+
+// observe one sampling of a queue.
+func (c *QueueCounters) observe(id queueID, b probes.Backlog, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := c.by[id]
+	if q == nil {
+		q = &queueCount{groups: map[string]*groupCount{}}
+		c.by[id] = q
+	}
+	q.step = step{}
+	before, known := q.enqueued.forward, q.enqueued.last != nil
+	// Where a log's end went back, the log is another one, and commits of the old say nothing of it.
+	for _, p := range q.enqueued.observe(b.Ends) {
+		for _, g := range q.groups {
+			delete(g.places, p)
+		}
+	}
+	if b.Ends != nil {
+		if known {
+			q.step = step{took: now.Sub(q.at), enqueued: q.enqueued.forward - before}
+		}
+		q.at = now
+	}
+	watched := map[string]bool{}
+	for i := range b.Groups {
+		g := &b.Groups[i]
+		watched[g.Group] = true
+		count := q.groups[g.Group]
+		if count == nil {
+			if len(g.Positions) == 0 {
+				continue
+			}
+			count = &groupCount{}
+			q.groups[g.Group] = count
+		}
+		last := count.step.at
+		count.step = groupStep{at: last}
+		if len(g.Positions) == 0 {
+			continue // they could not be learned
+		}
+		count.observe(g, id.kind != "http", now)
+		if !last.IsZero() {
+			count.step.took = now.Sub(last)
+		}
+	}
+	for name := range q.groups {
+		if b.Groups != nil && !watched[name] {
+			delete(q.groups, name)
+		}
+	}
+	if !b.Complete || b.Ends == nil {
+		return // what is missing may be there all the same
+	}
+	q.enqueued.forget(b.Ends)
+	for _, g := range q.groups {
+		g.forget(b.Ends)
+	}
+}
+
+// send what was counted of a queue. Of positions that were never learned nothing is said.
+func (c *QueueCounters) send(id queueID, now time.Time, ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := c.by[id]
+	if q == nil {
+		return
+	}
+	if q.enqueued.last != nil {
+		queueEnqueued.send(ch, q.enqueued.forward, id.name, id.kind)
+	}
+	for name, g := range q.groups {
+		groupProcessed.send(ch, g.processed, id.name, name)
+		if id.kind == "http" {
+			continue // it tells a number, not where it is
+		}
+		groupRewinds.send(ch, g.rewinds, id.name, name)
+		groupRewound.send(ch, g.rewound, id.name, name)
+		if g.starts {
+			queueLost.send(ch, g.lost, id.name, name)
+		}
+		if !g.changed.IsZero() {
+			groupLastCommit.send(ch, float64(g.changed.UnixMilli())/1000, id.name, name)
+		}
+		if s := g.stalled(c.window, now); s.Known {
+			groupStalled.send(ch, s.Value, id.name, name)
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package collector
+
+import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+var (
+	queueSampled = gauge("queue_sampled_messages",
+		"Newest messages of the queue that were looked at in this sampling, at most --queue.sample.", "queue", "kind")
+	queueDistinct = gauge("queue_sampled_distinct_keys",
+		"Distinct keys among the sampled messages.", "queue", "kind")
+	queueTopKey = gauge("queue_sampled_top_key_messages",
+		"Sampled messages of the key that most of them have; /api/v1/status names it.", "queue", "kind")
+	queueRepeats = gauge("queue_sampled_repeats",
+		"Sampled messages that repeat a key without a version higher than any before of that key.", "queue", "kind")
+)
+
+const (
+	// frequent is the part of the sampled messages, 1 of so many, from which their top key is named on the log.
+	frequent = 3
+	// frequentMessages that there must be of it.
+	frequentMessages = 100
+)
+
+// tellSample gives what the newest messages show. Keys are no labels: there are too many of them.
+func tellSample(id queueID, s *probes.Sample, ch chan<- prometheus.Metric) {
+	if s == nil {
+		return
+	}
+	queueSampled.send(ch, float64(s.Messages), id.name, id.kind)
+	if s.HasKeys || s.Messages == 0 {
+		queueDistinct.send(ch, float64(s.DistinctKeys), id.name, id.kind)
+		queueTopKey.send(ch, float64(s.TopKeyMessages), id.name, id.kind)
+	}
+	if s.Repeats.Known {
+		queueRepeats.send(ch, s.Repeats.Value, id.name, id.kind)
+	}
+}
+
+// nameTopKey on the log, once when a key begins to fill the queue.
+func (t *queueTarget) nameTopKey(s *probes.Sample, log *slog.Logger) {
+	if s == nil {
+		return
+	}
+	crowded := s.TopKeyMessages >= frequentMessages && s.TopKeyMessages*frequent >= s.Messages
+	if crowded && t.topKey != s.TopKey {
+		log.Warn("one key fills the queue", "queue", t.name, "key", s.TopKey, "messages", s.TopKeyMessages, "of", s.Messages)
+	}
+	t.topKey = ""
+	if crowded {
+		t.topKey = s.TopKey
+	}
+}

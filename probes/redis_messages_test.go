@@ -1,0 +1,190 @@
+package probes
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+)
+
+// invalidation as processors of these tests read it.
+func invalidation(key string, version int, at time.Time) string {
+	return fmt.Sprintf(`{"key":%q,"version":%d,"ts":%d}`, key, version, at.UnixMilli())
+}
+
+// messageQueue is a queue whose messages tell everything.
+func messageQueue(t *testing.T, f *Fleet, sample int, c config.RedisQueue) Queue {
+	t.Helper()
+	c.Node = "redis-1"
+	opt := testOptions()
+	opt.SampleMessages = sample
+	all, err := OpenQueues(&config.Config{Queues: []config.Queue{{
+		Name: "q", Redis: &c, Message: &config.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"},
+	}}}, f, opt, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(all[0].Close)
+	return all[0]
+}
+
+// wantAge in seconds, within what the test itself takes.
+func wantAge(t *testing.T, what string, got Count, since time.Time) {
+	t.Helper()
+	least, most := time.Since(since)-30*time.Second, time.Since(since)+time.Second
+	if !got.Known || got.Value < least.Seconds() || got.Value > most.Seconds() {
+		t.Errorf("%s is %+v, want about %v", what, got, time.Since(since).Seconds())
+	}
+}
+
+func TestQueueListMessages(t *testing.T) {
+	servertest.NoLeaks(t)
+	r := servertest.Redis(t)
+	f := queueFleet(t, r.Addr, config.Redis{})
+	hourAgo, now := time.Now().Add(-time.Hour), time.Now()
+	for _, push := range []string{"rpush", "lpush"} { // both directions are in use
+		r.Must(t, "del", "inv")
+		r.Must(t, push, "inv", invalidation("user:old", 1, hourAgo))
+		for i := range 200 {
+			r.Must(t, push, "inv", invalidation("product:"+strconv.Itoa(i), 1, now.Add(-time.Minute)))
+		}
+		for i := range 100 {
+			r.Must(t, push, "inv", invalidation("user:"+strconv.Itoa(i%50), 7, now))
+		}
+		b, err := ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "inv"}))
+		if err != nil || !b.Complete {
+			t.Fatalf("%s: %+v, %v", push, b, err)
+		}
+		wantDepth(t, b, 301)
+		wantAge(t, "the oldest message", b.OldestAge, hourAgo)
+		if s := b.Sample; s.Messages != 100 || s.DistinctKeys != 50 || s.TopKeyMessages != 2 || s.Repeats != (Count{50, true}) {
+			t.Errorf("%s: the sample is %+v", push, s)
+		}
+	}
+	// All of a short list, in its order: a version that rises is no repeat.
+	for _, push := range []string{"rpush", "lpush"} {
+		r.Must(t, "del", "inv")
+		for i := range 20 {
+			r.Must(t, push, "inv", invalidation("user:1", i, now.Add(time.Duration(i)*time.Second-time.Minute)))
+		}
+		b, err := ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "inv"}))
+		if s := b.Sample; err != nil || s.Messages != 20 || s.Repeats != (Count{0, true}) || s.TopKey != "user:1" {
+			t.Errorf("%s: %+v, %v", push, s, err)
+		}
+	}
+	r.Must(t, "del", "inv")
+	b, err := ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "inv"}))
+	if err != nil || b.OldestAge != (Count{0, true}) || b.Sample == nil || b.Sample.Messages != 0 {
+		t.Errorf("an empty list: %+v, %v", b, err)
+	}
+	r.Must(t, "rpush", "inv", "no message of ours", invalidation("user:1", 1, now))
+	if b, err = ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "inv"})); err != nil || b.OldestAge.Known {
+		t.Errorf("an end without a time: %+v, %v", b, err)
+	}
+}
+
+// Large messages are not read by the thousand.
+func TestQueueMessagesAreBounded(t *testing.T) {
+	servertest.NoLeaks(t)
+	r := servertest.Redis(t)
+	proxy := servertest.NewProxy(t, r.Addr)
+	f := queueFleet(t, proxy.Addr, config.Redis{})
+	big := `{"key":"user:1","pad":"` + strings.Repeat("x", 100_000) + `"}`
+	for range 100 {
+		r.Must(t, "rpush", "list", big)
+		r.Must(t, "xadd", "stream", "*", "message", big)
+	}
+	for _, c := range []config.RedisQueue{{List: "list"}, {Stream: "stream"}} {
+		proxy.Reset()
+		b, err := sampleIn(t, messageQueue(t, f, 1000, c), 5*time.Second)
+		if err != nil || b.Sample == nil || b.Sample.Messages < 5 || b.Sample.Messages > 20 {
+			t.Errorf("%+v: %+v, %v", c, b.Sample, err)
+		}
+		if got := proxy.Counts().Received; got > 2<<20 {
+			t.Errorf("%+v: %d bytes were read", c, got)
+		}
+	}
+}
+
+func TestQueueStreamMessages(t *testing.T) {
+	servertest.NoLeaks(t)
+	r := servertest.Redis(t)
+	f := queueFleet(t, r.Addr, config.Redis{})
+	q := messageQueue(t, f, 100, config.RedisQueue{Stream: "inv"})
+	at := Partition{Topic: "inv"}
+	hourAgo, minutesAgo := time.Now().Add(-time.Hour), time.Now().Add(-10*time.Minute)
+	add := func(when time.Time, n int) {
+		t.Helper()
+		for i := range n {
+			r.Must(t, "xadd", "inv", fmt.Sprintf("%d-%d", when.UnixMilli(), i+1), "key", "user:1", "version", "3")
+		}
+	}
+	sample := func() Backlog {
+		t.Helper()
+		b, err := ownReadsExact(t, f, q)
+		if err != nil {
+			t.Errorf("%+v, %v", b, err)
+		}
+		return b
+	}
+	if b := sample(); b.OldestAge != (Count{0, true}) {
+		t.Errorf("no stream: %+v", b)
+	}
+	add(hourAgo, 10)
+	add(minutesAgo, 5)
+	b := sample()
+	wantAge(t, "the oldest entry", b.OldestAge, hourAgo) // nobody reads it: all of it waits
+	if s := b.Sample; s.Messages != 15 || s.TopKey != "user:1" || s.Repeats != (Count{14, true}) {
+		t.Errorf("the sample is %+v", s)
+	}
+	r.Must(t, "xgroup", "create", "inv", "g", "0")
+	read := func(n int) []string {
+		t.Helper()
+		got, err := r.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "g", Consumer: "c", Streams: []string{"inv", ">"}, Count: int64(n)}).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, m := range got[0].Messages {
+			ids = append(ids, m.ID)
+		}
+		return ids
+	}
+	ids := read(10)
+	b = sample()
+	g := b.Groups[0]
+	wantAge(t, "the group's lag", Count{g.LagSeconds[at], true}, minutesAgo)
+	wantAge(t, "the oldest pending entry", g.OldestPending, hourAgo)
+	wantAge(t, "the oldest message", b.OldestAge, hourAgo)
+	if pending := r.XPending(t.Context(), "inv", "g").Val(); g.Pending != (Count{float64(pending.Count), true}) || pending.Lower != ids[0] {
+		t.Errorf("pending %+v, XPENDING says %+v", g.Pending, pending)
+	}
+	for _, id := range ids {
+		r.Must(t, "xack", "inv", "g", id)
+	}
+	b = sample()
+	wantAge(t, "the oldest message", b.OldestAge, minutesAgo)
+	if b.Groups[0].OldestPending != (Count{0, true}) {
+		t.Errorf("nothing is pending: %+v", b.Groups[0])
+	}
+	for _, id := range read(5) {
+		r.Must(t, "xack", "inv", "g", id)
+	}
+	if b = sample(); b.OldestAge != (Count{0, true}) || b.Groups[0].LagSeconds[at] != 0 {
+		t.Errorf("all is done: %+v", b)
+	}
+	// After XDEL the server does not know the lag; how old it is can be seen all the same.
+	add(time.Now().Add(-time.Minute), 3)
+	entries := r.XRange(t.Context(), "inv", "-", "+").Val()
+	r.Must(t, "xdel", "inv", entries[len(entries)-2].ID)
+	b, err := ownReadsExact(t, f, q)
+	if b.Depth.Known || err == nil || len(b.Groups[0].Lag) != 0 || b.Groups[0].LagSeconds[at] < 50 || !b.OldestAge.Known {
+		t.Errorf("after XDEL: %+v, %v", b, err)
+	}
+}
