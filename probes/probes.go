@@ -140,13 +140,13 @@ type Options struct {
 type Holding uint8
 
 const (
-	// Holds: the node should hold the key.
+	// Holds is for a node that should hold the key.
 	Holds Holding = iota
-	// Elsewhere: other nodes hold the key, and this one is not asked.
+	// Elsewhere is for a node that is not asked, because others hold the key.
 	Elsewhere
-	// Foreign: other nodes hold the key; this one is asked all the same, and a copy here is a stray.
+	// Foreign is for a node that is asked although others hold the key: a copy here is a stray.
 	Foreign
-	// Anywhere: any server of the pool may hold the key; what is found is a copy, and what is not is no missing one.
+	// Anywhere is for a pool of which any server may hold the key: what is found is a copy, and what is not is no missing one.
 	Anywhere
 )
 
