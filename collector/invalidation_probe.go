@@ -51,8 +51,8 @@ type probeCount struct {
 	duration   prometheus.Histogram
 	// told is what the evidence was told already.
 	told diagnosis.Probe
-	// known: the node is watched now.
-	known bool
+	// known: the node is watched now. failing: its last probe could not be published or set up.
+	known, failing bool
 }
 
 // InvalidationProbes counts what comes of the probes since the exporter's start. It outlives configurations.
@@ -111,6 +111,7 @@ func (p *InvalidationProbes) Gone(probe string, node probes.Identity, after time
 	defer p.mu.Unlock()
 	c := p.at(probe, node)
 	c.gone++
+	c.failing = false
 	c.duration.Observe(after.Seconds())
 }
 
@@ -120,6 +121,7 @@ func (p *InvalidationProbes) Failed(probe string, node probes.Identity, reason e
 	defer p.mu.Unlock()
 	c := p.at(probe, node)
 	c.failures[reason]++
+	c.failing = reason != endtoend.Lost
 	if reason == endtoend.Lost {
 		c.duration.Observe(2 * max(timeout.Seconds(), probeBuckets[len(probeBuckets)-1]))
 	}
@@ -153,7 +155,8 @@ func newInvalidationProbeCollector(names []string, counts *InvalidationProbes) i
 
 func (invalidationProbeCollector) Name() string { return "invalidation_probe" }
 
-// Update sends the counts. An error names the nodes on which probes could not be set up or published since the last.
+// Update sends the counts. An error names the nodes whose last probe could not be published or set up; a lost one is
+// no failure to probe.
 func (c invalidationProbeCollector) Update(_ context.Context, ch chan<- prometheus.Metric) error {
 	c.counts.keep(c.names)
 	c.counts.mu.Lock()
@@ -176,7 +179,7 @@ func (c invalidationProbeCollector) Update(_ context.Context, ch chan<- promethe
 		}
 		n.told.Sent, n.told.Lost, n.told.Failed = n.gone+lost, lost, failed
 		*c.ended = append(*c.ended, ended)
-		if ended.Failed > 0 {
+		if n.failing {
 			errs = append(errs, fmt.Errorf("probe %s could not be published or set up on node %s", s.probe, s.node))
 		}
 	}

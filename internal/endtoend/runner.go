@@ -272,7 +272,7 @@ func (r *Runner) of(p *probe) []*node {
 			out = append(out, n)
 		}
 	}
-	slices.SortFunc(out, func(a, b *node) int { return compareNames(a, b) })
+	slices.SortFunc(out, compareNames)
 	return out
 }
 
