@@ -3,7 +3,6 @@ package endtoend
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,14 +20,17 @@ const (
 	lookLongest = time.Second
 )
 
-var errSilent = errors.New("the node has not answered yet")
+var (
+	errSilent     = errors.New("the node has not answered yet")
+	errNotArrived = errors.New("the replica did not get the key in time; see its replication link")
+)
 
 // node is one that is probed. Its keys are watched by one goroutine, as long as there are any.
 type node struct {
 	probes.Dedicated
 	r       *Runner
 	replica atomic.Bool
-	// silent: the last write was not answered. Then one at a time tries again, and the others need not wait.
+	// silent: the last key that was to be set up was not answered.
 	silent atomic.Bool
 	trying sync.Mutex
 
@@ -46,31 +48,38 @@ func compareNames(a, b *node) int { return strings.Compare(a.Identity().Name, b.
 
 // put the old version of a key.
 func (n *node) put(ctx context.Context, k *dedicated, ttl time.Duration) error {
+	return n.try(ctx, func() error { return n.Put(ctx, k.key, k.value, ttl) })
+}
+
+// try to set up a key. While the node is silent, one at a time does, and the others need not wait.
+func (n *node) try(ctx context.Context, do func() error) error {
 	if n.silent.Load() {
 		if !n.trying.TryLock() {
 			return errSilent
 		}
 		defer n.trying.Unlock()
 	}
-	err := n.Put(ctx, k.key, k.value, ttl)
-	n.silent.Store(err != nil && ctx.Err() != nil)
+	err := do()
+	n.silent.Store(err != nil && ctx.Err() != nil && !errors.Is(err, errNotArrived))
 	return err
 }
 
 // arrived waits until a replica serves what its primary was given.
 func (n *node) arrived(ctx context.Context, k *dedicated) error {
-	for {
-		seen, err := n.Look(ctx, []string{k.key}, [][]byte{k.value})
-		switch {
-		case err != nil:
-			return err
-		case seen[0] == probes.Served:
-			return nil
+	return n.try(ctx, func() error {
+		for {
+			seen, err := n.Look(ctx, []string{k.key}, [][]byte{k.value})
+			switch {
+			case err != nil:
+				return err
+			case seen[0] == probes.Served:
+				return nil
+			}
+			if !pause(ctx, lookFirst) {
+				return errNotArrived
+			}
 		}
-		if !pause(ctx, lookFirst) {
-			return fmt.Errorf("the replica did not get the key: %w", ctx.Err())
-		}
-	}
+	})
 }
 
 // outcome of a watch.
