@@ -53,6 +53,8 @@ type probeCount struct {
 	told diagnosis.Probe
 	// known: the node is watched now. failing: its last probe could not be published or set up.
 	known, failing bool
+	// left is since when it is not watched.
+	left time.Time
 }
 
 // InvalidationProbes counts what comes of the probes since the exporter's start. It outlives configurations.
@@ -84,15 +86,24 @@ func (p *InvalidationProbes) at(probe string, node probes.Identity) *probeCount 
 	return c
 }
 
-// Nodes implements endtoend.Observer. What is no longer watched is forgotten, as its series are no longer told.
-func (p *InvalidationProbes) Nodes(probe string, nodes []probes.Identity) {
+// probesKept is how long what was counted of a node that is no longer watched is kept, should it come back.
+const probesKept = time.Hour
+
+// Nodes implements endtoend.Observer. The series of a node that is no longer watched are not told.
+func (p *InvalidationProbes) Nodes(probe string, nodes []probes.Identity, all bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, n := range nodes {
 		p.at(probe, n).known = true
 	}
-	for s := range p.by {
-		if s.probe == probe && !slices.ContainsFunc(nodes, func(n probes.Identity) bool { return n.Layer == s.layer && n.Name == s.node }) {
+	now := time.Now()
+	for s, c := range p.by {
+		there := slices.ContainsFunc(nodes, func(n probes.Identity) bool { return n.Layer == s.layer && n.Name == s.node })
+		switch {
+		case s.probe != probe || there || !all:
+		case c.known:
+			c.known, c.left = false, now
+		case now.Sub(c.left) > probesKept:
 			delete(p.by, s)
 		}
 	}

@@ -28,8 +28,8 @@ func TestInvalidationProbeCounts(t *testing.T) {
 	a, b := probes.Identity{Layer: "l2", Name: "a"}, probes.Identity{Layer: "l2", Name: "b"}
 	counts := NewInvalidationProbes()
 	c := newInvalidationProbeCollector([]string{"p"}, counts)
-	counts.Nodes("p", []probes.Identity{a, b})
-	counts.Nodes("old", []probes.Identity{a})
+	counts.Nodes("p", []probes.Identity{a, b}, true)
+	counts.Nodes("old", []probes.Identity{a}, true)
 	if problems, err := testutil.CollectAndLint(updated{t, c}); err != nil || len(problems) > 0 {
 		t.Errorf("%v %v", problems, err)
 	}
@@ -41,7 +41,7 @@ func TestInvalidationProbeCounts(t *testing.T) {
 	counts.Gone("p", a, 30*time.Millisecond)
 	counts.Failed("p", a, endtoend.Lost, 90*time.Second)
 	counts.Failed("p", b, endtoend.Setup, time.Second)
-	counts.Nodes("p", []probes.Identity{a, b}) // nothing new
+	counts.Nodes("p", []probes.Identity{a, b}, true) // nothing new
 	ch := make(chan prometheus.Metric, 100)
 	if err := c.Update(t.Context(), ch); err == nil || !strings.Contains(err.Error(), "node b") || strings.Contains(err.Error(), "node a") {
 		t.Errorf("%v", err)
@@ -76,17 +76,25 @@ cacheinv_invalidation_probes_total{layer="l2",node="b",probe="p"} 0
 		t.Error(err)
 	}
 	// A lost one is twice the larger of its timeout and the top bucket.
-	families, err := gathered(t, updated{t, c})
-	if err != nil || families != 180.03 {
-		t.Errorf("the sum is %v, want 180.03 (%v)", families, err)
+	sum, err := gathered(t, updated{t, c})
+	if err != nil || sum != 180.03 {
+		t.Errorf("the sum is %v, want 180.03 (%v)", sum, err)
 	}
 	c.testify(&e)
 	if e.Probes[0].Sent+e.Probes[1].Sent+e.Probes[0].Failed+e.Probes[1].Failed != 0 {
 		t.Errorf("told twice: %v", e.Probes)
 	}
-	counts.Nodes("p", []probes.Identity{b})
+	counts.Nodes("p", []probes.Identity{b}, false)
+	if n := testutil.CollectAndCount(updated{t, c}); n != 10 {
+		t.Errorf("%d series while not all nodes are known, want 10", n)
+	}
+	counts.Nodes("p", []probes.Identity{b}, true)
 	if n := testutil.CollectAndCount(updated{t, c}); n != 5 {
 		t.Errorf("%d series of one node, want 5", n)
+	}
+	counts.Nodes("p", []probes.Identity{a, b}, true)
+	if sum, err := gathered(t, updated{t, c}); err != nil || sum != 180.03 {
+		t.Errorf("a node that came back has the sum %v (%v)", sum, err)
 	}
 }
 

@@ -227,13 +227,14 @@ func TestProbeReadsAreOwn(t *testing.T) {
 	t.Cleanup(func() { _ = mc.Close() })
 	p := &processor{redis: []*redis.Client{r.Client}, memcached: []*memcache.Client{mc}, delay: 20 * time.Millisecond}
 	p.run(t, fromList(queue.Client, "inv"))
-	e := start(t, fmt.Sprintf(`
+	cfg := fmt.Sprintf(`
 layers:
   - {name: l2, ttl: 1h, nodes: [{name: pair, redis: {replication: ["%s"]}}, {name: memcached-1, memcached: {address: "%s"}}]}
   - {name: q, ttl: 1h, nodes: [{name: queue, redis: {address: "%s"}}]}
 invalidation_probes:
   - {name: p, interval: 20ms, timeout: 3s, layers: [l2], key: "probe:{id}", publish: {redis: {node: queue, list: inv}, message: %s}}
-`, r.Addr, m.Addr, queue.Addr, probeMessage))
+`, r.Addr, m.Addr, queue.Addr, probeMessage)
+	e := start(t, cfg)
 	nodes := []string{"pair/" + r.Addr, "pair/" + replica.Addr, "memcached-1"}
 	servertest.Eventually(t, "each node lost keys", func() bool {
 		at := e.scrape(10 * time.Second)
@@ -256,6 +257,15 @@ invalidation_probes:
 				t.Errorf("%s: %v of result %s are others', and %v our own", node, others, result, own)
 			}
 		}
+	}
+	// A reload forgets no replica, though that must be found anew.
+	e.load(cfg)
+	servertest.Eventually(t, "the replica is found again", func() bool {
+		return e.scrape(10*time.Second).number("invalidation_probes_total", "node", nodes[1]) == 1
+	})
+	before, _ := at.duration(nodes[1])
+	if after, _ := e.scrape(10 * time.Second).duration(nodes[1]); after < before {
+		t.Errorf("%v observed of the replica, and %v before the reload", after, before)
 	}
 }
 

@@ -46,8 +46,9 @@ const (
 
 // Observer is told what comes of probes, from several goroutines.
 type Observer interface {
-	// Nodes are those that a probe watches, each time that it is known anew.
-	Nodes(probe string, nodes []probes.Identity)
+	// Nodes are those that a probe watches, each time that it is known anew. all: there are no others; before the first
+	// survey groups may have some that are not known yet.
+	Nodes(probe string, nodes []probes.Identity, all bool)
 	// Sent: the message was published, and the node held the old version then.
 	Sent(probe string, node probes.Identity)
 	// Gone: the node no longer served the old version this long after the publishing began.
@@ -113,7 +114,7 @@ func Start(cfg *config.Config, opt probes.Options, observer Observer, log *slog.
 	for _, n := range fleet.Nodes() {
 		r.learn(n, probes.Survey{}, errNotAsked)
 	}
-	r.announce()
+	r.announce(false)
 	r.running.Go(r.follow)
 	for _, p := range r.probes {
 		r.running.Go(func() { r.run(p) })
@@ -226,7 +227,9 @@ func (r *Runner) survey() {
 		}
 	}
 	r.mu.Unlock()
-	r.announce()
+	if r.life.Err() == nil {
+		r.announce(true)
+	}
 }
 
 // errNotAsked stands for the survey that is still to come.
@@ -252,13 +255,13 @@ func (r *Runner) learn(n probes.Node, s probes.Survey, err error) {
 }
 
 // announce the nodes of each probe.
-func (r *Runner) announce() {
+func (r *Runner) announce(all bool) {
 	for _, p := range r.probes {
 		var ids []probes.Identity
 		for _, n := range r.of(p) {
 			ids = append(ids, n.Identity())
 		}
-		r.observer.Nodes(p.Name, ids)
+		r.observer.Nodes(p.Name, ids, all)
 	}
 }
 

@@ -40,7 +40,7 @@ func (n *notes) of(what string) int {
 	return n.by[what]
 }
 
-func (n *notes) Nodes(_ string, nodes []probes.Identity) {
+func (n *notes) Nodes(_ string, nodes []probes.Identity, _ bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.nodes = nil
@@ -48,6 +48,7 @@ func (n *notes) Nodes(_ string, nodes []probes.Identity) {
 		n.nodes = append(n.nodes, k.Name)
 	}
 }
+
 func (n *notes) Sent(_ string, k probes.Identity) { n.add(k.Name + " sent") }
 
 func (n *notes) Gone(_ string, k probes.Identity, _ time.Duration) { n.add(k.Name + " gone") }
