@@ -8,6 +8,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/endtoend"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -32,10 +33,14 @@ type state struct {
 	episodes *prometheus.HistogramVec
 	replicas replicas
 	queues   *QueueCounters
+	probes   *InvalidationProbes
 }
 
 func newState(opt Options) state {
-	return state{history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{}, queues: NewQueueCounters(opt.StallWindow)}
+	return state{
+		history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{},
+		queues: NewQueueCounters(opt.StallWindow), probes: NewInvalidationProbes(),
+	}
 }
 
 // target is one configuration with its connections.
@@ -112,6 +117,18 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 			asked = append(asked, appVersions{name: cfg.Versions[i].Name, sample: a.Sample})
 		}
 		others = append(others, &appVersionCollector{apps: asked})
+	}
+	if on("invalidation_probe") && len(cfg.Probes) > 0 {
+		runner, err := endtoend.Start(cfg, e.opt.Probes, e.state.probes, e.log)
+		if err != nil {
+			return nil, fmt.Errorf("opening the invalidation probes: %w", err)
+		}
+		t.closers = append(t.closers, runner.Close)
+		var names []string
+		for _, p := range cfg.Probes {
+			names = append(names, p.Name)
+		}
+		others = append(others, newInvalidationProbeCollector(names, e.state.probes))
 	}
 	t.crew = newCrew(s, readers, others, e.log)
 	return t, nil

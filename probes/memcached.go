@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,9 @@ type memcachedNode struct {
 		since       time.Time
 	}
 	answered atomic.Bool // a read since the last Survey
+
+	// one is held by a survey and by what Dedicated adds to it, which come from several goroutines.
+	one sync.Mutex
 }
 
 func newMemcachedNode(id Identity, c config.Memcached, opt Options) (*memcachedNode, error) {
@@ -179,6 +183,8 @@ func saidError(line []byte) error { return fmt.Errorf("the server said: %.200s",
 
 // Survey asks for stats, and has the server's keys listed where that is asked and due.
 func (n *memcachedNode) Survey(ctx context.Context, scan *Scan) (Survey, error) {
+	n.one.Lock()
+	defer n.one.Unlock()
 	start := time.Now()
 	if !n.answered.Swap(false) && n.manner.mute {
 		n.forgetManner() // it was no such server: it has not answered reads either

@@ -270,7 +270,7 @@ type InvalidationProbe struct {
 	Layers []string
 	// Key holds {id}.
 	Key Template
-	// Message holds {key}; it may hold {id}, {version} and {timestamp_ms}.
+	// Message holds {key}; it may hold {id}, {version} and {timestamp_ms}. Its other braces are text.
 	Message Template
 	Publish Publish
 }

@@ -41,6 +41,7 @@ func (r *reader) parse(data []byte) *Config {
 	}
 	s := value{reader: r, node: root, line: root.Line}.section()
 	layers, queues, canaries, versions := s.get("layers"), s.get("queues"), s.get("canaries"), s.get("versions")
+	invalidationProbes := s.get("invalidation_probes")
 	if s.ok && !layers.given() && !queues.given() && !versions.given() {
 		s.fault("holds nothing to watch; write at least one of layers, queues and versions")
 	}
@@ -59,6 +60,10 @@ func (r *reader) parse(data []byte) *Config {
 	names = taken{}
 	for _, v := range versions.list("applications") {
 		c.Versions = append(c.Versions, v.app(names))
+	}
+	names = taken{}
+	for _, v := range invalidationProbes.list("invalidation probes") {
+		c.Probes = append(c.Probes, v.invalidationProbe(c.Layers, c.Canaries, names))
 	}
 	s.done()
 	return c

@@ -1,0 +1,117 @@
+package collector
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/endtoend"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// updated is a collector as the registry wants it.
+type updated struct {
+	t *testing.T
+	Collector
+}
+
+func (updated) Describe(chan<- *prometheus.Desc) {}
+
+func (u updated) Collect(ch chan<- prometheus.Metric) { _ = u.Update(u.t.Context(), ch) }
+
+func TestInvalidationProbeCounts(t *testing.T) {
+	a, b := probes.Identity{Layer: "l2", Name: "a"}, probes.Identity{Layer: "l2", Name: "b"}
+	counts := NewInvalidationProbes()
+	c := newInvalidationProbeCollector([]string{"p"}, counts)
+	counts.Nodes("p", []probes.Identity{a, b}, true)
+	counts.Nodes("old", []probes.Identity{a}, true)
+	if problems, err := testutil.CollectAndLint(updated{t, c}); err != nil || len(problems) > 0 {
+		t.Errorf("%v %v", problems, err)
+	}
+	if n := testutil.CollectAndCount(updated{t, c}); n != 10 {
+		t.Errorf("%d series at the start, want 10", n)
+	}
+	counts.Sent("p", a)
+	counts.Sent("p", a)
+	counts.Gone("p", a, 30*time.Millisecond)
+	counts.Failed("p", a, endtoend.Lost, 90*time.Second)
+	counts.Failed("p", b, endtoend.Setup, time.Second)
+	counts.Nodes("p", []probes.Identity{a, b}, true) // nothing new
+	ch := make(chan prometheus.Metric, 100)
+	if err := c.Update(t.Context(), ch); err == nil || !strings.Contains(err.Error(), "node b") || strings.Contains(err.Error(), "node a") {
+		t.Errorf("%v", err)
+	}
+	var e diagnosis.Evidence
+	c.testify(&e)
+	told := map[string]diagnosis.Probe{}
+	for _, p := range e.Probes {
+		told[p.Node] = p
+	}
+	want := map[string]diagnosis.Probe{
+		"a": {Name: "p", Layer: "l2", Node: "a", Sent: 2, Lost: 1}, "b": {Name: "p", Layer: "l2", Node: "b", Failed: 1},
+	}
+	if d := cmp.Diff(want, told); d != "" {
+		t.Error(d)
+	}
+	err := testutil.CollectAndCompare(updated{t, c}, strings.NewReader(`
+# HELP cacheinv_invalidation_probe_failures_total Invalidation probes that failed: lost (the node still served the old version after the timeout), publish (the message could not be published), setup (the node could not be written, or not be asked any more).
+# TYPE cacheinv_invalidation_probe_failures_total counter
+cacheinv_invalidation_probe_failures_total{layer="l2",node="a",probe="p",reason="lost"} 1
+cacheinv_invalidation_probe_failures_total{layer="l2",node="a",probe="p",reason="publish"} 0
+cacheinv_invalidation_probe_failures_total{layer="l2",node="a",probe="p",reason="setup"} 0
+cacheinv_invalidation_probe_failures_total{layer="l2",node="b",probe="p",reason="lost"} 0
+cacheinv_invalidation_probe_failures_total{layer="l2",node="b",probe="p",reason="publish"} 0
+cacheinv_invalidation_probe_failures_total{layer="l2",node="b",probe="p",reason="setup"} 1
+# HELP cacheinv_invalidation_probes_total Invalidation probes whose message was published while the node held the old version.
+# TYPE cacheinv_invalidation_probes_total counter
+cacheinv_invalidation_probes_total{layer="l2",node="a",probe="p"} 2
+cacheinv_invalidation_probes_total{layer="l2",node="b",probe="p"} 0
+`), "cacheinv_invalidation_probe_failures_total", "cacheinv_invalidation_probes_total")
+	if err != nil {
+		t.Error(err)
+	}
+	// A lost one is twice the larger of its timeout and the top bucket.
+	sum, err := gathered(t, updated{t, c})
+	if err != nil || sum != 180.03 {
+		t.Errorf("the sum is %v, want 180.03 (%v)", sum, err)
+	}
+	c.testify(&e)
+	if e.Probes[0].Sent+e.Probes[1].Sent+e.Probes[0].Failed+e.Probes[1].Failed != 0 {
+		t.Errorf("told twice: %v", e.Probes)
+	}
+	counts.Nodes("p", []probes.Identity{b}, false)
+	if n := testutil.CollectAndCount(updated{t, c}); n != 10 {
+		t.Errorf("%d series while not all nodes are known, want 10", n)
+	}
+	counts.Nodes("p", []probes.Identity{b}, true)
+	if n := testutil.CollectAndCount(updated{t, c}); n != 5 {
+		t.Errorf("%d series of one node, want 5", n)
+	}
+	counts.Nodes("p", []probes.Identity{a, b}, true)
+	if sum, err := gathered(t, updated{t, c}); err != nil || sum != 180.03 {
+		t.Errorf("a node that came back has the sum %v (%v)", sum, err)
+	}
+}
+
+// gathered is the sum of node a's durations.
+func gathered(t *testing.T, c prometheus.Collector) (float64, error) {
+	t.Helper()
+	r := prometheus.NewRegistry()
+	r.MustRegister(c)
+	families, err := r.Gather()
+	for _, f := range families {
+		if f.GetName() == "cacheinv_invalidation_probe_duration_seconds" {
+			for _, m := range f.Metric {
+				if m.Label[1].GetValue() == "a" {
+					return m.Histogram.GetSampleSum(), err
+				}
+			}
+		}
+	}
+	return 0, err
+}

@@ -1,0 +1,68 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+)
+
+// kafkaSoon is how soon a broker or topic that failed is tried again.
+const kafkaSoon = 100 * time.Millisecond
+
+// kafkaPublisher produces to one topic.
+type kafkaPublisher struct {
+	client *kgo.Client
+	topic  string
+}
+
+func newKafkaPublisher(c config.PublishKafka) (*kafkaPublisher, error) {
+	dialer, err := newKafkaDialer(config.KafkaQueue{Brokers: c.Brokers, SASL: c.SASL, TLS: c.TLS})
+	if err != nil {
+		return nil, err
+	}
+	client, err := kgo.NewClient(append(slices.Clip(dialer.options),
+		kgo.SeedBrokers(c.Brokers...), kgo.RequiredAcks(kgo.AllISRAcks()),
+		// A message goes at once, and can be given up: with idempotent writes one under way could not.
+		kgo.ProducerLinger(0), kgo.DisableIdempotentWrite(),
+		kgo.MetadataMinAge(kafkaSoon), kgo.RetryBackoffFn(func(int) time.Duration { return kafkaSoon }),
+	)...)
+	if err != nil {
+		return nil, err
+	}
+	return &kafkaPublisher{client: client, topic: c.Topic}, nil
+}
+
+// Publish implements Publisher.
+func (p *kafkaPublisher) Publish(ctx context.Context, key string, message []byte) error {
+	done := make(chan error, 1)
+	p.client.Produce(ctx, &kgo.Record{Topic: p.topic, Key: []byte(key), Value: message}, func(_ *kgo.Record, err error) { done <- err })
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		return noAnswer(ctx)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return noAnswer(ctx)
+	case errors.Is(err, kgo.ErrClientClosed):
+		return errClosed
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return fmt.Errorf("topic %s does not exist, or may not be written; create it, and grant the exporter's user WRITE on it", p.topic)
+	case errors.Is(err, kerr.TopicAuthorizationFailed):
+		return fmt.Errorf("topic %s may not be written; grant the exporter's user WRITE on it", p.topic)
+	}
+	return connectionFault(err)
+}
+
+// Close gives up what is under way.
+func (p *kafkaPublisher) Close() { p.client.Close() }

@@ -1,0 +1,36 @@
+package probes
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// redisPublisher pushes to a list's right end, or adds to a stream.
+type redisPublisher struct {
+	server       RedisServer
+	list, stream string
+}
+
+func (redisPublisher) Close() {} // the connection is the fleet's
+
+// Publish implements Publisher. Neither command moves the server's hits and misses.
+func (p redisPublisher) Publish(ctx context.Context, _ string, message []byte) error {
+	type reply struct{ err error }
+	got, err := askServer(ctx, p.server, func(ctx context.Context, c redis.Cmdable) (reply, uint64, uint64) {
+		if p.list != "" {
+			return reply{c.RPush(ctx, p.list, message).Err()}, 0, 0
+		}
+		return reply{c.XAdd(ctx, &redis.XAddArgs{Stream: p.stream, Values: []any{"message", message}}).Err()}, 0, 0
+	})
+	failed := got.err
+	switch {
+	case err != nil:
+		return err
+	case failed == nil:
+		return nil
+	case p.list != "":
+		return queueRefused("RPUSH", p.list, "list", failed)
+	}
+	return queueRefused("XADD", p.stream, "stream", failed)
+}
