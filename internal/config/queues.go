@@ -22,7 +22,7 @@ func (v value) queue(layers []Layer, queues taken) Queue {
 	q.Capacity = s.get("capacity").whole(0, 1<<53)
 	q.TargetRate = s.get("target_rate").rate()
 	if m := s.get("message"); m.given() {
-		q.Message = m.message()
+		q.Message = m.parts()
 	}
 	redis, kafka, http := s.get("redis"), s.get("kafka"), s.get("http")
 	s.exactlyOne(redis, kafka, http)
@@ -42,8 +42,8 @@ func (v value) queue(layers []Layer, queues taken) Queue {
 	return q
 }
 
-// message says where the parts of an invalidation stand.
-func (v value) message() *Message {
+// parts says where the parts of an invalidation stand.
+func (v value) parts() *Message {
 	s := v.section()
 	key, version, at := s.get("key"), s.get("version"), s.get("timestamp_ms")
 	m := &Message{Key: key.jsonPath(), Version: version.jsonPath(), TimestampMS: at.jsonPath()}
