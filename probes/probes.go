@@ -249,7 +249,7 @@ type GroupBacklog struct {
 	Uncommitted int
 	// HasOffsets: which partitions the group has committed was learned.
 	HasOffsets bool
-	// LagSeconds by partition: how long ago the oldest message that the group has not committed was written; 0 where it has
+	// LagSeconds by partition: how long ago the oldest message that the group has not committed (of a stream: not read) was written; 0 where it has
 	// committed all, absent where unknown.
 	LagSeconds map[Partition]float64
 	// Starts are the log's first offsets by committed partition: commits behind them lost messages. Kafka alone.

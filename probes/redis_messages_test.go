@@ -1,6 +1,7 @@
 package probes
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -186,5 +187,122 @@ func TestQueueStreamMessages(t *testing.T) {
 	b, err := ownReadsExact(t, f, q)
 	if b.Depth.Known || err == nil || len(b.Groups[0].Lag) != 0 || b.Groups[0].LagSeconds[at] < 50 || !b.OldestAge.Known {
 		t.Errorf("after XDEL: %+v, %v", b, err)
+	}
+}
+
+// Without times it is not known at which end a list grows; versions that rise towards one of them are no repeats.
+func TestQueueListOfUnknownDirection(t *testing.T) {
+	servertest.NoLeaks(t)
+	r := servertest.Redis(t)
+	f := queueFleet(t, r.Addr, config.Redis{})
+	for _, push := range []string{"lpush", "rpush"} {
+		for _, n := range []int{50, 300} {
+			for _, loop := range []bool{false, true} {
+				r.Must(t, "del", "inv")
+				for i := range n {
+					version := i
+					if loop {
+						version = 1
+					}
+					r.Must(t, push, "inv", fmt.Sprintf(`{"key":"user:%d","version":%d}`, i%10, version))
+				}
+				b, err := ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "inv"}))
+				want := Count{0, true}
+				if loop {
+					want.Value = float64(min(n, 100) - 10)
+				}
+				if err != nil || b.Sample.Repeats != want || b.OldestAge.Known {
+					t.Errorf("%s of %d, loop %t: %+v, %v", push, n, loop, b.Sample, err)
+				}
+			}
+		}
+	}
+}
+
+// New messages that are much larger than the old ones.
+func TestQueueMessagesThatGrow(t *testing.T) {
+	servertest.NoLeaks(t)
+	r := servertest.Redis(t)
+	proxy := servertest.NewProxy(t, r.Addr)
+	f := queueFleet(t, proxy.Addr, config.Redis{})
+	big := `{"key":"user:1","pad":"` + strings.Repeat("x", 1<<19) + `"}`
+	for i := range 3000 {
+		r.Must(t, "rpush", "list", "key:"+strconv.Itoa(i))
+		r.Must(t, "xadd", "stream", "*", "key", "key:"+strconv.Itoa(i))
+	}
+	for range 50 {
+		r.Must(t, "rpush", "list", big)
+		r.Must(t, "xadd", "stream", "*", "message", big)
+	}
+	for _, c := range []config.RedisQueue{{List: "list"}, {Stream: "stream"}} {
+		proxy.Reset()
+		b, err := sampleIn(t, messageQueue(t, f, 1000, c), 5*time.Second)
+		if err != nil || b.Depth.Value != 3050 {
+			t.Errorf("%+v: %+v, %v", c, b, err)
+		}
+		if got := proxy.Counts().Received; got > 3<<20 {
+			t.Errorf("%+v: %d bytes were read", c, got)
+		}
+	}
+}
+
+// between does something between the two round trips of a sampling.
+type between struct {
+	RedisServer
+	do func()
+}
+
+func (s between) Do(ctx context.Context, use func(context.Context, redis.Cmdable) (uint64, uint64, error)) error {
+	return s.RedisServer.Do(ctx, func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
+		client := redis.NewClient(c.(*redis.Client).Options())
+		defer func() { _ = client.Close() }()
+		client.AddHook(&secondTrip{do: s.do})
+		return use(ctx, client)
+	})
+}
+
+type secondTrip struct {
+	trips int
+	do    func()
+}
+
+func (*secondTrip) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*secondTrip) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h *secondTrip) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		if h.trips++; h.trips == 2 {
+			h.do()
+		}
+		return next(ctx, commands)
+	}
+}
+
+// Own reads are exact, too, where a queue goes away while it is looked at.
+func TestQueueThatGoesAway(t *testing.T) {
+	servertest.NoLeaks(t)
+	for name, args := range map[string][]any{
+		"a group": {"xgroup", "destroy", "stream", "g"}, "a stream": {"del", "stream"}, "a list": {"del", "list"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := servertest.Redis(t)
+			f := queueFleet(t, r.Addr, config.Redis{})
+			r.Must(t, "rpush", "list", "a", "b")
+			for range 3 {
+				r.Must(t, "xadd", "stream", "*", "key", "user:1")
+			}
+			r.Must(t, "xgroup", "create", "stream", "g", "0")
+			r.Must(t, "xreadgroup", "group", "g", "c", "count", 1, "streams", "stream", ">")
+			if name == "a list" {
+				q := messageQueue(t, f, 100, config.RedisQueue{List: "list"}).(*redisList)
+				q.server = between{q.server, func() { r.Must(t, args...) }}
+				_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
+				return
+			}
+			q := messageQueue(t, f, 100, config.RedisQueue{Stream: "stream"}).(*redisStream)
+			q.server = between{q.server, func() { r.Must(t, args...) }}
+			_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -34,19 +35,23 @@ func openRedisQueue(q config.Queue, fleet *Fleet, opt Options) (Queue, error) {
 	return &redisStream{server: server, key: c.Stream, groups: c.Groups, messages: messages, sample: opt.SampleMessages}, nil
 }
 
-// sampleBytes of messages, about, that a list or stream is asked for at once.
-const sampleBytes = 1 << 20
+const (
+	// sampleBytes of messages, about, that a list or stream is asked for at once.
+	sampleBytes = 1 << 20
+	// unknownSize of a message is assumed where the server does not tell what the key needs.
+	unknownSize = 1 << 10
+	// usageSamples of a key's parts that MEMORY USAGE looks at.
+	usageSamples = 100
+)
 
-// unknownSize of a message is assumed where the server does not tell what the key needs.
-const unknownSize = 1 << 10
-
-// affordable gives how many of a key's messages may be asked for: their size is the average, by what the key needs.
-func affordable(most int, usage *redis.IntCmd, length int64) int {
+// affordable gives how many of a key's messages may be asked for; 0: one alone is too large. seen is the size of the
+// largest that was seen, or the average of the last sample: the server's own average may be of older ones.
+func affordable(most int, usage *redis.IntCmd, length, seen int64) int {
 	each := int64(unknownSize)
 	if bytes, err := usage.Result(); err == nil && length > 0 {
 		each = max(bytes/length, 1)
 	}
-	return int(min(int64(most), max(sampleBytes/each, 1)))
+	return int(min(int64(most), sampleBytes/max(each, seen, 1)))
 }
 
 // askServer gives what use returned, unless the server did not answer in time: use may still run then.
@@ -97,6 +102,8 @@ type redisList struct {
 	messages *messageReader
 	// sample is how many messages are looked at.
 	sample int
+	// average size of those looked at last, in bytes.
+	average atomic.Int64
 }
 
 func (*redisList) Close() {} // the connection is the fleet's
@@ -142,7 +149,7 @@ func (q *redisList) Sample(ctx context.Context) (Backlog, error) {
 
 func (q *redisList) ask(ctx context.Context, c redis.Cmdable) (out listReply, hits, misses uint64) {
 	p := c.Pipeline()
-	length, usage := p.LLen(ctx, q.key), p.MemoryUsage(ctx, q.key)
+	length, usage := p.LLen(ctx, q.key), p.MemoryUsage(ctx, q.key, usageSamples)
 	head, tail := p.LIndex(ctx, q.key, 0), p.LIndex(ctx, q.key, -1)
 	_, _ = p.Exec(ctx) // each command has its own error
 	count := func(err error, there bool) {
@@ -167,7 +174,12 @@ func (q *redisList) ask(ctx context.Context, c redis.Cmdable) (out listReply, hi
 	if q.sample == 0 || out.asked != nil {
 		return out, hits, misses
 	}
-	front, back := q.share(&out, affordable(q.sample, usage, out.length))
+	seen := max(int64(len(head.Val())), int64(len(tail.Val())), q.average.Load())
+	front, back := q.share(&out, affordable(q.sample, usage, out.length, seen))
+	if front+back == 0 {
+		q.average.Store(0) // look again: what is that large may have gone
+		return out, hits, misses
+	}
 	p = c.Pipeline()
 	var ranges [2]*redis.StringSliceCmd
 	if front > 0 {
@@ -176,21 +188,23 @@ func (q *redisList) ask(ctx context.Context, c redis.Cmdable) (out listReply, hi
 	if back > 0 {
 		ranges[1] = p.LRange(ctx, q.key, -int64(back), -1)
 	}
-	_, _ = p.Exec(ctx) // each command has its own error
-	var parts [2][]message
-	for i, r := range ranges {
+	_, _ = p.Exec(ctx)     // each command has its own error
+	var messages []message // in the list's order
+	bytes := 0
+	for _, r := range ranges {
 		if r == nil {
 			continue
 		}
 		count(r.Err(), len(r.Val()) > 0)
 		out.asked = cmp.Or(out.asked, r.Err())
 		for _, text := range r.Val() {
-			parts[i] = append(parts[i], q.messages.read([]byte(text)))
+			bytes += len(text)
+			messages = append(messages, q.messages.read([]byte(text)))
 		}
 	}
 	if out.asked == nil {
-		slices.Reverse(parts[0]) // the newest of the front is its first
-		out.sample = sampleOf(parts[0], parts[1])
+		q.average.Store(int64(bytes / max(len(messages), 1)))
+		out.sample = q.look(&out, messages)
 	}
 	return out, hits, misses
 }
@@ -199,19 +213,41 @@ func (q *redisList) ask(ctx context.Context, c redis.Cmdable) (out listReply, hi
 // is unknown.
 func (q *redisList) share(l *listReply, n int) (front, back int) {
 	n = int(min(int64(n), l.length))
-	switch {
-	case n == int(l.length):
-		// The front's reversal would read an RPUSHed list backwards.
-		if l.head.at.After(l.tail.at) {
-			return n, 0
+	switch l.direction() {
+	case 0:
+		if n < int(l.length) {
+			return n / 2, n - n/2
 		}
-		return 0, n
-	case l.head.at.IsZero() || l.tail.at.IsZero() || l.head.at.Equal(l.tail.at):
-		return n / 2, n - n/2
-	case l.head.at.After(l.tail.at):
+	case -1:
 		return n, 0
 	}
 	return 0, n
+}
+
+// direction in which the list grows: 1 at its tail, -1 at its head, 0 unknown.
+func (l *listReply) direction() int {
+	if l.head.at.IsZero() || l.tail.at.IsZero() {
+		return 0
+	}
+	return l.tail.at.Compare(l.head.at)
+}
+
+// look at messages in the list's order. Where it is unknown in which direction the list grows, versions that rise in one of
+// the two are no repeats.
+func (q *redisList) look(l *listReply, messages []message) *Sample {
+	backwards := slices.Clone(messages)
+	slices.Reverse(backwards)
+	switch l.direction() {
+	case 1:
+		return sampleOf(messages)
+	case -1:
+		return sampleOf(backwards)
+	}
+	one, other := sampleOf(messages), sampleOf(backwards)
+	if other.Repeats.Value < one.Repeats.Value {
+		return other
+	}
+	return one
 }
 
 // redisStream is a queue in a stream.
@@ -222,6 +258,8 @@ type redisStream struct {
 	messages *messageReader
 	// sample is how many entries are looked at.
 	sample int
+	// average size of those looked at last, in bytes.
+	average atomic.Int64
 }
 
 func (*redisStream) Close() {} // the connection is the fleet's
@@ -260,7 +298,7 @@ func (q *redisStream) ask(ctx context.Context, c redis.Cmdable) (out streamReply
 	// The library's own types refuse fields that they don't know, and each Redis adds some.
 	p := c.Pipeline()
 	info, groups := p.Do(ctx, "XINFO", "STREAM", q.key), p.Do(ctx, "XINFO", "GROUPS", q.key)
-	usage := p.MemoryUsage(ctx, q.key)
+	usage := p.MemoryUsage(ctx, q.key, usageSamples)
 	_, _ = p.Exec(ctx) // each command has its own error
 	count := func(err error) {
 		h, m := moved(err)
@@ -277,42 +315,83 @@ func (q *redisStream) ask(ctx context.Context, c redis.Cmdable) (out streamReply
 	list, _ := out.groups.([]any)
 	picked, _ := q.pick(list) // its error is told later
 	p = c.Pipeline()
+	kind := p.Type(ctx, q.key) // it tells whether an answer of nothing was a hit or a miss
 	pending, undelivered := map[string]*redis.Cmd{}, map[string]*redis.Cmd{}
+	picked = slices.DeleteFunc(picked, func(g streamGroup) bool { return g.fields == nil }) // they do not exist
 	for _, g := range picked {
-		if g.fields == nil {
-			continue
+		if n, known := g.fields.number("pending"); !known || n > 0 {
+			pending[g.name] = p.Do(ctx, "XPENDING", q.key, g.name, "-", "+", 1)
 		}
-		pending[g.name] = p.Do(ctx, "XPENDING", q.key, g.name, "-", "+", 1)
-		if last, ok := g.fields["last-delivered-id"].(string); ok {
-			undelivered[g.name] = p.Do(ctx, "XRANGE", q.key, "("+last, "+", "COUNT", 1)
+		last, _ := g.fields["last-delivered-id"].(string)
+		if lag, known := g.fields.number("lag"); last != "" && undelivered[last] == nil && (!known || lag > 0) {
+			undelivered[last] = p.Do(ctx, "XRANGE", q.key, "("+last, "+", "COUNT", 1)
 		}
 	}
 	var newest *redis.Cmd
-	if q.sample > 0 && length > 0 {
-		newest = p.Do(ctx, "XREVRANGE", q.key, "+", "-", "COUNT", affordable(q.sample, usage, length))
+	most := affordable(q.sample, usage, length, max(entrySize(fields["last-entry"]), q.average.Load()))
+	if most > 0 && length > 0 {
+		newest = p.Do(ctx, "XREVRANGE", q.key, "+", "-", "COUNT", most)
+	} else {
+		q.average.Store(0) // look again: what is that large may have gone
 	}
 	_, _ = p.Exec(ctx) // each command has its own error
+	count(kind.Err())
+	gone := kind.Val() == "none"
+	if kind.Err() == nil && gone {
+		hits, misses = hits-1, misses+1
+	}
 	look := func(cmd *redis.Cmd) []any {
 		if cmd == nil {
 			return nil
 		}
-		count(cmd.Err())
-		out.asked = cmp.Or(out.asked, cmd.Err())
 		entries, _ := cmd.Val().([]any)
+		out.asked = cmp.Or(out.asked, cmd.Err())
+		switch refused := redis.HasErrorPrefix(cmd.Err(), "NOGROUP"); {
+		case gone && (refused || cmd.Err() == nil && len(entries) == 0):
+			misses++
+		case refused:
+			hits++
+		default:
+			count(cmd.Err())
+		}
 		return entries
 	}
+	first := map[string]string{} // undelivered entry, by the one delivered last
+	for last, cmd := range undelivered {
+		first[last] = entryID(look(cmd))
+	}
 	out.ages = map[string]streamAges{}
-	for name, cmd := range pending {
-		a := streamAges{pending: entryID(look(cmd)), undelivered: entryID(look(undelivered[name]))}
-		if cmd.Err() == nil && undelivered[name] != nil && undelivered[name].Err() == nil {
-			out.ages[name] = a
+	for _, g := range picked {
+		oldest := entryID(look(pending[g.name]))
+		last, told := g.fields["last-delivered-id"].(string)
+		if cmd := pending[g.name]; told && (cmd == nil || cmd.Err() == nil) && (undelivered[last] == nil || undelivered[last].Err() == nil) {
+			out.ages[g.name] = streamAges{pending: oldest, undelivered: first[last]}
 		}
 	}
 	entries := look(newest)
-	if newest != nil && newest.Err() == nil || q.sample > 0 && length == 0 {
+	switch {
+	case newest != nil && newest.Err() == nil:
+		q.average.Store(entrySize(entries) / int64(max(len(entries), 1)))
 		out.sample = sampleOf(q.read(entries))
+	case q.sample > 0 && length == 0:
+		out.sample = sampleOf()
 	}
 	return out, hits, misses
+}
+
+// entrySize is the bytes of all texts in a reply.
+func entrySize(reply any) int64 {
+	switch v := reply.(type) {
+	case string:
+		return int64(len(v))
+	case []any:
+		n := int64(0)
+		for _, one := range v {
+			n += entrySize(one)
+		}
+		return n
+	}
+	return 0
 }
 
 // entryID of the first of a reply's entries; empty where there is none.
