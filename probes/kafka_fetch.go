@@ -190,7 +190,7 @@ func comparePartitions(a, b Partition) int {
 
 // fitting shares the bytes among the looks, and leaves out those for which none are left.
 func fitting(looks []look) []look {
-	share := int32(kafkaFetchBytes / max(len(looks), 1)) //nolint:gosec // at most kafkaFetchBytes
+	share := int32(kafkaFetchBytes / max(len(looks), 1))
 	left := int32(kafkaFetchBytes)
 	for i := range looks {
 		looks[i].most = min(max(looks[i].log.need, share), kafkaFetchBytes)
@@ -242,7 +242,7 @@ func (s *kafkaSampling) fetch(
 		if p.ErrorCode == 0 {
 			l.log.fits(l, p, left)
 		}
-		left -= int32(min(len(p.RecordBatches), kafkaFetchBytes)) //nolint:gosec // bounded
+		left -= int32(min(len(p.RecordBatches), kafkaFetchBytes))
 		take(l, p, peer.decompressor())
 	}
 	return nil
@@ -298,7 +298,7 @@ func firstBatch(b []byte) int32 {
 	if size > 1<<30 {
 		return 0
 	}
-	return int32(size) //nolint:gosec // below 2^30
+	return int32(size)
 }
 
 // decompressor that gives up at kafkaUnpacked bytes in all.

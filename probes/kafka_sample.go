@@ -10,7 +10,7 @@ import (
 
 const (
 	// kafkaSampled partitions of a broker give their newest messages in one sampling; the others follow in the next ones.
-	kafkaSampled = 256
+	kafkaSampled = kafkaFetchBytes / kafkaLeast
 	// kafkaStretched bounds how far back a look goes for each message that is wanted.
 	kafkaStretched = 64
 )
@@ -39,19 +39,18 @@ func (s *kafkaSampling) newestLooks() map[int32][]look {
 	}
 	all = all[:min(len(all), s.q.newest)]
 	out := map[int32][]look{}
-	chosen := 0
 	for _, l := range all {
 		if len(out[l.p.leader]) < kafkaSampled {
 			out[l.p.leader] = append(out[l.p.leader], l)
-			chosen++
 		}
 	}
-	if chosen == 0 {
-		return nil
-	}
-	s.newestEach = int64(max(1, s.q.newest/chosen))
+	chosen := 0
 	for leader, looks := range out {
-		looks = fitting(looks)
+		out[leader] = fitting(looks)
+		chosen += len(out[leader])
+	}
+	s.newestEach = int64(max(1, s.q.newest/max(chosen, 1)))
+	for _, looks := range out {
 		for i := range looks {
 			l := &looks[i]
 			back := s.newestEach * l.log.stretch
@@ -60,7 +59,6 @@ func (s *kafkaSampling) newestLooks() map[int32][]look {
 			}
 			l.offset = max(l.p.start.offset, l.p.end.offset-back)
 		}
-		out[leader] = looks
 	}
 	return out
 }
