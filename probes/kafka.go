@@ -51,6 +51,7 @@ type kafkaQueue struct {
 	// logs are what was seen of the partitions; sampling counts up.
 	logs     map[Partition]*kafkaLog
 	sampling uint64
+	batches  kafkaBatches
 	// refused are topics whose records may not be read.
 	refused map[string]bool
 
@@ -79,7 +80,8 @@ func newKafkaQueue(c config.KafkaQueue, message *config.Message, opt Options, lo
 	q := &kafkaQueue{
 		config: c, forget: opt.ForgetAfter, log: log, peers: &kafkaPeers{dialer: dialer, by: map[string]*kafkaPeer{}},
 		known: map[int32]*kafkaBroker{}, groups: map[string]*kafkaGroup{}, logs: map[Partition]*kafkaLog{}, refused: map[string]bool{},
-		budget: opt.Budget, messages: messages, newest: opt.SampleMessages,
+		batches: kafkaBatches{by: map[string]int32{}},
+		budget:  opt.Budget, messages: messages, newest: opt.SampleMessages,
 	}
 	q.closing, q.cancel = context.WithCancel(context.Background())
 	for _, seed := range c.Brokers { // a bad address is a fault of the configuration, not of a sampling

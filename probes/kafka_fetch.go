@@ -52,6 +52,12 @@ func (s *kafkaSampling) remember(now int64) {
 		return
 	}
 	maps.DeleteFunc(s.q.logs, func(id Partition, _ *kafkaLog) bool { return s.partitions[id] == nil })
+	topics := map[string]bool{}
+	for id := range s.partitions {
+		topics[id.Topic] = true
+	}
+	maps.DeleteFunc(s.q.refused, func(topic string, _ bool) bool { return !topics[topic] })
+	maps.DeleteFunc(s.q.batches.by, func(topic string, _ int32) bool { return !topics[topic] })
 }
 
 // readRecords reads the records at the commits where that is not known yet, and the newest messages: one request each to
@@ -240,7 +246,7 @@ func (s *kafkaSampling) fetch(
 			continue
 		}
 		if p.ErrorCode == 0 {
-			l.log.fits(l, p, left)
+			s.q.batches.fits(l, p, left)
 		}
 		left -= int32(min(len(p.RecordBatches), kafkaFetchBytes))
 		take(l, p, peer.decompressor())
@@ -271,12 +277,21 @@ func fetchRequest(looks []look, open bool) *kmsg.FetchRequest {
 	return req
 }
 
+// kafkaBatches are the sizes of batches as last seen in each topic.
+type kafkaBatches struct {
+	mu sync.Mutex
+	by map[string]int32
+}
+
 // fits learns how large the partition's batches are. An empty answer, where bytes were left, means that the next batch
-// is larger than what was asked for.
-func (l *kafkaLog) fits(asked look, told *kmsg.FetchResponseTopicPartition, left int32) {
+// is larger than what was asked for: as large as the topic's others, or larger than those too.
+func (k *kafkaBatches) fits(asked look, told *kmsg.FetchResponseTopicPartition, left int32) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if len(told.RecordBatches) > 0 {
 		if first := firstBatch(told.RecordBatches); first > 0 {
-			l.need = max(kafkaLeast, min(first+first/4, kafkaFetchBytes))
+			asked.log.need = max(kafkaLeast, min(first+first/4, kafkaFetchBytes))
+			k.by[asked.p.Topic] = asked.log.need
 		}
 		return
 	}
@@ -284,9 +299,14 @@ func (l *kafkaLog) fits(asked look, told *kmsg.FetchResponseTopicPartition, left
 	if !asked.open && told.LastStableOffset >= 0 {
 		stable = told.LastStableOffset
 	}
-	if stable > asked.offset && left >= asked.most {
-		l.need = min(max(l.need, asked.most)*4, kafkaFetchBytes)
+	if stable <= asked.offset || left < asked.most {
+		return
 	}
+	larger := min(asked.most, kafkaFetchBytes/4) * 4
+	if others := k.by[asked.p.Topic]; others > asked.most {
+		larger = others
+	}
+	asked.log.need = max(asked.log.need, larger)
 }
 
 // firstBatch is the size of the first batch of an answer; 0: it is no batch.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,6 +85,7 @@ func TestKafkaLag(t *testing.T) {
 	t.Run("compaction", func(t *testing.T) { testLagCompacted(t, k, u) })
 	t.Run("deleted and made anew", func(t *testing.T) { testLagNewTopic(t, k, u) })
 	t.Run("1000 partitions", func(t *testing.T) { testLagWide(t, k, u) })
+	t.Run("bytes", func(t *testing.T) { testLagBytes(t, k, u) })
 	t.Run("newest messages", func(t *testing.T) { testNewest(t, k, u) })
 }
 
@@ -338,6 +340,56 @@ func testLagWide(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
 		if !was {
 			t.Errorf("%v was never looked at", id)
 		}
+	}
+}
+
+// fetchedBytes counts what requests for records brought.
+type fetchedBytes struct{ n atomic.Int64 }
+
+func (f *fetchedBytes) OnBrokerRead(_ kgo.BrokerMetadata, key int16, bytes int, _, _ time.Duration, _ error) {
+	if key == int16(kmsg.Fetch) {
+		f.n.Add(int64(bytes))
+	}
+}
+
+// Eight times as much as a sampling may read: each has its part, and in the end all is known.
+func testLagBytes(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+	u.create(t, "heavy", 80)
+	at := map[int32]int64{}
+	w := newKafkaUser(t, []string{k.Addr}, kgo.ProducerBatchCompression(kgo.NoCompression()))
+	for i := range 5 {
+		var records []*kgo.Record
+		for p := range int32(80) {
+			at[p] = 1
+			r := ago("heavy", p, time.Duration(300-10*i)*time.Second)
+			r.Value = bytes.Repeat([]byte("x"), 20_000)
+			records = append(records, r)
+		}
+		w.write(t, records...)
+	}
+	u.commit(t, "g", "heavy", at)
+	fetched := &fetchedBytes{}
+	q := openKafka(t, kafkaConfig([]string{k.Addr}, []string{"heavy"}, []string{"g"}), kgo.WithHooks(fetched))
+	q.newest = 1000
+	var b Backlog
+	for range 10 {
+		b = sampleWell(t, q)
+		if n := fetched.n.Swap(0); n > 2*(kafkaFetchBytes+32<<10) {
+			t.Errorf("%d bytes in a sampling", n)
+		}
+	}
+	for p := range at {
+		wantSeconds(t, "heavy", b, "g", Partition{"heavy", p}, 290)
+	}
+	if b.Sample == nil || b.Sample.Messages == 0 {
+		t.Errorf("sample %+v", b.Sample)
+	}
+	sampleWell(t, q)
+	fetched.n.Store(0)
+	q.newest = 0
+	sampleWell(t, q)
+	if n := fetched.n.Load(); n != 0 {
+		t.Errorf("%d bytes for what is known", n)
 	}
 }
 

@@ -202,7 +202,7 @@ func FuzzKafkaRecords(f *testing.F) {
 		l := newLook()
 		l.offset, l.open = max(0, offset%3), open
 		s := &kafkaSampling{q: q, newestEach: 10}
-		l.log.fits(l, told, kafkaFetchBytes)
+		q.batches.fits(l, told, kafkaFetchBytes)
 		if l.log.need < kafkaLeast || l.log.need > kafkaFetchBytes {
 			t.Errorf("%d bytes are needed", l.log.need)
 		}
