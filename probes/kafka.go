@@ -29,6 +29,7 @@ const (
 // A sampling asks one broker for the metadata, each for the groups where their names must be found, coordinators for
 // descriptions and commits, and then leaders for the ends and starts of their partitions: commits come before ends, so
 // that no lag is too small. All that goes to one broker goes in one request of each kind: six at most, once it is known.
+// At most two more read records: those at the commits that were not read before, and the newest ones.
 type kafkaQueue struct {
 	config  config.KafkaQueue
 	forget  time.Duration
@@ -47,6 +48,17 @@ type kafkaQueue struct {
 	groups map[string]*kafkaGroup
 	// last is the metadata of the last sampling, where that asked for it.
 	last *kmsg.MetadataResponse
+	// logs are what was seen of the partitions; sampling counts up.
+	logs     map[Partition]*kafkaLog
+	sampling uint64
+	batches  kafkaBatches
+	// refused are topics whose records may not be read.
+	refused map[string]bool
+
+	budget   *Budget
+	messages *messageReader
+	// newest is how many of the newest messages are looked at.
+	newest int
 }
 
 type kafkaBroker struct {
@@ -56,14 +68,20 @@ type kafkaBroker struct {
 	gone time.Time
 }
 
-func newKafkaQueue(c config.KafkaQueue, opt Options, log *slog.Logger) (*kafkaQueue, error) {
+func newKafkaQueue(c config.KafkaQueue, message *config.Message, opt Options, log *slog.Logger) (*kafkaQueue, error) {
 	dialer, err := newKafkaDialer(c)
+	if err != nil {
+		return nil, err
+	}
+	messages, err := newMessageReader(message)
 	if err != nil {
 		return nil, err
 	}
 	q := &kafkaQueue{
 		config: c, forget: opt.ForgetAfter, log: log, peers: &kafkaPeers{dialer: dialer, by: map[string]*kafkaPeer{}},
-		known: map[int32]*kafkaBroker{}, groups: map[string]*kafkaGroup{},
+		known: map[int32]*kafkaBroker{}, groups: map[string]*kafkaGroup{}, logs: map[Partition]*kafkaLog{}, refused: map[string]bool{},
+		batches: kafkaBatches{by: map[string]int32{}},
+		budget:  opt.Budget, messages: messages, newest: opt.SampleMessages,
 	}
 	q.closing, q.cancel = context.WithCancel(context.Background())
 	for _, seed := range c.Brokers { // a bad address is a fault of the configuration, not of a sampling
@@ -181,6 +199,11 @@ type kafkaSampling struct {
 	// hidden: there may be partitions that could not be learned.
 	hidden bool
 	groups []*kafkaGroup
+
+	// read are the newest messages by partition, newestEach of each; sampleKnown: they are to be told.
+	read        map[Partition][]message
+	newestEach  int64
+	sampleKnown bool
 }
 
 func (s *kafkaSampling) run(ctx context.Context) Backlog {
@@ -198,6 +221,8 @@ func (s *kafkaSampling) run(ctx context.Context) Backlog {
 	s.selectGroups(ctx)
 	s.askGroups(ctx)
 	s.askOffsets(ctx)
+	s.remember(time.Now().UnixMilli())
+	s.readRecords(ctx)
 	return s.backlog()
 }
 
@@ -230,7 +255,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // backlog puts together what was learned.
 func (s *kafkaSampling) backlog() Backlog {
-	b := Backlog{Kafka: true, Ends: map[Partition]float64{}}
+	b := Backlog{Kafka: true, Ends: map[Partition]float64{}, Sample: s.newestSample()}
+	now := time.Now().UnixMilli()
 	for id, p := range s.partitions {
 		if p.end.err == nil {
 			b.Ends[id] = float64(p.end.offset)
@@ -239,9 +265,14 @@ func (s *kafkaSampling) backlog() Backlog {
 	if len(s.q.config.Groups) > 0 {
 		b.Groups = make([]GroupBacklog, 0, len(s.groups))
 	}
-	sure, committed := !s.hidden, false
+	sure, committed, timed := !s.hidden, false, true
 	for _, g := range s.groups {
-		one, lag, known := s.group(g)
+		one, lag, known := s.group(g, now)
+		for p := range one.Lag {
+			seconds, ok := one.LagSeconds[p]
+			timed = timed && ok
+			b.OldestAge.Value = max(b.OldestAge.Value, seconds)
+		}
 		b.Groups = append(b.Groups, one)
 		b.Depth.Value = max(b.Depth.Value, float64(lag))
 		sure = sure && known
@@ -250,11 +281,14 @@ func (s *kafkaSampling) backlog() Backlog {
 	if b.Depth.Known = sure && committed; !b.Depth.Known {
 		b.Depth.Value = 0
 	}
+	if b.OldestAge.Known = b.Depth.Known && timed; !b.OldestAge.Known {
+		b.OldestAge.Value = 0
+	}
 	return b
 }
 
 // group gives one group's part, and its lag over all committed partitions where that is known.
-func (s *kafkaSampling) group(g *kafkaGroup) (out GroupBacklog, lag int64, known bool) {
+func (s *kafkaSampling) group(g *kafkaGroup, now int64) (out GroupBacklog, lag int64, known bool) {
 	out = GroupBacklog{Group: g.name}
 	if g.description.err == nil {
 		out.State, out.Members, out.HasMembers = g.state, g.members, true
@@ -263,6 +297,7 @@ func (s *kafkaSampling) group(g *kafkaGroup) (out GroupBacklog, lag int64, known
 		return out, 0, false
 	}
 	out.HasOffsets, out.Lag, out.Positions = true, map[Partition]int64{}, map[Partition]float64{}
+	out.LagSeconds, out.Starts = map[Partition]float64{}, map[Partition]float64{}
 	known = true
 	for id, p := range s.partitions {
 		commit, ok := g.commits[id]
@@ -275,6 +310,9 @@ func (s *kafkaSampling) group(g *kafkaGroup) (out GroupBacklog, lag int64, known
 			continue
 		}
 		out.Positions[id] = float64(commit)
+		if p.start.err == nil {
+			out.Starts[id] = float64(p.start.offset)
+		}
 		left, ok := p.lag(commit)
 		if !ok {
 			known = false
@@ -282,6 +320,11 @@ func (s *kafkaSampling) group(g *kafkaGroup) (out GroupBacklog, lag int64, known
 		}
 		out.Lag[id] = left
 		lag += left
+		if left == 0 {
+			out.LagSeconds[id] = 0
+		} else if seconds, ok := s.lagSeconds(p, commit, now); ok {
+			out.LagSeconds[id] = seconds
+		}
 	}
 	return out, lag, known
 }

@@ -323,7 +323,7 @@ func checkOneBroker(t *testing.T, c *kfake.Cluster, b Backlog, err error, failin
 	ends := len(b.Ends)
 	for _, g := range b.Groups {
 		there := c.CoordinatorFor(g.Group) == node
-		if there == g.HasOffsets || there == g.HasMembers || !there && len(g.Lag) != ends {
+		if there == g.HasOffsets || there == g.HasMembers || !there && (len(g.Lag) != ends || len(g.LagSeconds) != ends || len(g.Starts) != ends) {
 			t.Errorf("group %s: at the failing broker: %v; %+v", g.Group, there, g)
 		}
 		if there {

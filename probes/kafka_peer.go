@@ -47,7 +47,8 @@ type kafkaDialer struct {
 
 func newKafkaDialer(c config.KafkaQueue) (*kafkaDialer, error) {
 	versions := kversion.Stable()
-	versions.SetMaxKeyVersion(int16(kmsg.OffsetFetch), 9) // the next one names topics by their ids
+	versions.SetMaxKeyVersion(int16(kmsg.OffsetFetch), 9) // the next ones name topics by their ids
+	versions.SetMaxKeyVersion(int16(kmsg.Fetch), 12)
 	d := &kafkaDialer{options: []kgo.Opt{
 		kgo.ClientID("cacheinv_exporter"), kgo.SoftwareNameAndVersion(kafkaSoftware, kafkaSoftwareVersion), kgo.MaxVersions(versions),
 		kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -55,7 +56,7 @@ func newKafkaDialer(c config.KafkaQueue) (*kafkaDialer, error) {
 		}),
 		kgo.RequestRetries(1), kgo.RetryBackoffFn(func(int) time.Duration { return kafkaRetry }), kgo.ConnIdleTimeout(kafkaIdle),
 		// It is for requests alone: nothing of its own accord.
-		kgo.DisableClientMetrics(), kgo.MetadataMaxAge(time.Hour),
+		kgo.DisableClientMetrics(), kgo.MaxDecompressBatchBytes(kafkaUnpacked), kgo.MetadataMaxAge(time.Hour),
 	}}
 	if c.SASL != nil {
 		mechanism, err := kafkaMechanism(*c.SASL)

@@ -299,10 +299,10 @@ func TestKafkaMSK(t *testing.T) {
 func TestKafkaUnknownMechanism(t *testing.T) {
 	kc := kafkaConfig([]string{"a:1"}, []string{"t"}, nil)
 	kc.SASL = &config.SASL{Mechanism: "GSSAPI"}
-	if _, err := newKafkaQueue(kc, testOptions(), quiet()); err == nil {
+	if _, err := newKafkaQueue(kc, nil, testOptions(), quiet()); err == nil {
 		t.Error("a mechanism that there is not was taken")
 	}
-	if _, err := newKafkaQueue(kafkaConfig([]string{"a:x"}, []string{"t"}, nil), testOptions(), quiet()); err == nil {
+	if _, err := newKafkaQueue(kafkaConfig([]string{"a:x"}, []string{"t"}, nil), nil, testOptions(), quiet()); err == nil {
 		t.Error("an address without a port number was taken")
 	}
 }

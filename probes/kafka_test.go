@@ -40,7 +40,7 @@ func kafkaConfig(brokers, topics, groups []string) config.KafkaQueue {
 
 func openKafka(t *testing.T, c config.KafkaQueue, options ...kgo.Opt) *kafkaQueue {
 	t.Helper()
-	q, err := newKafkaQueue(c, testOptions(), quiet())
+	q, err := newKafkaQueue(c, nil, testOptions(), quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,8 @@ type outcome struct {
 // kafkaPartition is a partition as the metadata lists it, with what its leader told.
 type kafkaPartition struct {
 	Partition
+	// topicID is another one where the topic was deleted and made anew.
+	topicID    [16]byte
 	leader     int32
 	end, start logOffset
 }
@@ -170,7 +172,7 @@ func (s *kafkaSampling) learnTopics(meta *kmsg.MetadataResponse) {
 			continue
 		}
 		for _, p := range t.Partitions {
-			s.learnPartition(Partition{Topic: *t.Topic, ID: p.Partition}, p)
+			s.learnPartition(Partition{Topic: *t.Topic, ID: p.Partition}, t.TopicID, p)
 		}
 	}
 	for _, name := range exactNames(s.q.config.Topics) {
@@ -187,8 +189,8 @@ func meant(matches []config.NameMatch, name string, internal bool) bool {
 	})
 }
 
-func (s *kafkaSampling) learnPartition(id Partition, told kmsg.MetadataResponseTopicPartition) {
-	p := &kafkaPartition{Partition: id, leader: told.Leader}
+func (s *kafkaSampling) learnPartition(id Partition, topic [16]byte, told kmsg.MetadataResponseTopicPartition) {
+	p := &kafkaPartition{Partition: id, topicID: topic, leader: told.Leader}
 	s.partitions[id] = p
 	unknown := func(err error) {
 		p.end.err, p.start.err = err, err
@@ -204,7 +206,7 @@ func (s *kafkaSampling) learnPartition(id Partition, told kmsg.MetadataResponseT
 	}
 }
 
-// askOffsets asks all leaders for the ends and, where a group has committed, the starts of their partitions; once more
+// askOffsets asks all leaders for the ends and, where they are needed, the starts of their partitions; once more
 // where a leader has moved. Brokers that had nothing else to answer are asked whether they are there.
 func (s *kafkaSampling) askOffsets(ctx context.Context) {
 	first, done := partOf(ctx, 2)
@@ -222,7 +224,7 @@ func (s *kafkaSampling) askOffsets(ctx context.Context) {
 	for id, p := range s.partitions {
 		if err := p.end.err; err != nil {
 			s.faults.partition(id, err)
-		} else if err := p.start.err; err != nil && s.committed() {
+		} else if err := p.start.err; err != nil && s.startsNeeded() {
 			s.faults.partition(id, err)
 		}
 	}
@@ -238,9 +240,9 @@ func (s *kafkaSampling) movedPartitions() []*kafkaPartition {
 	return out
 }
 
-// committed reports whether any group has committed anything: else no start is needed.
-func (s *kafkaSampling) committed() bool {
-	return slices.ContainsFunc(s.groups, func(g *kafkaGroup) bool { return len(g.commits) > 0 })
+// startsNeeded: a group has committed something, or the newest messages are looked at.
+func (s *kafkaSampling) startsNeeded() bool {
+	return s.q.newest > 0 || slices.ContainsFunc(s.groups, func(g *kafkaGroup) bool { return len(g.commits) > 0 })
 }
 
 // follow partitions to their present leaders. Those that no longer exist are dropped.
@@ -278,7 +280,7 @@ func (s *kafkaSampling) listOffsets(ctx context.Context, partitions []*kafkaPart
 	var asking sync.WaitGroup
 	for id, led := range by {
 		asking.Go(func() { s.listFrom(ctx, s.brokers[id], led, logEnd) })
-		if s.committed() {
+		if s.startsNeeded() {
 			asking.Go(func() { s.listFrom(ctx, s.brokers[id], led, logStart) })
 		}
 	}

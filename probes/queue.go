@@ -41,7 +41,7 @@ func openQueue(c config.Queue, fleet *Fleet, opt Options, log *slog.Logger) (Que
 	case c.Redis != nil:
 		return openRedisQueue(c, fleet, opt)
 	case c.Kafka != nil:
-		return newKafkaQueue(*c.Kafka, opt, log.With("queue", c.Name))
+		return newKafkaQueue(*c.Kafka, c.Message, opt, log.With("queue", c.Name))
 	default:
 		return newHTTPQueue(*c.HTTP, c.Name, opt)
 	}
