@@ -246,13 +246,13 @@ func TestQueueMessagesThatGrow(t *testing.T) {
 	}
 }
 
-// between does something between the two round trips of a sampling.
-type between struct {
+// interrupted does something between the two round trips of a sampling.
+type interrupted struct {
 	RedisServer
 	do func()
 }
 
-func (s between) Do(ctx context.Context, use func(context.Context, redis.Cmdable) (uint64, uint64, error)) error {
+func (s interrupted) Do(ctx context.Context, use func(context.Context, redis.Cmdable) (uint64, uint64, error)) error {
 	return s.RedisServer.Do(ctx, func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
 		client := redis.NewClient(c.(*redis.Client).Options())
 		defer func() { _ = client.Close() }()
@@ -296,12 +296,12 @@ func TestQueueThatGoesAway(t *testing.T) {
 			r.Must(t, "xreadgroup", "group", "g", "c", "count", 1, "streams", "stream", ">")
 			if name == "a list" {
 				q := messageQueue(t, f, 100, config.RedisQueue{List: "list"}).(*redisList)
-				q.server = between{q.server, func() { r.Must(t, args...) }}
+				q.server = interrupted{q.server, func() { r.Must(t, args...) }}
 				_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
 				return
 			}
 			q := messageQueue(t, f, 100, config.RedisQueue{Stream: "stream"}).(*redisStream)
-			q.server = between{q.server, func() { r.Must(t, args...) }}
+			q.server = interrupted{q.server, func() { r.Must(t, args...) }}
 			_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
 		})
 	}
