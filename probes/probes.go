@@ -171,6 +171,8 @@ type Group struct {
 	Nodes []string
 	// Expected is min_nodes; 0: not configured.
 	Expected int
+	// Replication: the nodes are one primary and its replicas.
+	Replication bool
 	// Cluster is nil where the group is no Redis Cluster.
 	Cluster *Cluster
 }

@@ -16,7 +16,7 @@ func openRedisQueue(c config.RedisQueue, fleet *Fleet) (Queue, error) {
 	var server RedisServer
 	found := false
 	if fleet != nil {
-		server, found = fleet.Redis(c.Node)
+		server, found = fleet.Redis(c.Node, cmp.Or(c.List, c.Stream))
 	}
 	if !found {
 		return nil, fmt.Errorf("%q is no redis node of the layers; write the name of one", c.Node)

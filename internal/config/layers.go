@@ -71,8 +71,8 @@ func (v value) cacheNode(layer string, nodes taken, servers map[string]int) Node
 func (v value) redis(once func(at value, server string)) *Redis {
 	s := v.section()
 	out := &Redis{}
-	address, replication := s.get("address"), s.get("replication")
-	s.exactlyOne(address, replication)
+	address, replication, cluster, sentinel := s.get("address"), s.get("replication"), s.get("cluster"), s.get("sentinel")
+	s.exactlyOne(address, replication, cluster, sentinel)
 	access := s.credentials()
 	out.TLS = s.tls()
 	if a, u := address.redisURL(); u != nil {
@@ -87,6 +87,13 @@ func (v value) redis(once func(at value, server string)) *Redis {
 		out.Replication = append(out.Replication, seed)
 		once(item, "redis "+strings.ToLower(seed)+"/0")
 	})
+	cluster.addresses("a node of the Cluster", "6379", func(item value, seed string) {
+		out.Cluster = append(out.Cluster, seed)
+		once(item, "redis "+strings.ToLower(seed)+"/0")
+	})
+	if sentinel.given() {
+		out.Sentinel = sentinel.sentinel(once)
+	}
 	out.Credentials = access.passwordedUser()
 	s.done()
 	return out

@@ -88,15 +88,16 @@ func newCluster(t testing.TB, proxied bool, shards, replicas int, args []string)
 func newClusterNode(t testing.TB, proxied bool, source string, args []string) *ClusterNode {
 	t.Helper()
 	addr, bus := FreeAddr(t), FreeAddr(t)
-	n := &ClusterNode{Announced: addr, bus: bus, source: source}
+	n := &ClusterNode{Announced: addr, bus: bus, source: "127.0.0.1"}
 	if proxied {
+		n.source = source
 		n.Front, n.Bus = NewProxy(t, addr), NewProxy(t, bus)
 		n.Announced, n.bus = n.Front.Addr, n.Bus.Addr
 	}
 	n.RedisServer = RedisAt(t, addr, append([]string{
 		"--cluster-enabled", "yes", "--cluster-port", Port(t, bus), "--cluster-node-timeout", "1000",
 		"--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", Port(t, n.Announced),
-		"--cluster-announce-bus-port", Port(t, n.bus), "--bind-source-addr", source, "--repl-timeout", "5",
+		"--cluster-announce-bus-port", Port(t, n.bus), "--bind-source-addr", n.source, "--repl-timeout", "5",
 	}, args...)...)
 	id, err := n.Do(t.Context(), "cluster", "myid").Text()
 	if err != nil {
@@ -155,7 +156,11 @@ func (c *Cluster) linked(t testing.TB, n *ClusterNode) bool {
 // Slot of a key.
 func (c *Cluster) Slot(t testing.TB, key string) int {
 	t.Helper()
-	slot, err := c.Shards[0][0].Do(t.Context(), "cluster", "keyslot", key).Int()
+	running := slices.IndexFunc(c.Nodes(), func(n *ClusterNode) bool { return !n.ended() })
+	if running < 0 {
+		t.Fatal("no node of the Cluster runs")
+	}
+	slot, err := c.Nodes()[running].Do(t.Context(), "cluster", "keyslot", key).Int()
 	if err != nil {
 		t.Fatal(err)
 	}

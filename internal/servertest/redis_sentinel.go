@@ -63,11 +63,14 @@ func sentinel(t testing.TB, master string, primary *RedisServer, quorum int, lin
 	if err := os.WriteFile(file, []byte(strings.Join(text, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: addr, Protocol: 2, DisableIdentity: true, ReadTimeout: time.Minute})
-	t.Cleanup(func() { _ = client.Close() })
-	answers := func() bool {
-		err := client.Ping(t.Context()).Err()
-		return err == nil || strings.Contains(err.Error(), "NOAUTH")
+	password := ""
+	for _, l := range lines {
+		if word, ok := strings.CutPrefix(l, "requirepass "); ok {
+			password = word
+		}
 	}
+	client := redis.NewClient(&redis.Options{Addr: addr, Password: password, Protocol: 2, DisableIdentity: true, ReadTimeout: time.Minute})
+	t.Cleanup(func() { _ = client.Close() })
+	answers := func() bool { return client.Ping(t.Context()).Err() == nil }
 	return &RedisServer{Process: start(t, addr, answers, "redis-sentinel", file), Client: client}
 }
