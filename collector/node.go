@@ -22,8 +22,6 @@ var (
 		"layer", "node", "result")
 	nodeFills = counter("node_fills_total",
 		"Reads of this exporter that an edge answered from its origin, so that the read itself filled the cache.", "layer", "node")
-	groupNodes = gauge("group_nodes",
-		"Nodes that are known of a group which finds its nodes by itself.", "layer", "group")
 )
 
 // nodeCounts are what servers count themselves; absent where a server does not.
@@ -86,9 +84,7 @@ func (nodeCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) 
 			sendNode(n, ch)
 		}
 	}
-	for _, g := range r.Groups {
-		groupNodes.send(ch, float64(len(g.Nodes)), g.Layer, g.Name)
-	}
+	sendGroups(r, ch)
 	return errors.Join(errs...)
 }
 
