@@ -106,6 +106,8 @@ type replicationCollector struct {
 	told []diagnosis.Replica
 }
 
+var _ witness = (*replicationCollector)(nil)
+
 func (*replicationCollector) Name() string { return "replication" }
 
 func (c *replicationCollector) testify(e *diagnosis.Evidence) { e.Replicas = c.told }

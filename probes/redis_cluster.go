@@ -145,7 +145,7 @@ func (g *clusterGroup) settle(m *member) bool {
 
 // primaryOf gives a channel that is closed when a replica's primary has been heard in this survey; nil: nothing to wait for.
 func (g *clusterGroup) primaryOf(m *member) <-chan struct{} {
-	if !m.answered || m.view == nil || m.view.nodes[m.view.myself].primary {
+	if !m.answered || m.view == nil || m.view.primary {
 		return nil
 	}
 	if primary := g.byID(m.view.shard(m.view.myself)); primary != nil {
@@ -230,7 +230,7 @@ func (g *clusterGroup) follow() {
 	collision := ""
 	for _, m := range g.members {
 		v := m.view
-		if !m.answered || v == nil || !v.nodes[v.myself].primary {
+		if !m.answered || v == nil || !v.primary {
 			continue
 		}
 		epoch := v.nodes[v.myself].epoch

@@ -531,3 +531,21 @@ func BenchmarkClusterRead(b *testing.B) {
 		})
 	}
 }
+
+// A server that is started anew under a seed's name keeps its name, and another one may have its old address.
+func TestClusterSeedThatIsStartedAnew(t *testing.T) {
+	noLeaks(t)
+	a, b := servertest.Redis(t), servertest.Redis(t)
+	r := newRoster(Identity{Layer: "l2", Name: "g"}, clusterOf(a.Addr), testOptions(), quiet())
+	r.seeds = []string{a.Addr}
+	for _, m := range r.begin() {
+		m.survey, m.answered = survey(t, m.node), true
+		r.identify(m)
+		r.aliases[b.Addr] = m
+		m.survey.RunID = "another"
+		if !r.identify(m) || r.find(b.Addr) != nil || r.find(a.Addr) != m {
+			t.Error("the old process's address is still its own")
+		}
+		m.node.Close()
+	}
+}

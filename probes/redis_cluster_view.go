@@ -18,8 +18,9 @@ type clusterView struct {
 	ok bool
 	// epoch is the Cluster's current one, in this node's eyes.
 	epoch int64
-	// myself is this node's id.
-	myself string
+	// myself is this node's id; primary: it is one.
+	myself  string
+	primary bool
 	// nodes by id.
 	nodes map[string]clusterPeer
 	// owners are the ids of the slots' primaries; empty: nobody owns it.
@@ -51,7 +52,7 @@ func (v *clusterView) shard(id string) string {
 
 // claims tells whether the node that tells this view says that it owns the slot itself.
 func (v *clusterView) claims(slot int) bool {
-	return v.owners[slot] == v.myself && v.nodes[v.myself].primary
+	return v.primary && v.owners[slot] == v.myself
 }
 
 // fingerprint is alike for views that agree on which primary owns which slots and who replicates whom.
@@ -107,6 +108,7 @@ func parseClusterNodes(text string) (*clusterView, error) {
 	if v.myself == "" {
 		return nil, errNoCluster
 	}
+	v.primary = v.nodes[v.myself].primary
 	return v, nil
 }
 

@@ -148,18 +148,26 @@ func (r *roster) identify(m *member) bool {
 		r.aliases[m.node.url.Addr] = other
 		return false
 	}
+	if m.run != "" { // another process: what was known of its addresses was the old one's
+		r.free(m)
+	}
 	m.run = run
 	return true
 }
 
-// drop takes a member out. Its other addresses are free again: if something announces them, they are asked.
-func (r *roster) drop(m *member) {
-	r.members = slices.DeleteFunc(r.members, func(k *member) bool { return k == m })
+// free the other addresses of a member: if something announces them, they are asked.
+func (r *roster) free(m *member) {
 	for a, k := range r.aliases {
 		if k == m {
 			delete(r.aliases, a)
 		}
 	}
+}
+
+// drop takes a member out, and frees its other addresses.
+func (r *roster) drop(m *member) {
+	r.members = slices.DeleteFunc(r.members, func(k *member) bool { return k == m })
+	r.free(m)
 	r.left = append(r.left, m.node)
 }
 
