@@ -491,6 +491,7 @@ func FuzzClusterNodes(f *testing.F) {
 func FuzzReply(f *testing.F) {
 	f.Add([]byte("*2\r\n$1\r\na\r\n*3\r\n:1\r\n$-1\r\n-ERR x\r\n"))
 	f.Add([]byte("*1048576\r\n"))
+	f.Add([]byte("$0\r\n00"))
 	f.Add([]byte("*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*0\r\n"))
 	f.Fuzz(func(t *testing.T, said []byte) {
 		_ = newWire(newReplay(said), errProtocol).converse(context.Background(), request{nil, func(x *exchange) error {

@@ -94,7 +94,10 @@ func (x *exchange) element(left *int, depth int) (any, error) {
 		return nil, nil
 	case kind == '$' && n <= 1<<20:
 		b, err := x.bulk(nil, n)
-		return string(b), err
+		if err != nil {
+			return nil, err
+		}
+		return string(b), nil
 	case kind == '$':
 		return nil, errProtocol
 	}
