@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -204,22 +205,22 @@ func TestNode(t *testing.T) {
 				Survey: probes.Survey{Unasked: true, Fills: 3, Version: "\xff"},
 			},
 		},
-		Groups: []probes.Group{{Layer: "l2", Name: "pair", Nodes: []string{"pair/10.0.0.1:6379"}}},
+		Groups: []probes.Group{{Layer: "l2", Name: "pair", Nodes: []string{"pair/10.0.0.1:6379"}, Expected: 2}},
 	}, true)
 	p.compare(t, "node.prom")
 }
 
 func TestReplication(t *testing.T) {
-	known := replicas{"forgotten": true}
-	c := replicationCollector{known: known}
+	known := replicas{"forgotten": {}}
+	c := &replicationCollector{known: known}
 	member := func(name string) probes.Identity {
 		return probes.Identity{Layer: "l2", Name: name, Kind: "redis", Group: "pair"}
 	}
 	follows := func(up bool) probes.Survey {
-		return probes.Survey{Role: "replica", Replication: &probes.Replication{LinkUp: up}}
+		return probes.Survey{Role: "replica", Replication: &probes.Replication{LinkUp: up, ReplID: "r", Offset: 60}}
 	}
 	primary := consistency.NodeResult{Identity: member("pair/p:1"), Up: true, Survey: probes.Survey{
-		Role: "primary", Replication: &probes.Replication{Replicas: []probes.Replica{{Address: "d:1", Online: true}}},
+		Role: "primary", Replication: &probes.Replication{ReplID: "r", Offset: 100, Replicas: []probes.Replica{{Address: "d:1", Online: true, Offset: 30}}},
 	}}
 	nodes := []consistency.NodeResult{
 		primary,
@@ -228,12 +229,27 @@ func TestReplication(t *testing.T) {
 		{Identity: member("pair/c:1"), Up: true, Survey: follows(true)},
 		{Identity: probes.Identity{Layer: "l3", Name: "mc", Kind: "memcached"}, Err: errors.New("not ours")},
 	}
-	play(t, c, &consistency.Result{Nodes: nodes}, false)
-	if known["forgotten"] {
+	play(t, c, &consistency.Result{Began: time.Unix(100, 0), Nodes: nodes}, false)
+	if known["forgotten"] != nil {
 		t.Error("a node that is gone is remembered")
 	}
 	// c stops answering; d, which never did, is one that the primary lists.
 	nodes[3] = consistency.NodeResult{Identity: member("pair/c:1"), Err: errors.New("timeout")}
 	nodes = append(nodes, consistency.NodeResult{Identity: member("pair/d:1"), Err: errors.New("timeout")})
-	play(t, c, &consistency.Result{Nodes: nodes}, true).compare(t, "replication.prom")
+	began := time.Unix(100, 0)
+	groups := []probes.Group{
+		{Layer: "l2", Name: "pair", Replication: true},
+		{Layer: "l2", Name: "well", Cluster: &probes.Cluster{Answered: 6, OK: true, Views: 1, Masters: 1}},
+		{Layer: "l2", Name: "cut", Cluster: &probes.Cluster{Answered: 6, Views: 2, Masters: 2, ContestedSlots: 5461}},
+		{Layer: "l2", Name: "dead", Cluster: &probes.Cluster{}},
+	}
+	play(t, c, &consistency.Result{Began: began, Nodes: nodes, Groups: groups}, true)
+	play(t, c, &consistency.Result{Began: began.Add(30 * time.Second), Nodes: nodes, Groups: groups}, true).compare(t, "replication.prom")
+	var e diagnosis.Evidence
+	c.testify(&e)
+	if len(e.Replicas) != 4 || e.Replicas[0] != (diagnosis.Replica{
+		Layer: "l2", Node: "pair/a:1", LinkUp: true, LagBytes: count(40), LagSeconds: count(30),
+	}) {
+		t.Errorf("evidence %+v", e.Replicas)
+	}
 }

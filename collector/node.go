@@ -22,8 +22,6 @@ var (
 		"layer", "node", "result")
 	nodeFills = counter("node_fills_total",
 		"Reads of this exporter that an edge answered from its origin, so that the read itself filled the cache.", "layer", "node")
-	groupNodes = gauge("group_nodes",
-		"Nodes that are known of a group which finds its nodes by itself.", "layer", "group")
 )
 
 // nodeCounts are what servers count themselves; absent where a server does not.
@@ -87,11 +85,11 @@ func (nodeCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) 
 		}
 	}
 	for _, g := range r.Groups {
-		groupNodes.send(ch, float64(len(g.Nodes)), g.Layer, g.Name)
 		if g.Err != nil {
 			errs = append(errs, fmt.Errorf("group %s: %w", g.Name, g.Err))
 		}
 	}
+	sendGroups(r, ch)
 	return errors.Join(errs...)
 }
 

@@ -5,26 +5,117 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-var replicationLinkUp = gauge("replication_link_up",
-	"Whether the replica's link to its primary is up (1) or not, also where the replica does not answer (0).", "layer", "node")
+var (
+	replicationLinkUp = gauge("replication_link_up",
+		"Whether the replica's link to its primary is up (1) or not, also where the replica does not answer (0).", "layer", "node")
+	replicationLagBytes = gauge("replication_lag_bytes",
+		"How far the replica is behind its primary, in bytes of the replication stream; by the primary's account where the replica "+
+			"does not answer.", "layer", "node")
+	replicationLagSeconds = gauge("replication_lag_seconds",
+		"Time since the earliest sampling in which the primary was already ahead of where the replica is now, in seconds; 0 if none.",
+		"layer", "node")
+)
+
+// mostPositions of a primary that are kept for one replica.
+const mostPositions = 256
 
 // replicas are the nodes that were replicas when they last answered.
-type replicas map[string]bool
+type replicas map[string]*replicaHistory
 
-// replicationCollector tells whether replicas follow their primaries.
-type replicationCollector struct{ known replicas }
+// replicaHistory is where a replica's primary was.
+type replicaHistory struct {
+	// primary is the name of the node that it last followed.
+	primary string
+	// replID of the stream that the positions are in.
+	replID    string
+	positions []position
+}
 
-func (replicationCollector) Name() string { return "replication" }
+// position of a primary at a time; a later one is further.
+type position struct {
+	at     time.Time
+	offset int64
+}
 
-func (c replicationCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) error {
+// lag of a replica at offset, whose primary is where told says, if it told.
+func (h *replicaHistory) lag(now time.Time, offset int64, told *probes.Replication) (bytes, seconds probes.Count) {
+	if told != nil {
+		h.note(now, told)
+		bytes = probes.Count{Value: float64(max(0, told.Offset-offset)), Known: true}
+	}
+	passed := 0
+	for passed < len(h.positions) && h.positions[passed].offset <= offset {
+		passed++
+	}
+	h.positions = h.positions[passed:]
+	switch {
+	case len(h.positions) > 0:
+		seconds = probes.Count{Value: now.Sub(h.positions[0].at).Seconds(), Known: true}
+	case told != nil:
+		seconds.Known = true
+	}
+	return bytes, seconds
+}
+
+// note where the primary is.
+func (h *replicaHistory) note(now time.Time, told *probes.Replication) {
+	if h.replID != told.ReplID {
+		if h.replID == "" || h.replID != told.ReplID2 { // another stream; one that goes on after a failover keeps its offsets
+			h.positions = nil
+		}
+		h.replID = told.ReplID
+	}
+	if last := len(h.positions) - 1; last >= 0 && told.Offset <= h.positions[last].offset {
+		if told.Offset < h.positions[0].offset {
+			h.positions = nil
+		}
+		return // it has been there before, and the earlier time counts
+	}
+	h.positions = append(h.positions, position{now, told.Offset})
+	if len(h.positions) > mostPositions {
+		h.thin()
+	}
+}
+
+// thin keeps positions that stand evenly over the time, the earliest and the last among them.
+func (h *replicaHistory) thin() {
+	last := h.positions[len(h.positions)-1]
+	gap := last.at.Sub(h.positions[0].at) * 2 / mostPositions
+	kept := h.positions[:1]
+	for _, p := range h.positions[1:] {
+		if p == last || p.at.Sub(kept[len(kept)-1].at) >= gap {
+			kept = append(kept, p)
+		}
+	}
+	h.positions = kept
+}
+
+// replicationCollector tells whether replicas follow their primaries, and how closely.
+type replicationCollector struct {
+	known replicas
+	// told is what the last Update learned.
+	told []diagnosis.Replica
+}
+
+var _ witness = (*replicationCollector)(nil)
+
+func (*replicationCollector) Name() string { return "replication" }
+
+func (c *replicationCollector) testify(e *diagnosis.Evidence) { e.Replicas = c.told }
+
+func (c *replicationCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) error {
+	c.told = nil
 	var errs []error
-	listed := announced(r)
+	streams := streamsOf(r)
 	seen := map[string]bool{}
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
@@ -36,38 +127,118 @@ func (c replicationCollector) update(r *consistency.Result, ch chan<- prometheus
 			errs = append(errs, fmt.Errorf("node %s: %w", n.Name, cmp.Or(n.Err, errNoAnswer)))
 		}
 		switch {
-		case !n.Up && (c.known[n.Name] || listed[n.Name]):
-			c.known[n.Name] = true
-			replicationLinkUp.send(ch, 0, n.Layer, n.Name)
+		case !n.Up && (c.known[n.Name] != nil || streams.listed[n.Name] != nil):
 		case n.Up && n.Survey.Role == "replica":
-			c.known[n.Name] = true
-			up := n.Survey.Replication != nil && n.Survey.Replication.LinkUp
-			replicationLinkUp.send(ch, number(up), n.Layer, n.Name)
 		case n.Up && n.Survey.Role != "":
 			delete(c.known, n.Name)
+			continue
+		default:
+			continue
 		}
+		if c.known[n.Name] == nil {
+			c.known[n.Name] = &replicaHistory{}
+		}
+		c.send(r.Began, n, streams, ch)
 	}
 	for name := range c.known {
 		if !seen[name] {
 			delete(c.known, name)
 		}
 	}
+	sendRanks(r, ch)
 	return errors.Join(errs...)
+}
+
+// send what is known of one replica.
+func (c *replicationCollector) send(now time.Time, n *consistency.NodeResult, s streams, ch chan<- prometheus.Metric) {
+	h := c.known[n.Name]
+	out := diagnosis.Replica{Layer: n.Layer, Node: n.Name}
+	if rep := n.Survey.Replication; n.Up && rep != nil {
+		out.LinkUp = rep.LinkUp
+		primary := s.primaries[rep.ReplID]
+		if primary != nil {
+			h.primary = primary.Name
+			out.LagBytes, out.LagSeconds = h.lag(now, rep.Offset, primary.Survey.Replication)
+		} else {
+			out.LagBytes, out.LagSeconds = h.lag(now, rep.Offset, nil)
+		}
+	} else if primary, listed := s.account(n, h, c.known); listed != nil {
+		out.LagBytes, out.LagSeconds = h.lag(now, listed.Offset, primary.Survey.Replication)
+	}
+	c.told = append(c.told, out)
+	replicationLinkUp.send(ch, number(out.LinkUp), n.Layer, n.Name)
+	if out.LagBytes.Known {
+		replicationLagBytes.send(ch, out.LagBytes.Value, n.Layer, n.Name)
+	}
+	if out.LagSeconds.Known {
+		replicationLagSeconds.send(ch, out.LagSeconds.Value, n.Layer, n.Name)
+	}
 }
 
 var errNoAnswer = errors.New("no answer")
 
-// announced are the names of the nodes that a primary of their group lists as its replicas.
-func announced(r *consistency.Result) map[string]bool {
-	addresses := map[string]bool{} // GROUP/HOST:PORT
+// streams are what the primaries of a sampling told.
+type streams struct {
+	// primaries by the id of their stream, and by name.
+	primaries, byName map[string]*consistency.NodeResult
+	// listed are the primaries by the names of the nodes that they list as their replicas.
+	listed map[string]*consistency.NodeResult
+	// up are the nodes that answered.
+	up map[string]bool
+}
+
+func streamsOf(r *consistency.Result) streams {
+	s := streams{
+		primaries: map[string]*consistency.NodeResult{}, byName: map[string]*consistency.NodeResult{},
+		listed: map[string]*consistency.NodeResult{}, up: map[string]bool{},
+	}
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
-		if n.Group == "" || n.Survey.Replication == nil {
+		s.up[n.Name] = n.Up
+		rep := n.Survey.Replication
+		if !n.Up || rep == nil {
 			continue
 		}
-		for _, replica := range n.Survey.Replication.Replicas {
-			addresses[n.Group+"/"+strings.TrimSpace(replica.Address)] = true
+		if n.Survey.Role == "primary" && rep.ReplID != "" {
+			s.primaries[rep.ReplID], s.byName[n.Name] = n, n
+		}
+		if n.Group == "" {
+			continue
+		}
+		for _, replica := range rep.Replicas {
+			s.listed[listedName(n, replica)] = n
 		}
 	}
-	return addresses
+	return s
+}
+
+// listedName is the name that a replica has in its primary's group.
+func listedName(primary *consistency.NodeResult, r probes.Replica) string {
+	return primary.Group + "/" + strings.TrimSpace(r.Address)
+}
+
+// account is what a primary says of a replica that does not answer. A primary may know it by another address than we do:
+// then it is the only one of its list that is not accounted for.
+func (s streams) account(n *consistency.NodeResult, h *replicaHistory, known replicas) (*consistency.NodeResult, *probes.Replica) {
+	if primary := s.listed[n.Name]; primary != nil {
+		for i, r := range primary.Survey.Replication.Replicas {
+			if listedName(primary, r) == n.Name {
+				return primary, &primary.Survey.Replication.Replicas[i]
+			}
+		}
+	}
+	primary := s.byName[h.primary]
+	if primary == nil {
+		return nil, nil
+	}
+	followers := 0
+	for _, k := range known {
+		if k.primary == h.primary {
+			followers++
+		}
+	}
+	if list := primary.Survey.Replication.Replicas; len(list) == 1 && followers == 1 {
+		return primary, &list[0]
+	}
+	return nil, nil
 }

@@ -79,7 +79,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		readers = append(readers, nodeCollector{})
 	}
 	if on("replication") {
-		readers = append(readers, replicationCollector{known: e.state.replicas})
+		readers = append(readers, &replicationCollector{known: e.state.replicas})
 	}
 	sampled := *cfg
 	if on("canary") {

@@ -177,7 +177,7 @@ func TestRedisByDNS(t *testing.T) {
 	servertest.RedisAt(t, "127.0.0.3:"+port)
 	d.Set("redis.test", "127.0.0.2", "127.0.0.3", "127.0.0.1")
 	f, g := openGroupOf(t, d, time.Hour, config.Node{Name: "headless", Redis: &config.Redis{DNS: &config.DNSName{Host: "redis.test", Port: port}}})
-	server, ok := f.Redis("headless")
+	server, ok := f.Redis("headless", "inv")
 	if !ok {
 		t.Fatal("a queue finds no group")
 	}

@@ -52,7 +52,11 @@ func OpenFleet(cfg *config.Config, opt Options, logger *slog.Logger) (*Fleet, er
 func openGroup(id Identity, c config.Node, opt Options, logger *slog.Logger) (group, error) {
 	switch {
 	case c.Redis != nil && len(c.Redis.Replication) > 0:
-		return newReplicationGroup(id, *c.Redis, opt, logger)
+		return newReplicationGroup(id, c, opt, logger)
+	case c.Redis != nil && len(c.Redis.Cluster) > 0:
+		return newClusterGroup(id, c, opt, logger)
+	case c.Redis != nil && c.Redis.Sentinel != nil:
+		return newSentinelGroup(id, c, opt, logger)
 	case c.Redis != nil && c.Redis.DNS != nil:
 		return newRedisDNSGroup(id, *c.Redis, c.MinNodes, opt, logger), nil
 	case c.Memcached != nil && len(c.Memcached.Servers) > 0:
@@ -114,14 +118,18 @@ func (f *Fleet) Nodes() []Node {
 	return out
 }
 
-// Redis gives the Redis server of a node, or the present primary of a group, by its configured name.
-func (f *Fleet) Redis(name string) (RedisServer, bool) {
+// Redis gives the Redis server of a node by its configured name; of a group the present primary, in a Cluster the one that
+// owns the key's slot.
+func (f *Fleet) Redis(name, key string) (RedisServer, bool) {
 	for _, n := range f.single {
 		if r, ok := n.(*redisNode); ok && n.Identity().Name == name {
 			return r, true
 		}
 	}
 	for _, g := range f.groups {
+		if c, ok := g.(*clusterGroup); ok && c.id.Name == name {
+			return slotServer{c, slotOf(key)}, true
+		}
 		if r, ok := g.(RedisServer); ok && g.group().Name == name {
 			return r, true
 		}
@@ -138,5 +146,10 @@ func (f *Fleet) Close() {
 	}
 	for _, n := range f.Nodes() {
 		n.Close()
+	}
+	for _, g := range f.groups {
+		if c, ok := g.(interface{ close() }); ok {
+			c.close()
+		}
 	}
 }

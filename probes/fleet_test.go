@@ -194,7 +194,7 @@ func TestGroupFindsItsMembers(t *testing.T) {
 		if n := f.Nodes(); len(n) != 3 || n[0].Identity().Group != "pair" || n[0].Identity().Kind != "redis" {
 			t.Errorf("nodes %+v", n)
 		}
-		server, ok := f.Redis("pair")
+		server, ok := f.Redis("pair", "any")
 		if !ok {
 			t.Fatal("the group has no server for queues")
 		}

@@ -130,7 +130,7 @@ func FuzzRESP(f *testing.F) {
 		}
 		whole(t, opt.Budget)
 		delivered := 0
-		ask := n.surveyRequest(&Scan{Count: 1}, func(Survey, error) { delivered++ })
+		ask := n.surveyRequest(request{read: func(*exchange) error { return nil }}, &Scan{Count: 1}, func(Survey, error) { delivered++ })
 		if err := newWire(newReplay(said), errProtocol).converse(context.Background(), ask); err == nil && delivered != 1 {
 			t.Errorf("delivered %d times", delivered)
 		}

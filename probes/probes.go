@@ -176,6 +176,8 @@ type Group struct {
 	Expected int
 	// Err says why the nodes are not known, or no longer surely known; nil: they are.
 	Err error
+	// Replication: the nodes are one primary and its replicas.
+	Replication bool
 	// Cluster is nil where the group is no Redis Cluster.
 	Cluster *Cluster
 }

@@ -1,6 +1,7 @@
 package probes
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -21,7 +22,7 @@ func OpenPublisher(c config.Publish, fleet *Fleet, opt Options) (Publisher, erro
 	case c.Kafka != nil:
 		return newKafkaPublisher(*c.Kafka)
 	case c.Redis != nil:
-		server, ok := fleet.Redis(c.Redis.Node)
+		server, ok := fleet.Redis(c.Redis.Node, cmp.Or(c.Redis.List, c.Redis.Stream))
 		if !ok {
 			return nil, fmt.Errorf("%q is no redis node of the layers; write the name of one", c.Redis.Node)
 		}

@@ -32,6 +32,8 @@ type redisNode struct {
 	opt    Options
 	link   *link
 	server *server
+	// cluster: the server is a node of a Cluster, whose keys are read slot by slot.
+	cluster bool
 
 	// cursor of SCAN, and doubts: nils of MGET by key of which it is open whether the server counted a hit (another
 	// type) or a miss (gone in between). Both belong to who holds the server's lane.
@@ -126,6 +128,9 @@ func (n *redisNode) greet(context.Context, *wire) ([]request, error) {
 	if n.url.DB != 0 {
 		out = append(out, request{appendCommand(nil, "SELECT", strconv.Itoa(n.url.DB)), must("SELECT")})
 	}
+	if n.cluster { // a replica sends readers to its primary without it
+		out = append(out, request{appendCommand(nil, "READONLY"), ignore})
+	}
 	return append(out,
 		request{appendCommand(nil, "CLIENT", "SETNAME", "cacheinv_exporter"), ignore},
 		request{appendCommand(nil, "CLIENT", "NO-TOUCH", "ON"), ignore}), nil // Redis 7.2; older ones refuse
@@ -133,11 +138,16 @@ func (n *redisNode) greet(context.Context, *wire) ([]request, error) {
 
 // Survey asks for INFO and, where asked, one step of SCAN, in one round trip.
 func (n *redisNode) Survey(ctx context.Context, scan *Scan) (Survey, error) {
+	return n.surveyWith(ctx, request{read: func(*exchange) error { return nil }}, scan)
+}
+
+// surveyWith asks for something else in the same round trip, behind INFO.
+func (n *redisNode) surveyWith(ctx context.Context, also request, scan *Scan) (Survey, error) {
 	start := time.Now()
 	var s Survey
 	var refused error
 	err := n.link.exchange(ctx, func() []request {
-		return []request{n.surveyRequest(scan, func(got Survey, err error) { s, refused = got, err })}
+		return []request{n.surveyRequest(also, scan, func(got Survey, err error) { s, refused = got, err })}
 	})
 	if err == nil {
 		err = refused
@@ -150,7 +160,7 @@ func (n *redisNode) Survey(ctx context.Context, scan *Scan) (Survey, error) {
 }
 
 // surveyRequest is for who holds the lane.
-func (n *redisNode) surveyRequest(scan *Scan, deliver func(Survey, error)) request {
+func (n *redisNode) surveyRequest(also request, scan *Scan, deliver func(Survey, error)) request {
 	// What Read left open is settled first; nearly always there is nothing.
 	open := n.doubtful()
 	var commands []byte
@@ -172,7 +182,7 @@ func (n *redisNode) surveyRequest(scan *Scan, deliver func(Survey, error)) reque
 	for _, key := range open {
 		commands = appendCommand(commands, "TYPE", key)
 	}
-	commands = appendCommand(commands, "INFO")
+	commands = append(appendCommand(commands, "INFO"), also.commands...)
 	if scan != nil {
 		args := []string{"SCAN", n.cursor, "COUNT", strconv.Itoa(scan.Count)}
 		if scan.Match != "" {
@@ -184,6 +194,9 @@ func (n *redisNode) surveyRequest(scan *Scan, deliver func(Survey, error)) reque
 		s, err := info(x)
 		var refused errReply
 		if err != nil && !errors.As(err, &refused) {
+			return err
+		}
+		if err := also.read(x); err != nil {
 			return err
 		}
 		cursor := ""
@@ -232,6 +245,7 @@ func (n *redisNode) readType(x *exchange, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	moved := refused.word() == "MOVED" || refused.word() == "ASK"
 	switch kind {
 	case "":
 	case "none":
@@ -241,7 +255,7 @@ func (n *redisNode) readType(x *exchange, key string) (string, error) {
 	}
 	times := n.doubts[key]
 	delete(n.doubts, key)
-	if kind == "none" || kind == "string" {
+	if kind == "none" || kind == "string" || moved { // a key that went to another node was no longer there
 		n.server.misses += times
 	} else {
 		n.server.hits += times

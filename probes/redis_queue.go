@@ -20,7 +20,7 @@ func openRedisQueue(q config.Queue, fleet *Fleet, opt Options) (Queue, error) {
 	var server RedisServer
 	found := false
 	if fleet != nil {
-		server, found = fleet.Redis(c.Node)
+		server, found = fleet.Redis(c.Node, cmp.Or(c.List, c.Stream))
 	}
 	if !found {
 		return nil, fmt.Errorf("%q is no redis node of the layers; write the name of one", c.Node)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,25 +18,39 @@ const (
 )
 
 // pipeline is one batch of keys: PTTL of each (TYPE too, where asked), one MGET, and HGETALL for each hash. TTLs come
-// first, so that a value can be handed on when it arrives.
+// first, so that a value can be handed on when it arrives. In a Cluster each slot has an MGET of its own.
 type pipeline struct {
 	node    *redisNode
 	keys    []Key
 	first   int // of keys, in the caller's numbering
 	visit   func(int, Raw)
-	strings []int
-	ttls    []int64
-	types   map[int]string // of keys whose type was asked; "" if that was refused
+	strings [][]int // by MGET
+	// asking: the keys' slots are not this node's yet.
+	asking bool
+	// ahead is told of keys that another node is to be asked for.
+	ahead func(ahead)
+	ttls  []int64
+	types map[int]string // of keys whose type was asked; "" if that was refused
+}
+
+// ahead is a key that has gone to another node before its slot has.
+type ahead struct {
+	key     int
+	address string
 }
 
 // Read sends the keys in batches that follow each other without a wait.
 func (n *redisNode) Read(ctx context.Context, keys []Key, visit func(int, Raw)) error {
+	return n.read(ctx, keys, visit, nil)
+}
+
+func (n *redisNode) read(ctx context.Context, keys []Key, visit func(int, Raw), gone func(ahead)) error {
 	if len(keys) == 0 {
 		return nil
 	}
 	var requests []request
 	for first := 0; first < len(keys); first += batch {
-		p := &pipeline{node: n, keys: keys[first:min(first+batch, len(keys))], first: first, visit: visit}
+		p := &pipeline{node: n, keys: keys[first:min(first+batch, len(keys))], first: first, visit: visit, ahead: gone}
 		requests = append(requests, request{p.commands(), p.read})
 	}
 	return n.link.exchange(ctx, func() []request { return requests })
@@ -47,31 +62,73 @@ func (p *pipeline) commands() []byte {
 		size += 2*len(k.Name) + 40
 	}
 	b := make([]byte, 0, size)
-	p.strings = make([]int, 0, len(p.keys))
-	for i, k := range p.keys {
+	for _, k := range p.keys {
 		if k.Check && !k.Hash {
-			b = append(b, "*2\r\n$4\r\nTYPE\r\n"...)
+			b = append(p.prefix(b), "*2\r\n$4\r\nTYPE\r\n"...)
 			b = appendArg(b, k.Name)
 		}
-		b = append(b, "*2\r\n$4\r\nPTTL\r\n"...)
+		b = append(p.prefix(b), "*2\r\n$4\r\nPTTL\r\n"...)
 		b = appendArg(b, k.Name)
-		if !k.Hash {
-			p.strings = append(p.strings, i)
-		}
 	}
-	if len(p.strings) > 0 {
-		b = append(strconv.AppendInt(append(b, '*'), int64(len(p.strings)+1), 10), "\r\n$4\r\nMGET\r\n"...)
-		for _, i := range p.strings {
+	p.strings = p.share()
+	for _, keys := range p.strings {
+		b = append(strconv.AppendInt(append(p.prefix(b), '*'), int64(len(keys)+1), 10), "\r\n$4\r\nMGET\r\n"...)
+		for _, i := range keys {
 			b = appendArg(b, p.keys[i].Name)
 		}
 	}
 	for _, k := range p.keys {
 		if k.Hash {
-			b = append(b, "*2\r\n$7\r\nHGETALL\r\n"...)
+			b = append(p.prefix(b), "*2\r\n$7\r\nHGETALL\r\n"...)
 			b = appendArg(b, k.Name)
 		}
 	}
 	return b
+}
+
+// prefix of each command.
+func (p *pipeline) prefix(b []byte) []byte {
+	if p.asking {
+		b = append(b, "*1\r\n$6\r\nASKING\r\n"...)
+	}
+	return b
+}
+
+// share the strings out over MGETs.
+func (p *pipeline) share() [][]int {
+	var out [][]int
+	bySlot := map[int]int{}
+	for i, k := range p.keys {
+		if k.Hash {
+			continue
+		}
+		group := 0
+		switch {
+		case p.asking:
+			group = len(out) // all keys of one MGET must have arrived already
+		case p.node.cluster:
+			slot := slotOf(k.Name)
+			at, ok := bySlot[slot]
+			if !ok {
+				at = len(out)
+				bySlot[slot] = at
+			}
+			group = at
+		}
+		if group == len(out) {
+			out = append(out, nil)
+		}
+		out[group] = append(out[group], i)
+	}
+	return out
+}
+
+// asked passes the answer to what stands before a command.
+func (p *pipeline) asked(x *exchange) error {
+	if p.asking {
+		return ignore(x)
+	}
+	return nil
 }
 
 func (p *pipeline) read(x *exchange) error {
@@ -79,21 +136,33 @@ func (p *pipeline) read(x *exchange) error {
 	for i, k := range p.keys {
 		var err error
 		if k.Check && !k.Hash {
-			if p.types[i], err = p.node.readType(x, k.Name); err != nil {
+			if err = p.asked(x); err == nil {
+				p.types[i], err = p.node.readType(x, k.Name)
+			}
+			if err != nil {
 				return err
 			}
+		}
+		if err = p.asked(x); err != nil {
+			return err
 		}
 		if p.ttls[i], err = p.readTTL(x); err != nil {
 			return err
 		}
 	}
-	if len(p.strings) > 0 {
-		if err := p.readMGet(x, p.strings); err != nil {
+	for _, keys := range p.strings {
+		if err := p.asked(x); err != nil {
+			return err
+		}
+		if err := p.readMGet(x, keys); err != nil {
 			return err
 		}
 	}
 	for i, k := range p.keys {
 		if k.Hash {
+			if err := p.asked(x); err != nil {
+				return err
+			}
 			if err := p.readHash(x, i); err != nil {
 				return err
 			}
@@ -137,13 +206,13 @@ func (p *pipeline) readMGet(x *exchange, keys []int) error {
 	switch {
 	case err != nil:
 		return err
-	case kind == '-' && errReply(said).word() == "NOPERM" && len(keys) > 1:
+	case kind == '-' && len(keys) > 1 && slices.Contains(ofOneKey, errReply(said).word()):
 		p.askSingly(x, keys)
 		return nil
 	case kind == '-':
-		refused := keyRefused("MGET", errReply(said))
+		refused := errReply(said)
 		for _, i := range keys {
-			p.hand(x, i, Raw{Err: refused})
+			p.refuse(x, i, "MGET", refused)
 		}
 		return nil
 	case kind != '*' || int(size) != len(keys):
@@ -168,6 +237,19 @@ func (p *pipeline) readMGet(x *exchange, keys []int) error {
 	return nil
 }
 
+// ofOneKey are refusals of MGET that may concern one of its keys alone: one may not be read, or has gone ahead of its slot.
+var ofOneKey = []string{"NOPERM", "ASK", "TRYAGAIN"}
+
+// refuse hands on why a key was refused, or notes where else it is to be asked for.
+func (p *pipeline) refuse(x *exchange, i int, command string, said errReply) {
+	if f := strings.Fields(string(said)); len(f) == 3 && f[0] == "ASK" && p.ahead != nil {
+		address := announcedAt(clusterAddress(f[2]), p.node.url.Addr)
+		x.deliver(func() { p.ahead(ahead{p.first + i, address}) })
+		return
+	}
+	p.hand(x, i, Raw{Err: keyRefused(command, said)})
+}
+
 // askSingly asks once more for each key by itself: one that the user may not read has refused them all.
 func (p *pipeline) askSingly(x *exchange, keys []int) {
 	before := x.more
@@ -176,7 +258,7 @@ func (p *pipeline) askSingly(x *exchange, keys []int) {
 		commands = before.commands
 	}
 	for _, i := range keys {
-		commands = appendCommand(commands, "MGET", p.keys[i].Name)
+		commands = appendCommand(p.prefix(commands), "MGET", p.keys[i].Name)
 	}
 	x.more = &request{commands, func(x *exchange) error {
 		if before != nil {
@@ -185,6 +267,9 @@ func (p *pipeline) askSingly(x *exchange, keys []int) {
 			}
 		}
 		for _, i := range keys {
+			if err := p.asked(x); err != nil {
+				return err
+			}
 			if err := p.readMGet(x, []int{i}); err != nil {
 				return err
 			}
@@ -200,6 +285,10 @@ func keyRefused(command string, said errReply) error {
 		return fmt.Errorf("%s was refused (NOPERM); grant the node's user +%s and the keys' patterns", command, strings.ToLower(command))
 	case "LOADING":
 		return errors.New("the server is loading its data")
+	case "MOVED", "ASK", "TRYAGAIN":
+		return errMovedOn
+	case "CLUSTERDOWN":
+		return errors.New("the Redis Cluster does not serve the key's slot (CLUSTERDOWN)")
 	}
 	return fmt.Errorf("%s was refused: %w", command, said)
 }
@@ -235,7 +324,7 @@ func (p *pipeline) readHash(x *exchange, i int) error {
 			p.node.server.hits++
 			p.hand(x, i, Raw{Err: errors.New("is not a hash")})
 		} else {
-			p.hand(x, i, Raw{Err: keyRefused("HGETALL", refused)})
+			p.refuse(x, i, "HGETALL", refused)
 		}
 		return nil
 	case kind != '*' || size%2 != 0:

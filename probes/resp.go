@@ -67,6 +67,52 @@ func (x *exchange) text() (string, error) {
 	return "", errProtocol
 }
 
+// mostElements of a reply that is read as a whole.
+const mostElements = 1 << 20
+
+// reply reads a whole reply: int64, string, nil, or []any of these; what the server refused is errReply.
+func (x *exchange) reply() (any, error) {
+	left := mostElements
+	return x.element(&left, 0)
+}
+
+func (x *exchange) element(left *int, depth int) (any, error) {
+	if *left--; *left < 0 || depth > 8 {
+		return nil, errProtocol
+	}
+	kind, n, s, err := x.header()
+	switch {
+	case err != nil:
+		return nil, err
+	case kind == '-':
+		return nil, errReply(s)
+	case kind == '+':
+		return string(s), nil
+	case kind == ':':
+		return n, nil
+	case n < 0:
+		return nil, nil
+	case kind == '$' && n <= 1<<20:
+		b, err := x.bulk(nil, n)
+		if err != nil {
+			return nil, err
+		}
+		return string(b), nil
+	case kind == '$':
+		return nil, errProtocol
+	}
+	var out []any
+	for range n {
+		e, err := x.element(left, depth+1)
+		var refused errReply
+		if err != nil && !errors.As(err, &refused) {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
 // ignore reads a reply that doesn't matter.
 func ignore(x *exchange) error {
 	_, err := x.text()

@@ -81,8 +81,9 @@ func (n Node) isServer() bool {
 func (v value) redis(once func(at value, server string)) *Redis {
 	s := v.section()
 	out := &Redis{}
-	address, replication, dns := s.get("address"), s.get("replication"), s.get("dns")
-	s.exactlyOne(address, replication, dns)
+	address, replication, cluster := s.get("address"), s.get("replication"), s.get("cluster")
+	sentinel, dns := s.get("sentinel"), s.get("dns")
+	s.exactlyOne(address, replication, cluster, sentinel, dns)
 	access := s.credentials()
 	out.TLS = s.tls()
 	if a, u := address.redisURL(); u != nil {
@@ -98,6 +99,13 @@ func (v value) redis(once func(at value, server string)) *Redis {
 		once(item, "redis "+strings.ToLower(seed)+"/0")
 	})
 	out.DNS = dns.dnsName("redis", "6379", once)
+	cluster.addresses("a node of the Cluster", "6379", func(item value, seed string) {
+		out.Cluster = append(out.Cluster, seed)
+		once(item, "redis "+strings.ToLower(seed)+"/0")
+	})
+	if sentinel.given() {
+		out.Sentinel = sentinel.sentinel(once)
+	}
 	out.Credentials = access.passwordedUser()
 	s.done()
 	return out

@@ -16,11 +16,13 @@ type Proxy struct {
 	listener net.Listener
 	running  sync.WaitGroup
 
-	mu     sync.Mutex
-	ended  bool
-	conns  map[net.Conn]struct{}
-	delay  time.Duration
-	mute   bool
+	mu    sync.Mutex
+	ended bool
+	conns map[net.Conn]struct{}
+	delay time.Duration
+	mute  bool
+	// muted sources, by host.
+	muted  map[string]bool
 	counts ProxyCounts
 }
 
@@ -41,7 +43,7 @@ func NewProxy(t testing.TB, to string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{Addr: l.Addr().String(), to: to, listener: l, conns: map[net.Conn]struct{}{}}
+	p := &Proxy{Addr: l.Addr().String(), to: to, listener: l, conns: map[net.Conn]struct{}{}, muted: map[string]bool{}}
 	p.running.Go(p.accept)
 	t.Cleanup(p.close)
 	return p
@@ -70,6 +72,14 @@ func (p *Proxy) Mute(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mute = on
+}
+
+// MuteFrom swallows everything, in both directions, on connections from one host, until it is called with false.
+// Connections that lost something end then.
+func (p *Proxy) MuteFrom(host string, on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.muted[host] = on
 }
 
 // Counts since the last Reset.
@@ -106,7 +116,8 @@ func (p *Proxy) accept() {
 		p.conns[client], p.conns[server] = struct{}{}, struct{}{}
 		p.counts.Connections++
 		p.mu.Unlock()
-		line := &line{p: p, client: client, server: server}
+		host, _, _ := net.SplitHostPort(client.RemoteAddr().String())
+		line := &line{p: p, host: host, client: client, server: server}
 		p.running.Go(func() { line.pass(server, client, true) })
 		p.running.Go(func() { line.pass(client, server, false) })
 	}
@@ -115,8 +126,10 @@ func (p *Proxy) accept() {
 // line is one connection through the proxy.
 type line struct {
 	p              *Proxy
+	host           string // of the client
 	client, server net.Conn
-	clientSpoke    bool // last; guarded by p.mu
+	// Guarded by p.mu. clientSpoke: last. gap: bytes were lost that the client's host being muted swallowed.
+	clientSpoke, gap bool
 }
 
 // packet is bytes that are to leave at a time.
@@ -145,7 +158,11 @@ func (l *line) pass(dst, src net.Conn, fromClient bool) {
 		b := make([]byte, 32<<10)
 		n, err := src.Read(b)
 		if n > 0 {
-			if at, ok := l.count(n, fromClient); ok {
+			at, ok, end := l.count(n, fromClient)
+			if end {
+				break
+			}
+			if ok {
 				packets <- packet{bytes: b[:n], at: at}
 			}
 		}
@@ -158,13 +175,19 @@ func (l *line) pass(dst, src net.Conn, fromClient bool) {
 	l.p.mu.Unlock()
 }
 
-// count what arrived, and say when it is to leave; false: it is lost.
-func (l *line) count(n int, fromClient bool) (time.Time, bool) {
+// count what arrived, and say when it is to leave; not ok: it is lost. end: what comes now would follow a gap.
+func (l *line) count(n int, fromClient bool) (at time.Time, ok, end bool) {
 	p := l.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mute {
-		return time.Time{}, false
+	if p.muted[l.host] {
+		l.gap = true
+	}
+	switch {
+	case p.muted[l.host] || p.mute:
+		return time.Time{}, false, false
+	case l.gap:
+		return time.Time{}, false, true
 	}
 	if fromClient {
 		p.counts.Sent += int64(n)
@@ -175,5 +198,5 @@ func (l *line) count(n int, fromClient bool) (time.Time, bool) {
 		p.counts.Received += int64(n)
 	}
 	l.clientSpoke = fromClient
-	return time.Now().Add(p.delay), true
+	return time.Now().Add(p.delay), true, false
 }

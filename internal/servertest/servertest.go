@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ type Process struct {
 	cmd  *exec.Cmd
 	out  *output
 	end  sync.Once
+	over atomic.Bool
 }
 
 // output of a server, for the test's log where it does not start.
@@ -74,10 +76,13 @@ func start(t testing.TB, addr string, ready func() bool, name string, args ...st
 // Stop ends the server at once.
 func (p *Process) Stop() {
 	p.end.Do(func() {
+		p.over.Store(true)
 		_ = p.cmd.Process.Kill() // it may have ended by itself
 		_ = p.cmd.Wait()         // killed, and that is its error
 	})
 }
+
+func (p *Process) ended() bool { return p.over.Load() }
 
 // PID of the server's process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }

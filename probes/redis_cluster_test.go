@@ -1,0 +1,552 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+)
+
+func clusterOf(seeds ...string) config.Node {
+	return config.Node{Name: "c", MinNodes: 6, Redis: &config.Redis{Cluster: seeds}}
+}
+
+// copies are what one sampling of a Cluster read: by key, the nodes that should hold it and what they gave.
+type copies map[string]map[string]Raw
+
+// sampleCluster surveys all nodes, and reads from each the keys that it should hold.
+func sampleCluster(t *testing.T, f *Fleet, d time.Duration, keys ...string) (answers, copies) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	var mu sync.Mutex
+	told, out := answers{}, copies{}
+	f.Survey(ctx, func(Identity) *Scan { return nil }, func(n Node, s Survey, err error) {
+		var own []Key
+		for _, k := range keys {
+			if n.(Placer).Place(k).Holding == Holds {
+				own = append(own, Key{Name: k})
+			}
+		}
+		got := make([]Raw, len(own))
+		visits := make([]int, len(own))
+		var failed error
+		if err == nil {
+			failed = n.Read(ctx, own, func(i int, r Raw) {
+				r.Value = append([]byte(nil), r.Value...)
+				got[i] = r
+				visits[i]++
+			})
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		a := told[n.Identity().Name]
+		a.Survey, a.err = s, errors.Join(err, failed)
+		told[n.Identity().Name] = a
+		for i, k := range own {
+			if err == nil && failed == nil && visits[i] != 1 {
+				t.Errorf("%s: %s was visited %d times", n.Identity().Name, k.Name, visits[i])
+			}
+			if visits[i] == 0 {
+				got[i].Err = cmpError(a.err)
+			}
+			if out[k.Name] == nil {
+				out[k.Name] = map[string]Raw{}
+			}
+			out[k.Name][n.Identity().Name] = got[i]
+		}
+	})
+	return told, out
+}
+
+func cmpError(err error) error {
+	if err == nil {
+		return errors.New("not visited")
+	}
+	return err
+}
+
+// testKeys for all shards, some of them in one slot.
+func testKeys(t *testing.T, c *servertest.Cluster, n int) []string {
+	t.Helper()
+	var keys []string
+	p := c.Client.Pipeline()
+	for i := range n {
+		k := fmt.Sprintf("key:%d", i)
+		if i%3 == 0 {
+			k = fmt.Sprintf("{tag:%d}:%d", i%2, i)
+		}
+		keys = append(keys, k)
+		p.Set(t.Context(), k, "value of "+k, time.Hour)
+	}
+	if _, err := p.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range c.Nodes() {
+		n.Do(t.Context(), "wait", "1", "1000")
+	}
+	servertest.Eventually(t, "the replicas have every key", func() bool {
+		for _, shard := range c.Shards {
+			for _, r := range shard[1:] {
+				if r.DBSize(t.Context()).Val() != shard[0].DBSize(t.Context()).Val() {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	return keys
+}
+
+func cli(t *testing.T, c *servertest.Cluster, key string) string {
+	t.Helper()
+	v, err := c.Client.Get(t.Context(), key).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestClusterKeysAreReadWhereTheyBelong(t *testing.T) {
+	noLeaks(t)
+	c := servertest.RedisCluster(t, 3, 1)
+	keys := testKeys(t, c, 300)
+	_, port, _ := net.SplitHostPort(c.Shards[1][1].Announced)
+	f := openFleet(t, time.Minute, clusterOf("localhost:"+port, servertest.FreeAddr(t)))
+	var names []string
+	for _, n := range c.Nodes() {
+		name := "c/" + n.Announced
+		if n == c.Shards[1][1] {
+			name = "c/localhost:" + port // the name by which it was known first
+		}
+		names = append(names, name)
+	}
+	for range 3 {
+		told, got := sampleCluster(t, f, 10*time.Second, keys...)
+		want(t, told, append(names, f.groups[0].(*clusterGroup).seedName(1))...)
+		for _, k := range keys {
+			shard := c.Owner(t, k)
+			if len(got[k]) != 2 {
+				t.Fatalf("%s is held by %v", k, got[k])
+			}
+			for i := range 2 {
+				if r := got[k][names[2*shard+i]]; !r.Present || string(r.Value) != cli(t, c, k) || !r.HasTTL || r.TTL < time.Minute {
+					t.Errorf("%s on %s: %+v", k, names[2*shard+i], r)
+				}
+			}
+		}
+		for i, name := range names {
+			a := told[name]
+			if role := []string{"primary", "replica"}[i%2]; a.err != nil || a.Role != role || a.Replication == nil {
+				t.Errorf("%s: %+v", name, a)
+			}
+		}
+		g := f.Groups()[0]
+		if *g.Cluster != (Cluster{Answered: 6, OK: true, Views: 1, Masters: 1}) || len(g.Nodes) != 7 || g.Expected != 6 {
+			t.Errorf("%+v %+v", g, g.Cluster)
+		}
+	}
+	told, _ := sampleCluster(t, f, 10*time.Second)
+	for i, name := range names {
+		if i%2 == 1 && others(told[name].Survey) != [2]float64{} {
+			t.Errorf("%s: others' hits and misses %v", name, others(told[name].Survey))
+		}
+	}
+	for i := range 20 {
+		key := fmt.Sprintf("queue:%d", i)
+		server, ok := f.Redis("c", key)
+		if !ok {
+			t.Fatal("no server")
+		}
+		if err := server.Do(within(t, 5*time.Second), func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
+			return 0, 0, c.Set(ctx, key, "on its owner", 0).Err()
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func (r *roster) seedName(i int) string { return r.id.Name + "/" + r.seeds[i] }
+
+// Slots go from one shard to another, key by key, while they are read all the time.
+func TestClusterThroughAResharding(t *testing.T) {
+	noLeaks(t)
+	c := servertest.RedisCluster(t, 2, 1)
+	keys := testKeys(t, c, 60)
+	f := openFleet(t, time.Minute, clusterOf(c.Addrs()[0]))
+	key := "{tag:0}:0"
+	slot := c.Slot(t, key)
+	from, to := c.Shards[c.Owner(t, key)][0], c.Shards[1-c.Owner(t, key)][0]
+	sampleCluster(t, f, 10*time.Second, keys...)
+	place := func(n *servertest.ClusterNode) Placement {
+		for _, k := range f.Nodes() {
+			if k.Identity().Name == "c/"+n.Announced {
+				return k.(Placer).Place(key)
+			}
+		}
+		t.Fatal("no such node")
+		return Placement{}
+	}
+	check := func(what string, moving bool) {
+		t.Helper()
+		told, got := sampleCluster(t, f, 10*time.Second, keys...)
+		for name, a := range told {
+			if a.err != nil {
+				t.Errorf("%s: %s: %v", what, name, a.err)
+			}
+		}
+		for _, k := range keys {
+			present := 0
+			for name, r := range got[k] {
+				if r.Err != nil {
+					t.Errorf("%s: %s on %s: %v", what, k, name, r.Err)
+				}
+				if r.Present {
+					present++
+					if string(r.Value) != "value of "+k || !r.HasTTL {
+						t.Errorf("%s: %s on %s is %q", what, k, name, r.Value)
+					}
+				}
+			}
+			if present == 0 {
+				t.Errorf("%s: %s is nowhere: %v", what, k, got[k])
+			}
+		}
+		for _, n := range []*servertest.ClusterNode{from, to} {
+			if p := place(n); p.Moving != moving {
+				t.Errorf("%s: %s is moving %v", what, n.Announced, p.Moving)
+			}
+		}
+	}
+	check("before", false)
+	to.Must(t, "cluster", "setslot", slot, "importing", from.ID)
+	from.Must(t, "cluster", "setslot", slot, "migrating", to.ID)
+	check("nothing has moved", true)
+	inSlot, err := from.Do(t.Context(), "cluster", "getkeysinslot", slot, 1000).StringSlice()
+	if err != nil || len(inSlot) < 5 {
+		t.Fatalf("%d keys in the slot, %v", len(inSlot), err)
+	}
+	for i, k := range inSlot {
+		from.Must(t, "migrate", "127.0.0.1", servertest.Port(t, to.Addr), k, 0, 5000)
+		check(fmt.Sprintf("%d keys have moved", i+1), true)
+	}
+	to.Must(t, "cluster", "setslot", slot, "node", to.ID)
+	from.Must(t, "cluster", "setslot", slot, "node", to.ID)
+	servertest.Eventually(t, "all agree", func() bool {
+		sampleCluster(t, f, 10*time.Second, keys...)
+		return f.Groups()[0].Cluster.Views == 1
+	})
+	check("after", false)
+	if p := place(to); p != (Placement{Moves: 1}) {
+		t.Errorf("the new owner: %+v", p)
+	}
+	if p := place(from); p.Holding != Elsewhere || p.Moves != 1 {
+		t.Errorf("the old owner: %+v", p)
+	}
+	told, _ := sampleCluster(t, f, 10*time.Second)
+	for name, a := range told {
+		expected := [2]float64{}
+		if name == "c/"+from.Announced { // MIGRATE looks each key up
+			expected[0] = float64(len(inSlot))
+		}
+		if others(a.Survey) != expected {
+			t.Errorf("%s: others' hits and misses %v, want %v", name, others(a.Survey), expected)
+		}
+	}
+	for _, k := range keys {
+		if v := cli(t, c, k); v != "value of "+k {
+			t.Errorf("%s is %q", k, v)
+		}
+	}
+}
+
+// A slot that moved since the survey costs its keys this scrape, and nothing else.
+func TestClusterKeysThatMovedSinceTheSurvey(t *testing.T) {
+	noLeaks(t)
+	c := servertest.RedisCluster(t, 2, 0)
+	f := openFleet(t, time.Minute, clusterOf(c.Addrs()...))
+	c.Client.Set(t.Context(), "a", "1", 0)
+	c.Client.Set(t.Context(), "b", "1", 0)
+	sampleCluster(t, f, 10*time.Second)
+	wrong := f.Nodes()[1-c.Owner(t, "a")]
+	own := "a"
+	for i := 0; c.Owner(t, own) == c.Owner(t, "a"); i++ {
+		own = fmt.Sprint("own", i)
+	}
+	got := read(t, wrong, Key{Name: "a"}, Key{Name: own}, Key{Name: "a", Hash: true}, Key{Name: "a", Check: true})
+	for _, i := range []int{0, 2, 3} {
+		if !errors.Is(got[i].Err, errMovedOn) {
+			t.Errorf("%d: %+v", i, got[i])
+		}
+	}
+	if got[1].Err != nil || got[1].Present {
+		t.Errorf("its own: %+v", got[1])
+	}
+	s := survey(t, wrong)
+	if others(s) != [2]float64{} {
+		t.Errorf("others' hits and misses %v", others(s))
+	}
+}
+
+func TestClusterThroughAFailover(t *testing.T) {
+	noLeaks(t)
+	c := servertest.RedisCluster(t, 3, 1)
+	keys := testKeys(t, c, 100)
+	f := openFleet(t, 200*time.Millisecond, clusterOf(c.Addrs()[1:]...))
+	sampleCluster(t, f, 10*time.Second, keys...)
+	dead, heir := "c/"+c.Shards[0][0].Announced, "c/"+c.Shards[0][1].Announced
+	c.Shards[0][0].Stop()
+	seen := false
+	servertest.Eventually(t, "the failover", func() bool {
+		told, _ := sampleCluster(t, f, 10*time.Second, keys...)
+		if told[dead].err == nil {
+			t.Error("a stopped server answered")
+		}
+		seen = seen || !f.Groups()[0].Cluster.OK
+		return told[heir].Role == "primary" && *f.Groups()[0].Cluster == Cluster{Answered: 5, OK: true, Views: 1, Masters: 1}
+	})
+	if !seen {
+		t.Error("the failure was never told")
+	}
+	told, got := sampleCluster(t, f, 10*time.Second, keys...)
+	if len(told) != 6 {
+		t.Errorf("the Cluster still lists its dead node, and it was forgotten: %v", told.names())
+	}
+	for _, k := range keys {
+		holders := 2
+		if c.Owner(t, k) == 0 {
+			holders = 1
+		}
+		if len(got[k]) != holders {
+			t.Errorf("%s is held by %v", k, got[k])
+		}
+		for name, r := range got[k] {
+			if r.Err != nil || string(r.Value) != "value of "+k {
+				t.Errorf("%s on %s: %+v", k, name, r)
+			}
+		}
+		if p := f.Nodes()[1].(Placer).Place(k); p.Moves != 0 {
+			t.Fatalf("%s: a failover is no move: %+v", k, p)
+		}
+	}
+	// The topology drops the dead node.
+	for _, n := range c.Nodes()[1:] {
+		n.Must(t, "cluster", "forget", c.Shards[0][0].ID)
+	}
+	told, _ = sampleCluster(t, f, 10*time.Second)
+	if _, still := told[dead]; still {
+		told, _ = sampleCluster(t, f, 10*time.Second)
+	}
+	if _, still := told[dead]; still || len(told) != 5 {
+		t.Errorf("the node is still known: %v", told.names())
+	}
+}
+
+func TestClusterCutInTwo(t *testing.T) {
+	noLeaks(t)
+	c := servertest.ProxiedRedisCluster(t, 3, 1)
+	f := openFleet(t, time.Minute, clusterOf(c.Addrs()[0]))
+	keys := testKeys(t, c, 30)
+	sampleCluster(t, f, 10*time.Second, keys...)
+	want(t, surveyFleet(t, f, 10*time.Second), "c/"+c.Addrs()[0], "c/"+c.Addrs()[1], "c/"+c.Addrs()[2], "c/"+c.Addrs()[3],
+		"c/"+c.Addrs()[4], "c/"+c.Addrs()[5])
+	told := func() Cluster {
+		sampleCluster(t, f, 10*time.Second, keys...)
+		return *f.Groups()[0].Cluster
+	}
+	lone := c.Shards[0][0]
+	c.Cut(t, lone)
+	servertest.Eventually(t, "the lone primary says that it is cut off", func() bool { return !told().OK })
+	servertest.Eventually(t, "two views, two primaries", func() bool {
+		now := told()
+		return now.Views == 2 && now.Masters == 2 && now.ContestedSlots == servertest.ClusterSlots/3 && now.Answered == 6
+	})
+	c.Heal(t, lone)
+	servertest.Eventually(t, "one view again", func() bool { return told() == Cluster{Answered: 6, OK: true, Views: 1, Masters: 1} })
+
+	// A replica that is told to take over while its primary can't be reached, and too few are there to vote.
+	c.Settled(t)
+	replica := c.Shards[1][1]
+	c.Cut(t, replica)
+	servertest.Eventually(t, "the replica is alone", func() bool { return !told().OK })
+	if err := replica.Do(t.Context(), "cluster", "failover", "takeover").Err(); err != nil {
+		t.Fatal(err)
+	}
+	servertest.Eventually(t, "two primaries claim the slots", func() bool {
+		now := told()
+		return now.Masters == 2 && now.ContestedSlots >= servertest.ClusterSlots/3 && now.Views >= 2
+	})
+}
+
+// Frozen nodes cost nobody anything, and the Cluster is told as far as it answers.
+func TestClusterWithFrozenNodes(t *testing.T) {
+	noLeaks(t)
+	c := servertest.RedisCluster(t, 2, 1, "--cluster-node-timeout", "60000")
+	keys := testKeys(t, c, 50)
+	f := openFleet(t, time.Minute, clusterOf(c.Addrs()...))
+	sampleCluster(t, f, 10*time.Second, keys...)
+	c.Shards[0][0].Freeze(t)
+	told, got := sampleCluster(t, f, time.Second, keys...)
+	for i, name := range c.Addrs() {
+		if frozen := i == 0; frozen != (told["c/"+name].err != nil) {
+			t.Errorf("%s: %v", name, told["c/"+name].err)
+		}
+	}
+	for _, k := range keys {
+		for name, r := range got[k] {
+			if frozen := name == "c/"+c.Addrs()[0]; frozen != (r.Err != nil) {
+				t.Errorf("%s on %s: %+v", k, name, r)
+			}
+		}
+		if len(got[k]) != 2 {
+			t.Errorf("%s is held by %v", k, got[k])
+		}
+	}
+	c.Shards[0][0].Thaw(t)
+	for _, n := range c.Nodes() {
+		n.Freeze(t)
+	}
+	sampleCluster(t, f, 300*time.Millisecond)
+	if got := *f.Groups()[0].Cluster; got != (Cluster{}) {
+		t.Errorf("nothing answers: %+v", got)
+	}
+	for _, n := range c.Nodes() {
+		n.Thaw(t)
+	}
+}
+
+// A batch costs as many round trips as on a plain node.
+func TestClusterRoundTrips(t *testing.T) {
+	noLeaks(t)
+	c := servertest.ProxiedRedisCluster(t, 1, 1)
+	keys := testKeys(t, c, 1000)
+	f := openFleet(t, time.Minute, clusterOf(c.Addrs()...))
+	sampleCluster(t, f, 10*time.Second, keys...)
+	var nodes []Key
+	for _, k := range keys {
+		nodes = append(nodes, Key{Name: k})
+	}
+	for i, n := range f.Nodes() {
+		front := c.Nodes()[i].Front
+		mine := func() int {
+			if err := n.Read(within(t, 5*time.Second), nodes, func(_ int, r Raw) {
+				if !r.Present {
+					t.Errorf("%+v", r)
+				}
+			}); err != nil {
+				t.Error(err)
+			}
+			return front.Counts().RoundTrips
+		}
+		mine()
+		front.Reset()
+		if trips := mine(); trips > 10 { // replication speaks through the primary's too
+			t.Errorf("%d round trips", trips)
+		}
+	}
+}
+
+func TestSlotsAreRedissOwn(t *testing.T) {
+	noLeaks(t)
+	r := servertest.RedisCluster(t, 1, 0).Shards[0][0]
+	for _, key := range []string{"", "a", "user:1000", "{user}:1", "a{b}c{d}", "{}x", "a{}b{c}", "{", "}", "a{b", "{{x}}", "\x00\xff", strings.Repeat("k", 300)} {
+		want, err := r.Do(t.Context(), "cluster", "keyslot", key).Int()
+		if err != nil || slotOf(key) != want {
+			t.Errorf("%q: %d, want %d, %v", key, slotOf(key), want, err)
+		}
+	}
+}
+
+func FuzzClusterNodes(f *testing.F) {
+	f.Add("07c3 127.0.0.1:30004@31004,host slave e7d1 0 1426238317239 4 connected\n" +
+		"e7d1 127.0.0.1:30001@31001 myself,master - 0 0 1 connected 0-5460 7000 [93->-292f] [77-<-e7d1]\n")
+	f.Add("a :0@0 master,noaddr - 0 0 1 disconnected\nb ::1:7000@1 myself,master - 0 0 1 connected 16383")
+	f.Add("a :1 myself,master - 0 0 1 connected 5-3 99999 [x-] -")
+	f.Fuzz(func(t *testing.T, text string) {
+		v, err := parseClusterNodes(text)
+		if (v == nil) == (err == nil) {
+			t.Fatal(v, err)
+		}
+		if v == nil {
+			return
+		}
+		v.fingerprint()
+		for slot, owner := range v.owners {
+			if owner != "" && v.shard(owner) == "" && v.nodes[owner].primary {
+				t.Errorf("slot %d: %q", slot, owner)
+			}
+		}
+	})
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add([]byte("*2\r\n$1\r\na\r\n*3\r\n:1\r\n$-1\r\n-ERR x\r\n"))
+	f.Add([]byte("*1048576\r\n"))
+	f.Add([]byte("$0\r\n00"))
+	f.Add([]byte("*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*0\r\n"))
+	f.Fuzz(func(t *testing.T, said []byte) {
+		_ = newWire(newReplay(said), errProtocol).converse(context.Background(), request{nil, func(x *exchange) error {
+			v, err := x.reply()
+			if err != nil && v != nil {
+				t.Errorf("%v beside %v", v, err)
+			}
+			var view clusterView
+			view.useShards(v, false)
+			sentinelAddresses([]any{"a", "1"}, v)
+			return err
+		}})
+	})
+}
+
+// Reading keys of a Cluster beside reading them from a plain server.
+func BenchmarkClusterRead(b *testing.B) {
+	for _, cluster := range []bool{false, true} {
+		b.Run(fmt.Sprint("cluster=", cluster), func(b *testing.B) {
+			var r *servertest.RedisServer
+			if cluster {
+				r = servertest.RedisCluster(b, 1, 0).Shards[0][0].RedisServer
+			} else {
+				r = servertest.Redis(b)
+			}
+			n := openRedis(b, config.Redis{Address: r.Addr}, testOptions())
+			n.cluster = cluster
+			var keys []Key
+			for i := range 1000 {
+				keys = append(keys, Key{Name: fmt.Sprintf("user:%d:profile", i)})
+				r.Must(b, "set", keys[i].Name, strings.Repeat("x", 500), "ex", 3600)
+			}
+			for b.Loop() {
+				if err := n.Read(b.Context(), keys, func(int, Raw) {}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// A server that is started anew under a seed's name keeps its name, and another one may have its old address.
+func TestClusterSeedThatIsStartedAnew(t *testing.T) {
+	noLeaks(t)
+	a, b := servertest.Redis(t), servertest.Redis(t)
+	r := newRoster(Identity{Layer: "l2", Name: "g"}, clusterOf(a.Addr), testOptions(), quiet())
+	r.seeds = []string{a.Addr}
+	for _, m := range r.begin() {
+		m.survey, m.answered = survey(t, m.node), true
+		r.identify(m)
+		r.aliases[b.Addr] = m
+		m.survey.RunID = "another"
+		if !r.identify(m) || r.find(b.Addr) != nil || r.find(a.Addr) != m {
+			t.Error("the old process's address is still its own")
+		}
+		m.node.Close()
+	}
+}

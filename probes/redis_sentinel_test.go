@@ -1,0 +1,119 @@
+package probes
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+)
+
+func sentinelOf(addresses ...string) config.Node {
+	return config.Node{Name: "main", Redis: &config.Redis{
+		Sentinel:    &config.Sentinel{Master: "mymaster", Addresses: addresses, Credentials: config.Credentials{Password: "watch"}},
+		Credentials: config.Credentials{Password: "node"},
+	}}
+}
+
+func TestSentinelGroupThroughAFailover(t *testing.T) {
+	noLeaks(t)
+	secret := []string{"--requirepass", "node", "--masterauth", "node"}
+	var servers []*servertest.RedisServer
+	for range 3 {
+		r := servertest.Redis(t)
+		servers = append(servers, r)
+	}
+	p, a, b := servers[0], servers[1], servers[2]
+	a.Follow(t, p)
+	b.Follow(t, p)
+	for _, r := range servers { // the tests' own clients are in already
+		for i := 0; i < len(secret); i += 2 {
+			r.Must(t, "config", "set", secret[i][2:], secret[i+1])
+		}
+	}
+	s := servertest.Sentinels(t, 3, "mymaster", p, "requirepass watch", "sentinel auth-pass {master} node")
+	f := openFleet(t, time.Minute, sentinelOf(s[0].Addr, s[1].Addr, s[2].Addr, servertest.Hung(t), servertest.FreeAddr(t)))
+	all := []string{"main/" + p.Addr, "main/" + a.Addr, "main/" + b.Addr}
+	began := time.Now()
+	got := surveyFleet(t, f, 20*time.Second)
+	want(t, got, all...)
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("a hung Sentinel cost %v", took)
+	}
+	if got[all[0]].Role != "primary" || got[all[1]].Role != "replica" {
+		t.Errorf("%+v", got)
+	}
+	s[0].Freeze(t)
+	p.Stop()
+	var primary string
+	servertest.Eventually(t, "the failover is followed", func() bool {
+		got = surveyFleet(t, f, 20*time.Second)
+		primary = ""
+		for name, a := range got {
+			if a.err == nil && a.Role == "primary" {
+				primary = name
+			}
+		}
+		return primary != ""
+	})
+	want(t, got, all...)
+	if !slices.Contains(all[1:], primary) || got[all[0]].err == nil {
+		t.Errorf("%s is primary: %+v", primary, got)
+	}
+	server, ok := f.Redis("main", "any")
+	if !ok {
+		t.Fatal("the group has no server for queues")
+	}
+	if err := server.Do(within(t, 5*time.Second), func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
+		return 0, 0, c.Set(ctx, "written", "on the primary alone", 0).Err()
+	}); err != nil {
+		t.Error(err)
+	}
+	s[0].Thaw(t)
+}
+
+// The group lives on what its members say while no Sentinel answers, and says why it knows none at first.
+func TestSentinelGroupWithoutSentinels(t *testing.T) {
+	noLeaks(t)
+	p, a := servertest.Redis(t), servertest.Redis(t)
+	a.Follow(t, p)
+	s := servertest.Sentinels(t, 1, "mymaster", p)
+	node := sentinelOf(s[0].Addr)
+	node.Redis.Credentials, node.Redis.Sentinel.Credentials = config.Credentials{}, config.Credentials{}
+	f := openFleet(t, time.Minute, node)
+	all := []string{"main/" + p.Addr, "main/" + a.Addr}
+	want(t, surveyFleet(t, f, 5*time.Second), all...)
+	s[0].Freeze(t)
+	for range 2 {
+		got := surveyFleet(t, f, 2*time.Second)
+		want(t, got, all...)
+		for name, a := range got {
+			if a.err != nil {
+				t.Errorf("%s: %v", name, a.err)
+			}
+		}
+	}
+	unknown := openFleet(t, time.Minute, node)
+	want(t, surveyFleet(t, unknown, 300*time.Millisecond))
+	s[0].Thaw(t)
+	servertest.Eventually(t, "the Sentinel tells again", func() bool { return len(surveyFleet(t, unknown, 5*time.Second)) == 2 })
+
+	// The old primary still answers as one beside another that Sentinel chose.
+	a.Must(t, "replicaof", "no", "one")
+	got := surveyFleet(t, f, 5*time.Second)
+	want(t, got, all...)
+	if got[all[0]].Role != "primary" || got[all[1]].Role != "primary" {
+		t.Errorf("%+v", got)
+	}
+
+	node.Redis.Sentinel.Master = "nobody"
+	other := openFleet(t, time.Minute, node)
+	want(t, surveyFleet(t, other, 5*time.Second))
+	if g := other.groups[0].(*sentinelGroup); g.sentinels.failing == "" {
+		t.Error("nothing says that the master is unknown")
+	}
+}

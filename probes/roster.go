@@ -1,0 +1,270 @@
+package probes
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+)
+
+// memberGrace is how long new members wait for the others to say who they are.
+const memberGrace = time.Second
+
+// roster is the members of a group of Redis servers: their names, and which of them are one.
+type roster struct {
+	id       Identity // the group's layer and name
+	expected int      // min_nodes
+	config   config.Redis
+	opt      Options
+	log      *slog.Logger
+	// wrap makes a group's own node of a member; nil: it is its node.
+	wrap func(*member) Node
+
+	mu sync.Mutex
+	// seeds are addresses that belong to the group whatever its members say.
+	seeds   []string
+	members []*member // in the order in which they were found
+	// aliases are addresses of members that are known by another name.
+	aliases map[string]*member
+	// left are nodes to close at the end of the survey.
+	left []*redisNode
+	// bad addresses can't be asked at all.
+	bad map[string]bool
+}
+
+type member struct {
+	node *redisNode
+	// face is what the fleet sees.
+	face Node
+	// run is the run_id under which this member became a node of its own.
+	run string
+	// seen is when it last answered, or was last announced by one that did.
+	seen time.Time
+	// survey is the last one answered; answered and err are of the survey under way.
+	survey   Survey
+	answered bool
+	err      error
+	// view is a Cluster's as this member last told it, and refused what it said instead.
+	view    *clusterView
+	refused string
+	// heard is closed once the member has answered, or failed to, in the survey under way.
+	heard chan struct{}
+}
+
+func newRoster(id Identity, c config.Node, opt Options, log *slog.Logger) roster {
+	return roster{id: id, expected: c.MinNodes, config: *c.Redis, opt: opt, log: log, aliases: map[string]*member{}, bad: map[string]bool{}}
+}
+
+// openSeeds opens the members that are not known yet.
+func (r *roster) openSeeds() error {
+	for _, seed := range r.seeds {
+		if r.find(seed) != nil {
+			continue
+		}
+		if _, err := r.open(seed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open adds the member GROUP/HOST:PORT; nothing is asked yet.
+func (r *roster) open(address string) (*member, error) {
+	c := r.config
+	c.Address = address
+	n, err := newRedisNode(Identity{Layer: r.id.Layer, Name: r.id.Name + "/" + address, Kind: "redis", Group: r.id.Name}, c, r.opt)
+	if err != nil {
+		return nil, err
+	}
+	m := &member{node: n, face: n, seen: time.Now(), heard: make(chan struct{})}
+	if r.wrap != nil {
+		m.face = r.wrap(m)
+	}
+	r.members = append(r.members, m)
+	return m, nil
+}
+
+// discover gives the member at an address, or opens it: found is then true.
+func (r *roster) discover(address string) (m *member, found bool) {
+	if m := r.find(address); m != nil {
+		m.seen = time.Now()
+		return m, false
+	}
+	if r.bad[address] {
+		return nil, false
+	}
+	m, err := r.open(address)
+	if err != nil {
+		r.log.Warn("a member of the group can't be asked", "group", r.id.Name, "address", address, "err", err)
+		r.bad[address] = true
+		return nil, false
+	}
+	return m, true
+}
+
+// find gives the member at an address, also under another name.
+func (r *roster) find(address string) *member {
+	for _, m := range r.members {
+		if m.node.url.Addr == address {
+			return m
+		}
+	}
+	return r.aliases[address]
+}
+
+// rooted: a seed is one of this member's addresses.
+func (r *roster) rooted(m *member) bool {
+	return slices.ContainsFunc(r.seeds, func(seed string) bool { return r.find(seed) == m })
+}
+
+// same finds the member that holds m's run_id by right: it had it first, or was found first.
+func (r *roster) same(m *member, run string) *member {
+	var before *member
+	past := false
+	for _, k := range r.members {
+		switch {
+		case k == m:
+			past = true
+		case k.run == run:
+			return k
+		case !past && before == nil && k.answered && k.survey.RunID == run:
+			before = k
+		}
+	}
+	return before
+}
+
+// identify gives a member that answered its name; false: it is known by another one.
+func (r *roster) identify(m *member) bool {
+	run := m.survey.RunID
+	if run == "" || m.run == run {
+		return true
+	}
+	if other := r.same(m, run); other != nil {
+		r.drop(m)
+		r.aliases[m.node.url.Addr] = other
+		return false
+	}
+	if m.run != "" { // another process: what was known of its addresses was the old one's
+		r.free(m)
+	}
+	m.run = run
+	return true
+}
+
+// free the other addresses of a member: if something announces them, they are asked.
+func (r *roster) free(m *member) {
+	for a, k := range r.aliases {
+		if k == m {
+			delete(r.aliases, a)
+		}
+	}
+}
+
+// drop takes a member out, and frees its other addresses.
+func (r *roster) drop(m *member) {
+	r.members = slices.DeleteFunc(r.members, func(k *member) bool { return k == m })
+	r.free(m)
+	r.left = append(r.left, m.node)
+}
+
+// begin gives the members to ask; a seed whose node was forgotten under another name is asked again.
+func (r *roster) begin() []*member {
+	_ = r.openSeeds() // they could be opened before
+	for _, m := range r.members {
+		m.answered, m.heard = false, make(chan struct{})
+	}
+	return slices.Clone(r.members)
+}
+
+// party is a kind of group, as its roster's survey asks it.
+type party interface {
+	// begin gives the members to ask first.
+	begin() []*member
+	// ask one.
+	ask(ctx context.Context, m *member, scan *Scan) (Survey, error)
+	// learn notes what a member answered. sure: what the others answer can't change what this one is.
+	learn(m *member, s Survey, err error) (sure bool)
+	// settle decides whether a member is a node of the group.
+	settle(m *member) bool
+	// announced opens the members that are not known yet.
+	announced(ctx context.Context, grace time.Duration) []*member
+	// end forgets members that left.
+	end()
+}
+
+// survey asks the members known, then those that these announced, as long as new ones turn up.
+func (r *roster) survey(ctx context.Context, p party, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
+	grace := memberGrace // new addresses wait for the known members, but not long for one that hangs
+	if d, ok := ctx.Deadline(); ok {
+		grace = min(grace, time.Until(d)/4)
+	}
+	var visits sync.WaitGroup
+	for wave := p.begin(); len(wave) > 0; wave = p.announced(ctx, grace) {
+		var asking sync.WaitGroup
+		asking.Add(len(wave))
+		all := make(chan struct{})
+		for _, m := range wave {
+			visits.Go(func() {
+				s, err := p.ask(ctx, m, scanFor(m.node.id))
+				sure := p.learn(m, s, err)
+				close(m.heard)
+				asking.Done()
+				if !sure {
+					await(all, grace)
+				}
+				if p.settle(m) {
+					visit(m.face, s, err)
+				}
+			})
+		}
+		visits.Go(func() {
+			asking.Wait()
+			close(all)
+		})
+		await(all, grace)
+	}
+	visits.Wait()
+	p.end()
+}
+
+func await(all <-chan struct{}, longest time.Duration) {
+	t := time.NewTimer(longest)
+	defer t.Stop()
+	select {
+	case <-all:
+	case <-t.C:
+	}
+}
+
+// closeLeft closes the nodes that left.
+func (r *roster) closeLeft() {
+	r.mu.Lock()
+	left := r.left
+	r.left = nil
+	r.mu.Unlock()
+	for _, n := range left {
+		n.Close()
+	}
+}
+
+func (r *roster) group() Group {
+	out := Group{Layer: r.id.Layer, Name: r.id.Name, Expected: r.expected}
+	for _, n := range r.nodes() {
+		out.Nodes = append(out.Nodes, n.Identity().Name)
+	}
+	return out
+}
+
+func (r *roster) nodes() []Node {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]Node, 0, len(r.members))
+	for _, m := range r.members {
+		out = append(out, m.face)
+	}
+	return out
+}
