@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 )
 
 const (
@@ -49,7 +50,9 @@ func init() { // what the Prometheus libraries declare
 // snapshot is what one sampling gave; it is never changed.
 type snapshot struct {
 	metrics []prometheus.Metric
-	ended   time.Time
+	// report is nil where nobody says what the evidence points to.
+	report *diagnosis.Report
+	ended  time.Time
 }
 
 // sampling is one under way; snapshot is set when done closes (nil where nothing could be sampled in time).
@@ -214,7 +217,8 @@ func (e *Exporter) sample(s *sampling, deadline time.Time, grace time.Duration) 
 		t := e.target
 		e.mu.Unlock()
 		if t != nil && ctx.Err() == nil {
-			got = &snapshot{metrics: t.crew.sample(ctx, grace), ended: time.Now()}
+			metrics, report := t.crew.sample(ctx, grace)
+			got = &snapshot{metrics: metrics, report: report, ended: time.Now()}
 		}
 		if e.base.Err() != nil { // cut short by Close: what was not read then says nothing of the nodes
 			got = nil

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -43,16 +44,32 @@ func sendRanks(r *consistency.Result, ch chan<- prometheus.Metric) {
 		case g.Cluster != nil:
 			sendCluster(g, ch)
 		case g.Replication:
-			primaries := 0
-			for i := range r.Nodes {
-				n := &r.Nodes[i]
-				if n.Layer == g.Layer && n.Group == g.Name && n.Up && n.Survey.Role == "primary" {
-					primaries++
-				}
-			}
-			layerMasters.send(ch, float64(primaries), g.Layer, g.Name)
+			layerMasters.send(ch, float64(primaries(r, g)), g.Layer, g.Name)
 		}
 	}
+}
+
+// primaries seen in a replication group.
+func primaries(r *consistency.Result, g probes.Group) int {
+	seen := 0
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		if n.Layer == g.Layer && n.Group == g.Name && n.Up && n.Survey.Role == "primary" {
+			seen++
+		}
+	}
+	return seen
+}
+
+// masters of the replication groups, as evidence. Clusters tell theirs themselves.
+func masters(r *consistency.Result) []diagnosis.Masters {
+	var out []diagnosis.Masters
+	for _, g := range r.Groups {
+		if g.Replication && g.Cluster == nil {
+			out = append(out, diagnosis.Masters{Layer: g.Layer, Group: g.Name, Count: primaries(r, g)})
+		}
+	}
+	return out
 }
 
 func sendCluster(g probes.Group, ch chan<- prometheus.Metric) {

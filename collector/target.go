@@ -8,6 +8,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/internal/endtoend"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -34,12 +35,13 @@ type state struct {
 	replicas replicas
 	queues   *QueueCounters
 	probes   *InvalidationProbes
+	causes   *diagnosis.Memory
 }
 
 func newState(opt Options) state {
 	return state{
 		history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{},
-		queues: NewQueueCounters(opt.StallWindow), probes: NewInvalidationProbes(),
+		queues: NewQueueCounters(opt.StallWindow), probes: NewInvalidationProbes(), causes: diagnosis.NewMemory(),
 	}
 }
 
@@ -131,5 +133,11 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		others = append(others, newInvalidationProbeCollector(names, e.state.probes))
 	}
 	t.crew = newCrew(s, readers, others, e.log)
+	t.crew.causes = &causeTeller{memory: e.state.causes, estate: estateOf(cfg), silent: !on(causeName)}
+	for _, name := range Names {
+		if !on(name) && name != causeName {
+			t.crew.causes.off = append(t.crew.causes.off, name)
+		}
+	}
 	return t, nil
 }
