@@ -76,6 +76,9 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 	if on("replication") {
 		readers = append(readers, replicationCollector{known: e.state.replicas})
 	}
+	if on("config_drift") {
+		readers = append(readers, &configDriftCollector{})
+	}
 	sampled := *cfg
 	if on("canary") {
 		readers = append(readers, canaryCollector{episodes: e.state.episodes})
