@@ -28,14 +28,18 @@ type Options struct {
 
 // state is what survives a change of the configuration.
 type state struct {
-	history  *consistency.History
-	episodes *prometheus.HistogramVec
-	replicas replicas
-	queues   *QueueCounters
+	history   *consistency.History
+	episodes  *prometheus.HistogramVec
+	replicas  replicas
+	queues    *QueueCounters
+	histories *Histories
 }
 
 func newState() state {
-	return state{history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{}, queues: NewQueueCounters()}
+	return state{
+		history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{}, queues: NewQueueCounters(),
+		histories: NewHistories(),
+	}
 }
 
 // target is one configuration with its connections.
@@ -103,6 +107,16 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 			t.closers = append(t.closers, q.Close)
 		}
 		others = append(others, NewQueue(cfg.Queues, queues, e.state.queues))
+	}
+	if on("history") {
+		histories, err := probes.OpenHistories(cfg, e.state.histories.counted, e.opt.Probes)
+		if err != nil {
+			return nil, fmt.Errorf("opening the histories: %w", err)
+		}
+		for _, h := range histories {
+			t.closers = append(t.closers, h.Close)
+		}
+		others = append(others, newHistory(cfg.History, histories, e.state.histories))
 	}
 	if on("app_version") {
 		apps, err := probes.OpenApps(cfg, e.opt.Probes)
