@@ -100,7 +100,9 @@ func (d *dynamoHistory) read(ctx context.Context, api *dynamodb.Client, now time
 	for fresh := false; ; {
 		if t.pass == nil {
 			if fresh {
-				return nil
+				used, err := d.newest(ctx, api, now)
+				budget -= used
+				return err
 			}
 			t.begin(now, len(d.config.PartitionKey.Value.Names()) > 0)
 			fresh = true
@@ -165,10 +167,47 @@ func number(b bool) float64 {
 	return 0
 }
 
+// newest checks that the items' times are of the configured form, until some item was read: a form that is wrong would
+// find nothing for ever. It asks for one item, and gives the read units that were used.
+func (d *dynamoHistory) newest(ctx context.Context, api *dynamodb.Client, now time.Time) (used float64, err error) {
+	t, c := d.table, d.config
+	if t.formed || len(t.keys) > 0 {
+		return 0, nil
+	}
+	out, err := api.Query(ctx, &dynamodb.QueryInput{
+		TableName:                 aws.String(c.Table),
+		IndexName:                 optional(c.Index),
+		KeyConditionExpression:    aws.String("#p = :p"),
+		ProjectionExpression:      aws.String("#t"),
+		ExpressionAttributeNames:  map[string]string{"#p": c.PartitionKey.Name, "#t": c.TimeAttribute},
+		ExpressionAttributeValues: map[string]types.AttributeValue{":p": d.partition(now.UTC().Format(dayLayout))},
+		ScanIndexForward:          aws.Bool(false),
+		Limit:                     aws.Int32(1),
+		ReturnConsumedCapacity:    types.ReturnConsumedCapacityTotal,
+	})
+	if err != nil {
+		return 0, d.explain(ctx, err)
+	}
+	used = cost(out)
+	d.used(used)
+	for _, item := range out.Items {
+		at, ok := stampOf(item[c.TimeAttribute], c.TimeFormat)
+		if !ok || at.Year() < 2000 || at.Year() > now.Year()+100 {
+			return used, fmt.Errorf("the newest item's %s is no time of the form %s; mend time_attribute or time_format", c.TimeAttribute, c.TimeFormat)
+		}
+		t.formed = true
+	}
+	return used, nil
+}
+
+// partition of a day.
+func (d *dynamoHistory) partition(day string) types.AttributeValue {
+	return &types.AttributeValueMemberS{Value: d.config.PartitionKey.Value.Expand(map[string]string{"date": day}, nil)}
+}
+
 // query for the next page of the pass.
 func (d *dynamoHistory) query(limit int32) *dynamodb.QueryInput {
 	t, c := d.table, d.config
-	day := t.pass.days[0]
 	names := map[string]string{"#p": c.PartitionKey.Name, "#t": c.TimeAttribute}
 	asked := []string{c.TimeAttribute, c.StatusAttribute}
 	for _, k := range t.keys {
@@ -190,8 +229,7 @@ func (d *dynamoHistory) query(limit int32) *dynamodb.QueryInput {
 		ProjectionExpression:     aws.String(strings.Join(projection, ", ")),
 		ExpressionAttributeNames: names,
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":p":    &types.AttributeValueMemberS{Value: c.PartitionKey.Value.Expand(map[string]string{"date": day}, nil)},
-			":from": from, ":to": to,
+			":p": d.partition(t.pass.days[0]), ":from": from, ":to": to,
 		},
 		ExclusiveStartKey:      t.pass.after,
 		Limit:                  aws.Int32(limit),

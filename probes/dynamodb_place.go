@@ -49,6 +49,8 @@ type tablePlace struct {
 	lastLimit    int32
 	// debt are read units that the last sampling used beyond its budget.
 	debt float64
+	// formed: an item's time was seen to be of the configured form.
+	formed bool
 	// odd: an item's time could not be read in the last sampling.
 	odd bool
 }
@@ -175,18 +177,26 @@ func (t *tablePlace) limit(budget float64) int32 {
 	return int32(max(fit, 1))
 }
 
-// charge for a page; a server that does not say what it cost is taken to charge each item by itself.
+// charge for a page, and learn what its items cost.
 func (t *tablePlace) charge(out *dynamodb.QueryOutput, limit int32) float64 {
-	n := float64(max(len(out.Items), int(out.ScannedCount)))
-	used := max(n, 1) / 2
-	if c := out.ConsumedCapacity; c != nil && c.CapacityUnits != nil && *c.CapacityUnits > 0 && !math.IsNaN(*c.CapacityUnits) {
-		used = *c.CapacityUnits
-	}
+	used := cost(out)
 	t.lastLimit = limit
-	if n > 0 {
+	if n := itemsOf(out); n > 0 {
 		t.unitsPerItem = used / n
 	}
 	return used
+}
+
+// cost of a page in read units. A server that does not tell it is taken to charge each item by itself.
+func cost(out *dynamodb.QueryOutput) float64 {
+	if c := out.ConsumedCapacity; c != nil && c.CapacityUnits != nil && *c.CapacityUnits > 0 {
+		return *c.CapacityUnits
+	}
+	return max(itemsOf(out), 1) / 2
+}
+
+func itemsOf(out *dynamodb.QueryOutput) float64 {
+	return float64(max(len(out.Items), int(out.ScannedCount)))
 }
 
 // attributeNames in order.
