@@ -18,6 +18,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
@@ -244,14 +245,14 @@ func optional(s string) *string {
 	return &s
 }
 
-// open gives the client, with AWS's standard chain of credentials, which keeps them until they expire.
+// open gives the client, which writes no log of its own, with AWS's standard chain of credentials, which keeps them until they expire.
 func (d *dynamoHistory) open(ctx context.Context) (*dynamodb.Client, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.api != nil {
 		return d.api, nil
 	}
-	c, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(d.config.Region))
+	c, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(d.config.Region), awsconfig.WithLogger(logging.Nop{}))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, noAnswer(ctx)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go/logging"
 )
 
 // DynamoDBServer is a DynamoDB Local in memory, with a client beside it.
@@ -31,6 +32,7 @@ func DynamoDB(t *testing.T) *DynamoDBServer {
 	d := &DynamoDBServer{URL: "http://" + addr}
 	d.Client = dynamodb.New(dynamodb.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(d.URL), HTTPClient: &http.Client{Transport: transport},
+		Logger: logging.Nop{},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "s3cret-of-aws"}, nil
 		}),
