@@ -30,18 +30,20 @@ type Options struct {
 
 // state is what survives a change of the configuration.
 type state struct {
-	history  *consistency.History
-	episodes *prometheus.HistogramVec
-	replicas replicas
-	queues   *QueueCounters
-	probes   *InvalidationProbes
-	causes   *diagnosis.Memory
+	history   *consistency.History
+	episodes  *prometheus.HistogramVec
+	replicas  replicas
+	queues    *QueueCounters
+	probes    *InvalidationProbes
+	causes    *diagnosis.Memory
+	histories *Histories
 }
 
 func newState(opt Options) state {
 	return state{
 		history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{},
 		queues: NewQueueCounters(opt.StallWindow), probes: NewInvalidationProbes(), causes: diagnosis.NewMemory(),
+		histories: NewHistories(),
 	}
 }
 
@@ -83,6 +85,9 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 	if on("replication") {
 		readers = append(readers, &replicationCollector{known: e.state.replicas})
 	}
+	if on("config_drift") {
+		readers = append(readers, &configDriftCollector{})
+	}
 	sampled := *cfg
 	if on("canary") {
 		readers = append(readers, canaryCollector{episodes: e.state.episodes})
@@ -107,6 +112,16 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 			t.closers = append(t.closers, q.Close)
 		}
 		others = append(others, NewQueue(cfg.Queues, queues, e.state.queues, e.log))
+	}
+	if on("history") {
+		histories, err := probes.OpenHistories(cfg, e.state.histories.counted, e.opt.Probes)
+		if err != nil {
+			return nil, fmt.Errorf("opening the histories: %w", err)
+		}
+		for _, h := range histories {
+			t.closers = append(t.closers, h.Close)
+		}
+		others = append(others, newHistory(cfg.History, histories, e.state.histories))
 	}
 	if on("app_version") {
 		apps, err := probes.OpenApps(cfg, e.opt.Probes, e.log)

@@ -40,10 +40,11 @@ func (r *reader) parse(data []byte) *Config {
 		return c
 	}
 	s := value{reader: r, node: root, line: root.Line}.section()
-	layers, queues, canaries, versions := s.get("layers"), s.get("queues"), s.get("canaries"), s.get("versions")
+	layers, queues, history := s.get("layers"), s.get("queues"), s.get("history")
+	canaries, versions := s.get("canaries"), s.get("versions")
 	invalidationProbes := s.get("invalidation_probes")
-	if s.ok && !layers.given() && !queues.given() && !versions.given() {
-		s.fault("holds nothing to watch; write at least one of layers, queues and versions")
+	if s.ok && !layers.given() && !queues.given() && !history.given() && !versions.given() {
+		s.fault("holds nothing to watch; write at least one of layers, queues, history and versions")
 	}
 	names, nodes := taken{}, taken{}
 	for _, v := range layers.list("layers") {
@@ -52,6 +53,10 @@ func (r *reader) parse(data []byte) *Config {
 	names = taken{}
 	for _, v := range queues.list("queues") {
 		c.Queues = append(c.Queues, v.queue(c.Layers, names))
+	}
+	names = taken{}
+	for _, v := range history.list("histories") {
+		c.History = append(c.History, v.history(names))
 	}
 	names = taken{}
 	for _, v := range canaries.list("canary classes") {

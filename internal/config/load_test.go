@@ -439,8 +439,8 @@ func TestLoadUnreadable(t *testing.T) {
 func TestParseOddFiles(t *testing.T) {
 	nodes := "nodes: [{name: a, redis: {address: \"a:1\"}}]"
 	for name, tt := range map[string]struct{ text, want string }{
-		"nothing":            {"", "c.yml:1: is empty; write at least one of layers, queues and versions"},
-		"a marker":           {"---\n", "c.yml:1: is empty; write at least one of layers, queues and versions"},
+		"nothing":            {"", "c.yml:1: is empty; write at least one of layers, queues, history and versions"},
+		"a marker":           {"---\n", "c.yml:1: is empty; write at least one of layers, queues, history and versions"},
 		"an end marker":      {"layers:\n- {name: l2, ttl: 1h, " + nodes + "}\n...\n", ""},
 		"an empty second":    {"layers:\n- {name: l2, ttl: 1h, " + nodes + "}\n---\n", "c.yml:3: holds a second document; write one document a file"},
 		"a byte order mark":  {"\ufefflayers:\n- {name: l2, ttl: 1h, " + nodes + "}\n", ""},

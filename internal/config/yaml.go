@@ -36,7 +36,7 @@ func (r *reader) document(data []byte) *yaml.Node {
 		r.syntaxFault(err, data)
 	}
 	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
-		r.fault(1, "", "is empty; write at least one of layers, queues and versions")
+		r.fault(1, "", "is empty; write at least one of layers, queues, history and versions")
 		return nil
 	}
 	e := expander{reader: r, sizes: map[*yaml.Node]int{}, open: map[*yaml.Node]bool{}}

@@ -1,0 +1,103 @@
+package collector
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+var layerDistinctConfigs = gauge("layer_distinct_configs",
+	"Distinct values of the setting over the layer's nodes that told theirs in this sampling; Redis is compared with Redis and "+
+		"memcached with memcached, and the larger number counts.", "layer", "setting")
+
+// noLimit is the memory limit of a node that has none, which differs from any other.
+const noLimit = "none"
+
+// settings that must agree within a layer. A node that does not tell one is left out.
+var settings = []struct {
+	name string
+	of   func(kind string, s *probes.Survey) (value string, told bool)
+}{
+	{"eviction_policy", func(_ string, s *probes.Survey) (string, bool) { return s.EvictionPolicy, s.EvictionPolicy != "" }},
+	{"memory_limit", memoryLimit},
+	{"server_version", func(_ string, s *probes.Survey) (string, bool) { return s.Version, s.Version != "" }},
+}
+
+func memoryLimit(kind string, s *probes.Survey) (string, bool) {
+	if s.MemoryLimit.Known {
+		return strconv.FormatFloat(s.MemoryLimit.Value, 'f', -1, 64), true
+	}
+	// A Redis that tells its policy tells its limit too, where there is one.
+	return noLimit, kind == "redis" && s.EvictionPolicy != ""
+}
+
+// settingID is one setting of the servers of one kind in a layer.
+type settingID struct{ layer, name, kind string }
+
+// configDriftCollector tells whether the nodes of a layer are configured alike.
+type configDriftCollector struct {
+	// told in the last sampling: nodes by value.
+	told map[settingID]map[string][]string
+}
+
+func (*configDriftCollector) Name() string { return "config_drift" }
+
+func (c *configDriftCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) error {
+	c.told = map[settingID]map[string][]string{}
+	var errs []error
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		if n.Kind == "http" { // it has no settings to tell
+			continue
+		}
+		if n.Err != nil || !n.Up {
+			errs = append(errs, fmt.Errorf("node %s: %w", n.Name, cmp.Or(n.Err, errNoAnswer)))
+		}
+		if n.Up {
+			c.add(n)
+		}
+	}
+	distinct := map[settingID]int{} // without kind
+	for id, values := range c.told {
+		id.kind = ""
+		distinct[id] = max(distinct[id], len(values))
+	}
+	for id, n := range distinct {
+		layerDistinctConfigs.send(ch, float64(n), id.layer, id.name)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *configDriftCollector) add(n *consistency.NodeResult) {
+	for _, s := range settings {
+		value, told := s.of(n.Kind, &n.Survey)
+		if !told {
+			continue
+		}
+		id := settingID{n.Layer, s.name, n.Kind}
+		if c.told[id] == nil {
+			c.told[id] = map[string][]string{}
+		}
+		c.told[id][value] = append(c.told[id][value], n.Name)
+	}
+}
+
+// testify gives all settings, those of Redis and of memcached apart.
+func (c *configDriftCollector) testify(e *diagnosis.Evidence) {
+	ids := slices.SortedFunc(maps.Keys(c.told), func(a, b settingID) int {
+		return cmp.Or(strings.Compare(a.layer, b.layer), strings.Compare(a.name, b.name), strings.Compare(a.kind, b.kind))
+	})
+	for _, id := range ids {
+		e.Settings = append(e.Settings, diagnosis.Setting{Layer: id.layer, Name: id.name, Nodes: c.told[id]})
+	}
+}

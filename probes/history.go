@@ -1,0 +1,126 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+)
+
+// errOverlap says that a history is still asked on behalf of an earlier sampling.
+var errOverlap = errors.New("still busy with an earlier sampling")
+
+// Attempts are invalidations, and those of them that failed, since the process began.
+type Attempts struct{ Total, Failed float64 }
+
+// History is one configured history of invalidations.
+type History interface {
+	// Sample counts what is new. It returns soon after ctx ends; what was counted by then stands beside an error, too.
+	Sample(ctx context.Context) error
+	// Attempts so far; false where nothing was learned yet. It never waits for a sampling.
+	Attempts() (Attempts, bool)
+	Close()
+}
+
+// Histories are what was counted, and up to where. They outlive configurations.
+type Histories struct {
+	mu sync.Mutex
+	by map[string]*tally
+}
+
+// NewHistories that hold nothing. Each history counts from the time when it is first opened.
+func NewHistories() *Histories { return &Histories{by: map[string]*tally{}} }
+
+// Keep only the histories with these names.
+func (h *Histories) Keep(names map[string]bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name := range h.by {
+		if !names[name] {
+			delete(h.by, name)
+		}
+	}
+}
+
+func (h *Histories) of(name string) *tally {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.by[name]
+	if t == nil {
+		t = &tally{began: time.Now()}
+		h.by[name] = t
+	}
+	return t
+}
+
+// tally is what was counted of one history.
+type tally struct {
+	// sampling is held while the history is asked, and guards what follows.
+	sampling sync.Mutex
+	// began is when the source was first opened.
+	began time.Time
+	// source is what the place is of: a changed configuration begins anew, and the counts go on.
+	source string
+	table  *tablePlace
+	web    webPlace
+
+	mu      sync.Mutex
+	counted Attempts
+	known   bool
+}
+
+// begin a sampling of a source; false: another one is under way. end it with t.sampling.Unlock.
+func (t *tally) begin(source string) bool {
+	if !t.sampling.TryLock() {
+		return false
+	}
+	if t.source != source {
+		if t.source != "" {
+			t.began = time.Now()
+		}
+		t.source, t.table, t.web = source, nil, webPlace{}
+	}
+	return true
+}
+
+// add what a sampling found; it makes the counts known.
+func (t *tally) add(total, failed float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counted.Total += total
+	t.counted.Failed += failed
+	t.known = true
+}
+
+// Attempts implements History.
+func (t *tally) Attempts() (Attempts, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counted, t.known
+}
+
+// OpenHistories opens the configured histories, in the order of cfg.History. Nothing is asked yet.
+func OpenHistories(cfg *config.Config, counts *Histories, opt Options) ([]History, error) {
+	var out []History
+	for _, c := range cfg.History {
+		h, err := openHistory(c, counts.of(c.Name), opt)
+		if err != nil {
+			for _, h := range out {
+				h.Close()
+			}
+			return nil, fmt.Errorf("history %s: %w", c.Name, err)
+		}
+		out = append(out, h)
+	}
+	return out, nil
+}
+
+func openHistory(c config.History, counts *tally, opt Options) (History, error) {
+	if c.DynamoDB != nil {
+		return newDynamoDB(*c.DynamoDB, counts, opt)
+	}
+	return newHTTPHistory(*c.HTTP, counts, opt)
+}
