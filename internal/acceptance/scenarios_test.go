@@ -1,0 +1,211 @@
+package acceptance
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+)
+
+// betweenScrapes is what a Prometheus of these tests waits.
+const betweenScrapes = time.Second
+
+// causes as one scrape tells them, and the highest.
+func (p page) causes() (scores map[string]float64, highest string) {
+	scores = map[string]float64{}
+	p.each("cause_score", func(l map[string]string, v float64) { scores[l["cause"]] = v })
+	for _, c := range []string{"network", "queue", "config", "version", "logic"} {
+		if scores[c] > scores[highest] {
+			highest = c
+		}
+	}
+	return scores, highest
+}
+
+// signs are the series that a cause may follow from, without those that are 0.
+func (p page) signs() string {
+	var b strings.Builder
+	for l := range strings.Lines(p.ours()) {
+		if !strings.HasPrefix(l, "cacheinv_canary_reads") && !strings.Contains(l, "fresh") && !strings.Contains(l, "key_consistent") && !strings.HasSuffix(l, " 0\n") {
+			b.WriteString(l)
+		}
+	}
+	return b.String()
+}
+
+// quiet: several scrapes of a healthy shop, none of which names a cause.
+func (e *exporter) quiet(scrapes int) {
+	e.t.Helper()
+	for range scrapes {
+		p := e.scrape(5 * time.Second)
+		scores, _ := p.causes()
+		if len(scores) != 5 {
+			e.t.Fatalf("scores are %v in\n%s", scores, p.ours())
+		}
+		for c, score := range scores {
+			if score > 0.2 {
+				e.t.Fatalf("%s has %v on a healthy day, in\n%s", c, score, p.signs())
+			}
+		}
+		time.Sleep(betweenScrapes / 10) // a scrape interval
+	}
+}
+
+// found in two scrapes: the cause is the highest, and stands. It gives the second one's page.
+func (e *exporter) found(cause string) page {
+	e.t.Helper()
+	e.scrape(5 * time.Second)
+	time.Sleep(betweenScrapes) // a scrape interval
+	p := e.scrape(5 * time.Second)
+	if scores, highest := p.causes(); highest != cause || scores[cause] <= 0.2 {
+		e.t.Errorf("the causes are %v, want %s, in\n%s", scores, cause, p.signs())
+	}
+	return p
+}
+
+// A healthy shop under load never shows a cause.
+func TestHealthyShop(t *testing.T) {
+	s := openShop(t, true)
+	s.trade(100)
+	e := start(t, s.config())
+	e.quiet(200)
+	if s.written.Load() < 1000 {
+		t.Errorf("only %d writes: that is no load", s.written.Load())
+	}
+}
+
+func TestScenarioBacklog(t *testing.T) {
+	s := openShop(t, true)
+	s.trade(100)
+	e := start(t, s.config())
+	e.quiet(5)
+	s.slow.Store(int64(250 * time.Millisecond))
+	for i := range 3000 {
+		s.publish(fmt.Sprintf("product:%d:price", i), 1)
+	}
+	p := e.found("queue")
+	if depth := p.one("queue_depth", "queue", "list"); depth < 2500 {
+		t.Errorf("the list's depth is %v", depth)
+	}
+	if depth := p.one("queue_depth", "queue", "topic"); depth < 2500 {
+		t.Errorf("the topic's depth is %v", depth)
+	}
+}
+
+// Invalidations and fills no longer reach one node of each layer, which go on serving what they have. The exporter reaches
+// them all.
+func TestScenarioNodesCutOff(t *testing.T) {
+	s := openShop(t, false)
+	s.trade(100)
+	e := start(t, s.config())
+	e.quiet(5)
+	s.cutOff("redis-3", "memcached-2")
+	p := e.found("network")
+	if got := strings.Join(p.nodes("stale"), " "); got != "memcached-2 redis-3" {
+		t.Errorf("stale copies on %s", got)
+	}
+}
+
+// cutOff nodes from the application, until most of the keys have been written since.
+func (s *shop) cutOff(nodes ...string) {
+	s.t.Helper()
+	for _, n := range nodes {
+		s.cut[n].Store(true) // a processor that waits for them would be another scenario
+		s.doors[n].Mute(true)
+	}
+	for from := s.written.Load(); s.written.Load() < from+2*shopKeys; {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// A node that is cut off holds up the processor, so that the queue is not drained: both are told, the network first.
+func TestScenarioCutOffWithBacklog(t *testing.T) {
+	s := openShop(t, false)
+	s.trade(100)
+	e := start(t, s.config())
+	e.quiet(5)
+	s.doors["redis-3"].Mute(true)
+	s.l2[2].Freeze(t)
+	t.Cleanup(func() { s.l2[2].Thaw(t) })
+	for i := range 3000 { // while it waits for the timeouts
+		s.publish(fmt.Sprintf("product:%d:price", i), 1)
+	}
+	scores, _ := e.found("network").causes()
+	if scores["queue"] <= 0.2 {
+		t.Errorf("the queue has %v", scores["queue"])
+	}
+}
+
+func TestScenarioLoop(t *testing.T) {
+	s := openShop(t, true)
+	s.trade(100)
+	e := start(t, s.config())
+	e.quiet(5)
+	s.looping.Store(true)
+	from := s.history.succeeded.Load()
+	servertest.Eventually(t, "the loop turns", func() bool { return s.history.succeeded.Load() > from+2000 })
+	p := e.found("logic")
+	if repeats := p.one("queue_sampled_repeats", "queue", "list"); repeats == 0 {
+		t.Log("the list is empty by the time it is looked at") // the topic keeps what went through
+	}
+	if repeats := p.one("queue_sampled_repeats", "queue", "topic"); repeats < 100 {
+		t.Errorf("%v repeats in the topic", repeats)
+	}
+	for _, line := range strings.Split(p.ours(), "\n") {
+		if strings.HasPrefix(line, "cacheinv_queue_sampled") && strings.Contains(line, "user:") {
+			t.Errorf("a key is a label: %s", line)
+		}
+	}
+}
+
+// A bulk import of distinct keys is no loop.
+func TestScenarioImportIsNoLoop(t *testing.T) {
+	s := openShop(t, true)
+	s.trade(100)
+	e := start(t, s.config())
+	e.quiet(5)
+	for i := range 900 {
+		s.publish(fmt.Sprintf("product:%d:price", i), 1)
+	}
+	for range 2 {
+		p := e.scrape(5 * time.Second)
+		if scores, _ := p.causes(); scores["logic"] > 0.2 {
+			t.Errorf("an import is told as a loop: %v in\n%s", scores, p.signs())
+		}
+		time.Sleep(betweenScrapes) // a scrape interval
+	}
+}
+
+func TestScenarioVersionDrift(t *testing.T) {
+	s := openShop(t, false)
+	s.trade(100)
+	e := start(t, s.config())
+	e.quiet(5)
+	s.release[2].Store("2.2.9")
+	e.found("version").want(2, "app_distinct_versions", "app", "web")
+}
+
+func TestScenarioFailedInvalidations(t *testing.T) {
+	s := openShop(t, false)
+	s.trade(100)
+	e := start(t, s.config())
+	e.quiet(5)
+	s.failing.Store(22)
+	from := s.history.failed.Load()
+	servertest.Eventually(t, "invalidations fail", func() bool { return s.history.failed.Load() > from+20 })
+	p := e.found("logic")
+	if p.one("invalidation_failures_total") < 20 {
+		t.Errorf("%v failures", p.one("invalidation_failures_total"))
+	}
+}
+
+func TestScenarioConfigDrift(t *testing.T) {
+	s := openShop(t, false)
+	s.trade(100)
+	e := start(t, s.config())
+	e.quiet(5)
+	s.l2[1].Must(t, "config", "set", "maxmemory-policy", "allkeys-lru")
+	e.found("config").want(2, "layer_distinct_configs", "layer", "l2", "setting", "eviction_policy")
+}
