@@ -155,6 +155,9 @@ func TestKafkaThroughItsLife(t *testing.T) {
 	p = scrape()
 	p.want(120, "queue_depth", "queue", "inv")
 	p.want(processed, "consumer_group_processed_total", "group", "g")
+	p.want(4, "consumer_group_rewinds_total", "group", "g") // one for each partition
+	p.want(120, "consumer_group_rewound_messages_total", "group", "g")
+	p.want(0, "queue_lost_messages_total", "group", "g")
 	p.likeKafkasTool(k, "inv", "g")
 
 	// Truncated past the commit: the lag is what is left.
@@ -168,6 +171,8 @@ func TestKafkaThroughItsLife(t *testing.T) {
 	p.want(5, "consumer_group_lag", "partition", "0")
 	p.want(0, "consumer_group_lag", "partition", "1")
 	p.want(65, "queue_depth", "queue", "inv") // the tool counts what was deleted too
+	p.want(55, "queue_lost_messages_total", "group", "g")
+	scrape().want(55, "queue_lost_messages_total", "group", "g") // each once
 
 	// Deleted and made anew: what it held is no backlog of the new one.
 	if r, err := admin.DeleteTopic(t.Context(), "inv"); err != nil || r.Err != nil {
@@ -179,5 +184,7 @@ func TestKafkaThroughItsLife(t *testing.T) {
 	commit(t, k.Addr, "g", "inv", map[int32]int64{0: 1, 1: 3, 2: 0, 3: 0})
 	p = up("the new topic is up")
 	p.want(8, "queue_depth", "queue", "inv")
+	p.want(4, "consumer_group_rewinds_total", "group", "g") // another log is no rewind
+	p.want(55, "queue_lost_messages_total", "group", "g")
 	p.likeKafkasTool(k, "inv", "g")
 }

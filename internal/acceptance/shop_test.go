@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -94,7 +95,7 @@ func (m shopMemcached) set(key, value string) {
 }
 
 func (m shopMemcached) remove(key string) error {
-	if err := m.c.Delete(key); err != nil && err != memcache.ErrCacheMiss {
+	if err := m.c.Delete(key); err != nil && !errors.Is(err, memcache.ErrCacheMiss) {
 		return err
 	}
 	return nil
