@@ -122,6 +122,10 @@ type ClassNode struct {
 	// VersionLag is how far the furthest copy is behind its reference, in versions or seconds by the class's kind.
 	VersionLag float64
 	Suppressed [NumReasons]int
+	// Survivors of a delete that did not reach every node, and Strays on a server that is not the key's own.
+	Survivors, Strays int
+	// Immortal copies never expire though the layer's should; OverTTL have a longer TTL than the layer's.
+	Immortal, OverTTL int
 }
 
 // ClassLayer is a class in one layer.

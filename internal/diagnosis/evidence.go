@@ -25,6 +25,86 @@ type Evidence struct {
 	Settings []Setting
 	// Probes are the active invalidation probes.
 	Probes []Probe
+	// Masters are the replication groups that are no Cluster, with the primaries seen in them.
+	Masters []Masters
+
+	// Unknown parts, and why nothing is known of them.
+	Unknown []Unknown
+	// Estate is what the configuration says.
+	Estate Estate
+	// Past is what the samplings before showed; Memory fills it.
+	Past Past
+}
+
+// Masters is a replication group with the most primaries seen in it at once.
+type Masters struct {
+	Layer, Group string
+	Count        int
+}
+
+// NotConfigured is why nothing is known of a part that the configuration leaves out.
+const NotConfigured = "not configured"
+
+// Unknown is a part of the evidence that is not there.
+type Unknown struct {
+	// Part is the name of its collector.
+	Part string
+	// Why: off, not configured, or not back in time.
+	Why string
+}
+
+// Estate is what the configuration says of the layers, and where its servers are. It holds no credentials.
+type Estate struct {
+	// MaxStaleness by class and layer.
+	MaxStaleness map[ClassLayer]time.Duration
+	// Servers by the name of their node, for the next command to run.
+	Servers map[string]Server
+	// Queues by name.
+	Queues map[string]QueuePlace
+	// Versions are the URLs that tell an application's versions, by its name.
+	Versions map[string][]string
+}
+
+// ClassLayer is a class in a layer.
+type ClassLayer struct{ Class, Layer string }
+
+// Server is where a node answers.
+type Server struct {
+	// Kind: redis, memcached or http.
+	Kind string
+	// Host and Port; of http the root of its URL is in URL instead.
+	Host, Port string
+	TLS        bool
+	URL        string
+}
+
+// QueuePlace is where a queue is.
+type QueuePlace struct {
+	// Node of a Redis list or stream, and its Key.
+	Node, Key string
+	Stream    bool
+	// Brokers of Kafka.
+	Brokers []string
+	// URL of an HTTP queue.
+	URL string
+}
+
+// Past is what the samplings up to this one showed.
+type Past struct {
+	// Streaks of findings that stand now, by signal and subject.
+	Streaks map[string]Streak
+	// Growth of queues' depths in messages per second; a queue without one was not yet watched for long enough.
+	Growth map[string]float64
+	// Recent counts of what is told once, over the last minutes.
+	Recent map[string]float64
+	// Growing are nodes on which staleness grew in the last minute.
+	Growing map[string]bool
+}
+
+// Streak is how often, and since when, a finding was there without a sampling between that lacked it.
+type Streak struct {
+	Samplings int
+	Since     time.Time
 }
 
 // Replica is a Redis replica's part in its replication.

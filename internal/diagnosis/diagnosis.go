@@ -1,0 +1,191 @@
+package diagnosis
+
+import (
+	"math"
+	"slices"
+)
+
+// Diagnosis of one sampling.
+type Diagnosis struct {
+	// Verdict: the first cause that stands, in their order; None where none does, Nothing where nothing is known.
+	Verdict string `json:"verdict"`
+	// Causes that stand, in their order.
+	Causes []Score `json:"causes"`
+	// Scores of all causes; nil where nothing is known.
+	Scores []Score `json:"scores"`
+	// Steps of the first assessment, A to G.
+	Steps []Step `json:"steps"`
+	// Next is a command to run.
+	Next string `json:"next"`
+}
+
+// Score of a cause, 0 to 1.
+type Score struct {
+	Cause Cause   `json:"cause"`
+	Score float64 `json:"score"`
+}
+
+// Step of the assessment, with what was learned in plain words.
+type Step struct {
+	// Step is its letter.
+	Step     string   `json:"step"`
+	Title    string   `json:"title"`
+	Evidence []string `json:"evidence"`
+}
+
+// Diagnose says what the evidence points to. It depends on nothing else, and changes nothing.
+func Diagnose(e Evidence) Diagnosis {
+	d := Diagnosis{Verdict: Nothing, Causes: []Score{}}
+	if !e.known() {
+		d.Steps, d.Next = steps(&e, nil), next(&e, nil)
+		return d
+	}
+	w := weigh(&e)
+	d.Verdict = None
+	for _, c := range Causes {
+		score := Score{c, w.score[c]}
+		d.Scores = append(d.Scores, score)
+		if !stands(score.Score) {
+			continue
+		}
+		d.Causes = append(d.Causes, score)
+		if d.Verdict == None {
+			d.Verdict = string(c)
+		}
+	}
+	d.Steps, d.Next = steps(&e, w), next(&e, w)
+	return d
+}
+
+func stands(score float64) bool { return score > limit("standing") }
+
+// known reports whether anything at all was sampled.
+func (e *Evidence) known() bool {
+	if e.Result != nil {
+		for i := range e.Result.Nodes {
+			if e.Result.Nodes[i].Up {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(e.Queues, func(q Queue) bool { return q.Up || q.Depth.Known }) ||
+		slices.ContainsFunc(e.Apps, func(a App) bool { return len(a.Versions) > 0 }) ||
+		slices.ContainsFunc(e.Histories, func(h History) bool { return h.Up }) ||
+		slices.ContainsFunc(e.Probes, func(p Probe) bool { return p.Sent > 0 })
+}
+
+// weighing is the findings with their part in the scores.
+type weighing struct {
+	found []finding
+	score map[Cause]float64
+	// part of each signal in its cause's score, 0 to 1.
+	part map[string]float64
+	// muted signals, and what explains them instead.
+	muted map[string]string
+}
+
+// weigh the findings. A cause's score is 1 less the product of what its findings leave: it grows with each, and none is
+// needed. What did not last counts no further than a first sight.
+func weigh(e *Evidence) *weighing {
+	w := &weighing{found: findings(e), score: map[Cause]float64{}, part: map[string]float64{}, muted: map[string]string{}}
+	lasting, fleeting := map[string]float64{}, map[string]float64{}
+	for i := range Signals {
+		s := &Signals[i]
+		lasts, first := s.sizes(e, w.found)
+		lasting[s.Name], fleeting[s.Name] = s.Weight*s.strength(lasts), s.Weight*s.strength(first)
+	}
+	total := func(c Cause, muted map[string]string) float64 {
+		lasts, first := 1.0, 1.0
+		for _, s := range Signals {
+			if s.Cause == c && muted[s.Name] == "" {
+				lasts, first = lasts*(1-lasting[s.Name]), first*(1-fleeting[s.Name])
+			}
+		}
+		return math.Round(1000*max(1-lasts, min(1-first, limit("first_sight")))) / 1000
+	}
+	w.mute(e, total, fleeting)
+	highest := 1.0
+	for _, c := range Causes {
+		score := min(total(c, w.muted), highest)
+		w.score[c] = score
+		if score >= limit("strong") {
+			highest = min(highest, score)
+		}
+	}
+	for _, s := range Signals {
+		if w.muted[s.Name] == "" {
+			w.part[s.Name] = max(lasting[s.Name], min(fleeting[s.Name], limit("first_sight")))
+		}
+	}
+	return w
+}
+
+// mute the signals that another cause explains.
+func (w *weighing) mute(e *Evidence, total func(Cause, map[string]string) float64, first map[string]float64) {
+	// A node's stale copies tell of a partition only where nothing that is known of the processing of invalidations is wrong.
+	switch {
+	case first[appVersionsDiffer] > 0:
+		w.muted[isolatedNode] = "the application's versions differ"
+	case stands(total(Queueing, nil)):
+		w.muted[isolatedNode] = "a queue is backed up"
+	case first[failedInval] > 0 || first[loop] > 0:
+		w.muted[isolatedNode] = "invalidations fail or go round"
+	case w.set(e):
+		w.muted[isolatedNode] = "its settings differ"
+	}
+	for _, c := range []Cause{Network, Queueing, Config, Version} {
+		if stands(total(c, w.muted)) {
+			w.muted[survivorCopies], w.muted[unexplainedStale] = string(c)+" stands", string(c)+" stands"
+			return
+		}
+	}
+}
+
+// set reports whether an isolated node has a setting of its own.
+func (w *weighing) set(e *Evidence) bool {
+	for _, x := range e.Settings {
+		if x.Name == "server_version" {
+			continue
+		}
+		for _, nodes := range others(x.Nodes) {
+			for _, f := range w.found {
+				if f.signal == isolatedNode && slices.Contains(nodes, f.subject) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// sizes of a signal: of what lasted as long as it must, and of all that is there.
+func (s *Signal) sizes(e *Evidence, found []finding) (lasting, first float64) {
+	add := func(to *float64, size float64) {
+		if s.Sum {
+			*to += size
+		} else {
+			*to = max(*to, size)
+		}
+	}
+	for _, f := range found {
+		if f.signal != s.Name || math.IsNaN(f.size) {
+			continue
+		}
+		add(&first, f.size)
+		if !f.early && s.lasted(e, f) {
+			add(&lasting, f.size)
+		}
+	}
+	if s.AtOnce > 0 && first >= s.AtOnce {
+		lasting = first
+	}
+	return lasting, first
+}
+
+func (s *Signal) lasted(e *Evidence, f finding) bool {
+	if s.After == 0 {
+		return true
+	}
+	streak := e.Past.Streaks[f.id()]
+	return streak.Samplings > 1 && e.At.Sub(streak.Since) >= s.After
+}

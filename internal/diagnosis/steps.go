@@ -1,0 +1,364 @@
+package diagnosis
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+)
+
+// manyLines is how many lines of one kind a step has.
+const manyLines = 12
+
+// lines of a step.
+type lines []string
+
+func (l *lines) add(format string, args ...any) { *l = append(*l, fmt.Sprintf(format, args...)) }
+
+// some of the lines, and how many more there are.
+func some(all lines) lines {
+	if len(all) <= manyLines {
+		return all
+	}
+	return append(slices.Clone(all[:manyLines]), fmt.Sprintf("and %d more like these", len(all)-manyLines))
+}
+
+// steps of the guide's first assessment; w is nil where nothing is known.
+func steps(e *Evidence, w *weighing) []Step {
+	var found []finding
+	if w != nil {
+		found = w.found
+	}
+	out := []Step{
+		{"A", "Stale data", staleData(e)},
+		{"B", "Invalidation queues and history", queueLines(e, found)},
+		{"C", "Consistency across nodes", across(e, found)},
+		{"D", "TTLs", ttls(e)},
+		{"E", "Versions and settings", versionLines(e, found)},
+		{"F", "User impact", impact(e)},
+		{"G", "Root cause", rootCause(e, w)},
+	}
+	for i := range out {
+		if out[i].Evidence == nil {
+			out[i].Evidence = []string{}
+		}
+	}
+	return out
+}
+
+// unknown writes which of the parts are not known, and why.
+func unknown(e *Evidence, parts ...string) (out lines) {
+	for _, u := range e.Unknown {
+		if slices.Contains(parts, u.Part) {
+			out.add("%s: unknown (%s)", u.Part, u.Why)
+		}
+	}
+	return out
+}
+
+// tally of copies.
+type tally struct{ compared, stale, overdue, undecided, unread int }
+
+func (t *tally) add(n *consistency.ClassNode) {
+	t.compared += compared(n)
+	t.stale += n.Copies[consistency.Stale]
+	t.overdue += n.Overdue
+	t.undecided += n.Copies[consistency.Undecided]
+	t.unread += n.Copies[consistency.Error]
+}
+
+func (t tally) String() string {
+	if t.compared == 0 {
+		return fmt.Sprintf("no copy was compared; %d could not be read", t.unread)
+	}
+	s := fmt.Sprintf("%s of %s compared copies are stale (%s), %s overdue", count(float64(t.stale)), count(float64(t.compared)),
+		percent(float64(t.stale), float64(t.compared)), count(float64(t.overdue)))
+	if t.undecided > 0 {
+		s += fmt.Sprintf(", %d undecided", t.undecided)
+	}
+	if t.unread > 0 {
+		s += fmt.Sprintf("; %d could not be read", t.unread)
+	}
+	return s
+}
+
+func staleData(e *Evidence) (out lines) {
+	if e.Result == nil || len(e.Result.Classes) == 0 {
+		return append(out, unknown(e, "canary")...)
+	}
+	var all tally
+	var oldest time.Duration
+	at := ""
+	divergent, long := 0, 0
+	for i := range e.Result.Classes {
+		c := &e.Result.Classes[i]
+		divergent += c.Divergent[0]
+		long += c.Divergent[1]
+		for k := range c.Nodes {
+			n := &c.Nodes[k]
+			all.add(n)
+			if n.OldestStale > oldest {
+				oldest, at = n.OldestStale, c.Class+" on "+n.Layer+" "+n.Node
+			}
+		}
+	}
+	out.add("%s", all)
+	if oldest > 0 {
+		out.add("the oldest has been stale for %s: %s", seconds(oldest.Seconds()), at)
+	}
+	if divergent > 0 {
+		out.add("%d keys have copies that differ, %d of them for a minute or longer", divergent, long)
+	}
+	return out
+}
+
+// DrainSeconds is the time until a queue is empty at its present rates: +Inf where it never is; unknown where a rate is.
+func DrainSeconds(q *Queue) (seconds float64, known bool) {
+	switch {
+	case !q.Depth.Known || !q.ProcessedRate.Known || !q.EnqueuedRate.Known:
+		return 0, false
+	case q.Depth.Value <= 0:
+		return 0, true
+	case q.ProcessedRate.Value <= q.EnqueuedRate.Value:
+		return math.Inf(1), true
+	}
+	return q.Depth.Value / (q.ProcessedRate.Value - q.EnqueuedRate.Value), true
+}
+
+func queueLines(e *Evidence, found []finding) (out lines) {
+	out = unknown(e, "queue")
+	for i := range e.Queues {
+		out = append(out, queueLine(&e.Queues[i]))
+	}
+	out = append(out, texts(found, brokerDown, fallingBehind, stalledGroup, noMembers, lostMessages, rewound, underTarget, loop)...)
+	out = append(out, unknown(e, "history")...)
+	for _, h := range e.Histories {
+		switch {
+		case !h.Up:
+			out.add("history %s: could not be asked", h.Name)
+		case h.Attempts == 0:
+			out.add("history %s: no invalidation in the last %s", h.Name, seconds(h.Window.Seconds()))
+		default:
+			out.add("history %s: %s of %s invalidations failed (%s) in the last %s", h.Name, count(h.Failures), count(h.Attempts),
+				percent(h.Failures, h.Attempts), seconds(h.Window.Seconds()))
+		}
+	}
+	out = append(out, unknown(e, "invalidation_probe")...)
+	return append(out, texts(found, probeLostSome, probeLostAll, probeUnpublished)...)
+}
+
+func queueLine(q *Queue) string {
+	parts := []string{"depth unknown"}
+	if q.Depth.Known {
+		parts[0] = count(q.Depth.Value) + " messages wait"
+		if q.Capacity > 0 {
+			parts[0] += fmt.Sprintf(" (%s of its capacity)", percent(q.Depth.Value, float64(q.Capacity)))
+		}
+	}
+	if !q.Up {
+		parts = append(parts, "not all of it could be asked")
+	}
+	if age, known := oldest(q); known && age > 0 {
+		parts = append(parts, "the oldest for "+seconds(age))
+	}
+	if q.EnqueuedRate.Known {
+		parts = append(parts, count(q.EnqueuedRate.Value)+"/s come in")
+	}
+	if q.ProcessedRate.Known {
+		done := count(q.ProcessedRate.Value) + "/s are processed"
+		if q.Target > 0 {
+			done += fmt.Sprintf(" (%s of the target)", percent(q.ProcessedRate.Value, q.Target))
+		}
+		parts = append(parts, done)
+	}
+	switch drain, known := DrainSeconds(q); {
+	case !known || drain == 0:
+	case math.IsInf(drain, 1):
+		parts = append(parts, "it never drains at these rates")
+	default:
+		parts = append(parts, "it drains in "+seconds(drain))
+	}
+	return fmt.Sprintf("queue %s (%s): %s", q.Name, q.Kind, strings.Join(parts, ", "))
+}
+
+// texts of the findings of these signals, in the order of the signals.
+func texts(found []finding, signals ...string) (out lines) {
+	for _, name := range signals {
+		var own lines
+		for _, f := range found {
+			if f.signal == name && signal(name).strength(f.size) > 0 {
+				own = append(own, f.text)
+			}
+		}
+		out = append(out, some(own)...)
+	}
+	return out
+}
+
+func across(e *Evidence, found []finding) (out lines) {
+	if e.Result == nil {
+		out = unknown(e, "node", "replication")
+	} else {
+		up := 0
+		for i := range e.Result.Nodes {
+			if e.Result.Nodes[i].Up {
+				up++
+			}
+		}
+		out.add("%d of %d nodes answer", up, len(e.Result.Nodes))
+		out = append(out, unknown(e, "replication")...)
+	}
+	out = append(out, texts(found, nodeUnreached, linkDown, replicationLag, clusterDown, dividedViews, splitBrain, isolatedNode)...)
+	if e.Result == nil {
+		return out
+	}
+	var stale lines
+	for i := range e.Result.Classes {
+		c := &e.Result.Classes[i]
+		for k := range c.Nodes {
+			if n := &c.Nodes[k]; n.Copies[consistency.Stale] > 0 || n.Copies[consistency.Undecided] > 0 {
+				stale.add("%s on %s %s: %d stale (%d overdue), %d undecided, %d fresh", c.Class, n.Layer, n.Node, n.Copies[consistency.Stale],
+					n.Overdue, n.Copies[consistency.Undecided], n.Copies[consistency.Fresh])
+			}
+		}
+	}
+	out = append(out, some(stale)...)
+	return append(out, texts(found, survivorCopies, strayCopies)...)
+}
+
+func ttls(e *Evidence) (out lines) {
+	if e.Result == nil || len(e.Result.Classes) == 0 {
+		return unknown(e, "canary")
+	}
+	immortal, over, missing := 0, 0, 0
+	var suppressed [consistency.NumReasons]int
+	var skews lines
+	for i := range e.Result.Classes {
+		c := &e.Result.Classes[i]
+		for k := range c.Nodes {
+			n := &c.Nodes[k]
+			immortal, over, missing = immortal+n.Immortal, over+n.OverTTL, missing+n.Copies[consistency.Missing]
+			for r := range n.Suppressed {
+				suppressed[r] += n.Suppressed[r]
+			}
+		}
+		for _, l := range c.Layers {
+			if l.TTLKnown {
+				skews.add("%s in %s: the TTLs of one key's copies are up to %s apart", c.Class, l.Layer, seconds(l.TTLSkew))
+			}
+		}
+	}
+	out.add("%d copies without expiry, %d with more than their layer's TTL", immortal, over)
+	known := ""
+	for r, n := range suppressed {
+		if n > 0 {
+			known += fmt.Sprintf(", %d by %s", n, consistency.Reason(r))
+		}
+	}
+	out.add("%d copies are missing%s", missing, known)
+	return append(out, some(skews)...)
+}
+
+func versionLines(e *Evidence, found []finding) (out lines) {
+	out = unknown(e, "app_version")
+	for _, a := range e.Apps {
+		versions := byVersion(a)
+		if len(versions) == 1 {
+			out.add("application %s: %s", a.Name, told(versions))
+		}
+	}
+	out = append(out, texts(found, appVersionsDiffer, appUnreached, versionsExplain, versionConflicts)...)
+	if e.Result != nil {
+		for i := range e.Result.Classes {
+			if c := &e.Result.Classes[i]; c.OriginBehind > 0 {
+				out.add("%s: the origin is behind the caches on %d keys", c.Class, c.OriginBehind)
+			}
+		}
+	}
+	out = append(out, unknown(e, "config_drift")...)
+	return append(out, texts(found, settingsDiffer, serversDiffer)...)
+}
+
+func impact(e *Evidence) (out lines) {
+	if e.Result == nil || len(e.Result.Classes) == 0 {
+		return unknown(e, "canary")
+	}
+	for i := range e.Result.Classes {
+		c := &e.Result.Classes[i]
+		var layers []string
+		byLayer := map[string]*tally{}
+		for k := range c.Nodes {
+			n := &c.Nodes[k]
+			if byLayer[n.Layer] == nil {
+				byLayer[n.Layer], layers = &tally{}, append(layers, n.Layer)
+			}
+			byLayer[n.Layer].add(n)
+		}
+		for _, l := range layers {
+			out.add("%s in %s: %s", c.Class, l, byLayer[l])
+		}
+	}
+	return out
+}
+
+func rootCause(e *Evidence, w *weighing) (out lines) {
+	if w == nil {
+		out.add("unknown: nothing could be sampled, so nothing is known of any cause")
+		return append(out, why(e)...)
+	}
+	none := true
+	for _, c := range Causes {
+		if !stands(w.score[c]) {
+			continue
+		}
+		none = false
+		out.add("%s stands at %.2f:", c, w.score[c])
+		out = append(out, some(w.texts(c))...)
+	}
+	if none {
+		out.add("nothing points to a cause")
+		for _, c := range Causes {
+			out = append(out, some(w.texts(c))...)
+		}
+	}
+	for _, s := range Signals {
+		if reason := w.muted[s.Name]; reason != "" && len(texts(w.found, s.Name)) > 0 {
+			out.add("%s does not count: %s", s.Name, reason)
+		}
+	}
+	return append(out, why(e)...)
+}
+
+// why lists what is unknown, except what the configuration leaves out.
+func why(e *Evidence) (out lines) {
+	for _, u := range e.Unknown {
+		if u.Why != NotConfigured {
+			out.add("unknown, and without weight: %s (%s)", u.Part, u.Why)
+		}
+	}
+	return out
+}
+
+// texts of a cause's findings, the heaviest first, each with its weight.
+func (w *weighing) texts(c Cause) (out lines) {
+	own := slices.Clone(Signals)
+	own = slices.DeleteFunc(own, func(s Signal) bool { return s.Cause != c || w.part[s.Name] == 0 })
+	slices.SortStableFunc(own, func(a, b Signal) int {
+		switch {
+		case w.part[a.Name] > w.part[b.Name]:
+			return -1
+		case w.part[a.Name] < w.part[b.Name]:
+			return 1
+		}
+		return 0
+	})
+	for _, s := range own {
+		for _, text := range texts(w.found, s.Name) {
+			out.add("%s (%s %.2f)", text, s.Name, w.part[s.Name])
+		}
+	}
+	return out
+}
