@@ -122,10 +122,16 @@ type ClassNode struct {
 	// VersionLag is how far the furthest copy is behind its reference, in versions or seconds by the class's kind.
 	VersionLag float64
 	Suppressed [NumReasons]int
-	// Survivors of a delete that did not reach every node, and Strays on a server that is not the key's own.
-	Survivors, Strays int
-	// Immortal copies never expire though the layer's should; OverTTL have a longer TTL than the layer's.
-	Immortal, OverTTL int
+	// Survivors are copies that others of their layer lost without a known cause: of a delete that did not reach everyone.
+	Survivors int
+	// Strays are copies of keys that other servers of the node's pool should hold; they are no part of Copies.
+	// StraysRead: the node was asked for such keys and answered.
+	Strays     int
+	StraysRead bool
+	// Immortal copies have no expiry in a layer that has a TTL, OverLimit more left to live than the layer's TTL; unknown
+	// without TTLsRead.
+	Immortal, OverLimit int
+	TTLsRead            bool
 }
 
 // ClassLayer is a class in one layer.

@@ -19,6 +19,12 @@ type Diagnosis struct {
 	Next string `json:"next"`
 }
 
+// Report is the evidence of one sampling with what it points to.
+type Report struct {
+	Evidence  Evidence
+	Diagnosis Diagnosis
+}
+
 // Score of a cause, 0 to 1.
 type Score struct {
 	Cause Cause   `json:"cause"`

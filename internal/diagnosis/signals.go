@@ -437,8 +437,8 @@ func (s *surveyor) copies(class string, n *consistency.ClassNode) {
 	if n.Strays > 0 {
 		s.add(strayCopies, subject, float64(n.Strays), "%s: %d copies that belong on another server of the pool", at, n.Strays)
 	}
-	if wrong := n.Immortal + n.OverTTL; wrong > 0 {
-		s.add(immortalCopies, subject, float64(wrong), "%s: %d copies without expiry, %d with more than the layer's TTL", at, n.Immortal, n.OverTTL)
+	if wrong := n.Immortal + n.OverLimit; wrong > 0 {
+		s.add(immortalCopies, subject, float64(wrong), "%s: %d copies without expiry, %d with more than the layer's TTL", at, n.Immortal, n.OverLimit)
 	}
 	if n.Overdue > 0 {
 		s.add(unexplainedStale, subject, float64(n.Overdue), "%s: %d copies are overdue, the oldest for %s", at, n.Overdue, seconds(n.OldestStale.Seconds()))

@@ -240,7 +240,7 @@ func ttls(e *Evidence) (out lines) {
 		c := &e.Result.Classes[i]
 		for k := range c.Nodes {
 			n := &c.Nodes[k]
-			immortal, over, missing = immortal+n.Immortal, over+n.OverTTL, missing+n.Copies[consistency.Missing]
+			immortal, over, missing = immortal+n.Immortal, over+n.OverLimit, missing+n.Copies[consistency.Missing]
 			for r := range n.Suppressed {
 				suppressed[r] += n.Suppressed[r]
 			}

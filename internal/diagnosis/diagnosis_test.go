@@ -1,0 +1,464 @@
+package diagnosis
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+var start = time.Date(2026, 1, 1, 3, 0, 0, 0, time.UTC)
+
+func num(v float64) probes.Count { return probes.Count{Value: v, Known: true} }
+
+// estate that is well: three instances, three Redis, two memcached, two classes, two queues, one of each of the rest.
+func estate(at time.Time) Evidence {
+	e := Evidence{
+		At: at, Result: &consistency.Result{},
+		Replicas: []Replica{{Layer: "l2", Node: "redis-2", LinkUp: true, LagBytes: num(0), LagSeconds: num(0)}},
+		Queues: []Queue{
+			{
+				Name: "list", Kind: "redis_list", Up: true, Depth: num(12), Capacity: 20000, EnqueuedRate: num(100), ProcessedRate: num(100),
+				Sample: &probes.Sample{Messages: 12, HasKeys: true, DistinctKeys: 8, TopKey: "user:1", TopKeyMessages: 3, Repeats: num(0)},
+			},
+			{
+				Name: "topic", Kind: "kafka", Up: true, Depth: num(300), EnqueuedRate: num(100), ProcessedRate: num(100),
+				Groups: []Group{{Name: "inv", State: "Stable", Members: num(3), Stalled: num(0), LagSeconds: num(0.4)}},
+				Sample: &probes.Sample{Messages: 1000, HasKeys: true, DistinctKeys: 600, TopKey: "user:1", TopKeyMessages: 40, Repeats: num(5)},
+			},
+		},
+		Apps:      []App{{Name: "web", Versions: map[string]string{"app-1": "2.3.1", "app-2": "2.3.1", "app-3": "2.3.1"}}},
+		Histories: []History{{Name: "history", Up: true, Attempts: 5000, Failures: 5, Window: time.Minute}},
+		Settings:  []Setting{{Layer: "l2", Name: "eviction_policy", Nodes: map[string][]string{"allkeys-lru": {"redis-1", "redis-2", "redis-3"}}}},
+		Probes:    []Probe{{Name: "end", Layer: "l2", Node: "redis-1", Sent: 1}, {Name: "end", Layer: "l2", Node: "redis-2", Sent: 1}},
+		Estate:    Estate{MaxStaleness: map[ClassLayer]time.Duration{}},
+	}
+	for _, n := range []struct{ layer, name, kind string }{
+		{"l1", "app-1", "http"},
+		{"l1", "app-2", "http"},
+		{"l1", "app-3", "http"},
+		{"l2", "redis-1", "redis"},
+		{"l2", "redis-2", "redis"},
+		{"l2", "redis-3", "redis"},
+		{"l3", "memcached-1", "memcached"},
+		{"l3", "memcached-2", "memcached"},
+	} {
+		e.Result.Nodes = append(e.Result.Nodes, consistency.NodeResult{Identity: probes.Identity{Layer: n.layer, Name: n.name, Kind: n.kind}, Up: true})
+	}
+	for _, class := range []string{"user", "product"} {
+		c := consistency.ClassResult{Class: class, HasVersion: class == "user"}
+		if c.HasVersion {
+			c.VersionKind = "integer"
+		}
+		for _, n := range e.Result.Nodes {
+			cn := consistency.ClassNode{Layer: n.Layer, Node: n.Name, Read: true}
+			cn.Copies[consistency.Fresh] = 20
+			c.Nodes = append(c.Nodes, cn)
+			e.Estate.MaxStaleness[ClassLayer{class, n.Layer}] = 5 * time.Second
+		}
+		e.Result.Classes = append(e.Result.Classes, c)
+	}
+	return e
+}
+
+func (e *Evidence) down(names ...string) {
+	for i := range e.Result.Nodes {
+		for _, name := range names {
+			if n := &e.Result.Nodes[i]; n.Name == name {
+				n.Up, n.Err = false, errors.New("connection refused")
+			}
+		}
+	}
+}
+
+// stale copies on a node in each class.
+func (e *Evidence) stale(node string, copies, overdue int, age time.Duration) {
+	for i := range e.Result.Classes {
+		for k := range e.Result.Classes[i].Nodes {
+			if n := &e.Result.Classes[i].Nodes[k]; n.Node == node {
+				n.Copies[consistency.Stale], n.Copies[consistency.Fresh] = copies, 20-copies
+				n.Overdue, n.OldestStale = overdue, age
+			}
+		}
+	}
+}
+
+func (e *Evidence) on(class int, node string) *consistency.ClassNode {
+	for k := range e.Result.Classes[class].Nodes {
+		if n := &e.Result.Classes[class].Nodes[k]; n.Node == node {
+			return n
+		}
+	}
+	panic(node)
+}
+
+func (e *Evidence) cluster(c probes.Cluster) {
+	e.Result.Groups = append(e.Result.Groups, probes.Group{Layer: "l2", Name: "cluster", Cluster: &c})
+}
+
+// watch plays samplings a second apart, of which change makes what it wants, and gives each one's diagnosis.
+func watch(samplings int, change func(i int, e *Evidence)) []Diagnosis {
+	m := NewMemory()
+	var out []Diagnosis
+	for i := range samplings {
+		e := estate(start.Add(time.Duration(i) * time.Second))
+		change(i, &e)
+		m.Recall(&e)
+		out = append(out, Diagnose(e))
+	}
+	return out
+}
+
+func (d Diagnosis) score(c Cause) float64 {
+	for _, s := range d.Scores {
+		if s.Cause == c {
+			return s.Score
+		}
+	}
+	return -1
+}
+
+// highest score; the first in the causes' order among equals.
+func (d Diagnosis) highest() Cause {
+	top, most := Cause(""), 0.0
+	for _, s := range d.Scores {
+		if s.Score > most {
+			top, most = s.Cause, s.Score
+		}
+	}
+	return top
+}
+
+// scenarios with the cause that must stand first within two samplings.
+var scenarios = map[string]struct {
+	cause  Cause
+	change func(i int, e *Evidence)
+}{
+	"nodes not reached":      {Network, func(_ int, e *Evidence) { e.down("redis-3") }},
+	"instance not reached":   {Network, func(_ int, e *Evidence) { e.Apps[0].Down = []string{"app-9"} }},
+	"replica's link is down": {Network, func(_ int, e *Evidence) { e.Replicas[0].LinkUp = false }},
+	"a frozen replica": {Network, func(i int, e *Evidence) {
+		e.Replicas[0].LagBytes, e.Replicas[0].LagSeconds = num(5000), num(float64(i+1))
+	}},
+	"cluster down": {Network, func(_ int, e *Evidence) { e.cluster(probes.Cluster{Answered: 6, Views: 1, Masters: 1}) }},
+	"two views":    {Network, func(_ int, e *Evidence) { e.cluster(probes.Cluster{Answered: 6, OK: true, Views: 2, Masters: 1}) }},
+	"split brain": {Network, func(_ int, e *Evidence) {
+		e.cluster(probes.Cluster{Answered: 6, OK: true, Views: 1, Masters: 2, ContestedSlots: 100})
+	}},
+	"two masters": {Network, func(_ int, e *Evidence) { e.Masters = []Masters{{"l2", "pair", 2}} }},
+	"nodes cut off from writes": {Network, func(_ int, e *Evidence) {
+		e.stale("redis-3", 6, 0, time.Second)
+		e.stale("memcached-2", 6, 0, time.Second)
+	}},
+	"a node cut off, one class, many versions behind": {Network, func(_ int, e *Evidence) {
+		e.on(0, "redis-3").Copies[consistency.Stale] = 3
+		e.on(0, "redis-3").VersionLag = 4
+	}},
+	"brokers down":  {Network, func(_ int, e *Evidence) { e.Queues[1].BrokersDown = 1 }},
+	"queue gone":    {Network, func(_ int, e *Evidence) { e.Queues[0] = Queue{Name: "list", Kind: "redis_list"} }},
+	"probe lost":    {Network, func(_ int, e *Evidence) { e.Probes[0].Lost = 3 }},
+	"probe unsent":  {Network, func(_ int, e *Evidence) { e.Probes[0].Failed = 3 }},
+	"queue backlog": {Queueing, func(_ int, e *Evidence) { e.Queues[0].Depth = num(15000); e.Queues[0].ProcessedRate = num(4) }},
+	"kafka backlog": {Queueing, func(_ int, e *Evidence) {
+		e.Queues[1].Depth = num(5000)
+		e.Queues[1].Groups[0].LagSeconds = num(45)
+	}},
+	"stale by queue": {Queueing, func(_ int, e *Evidence) { e.Queues[0].Depth = num(15000); e.stale("redis-2", 6, 6, time.Minute) }},
+	"old message":    {Queueing, func(_ int, e *Evidence) { e.Queues[0].OldestSeconds = num(300) }},
+	"stalled group":  {Queueing, func(_ int, e *Evidence) { e.Queues[1].Groups[0].Stalled = num(1) }},
+	"no members": {Queueing, func(_ int, e *Evidence) {
+		e.Queues[1].Groups[0].Members, e.Queues[1].Groups[0].LagSeconds = num(0), num(40)
+	}},
+	"lost messages": {Queueing, func(i int, e *Evidence) {
+		if i == 0 {
+			e.Queues[1].Groups[0].Lost = 1000
+		}
+	}},
+	"config drift": {Config, func(_ int, e *Evidence) {
+		e.Settings[0].Nodes = map[string][]string{"allkeys-lru": {"redis-1", "redis-2"}, "noeviction": {"redis-3"}}
+	}},
+	"config drift with stale copies": {Config, func(_ int, e *Evidence) {
+		e.Settings[0].Nodes = map[string][]string{"allkeys-lru": {"redis-1", "redis-2"}, "noeviction": {"redis-3"}}
+		e.stale("redis-3", 6, 6, time.Minute)
+	}},
+	"server versions": {Config, func(_ int, e *Evidence) {
+		e.Settings[0] = Setting{Layer: "l2", Name: "server_version", Nodes: map[string][]string{"7.0": {"redis-1"}, "7.2": {"redis-2"}}}
+	}},
+	"strays": {Config, func(_ int, e *Evidence) { e.on(0, "memcached-1").Strays = 1 }},
+	"version drift": {Version, func(_ int, e *Evidence) {
+		e.Apps[0].Versions["app-3"] = "2.2.9"
+		e.stale("app-3", 6, 0, time.Second)
+	}},
+	"version drift, overdue": {Version, func(_ int, e *Evidence) {
+		e.Apps[0].Versions["app-3"] = "2.2.9"
+		e.stale("app-3", 6, 6, time.Minute)
+	}},
+	"version conflicts":    {Version, func(_ int, e *Evidence) { e.Result.Classes[0].VersionConflicts = 3 }},
+	"failed invalidations": {Logic, func(_ int, e *Evidence) { e.Histories[0].Failures = 1100 }},
+	"failed invalidations leave stale copies on one node": {Logic, func(_ int, e *Evidence) {
+		e.Histories[0].Failures = 1100
+		e.stale("redis-3", 6, 0, time.Second)
+	}},
+	"loop": {Logic, func(_ int, e *Evidence) {
+		e.Queues[1].EnqueuedRate, e.Queues[1].ProcessedRate = num(1000), num(1000)
+		e.Queues[1].Sample.Repeats = num(333)
+	}},
+	"loop without versions": {Logic, func(i int, e *Evidence) {
+		e.Queues[1].EnqueuedRate = probes.Count{Value: 500, Known: i > 0}
+		e.Queues[1].Sample.Repeats, e.Queues[1].Sample.TopKeyMessages = probes.Count{}, 700
+	}},
+	"survivors":     {Logic, func(i int, e *Evidence) { e.on(0, "redis-3").Survivors = 5 * i }},
+	"one survivor":  {Logic, func(_ int, e *Evidence) { e.on(0, "redis-3").Survivors = 1 }},
+	"all are stale": {Logic, func(_ int, e *Evidence) { everywhereStale(e) }},
+	"probe lost everywhere": {Logic, func(_ int, e *Evidence) {
+		e.Probes[0].Lost, e.Probes[1].Lost = 3, 3
+	}},
+}
+
+func everywhereStale(e *Evidence) {
+	for _, n := range e.Result.Nodes {
+		e.stale(n.Name, 4, 4, time.Minute)
+	}
+}
+
+func TestScenarios(t *testing.T) {
+	for name, s := range scenarios {
+		t.Run(name, func(t *testing.T) {
+			d := watch(2, s.change)[1]
+			if d.highest() != s.cause || d.Verdict != string(s.cause) || len(d.Causes) != 1 || d.Causes[0].Cause != s.cause {
+				t.Errorf("verdict %s, scores %v, want %s; it says\n%s", d.Verdict, d.Scores, s.cause, strings.Join(d.Steps[6].Evidence, "\n"))
+			}
+			if d.Next == "" || len(d.Steps) != 7 || !strings.Contains(d.Steps[6].Evidence[0], string(s.cause)) {
+				t.Errorf("next %q, steps %v", d.Next, d.Steps)
+			}
+		})
+	}
+}
+
+// TestSeveral: a partition with a backlog that it caused shows both, network first.
+func TestSeveral(t *testing.T) {
+	d := watch(2, func(_ int, e *Evidence) {
+		e.down("redis-3")
+		e.Queues[0].Depth = num(18000)
+		e.Queues[0].OldestSeconds = num(900)
+		e.Apps[0].Versions["app-3"] = "2.2.9"
+	})[1]
+	if d.Verdict != "network" || d.highest() != Network || len(d.Causes) != 3 || d.Causes[1].Cause != Queueing || d.Causes[2].Cause != Version {
+		t.Errorf("verdict %s, causes %v", d.Verdict, d.Causes)
+	}
+}
+
+// TestNotForLong: what a healthy busy system shows now and then, each for one sampling, and all at once.
+func TestNotForLong(t *testing.T) {
+	transients := map[string]func(e *Evidence){
+		"a slow answer":          func(e *Evidence) { e.down("redis-2", "app-1") },
+		"stale copies in flight": func(e *Evidence) { e.stale("redis-2", 5, 0, 0) },
+		"an overdue copy":        func(e *Evidence) { e.stale("redis-2", 1, 1, 6*time.Second) },
+		"a consumer restarts":    func(e *Evidence) { e.Queues[1].Groups[0].Members = num(0); e.Queues[1].Depth = num(900) },
+		"a rebalance":            func(e *Evidence) { e.Queues[1].Groups[0].State = "PreparingRebalance"; e.Queues[1].BrokersDown = 1 },
+		"a short burst":          func(e *Evidence) { e.Queues[1].Depth = num(3000); e.Queues[0].Depth = num(1200) },
+		"version skew":           func(e *Evidence) { e.Apps[0].Versions["app-2"] = "2.3.2"; e.Result.Classes[0].VersionConflicts = 2 },
+		"replication hiccup":     func(e *Evidence) { e.Replicas[0].LinkUp = false; e.Replicas[0].LagSeconds = num(0.3) },
+		"a failover":             func(e *Evidence) { e.cluster(probes.Cluster{Answered: 6, Views: 3, Masters: 2, ContestedSlots: 9}) },
+		"one failed": func(e *Evidence) {
+			e.Histories[0] = History{Name: "history", Up: true, Attempts: 4, Failures: 1, Window: time.Minute}
+		},
+		"one probe lost":        func(e *Evidence) { e.Probes[0].Lost = 1 },
+		"a survivor":            func(e *Evidence) { e.on(0, "redis-2").Survivors = 1 },
+		"a stray":               func(e *Evidence) { e.on(0, "memcached-1").Strays = 1 },
+		"repeats at a low rate": func(e *Evidence) { e.Queues[0].EnqueuedRate = num(2); e.Queues[0].Sample.Repeats = num(12) },
+	}
+	fine := func(t *testing.T, d Diagnosis) {
+		t.Helper()
+		for _, s := range d.Scores {
+			if s.Score > limit("standing") {
+				t.Fatalf("%v; it says\n%s", d.Scores, strings.Join(d.Steps[6].Evidence, "\n"))
+			}
+		}
+		if d.Verdict != None || len(d.Causes) != 0 {
+			t.Fatalf("verdict %s", d.Verdict)
+		}
+	}
+	for name, change := range transients {
+		t.Run(name, func(t *testing.T) {
+			for _, d := range watch(9, func(i int, e *Evidence) {
+				if i%3 == 1 {
+					change(e)
+				}
+			}) {
+				if name == "one probe lost" && d.score(Network) > limit("standing") {
+					break // three in five minutes are no transient
+				}
+				fine(t, d)
+			}
+		})
+	}
+	t.Run("all at once", func(t *testing.T) {
+		for _, d := range watch(3, func(i int, e *Evidence) {
+			if i == 1 {
+				for name, change := range transients {
+					if name != "one failed" {
+						change(e)
+					}
+				}
+			}
+		}) {
+			fine(t, d)
+		}
+	})
+	t.Run("busy", func(t *testing.T) {
+		for _, d := range watch(200, func(i int, e *Evidence) {
+			e.Queues[1].Depth = num(float64(100 + i*37%600))
+			e.Queues[1].EnqueuedRate = num(float64(900 + i*91%300))
+			e.on(i%2, "redis-1").Copies[consistency.Stale] = i % 3
+			e.stale([]string{"app-1", "app-2", "app-3"}[i%3], 4, 0, 2*time.Second)
+		}) {
+			fine(t, d)
+		}
+	})
+}
+
+// A bulk import of distinct keys is no loop, and a consumer that commits every five seconds has no backlog.
+func TestImportAndSlowCommits(t *testing.T) {
+	for _, d := range watch(60, func(i int, e *Evidence) {
+		q := &e.Queues[1]
+		q.EnqueuedRate, q.ProcessedRate = num(1000), num(1000)
+		q.Depth, q.Groups[0].LagSeconds = num(float64(i%5)*1000), num(float64(i%5))
+		q.Sample = &probes.Sample{Messages: 1000, HasKeys: true, DistinctKeys: 1000, TopKeyMessages: 1, Repeats: num(0)}
+	}) {
+		if d.Verdict != None {
+			t.Fatalf("verdict %s: %v\n%s", d.Verdict, d.Scores, strings.Join(d.Steps[6].Evidence, "\n"))
+		}
+	}
+}
+
+func TestUnknown(t *testing.T) {
+	for name, e := range map[string]Evidence{
+		"nothing":      {},
+		"all are down": {Result: &consistency.Result{Nodes: []consistency.NodeResult{{Err: errors.New("refused")}}}, Queues: []Queue{{Name: "q"}}},
+	} {
+		d := Diagnose(e)
+		if d.Verdict != Nothing || d.Scores != nil || d.Causes == nil || len(d.Steps) != 7 || d.Next == "" {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+	// A part that is not there weighs nothing, and is named.
+	d := watch(2, func(_ int, e *Evidence) {
+		e.Queues, e.Apps = nil, nil
+		e.Unknown = []Unknown{{"queue", "not back in time"}, {"app_version", "off"}, {"history", "not configured"}}
+	})[1]
+	text := fmt.Sprint(d.Steps)
+	if d.Verdict != None || !strings.Contains(text, "not back in time") || !strings.Contains(text, "app_version") {
+		t.Errorf("%s: %s", d.Verdict, text)
+	}
+}
+
+// TestEachWeightCounts: without its row of the table, each scenario's cause would not stand, or not so high.
+func TestEachWeightCounts(t *testing.T) {
+	more := map[string]func(i int, e *Evidence){
+		fallingBehind: func(i int, e *Evidence) { e.Queues[0].Depth = num(float64(i) * 80) },
+		underTarget: func(_ int, e *Evidence) {
+			e.Queues[1].Target, e.Queues[1].ProcessedRate, e.Queues[1].Depth = 100, num(10), num(20000)
+		},
+		rewound:        func(_ int, e *Evidence) { e.Queues[1].Groups[0].Rewound = 1000 },
+		immortalCopies: func(_ int, e *Evidence) { e.on(0, "redis-1").Immortal = 10 },
+	}
+	plays := map[string]func(i int, e *Evidence){}
+	for name, s := range scenarios {
+		plays[name] = s.change
+	}
+	for name, change := range more {
+		plays[name] = change
+	}
+	scores := func() map[string][]Score {
+		out := map[string][]Score{}
+		for name, change := range plays {
+			out[name] = watch(11, change)[10].Scores
+		}
+		return out
+	}
+	with := scores()
+	for i := range Signals {
+		s := &Signals[i]
+		weight := s.Weight
+		s.Weight = 0
+		without := scores()
+		s.Weight = weight
+		lower := 0
+		for name := range plays {
+			for k := range with[name] {
+				if with[name][k].Cause == s.Cause && without[name][k].Score < with[name][k].Score-0.05 {
+					lower++
+				}
+			}
+		}
+		if lower == 0 {
+			t.Errorf("%s could be left out of the table, and no scenario would tell", s.Name)
+		}
+	}
+}
+
+// TestMonotonic: scores stay within 0 and 1, and what is added to a cause's evidence never lowers its score.
+func TestMonotonic(t *testing.T) {
+	type worse struct {
+		cause  Cause
+		change func(e *Evidence, n int)
+	}
+	changes := []worse{
+		{Network, func(e *Evidence, n int) { e.down("redis-1", []string{"redis-2", "redis-3", "app-1"}[n%3]) }},
+		{Network, func(e *Evidence, n int) {
+			e.Replicas[0].LagSeconds = num(e.Replicas[0].LagSeconds.Value + float64(n))
+		}},
+		{Network, func(e *Evidence, _ int) { e.Replicas[0].LinkUp = false }},
+		{Queueing, func(e *Evidence, n int) { e.Queues[0].Depth = num(e.Queues[0].Depth.Value + float64(n*700)) }},
+		{Queueing, func(e *Evidence, n int) {
+			e.Queues[1].OldestSeconds = num(e.Queues[1].OldestSeconds.Value + float64(n*40))
+		}},
+		{Queueing, func(e *Evidence, n int) { e.Queues[1].Groups[0].Lost += float64(n) }},
+		{Config, func(e *Evidence, n int) { e.on(0, "memcached-1").Strays += n }},
+		{Config, func(e *Evidence, _ int) {
+			e.Settings[0].Nodes = map[string][]string{"a": {"redis-1", "redis-2"}, "b": {"redis-3"}}
+		}},
+		{Version, func(e *Evidence, n int) { e.Apps[0].Versions[fmt.Sprintf("app-%d", n%2+1)] = "1" }},
+		{Version, func(e *Evidence, n int) { e.Result.Classes[0].VersionConflicts += n }},
+		{Logic, func(e *Evidence, n int) { e.Histories[0].Failures = min(e.Histories[0].Failures+float64(n*100), 5000) }},
+		{Logic, func(e *Evidence, n int) {
+			e.Queues[1].Sample.Repeats = num(min(e.Queues[1].Sample.Repeats.Value+float64(n*50), 1000))
+		}},
+		{Logic, func(e *Evidence, n int) { e.on(1, "redis-3").Survivors += n }},
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		type step struct{ change, n int }
+		var done []step
+		play := func(steps []step) Diagnosis {
+			return watch(2, func(_ int, e *Evidence) {
+				for _, s := range steps {
+					changes[s.change].change(e, s.n)
+				}
+			})[1]
+		}
+		before := play(nil)
+		for range rapid.IntRange(1, 6).Draw(t, "steps") {
+			s := step{rapid.IntRange(0, len(changes)-1).Draw(t, "change"), rapid.IntRange(0, 20).Draw(t, "n")}
+			done = append(done, s)
+			after := play(done)
+			for k := range after.Scores {
+				if v := after.Scores[k].Score; v < 0 || v > 1 {
+					t.Fatalf("score %v", after.Scores[k])
+				}
+			}
+			own := changes[s.change].cause
+			// Two things other than its own evidence may lower a score: a strong cause before it, and what explains it.
+			if after.score(own) < before.score(own)-0.0011 {
+				t.Fatalf("%v lowered %s from %v to %v", s, own, before.Scores, after.Scores)
+			}
+			before = after
+		}
+	})
+}
