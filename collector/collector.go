@@ -73,8 +73,10 @@ type crew struct {
 	sampler    sampler
 	readers    []reader
 	collectors []Collector
-	log        *slog.Logger
-	busy       map[string]*atomic.Bool
+	// causes says what the evidence of a sampling points to; nil: nobody does.
+	causes *causeTeller
+	log    *slog.Logger
+	busy   map[string]*atomic.Bool
 	// failing collectors, and the error that was logged.
 	failing map[string]string
 }
@@ -99,6 +101,9 @@ func (c *crew) names() []string {
 	for _, k := range c.collectors {
 		names = append(names, k.Name())
 	}
+	if c.causes != nil && !c.causes.silent {
+		names = append(names, causeName)
+	}
 	return names
 }
 
@@ -113,9 +118,14 @@ type outcome struct {
 
 // sample runs all collectors in parallel and gives what they sent. It waits for grace beyond the end of ctx; a
 // collector that is not back by then has failed, and what it sent so far counts.
-func (c *crew) sample(ctx context.Context, grace time.Duration) []prometheus.Metric {
+func (c *crew) sample(ctx context.Context, grace time.Duration) ([]prometheus.Metric, *diagnosis.Report) {
 	all := make([]Collector, 0, len(c.readers)+len(c.collectors))
-	result := sync.OnceValue(func() *consistency.Result { return c.sampler.Sample(ctx) })
+	var sampled atomic.Pointer[consistency.Result]
+	result := sync.OnceValue(func() *consistency.Result {
+		r := c.sampler.Sample(ctx)
+		sampled.Store(r)
+		return r
+	})
 	for _, r := range c.readers {
 		all = append(all, bound{reader: r, result: result})
 	}
@@ -145,12 +155,19 @@ func (c *crew) sample(ctx context.Context, grace time.Duration) []prometheus.Met
 	c.await(ctx, back, grace)
 
 	var metrics []prometheus.Metric
-	ch := make(chan prometheus.Metric, 2)
+	heard := witnessed{result: sampled.Load()}
+	ch := make(chan prometheus.Metric, len(diagnosis.Causes)+2)
 	for i, k := range all {
 		o := outcomes[i]
 		o.mu.Lock()
-		if !o.done {
+		switch {
+		case !o.done:
 			o.err, o.took = errors.New("not back in time"), time.Since(began)
+			heard.late = append(heard.late, k.Name())
+		case errors.Is(o.err, errBusy):
+			heard.late = append(heard.late, k.Name())
+		default:
+			heard.came = append(heard.came, unbound(k))
 		}
 		metrics = append(metrics, o.metrics...)
 		err, took := o.err, o.took
@@ -160,7 +177,24 @@ func (c *crew) sample(ctx context.Context, grace time.Duration) []prometheus.Met
 		collectorDuration.send(ch, took.Seconds(), k.Name())
 		metrics = append(metrics, <-ch, <-ch)
 	}
-	return metrics
+	if c.causes == nil {
+		return metrics, nil
+	}
+	began = time.Now()
+	report := c.causes.judge(heard)
+	c.causes.send(&report.Diagnosis, time.Since(began), ch)
+	for len(ch) > 0 {
+		metrics = append(metrics, <-ch)
+	}
+	return metrics, report
+}
+
+// unbound gives the reader behind a bound one.
+func unbound(k Collector) any {
+	if b, ok := k.(bound); ok {
+		return b.reader
+	}
+	return k
 }
 
 func (c *crew) await(ctx context.Context, back <-chan struct{}, grace time.Duration) {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 )
 
 const (
@@ -49,7 +50,9 @@ func init() { // what the Prometheus libraries declare
 // snapshot is what one sampling gave; it is never changed.
 type snapshot struct {
 	metrics []prometheus.Metric
-	ended   time.Time
+	// report is nil where nobody says what the evidence points to.
+	report *diagnosis.Report
+	ended  time.Time
 }
 
 // sampling is one under way; snapshot is set when done closes (nil where nothing could be sampled in time).
@@ -151,6 +154,20 @@ func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}).ServeHTTP(w, r)
 }
 
+// Report gives what the sampling says with which a scrape would be answered that has this timeout; nil where nothing could
+// be sampled in that time. What it gives is shared, and never changed.
+func (e *Exporter) Report(ctx context.Context, timeout time.Duration) *diagnosis.Report {
+	if got := e.wait(ctx, timeout); got != nil {
+		return got.report
+	}
+	return nil
+}
+
+// ReportFor a request, which may announce its timeout as a scrape does.
+func (e *Exporter) ReportFor(r *http.Request) *diagnosis.Report {
+	return e.Report(r.Context(), timeout(r))
+}
+
 // timeout that the request announces.
 func timeout(r *http.Request) time.Duration {
 	seconds, err := strconv.ParseFloat(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds"), 64)
@@ -214,7 +231,8 @@ func (e *Exporter) sample(s *sampling, deadline time.Time, grace time.Duration) 
 		t := e.target
 		e.mu.Unlock()
 		if t != nil && ctx.Err() == nil {
-			got = &snapshot{metrics: t.crew.sample(ctx, grace), ended: time.Now()}
+			metrics, report := t.crew.sample(ctx, grace)
+			got = &snapshot{metrics: metrics, report: report, ended: time.Now()}
 		}
 		if e.base.Err() != nil { // cut short by Close: what was not read then says nothing of the nodes
 			got = nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -32,10 +33,11 @@ type state struct {
 	episodes *prometheus.HistogramVec
 	replicas replicas
 	queues   *QueueCounters
+	causes   *diagnosis.Memory
 }
 
 func newState() state {
-	return state{history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{}, queues: NewQueueCounters()}
+	return state{history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{}, queues: NewQueueCounters(), causes: diagnosis.NewMemory()}
 }
 
 // target is one configuration with its connections.
@@ -114,5 +116,11 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		others = append(others, appVersionCollector{apps: asked})
 	}
 	t.crew = newCrew(s, readers, others, e.log)
+	t.crew.causes = &causeTeller{memory: e.state.causes, estate: estateOf(cfg), silent: !on(causeName)}
+	for _, name := range Names {
+		if !on(name) && name != causeName {
+			t.crew.causes.off = append(t.crew.causes.off, name)
+		}
+	}
 	return t, nil
 }

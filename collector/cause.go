@@ -1,0 +1,148 @@
+package collector
+
+import (
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+)
+
+var causeScore = gauge("cause_score",
+	"How strongly the evidence of the last sampling points to each cause of stale data, from 0 to 1; above 0.2 it stands. "+
+		"Absent where nothing could be sampled.", "cause")
+
+// causeTeller says after each sampling which cause its evidence points to.
+type causeTeller struct {
+	memory *diagnosis.Memory
+	estate diagnosis.Estate
+	// off are the collectors that are not enabled.
+	off []string
+	// silent: the scores are no metrics (--no-collector.cause), and in the status alone.
+	silent bool
+}
+
+// witnessed is what a sampling left to testify of.
+type witnessed struct {
+	// result is nil where the canaries were not sampled in time.
+	result *consistency.Result
+	// came are the collectors that were back in time, late those that were not.
+	came []any
+	late []string
+}
+
+// judge the evidence of a sampling.
+func (c *causeTeller) judge(w witnessed) *diagnosis.Report {
+	e := diagnosis.Evidence{At: time.Now(), Result: w.result, Estate: c.estate}
+	for _, k := range w.came {
+		if k, ok := k.(witness); ok {
+			k.testify(&e)
+		}
+	}
+	for _, name := range c.off {
+		e.Unknown = append(e.Unknown, diagnosis.Unknown{Part: name, Why: "its collector is off"})
+	}
+	for _, name := range w.late {
+		e.Unknown = append(e.Unknown, diagnosis.Unknown{Part: name, Why: "not back in time"})
+	}
+	c.memory.Recall(&e)
+	return &diagnosis.Report{Evidence: e, Diagnosis: diagnosis.Diagnose(e)}
+}
+
+// send the scores; there are none where nothing could be sampled.
+func (c *causeTeller) send(d *diagnosis.Diagnosis, took time.Duration, ch chan<- prometheus.Metric) {
+	if c.silent {
+		return
+	}
+	for _, s := range d.Scores {
+		causeScore.send(ch, s.Score, string(s.Cause))
+	}
+	collectorSuccess.send(ch, number(d.Verdict != diagnosis.Nothing), causeName)
+	collectorDuration.send(ch, took.Seconds(), causeName)
+}
+
+// causeName is the collector's.
+const causeName = "cause"
+
+// estateOf a configuration: what a diagnosis may say of it.
+func estateOf(cfg *config.Config) diagnosis.Estate {
+	e := diagnosis.Estate{
+		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{}, Servers: map[string]diagnosis.Server{},
+		Queues: map[string]diagnosis.QueuePlace{}, Versions: map[string][]string{},
+	}
+	for _, c := range cfg.Canaries {
+		for _, l := range c.Layers {
+			e.MaxStaleness[diagnosis.ClassLayer{Class: c.Name, Layer: l.Name}] = l.MaxStaleness
+		}
+	}
+	for _, l := range cfg.Layers {
+		for _, n := range l.Nodes {
+			e.Servers[n.Name] = serverOf(n)
+		}
+	}
+	for _, q := range cfg.Queues {
+		e.Queues[q.Name] = placeOf(q)
+	}
+	for _, a := range cfg.Versions {
+		for _, address := range a.Nodes {
+			e.Versions[a.Name] = append(e.Versions[a.Name], withoutLogin(address))
+		}
+	}
+	return e
+}
+
+func serverOf(n config.Node) diagnosis.Server {
+	var s diagnosis.Server
+	address := ""
+	switch {
+	case n.Redis != nil:
+		s.Kind, address = "redis", n.Redis.Address
+		s.TLS = n.Redis.TLS != nil
+		if seeds := append(append([]string{}, n.Redis.Replication...), n.Redis.Cluster...); len(seeds) > 0 {
+			address = seeds[0]
+		}
+		if u, err := url.Parse(address); err == nil && u.Host != "" {
+			address = u.Host
+		}
+	case n.Memcached != nil:
+		s.Kind, address = "memcached", n.Memcached.Address
+		s.TLS = n.Memcached.TLS != nil
+	default:
+		s.Kind = "http"
+		if u, err := url.Parse(strings.NewReplacer("{", "", "}", "").Replace(n.HTTP.URL.String())); err == nil && n.HTTP.DNS == nil {
+			s.URL = u.Scheme + "://" + u.Host
+		}
+		return s
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = address, map[string]string{"redis": "6379", "memcached": "11211"}[s.Kind]
+	}
+	s.Host, s.Port = host, port
+	return s
+}
+
+func placeOf(q config.Queue) diagnosis.QueuePlace {
+	switch {
+	case q.Redis != nil:
+		return diagnosis.QueuePlace{Node: q.Redis.Node, Key: q.Redis.List + q.Redis.Stream, Stream: q.Redis.Stream != ""}
+	case q.Kafka != nil:
+		return diagnosis.QueuePlace{Brokers: q.Kafka.Brokers}
+	}
+	return diagnosis.QueuePlace{URL: withoutLogin(q.HTTP.URL)}
+}
+
+// withoutLogin and query, which may hold secrets.
+func withoutLogin(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	u.User, u.RawQuery = nil, ""
+	return u.String()
+}
