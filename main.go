@@ -48,7 +48,7 @@ type command struct {
 	log                 *slog.Logger
 }
 
-// run a command line and give its exit code: 0, 1 for a failure, 64 for usage or configuration, and check's own.
+// run a command line and give its exit code: 0, 1 for a failure, 64 for usage or configuration, and the commands' own.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := kingpin.New("cacheinv_exporter", "Tells Prometheus whether the copies of cached keys agree, and why not.")
 	app.Version(version.Print("cacheinv_exporter")).UsageWriter(stdout).ErrorWriter(stderr).HelpFlag.Short('h')
@@ -66,6 +66,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	check.Flag("limit", "Most keys to read of each pattern; 0: the class's sample, or 1000.").IntVar(&c.check.Limit)
 	check.Flag("show-values", "Tell the values of copies that differ.").BoolVar(&c.check.Sampler.ShowValues)
 	output := check.Flag("output", "table or json.").Short('o').Default("table").Enum("table", "json")
+	diagnose := app.Command("diagnose", "Say from two samplings what causes stale data, and what to run next. Exit code 1: a cause stands; "+
+		"2: nothing could be sampled.")
+	form := diagnose.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
 	app.Command("check-config", "Validate the configuration file.")
 
 	name, err := app.Parse(args)
@@ -89,6 +92,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = server.CheckConfig(c.configFile, stdout)
 	case "check":
 		code, err = c.runCheck(ctx, *output, stdout)
+	case "diagnose":
+		c.exporter.MinInterval = 0
+		code, err = server.Diagnose(ctx, collector.New(c.exporter, c.log), c.configFile, *form, stdout)
 	case "demo":
 		err = c.runDemo(ctx, *scenario, stdout)
 	default:
@@ -129,8 +135,8 @@ func (c *command) flags(app *kingpin.Application) {
 // valid says which flag's value makes no sense.
 func (c *command) valid() error {
 	path := c.server.TelemetryPath
-	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "/-/") || strings.ContainsAny(path, " \t{}?#") {
-		return fmt.Errorf("--web.telemetry-path is %q; write a path such as /metrics, which is none of /-/…", path)
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "/-/") || path == "/status" || path == "/api/v1/status" || strings.ContainsAny(path, " \t{}?#") {
+		return fmt.Errorf("--web.telemetry-path is %q; write a path such as /metrics, which is none of /-/…, /status and /api/v1/status", path)
 	}
 	for flag, value := range map[string]int64{
 		"canary.scan-count": int64(c.exporter.Sampler.ScanCount), "canary.max-value-bytes": int64(c.maxValue), "http.max-body": int64(c.maxBody),

@@ -154,6 +154,20 @@ func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}).ServeHTTP(w, r)
 }
 
+// Report gives what the sampling says with which a scrape would be answered that has this timeout; nil where nothing could
+// be sampled in that time. What it gives is shared, and never changed.
+func (e *Exporter) Report(ctx context.Context, timeout time.Duration) *diagnosis.Report {
+	if got := e.wait(ctx, timeout); got != nil {
+		return got.report
+	}
+	return nil
+}
+
+// ReportFor a request, which may announce its timeout as a scrape does.
+func (e *Exporter) ReportFor(r *http.Request) *diagnosis.Report {
+	return e.Report(r.Context(), timeout(r))
+}
+
 // timeout that the request announces.
 func timeout(r *http.Request) time.Duration {
 	seconds, err := strconv.ParseFloat(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds"), 64)

@@ -52,6 +52,12 @@ func percent(part, whole float64) string {
 	return strconv.FormatFloat(100*part/whole, 'f', 1, 64) + "%"
 }
 
+// Count writes a number for people, as the evidence does.
+func Count(v float64) string { return count(v) }
+
+// Duration writes a number of seconds for people, as the evidence does.
+func Duration(v float64) string { return seconds(v) }
+
 // manyNames is how many names a line holds.
 const manyNames = 8
 

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/incident"
 )
 
 // farewell is how long requests may go on after the end was asked for.
@@ -26,6 +27,8 @@ const farewell = 10 * time.Second
 // Exporter answers scrapes of one configuration at a time.
 type Exporter interface {
 	http.Handler
+	incident.Reporter
+	incident.RequestReporter
 	// Load makes cfg the configuration; on an error the one before is kept.
 	Load(cfg *config.Config) error
 	// LoadFailed notes that a configuration could not be read.
@@ -143,6 +146,8 @@ func LogFaults(log *slog.Logger, message string, err error) {
 func (s *Server) Handler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle(s.opt.TelemetryPath, s.exporter)
+	mux.Handle("GET /status", incident.StatusPage(s.exporter))
+	mux.Handle("GET /api/v1/status", incident.StatusJSON(s.exporter))
 	mux.HandleFunc("/-/healthy", say("healthy\n"))
 	mux.HandleFunc("/-/ready", say("ready\n"))
 	mux.HandleFunc("/-/reload", s.handleReload)
@@ -154,6 +159,8 @@ func (s *Server) Handler() (http.Handler, error) {
 			Profiling:   "false",
 			Links: []web.LandingLinks{
 				{Address: s.opt.TelemetryPath, Text: "Metrics"},
+				{Address: "/status", Text: "Status", Description: "What is wrong, and why"},
+				{Address: "/api/v1/status", Text: "Status as JSON"},
 				{Address: "/-/healthy", Text: "Health"},
 				{Address: "/-/ready", Text: "Readiness"},
 			},

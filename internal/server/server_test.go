@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,9 +33,13 @@ type fakeExporter struct {
 func (f *fakeExporter) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "metrics")
 }
-func (f *fakeExporter) LoadFailed()               { f.failures.Add(1) }
-func (f *fakeExporter) Close()                    { f.closed.Add(1) }
-func (f *fakeExporter) Load(*config.Config) error { f.loads.Add(1); return f.refuse }
+func (f *fakeExporter) Report(context.Context, time.Duration) *diagnosis.Report {
+	return nil
+}
+func (f *fakeExporter) ReportFor(*http.Request) *diagnosis.Report { return nil }
+func (f *fakeExporter) LoadFailed()                               { f.failures.Add(1) }
+func (f *fakeExporter) Close()                                    { f.closed.Add(1) }
+func (f *fakeExporter) Load(*config.Config) error                 { f.loads.Add(1); return f.refuse }
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
@@ -59,7 +64,10 @@ func TestPaths(t *testing.T) {
 		text         string
 	}{
 		{"GET", "/", 200, "/metrics"},
+		{"GET", "/", 200, "/status"},
 		{"GET", "/metrics", 200, "metrics"},
+		{"GET", "/status", 200, "nothing could be sampled"},
+		{"GET", "/api/v1/status", 200, `"verdict": "unknown"`},
 		{"GET", "/-/healthy", 200, ""},
 		{"GET", "/-/ready", 200, ""},
 		{"POST", "/-/reload", 403, "--web.enable-lifecycle"},

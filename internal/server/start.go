@@ -50,6 +50,21 @@ func Start(ctx context.Context, exporter Exporter, opt Options, log *slog.Logger
 	return New(exporter, opt, log).Run(ctx)
 }
 
+// Diagnose writes what the exporter says over a configuration file, as text or json, and gives the exit code. It closes
+// the exporter.
+func Diagnose(ctx context.Context, exporter Exporter, path, output string, stdout io.Writer) (int, error) {
+	defer exporter.Close()
+	cfg, err := Load(path)
+	if err != nil {
+		return 0, err
+	}
+	cfg.Probes = nil // they write, and are a serving exporter's
+	if err := exporter.Load(cfg); err != nil {
+		return 0, fmt.Errorf("%w: %w", errConfiguration, err)
+	}
+	return incident.RunDiagnose(ctx, exporter, output, stdout)
+}
+
 // Load reads a configuration file. Its error has ExitUsage for an exit code, and a line for each fault.
 func Load(path string) (*config.Config, error) {
 	cfg, err := config.Load(path)

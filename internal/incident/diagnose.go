@@ -1,0 +1,107 @@
+package incident
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+)
+
+// betweenSamplings is the time between the two samplings of a diagnosis: what lasts shows in both.
+const betweenSamplings = time.Second
+
+// Reporter samples everything and says what it points to; *collector.Exporter is one.
+type Reporter interface {
+	// Report of one sampling; nil where nothing could be sampled in that time.
+	Report(ctx context.Context, timeout time.Duration) *diagnosis.Report
+}
+
+// Diagnose samples twice, and says what that points to.
+func Diagnose(ctx context.Context, r Reporter) (*diagnosis.Diagnosis, error) {
+	d := diagnosis.Diagnose(diagnosis.Evidence{})
+	for i := range 2 {
+		if i > 0 {
+			wait := time.NewTimer(betweenSamplings)
+			select {
+			case <-wait.C:
+			case <-ctx.Done():
+			}
+			wait.Stop()
+		}
+		report := r.Report(ctx, samplingTime)
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("diagnose was interrupted: %w", err)
+		}
+		if report != nil {
+			d = report.Diagnosis
+		}
+	}
+	return &d, nil
+}
+
+// RunDiagnose writes a diagnosis to stdout, as text or json, and gives its exit code.
+func RunDiagnose(ctx context.Context, r Reporter, output string, stdout io.Writer) (int, error) {
+	d, err := Diagnose(ctx, r)
+	if err != nil {
+		return 0, err
+	}
+	if output == "json" {
+		err = writeJSON(stdout, d)
+	} else {
+		_, err = io.WriteString(stdout, diagnosisText(d))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("writing the diagnosis: %w", err)
+	}
+	return diagnosisCode(d), nil
+}
+
+// diagnosisCode is diagnose's exit code: 0 nothing is wrong, 1 a cause stands, 2 nothing is known.
+func diagnosisCode(d *diagnosis.Diagnosis) int {
+	switch d.Verdict {
+	case diagnosis.None:
+		return 0
+	case diagnosis.Nothing:
+		return 2
+	}
+	return 1
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// headlines of the verdicts: the first thing to read.
+var headlines = map[string]string{
+	"network": "nodes do not reach each other, or are not reached",
+	"queue":   "invalidations wait in a queue, or were lost there",
+	"config":  "settings differ that must agree",
+	"version": "different versions run at once",
+	"logic":   "invalidations fail, go round, or never reach some copies",
+	"none":    "nothing points to a cause",
+	"unknown": "nothing could be sampled, so nothing is known",
+}
+
+// diagnosisText is for a person: the verdict first, then the causes, how it was found, and what to run next.
+func diagnosisText(d *diagnosis.Diagnosis) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Verdict: %s (%s)\n", d.Verdict, headlines[d.Verdict])
+	for _, c := range d.Causes {
+		fmt.Fprintf(&b, "  %-8s %.2f\n", c.Cause, c.Score)
+	}
+	for _, s := range d.Steps {
+		fmt.Fprintf(&b, "\n%s  %s\n", s.Step, s.Title)
+		for _, line := range s.Evidence {
+			fmt.Fprintf(&b, "   - %s\n", printable(line))
+		}
+	}
+	fmt.Fprintf(&b, "\nNext:\n  %s\n", printable(d.Next))
+	return b.String()
+}

@@ -1,0 +1,323 @@
+package incident
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// Status is /api/v1/status: the diagnosis and what it was made from. What is unknown is nil, never 0.
+type Status struct {
+	// SampledAt is when the sampling ended.
+	SampledAt *time.Time          `json:"sampled_at"`
+	Diagnosis diagnosis.Diagnosis `json:"diagnosis"`
+	Queues    []QueueStatus       `json:"queues"`
+	Nodes     []NodeStatus        `json:"nodes"`
+	Canaries  []CanaryStatus      `json:"canaries"`
+}
+
+// QueueStatus is one queue.
+type QueueStatus struct {
+	Queue              string        `json:"queue"`
+	Kind               string        `json:"kind"`
+	Up                 bool          `json:"up"`
+	Depth              *float64      `json:"depth"`
+	Capacity           *float64      `json:"capacity"`
+	TargetPerSecond    *float64      `json:"target_per_second"`
+	OldestSeconds      *float64      `json:"oldest_message_age_seconds"`
+	EnqueuedPerSecond  *float64      `json:"enqueued_per_second"`
+	ProcessedPerSecond *float64      `json:"processed_per_second"`
+	DrainSeconds       *float64      `json:"drain_seconds"`
+	NeverDrains        *bool         `json:"never_drains"`
+	BrokersDown        int           `json:"brokers_down"`
+	Groups             []GroupStatus `json:"groups"`
+	Sample             *SampleStatus `json:"sample"`
+}
+
+// GroupStatus is a consumer group.
+type GroupStatus struct {
+	Group      string   `json:"group"`
+	State      *string  `json:"state"`
+	Members    *float64 `json:"members"`
+	Stalled    *bool    `json:"stalled"`
+	LagSeconds *float64 `json:"lag_seconds"`
+}
+
+// SampleStatus is a look at a queue's newest messages. It names the most frequent key.
+type SampleStatus struct {
+	Messages       int      `json:"messages"`
+	DistinctKeys   *int     `json:"distinct_keys"`
+	TopKey         *string  `json:"top_key"`
+	TopKeyMessages *int     `json:"top_key_messages"`
+	Repeats        *float64 `json:"repeats"`
+}
+
+// NodeStatus is one cache node.
+type NodeStatus struct {
+	Layer             string   `json:"layer"`
+	Node              string   `json:"node"`
+	Kind              string   `json:"kind"`
+	Group             *string  `json:"group"`
+	Up                bool     `json:"up"`
+	Loading           *bool    `json:"loading"`
+	Error             *string  `json:"error"`
+	Seconds           float64  `json:"scrape_duration_seconds"`
+	Role              *string  `json:"role"`
+	Version           *string  `json:"version"`
+	EvictionPolicy    *string  `json:"eviction_policy"`
+	UptimeSeconds     *float64 `json:"uptime_seconds"`
+	Items             *float64 `json:"items"`
+	MemoryUsed        *float64 `json:"memory_used_bytes"`
+	MemoryLimit       *float64 `json:"memory_limit_bytes"`
+	Evicted           *float64 `json:"evicted"`
+	ReplicationLinkUp *bool    `json:"replication_link_up"`
+	ReplicationBytes  *float64 `json:"replication_lag_bytes"`
+	ReplicationSecond *float64 `json:"replication_lag_seconds"`
+}
+
+// CanaryStatus is a class of canaries.
+type CanaryStatus struct {
+	Class         string        `json:"class"`
+	DivergentKeys int           `json:"divergent_keys"`
+	Compared      int           `json:"compared"`
+	Stale         int           `json:"stale"`
+	Overdue       int           `json:"overdue"`
+	Undecided     int           `json:"undecided"`
+	Layers        []LayerStatus `json:"layers"`
+}
+
+// LayerStatus is a class in one layer.
+type LayerStatus struct {
+	Layer string         `json:"layer"`
+	Nodes []CopiesStatus `json:"nodes"`
+}
+
+// CopiesStatus is a class on one node. Where no copy was read, all but the states is nil.
+type CopiesStatus struct {
+	Node          string         `json:"node"`
+	States        map[string]int `json:"states"`
+	Overdue       *int           `json:"overdue"`
+	OldestSeconds *float64       `json:"oldest_stale_seconds"`
+	Survivors     *int           `json:"survivors"`
+	Strays        *int           `json:"strays"`
+}
+
+// NewStatus of a sampling's report; nil: nothing could be sampled, or nobody says what it points to.
+func NewStatus(r *diagnosis.Report) *Status {
+	if r == nil {
+		return &Status{Diagnosis: diagnosis.Diagnose(diagnosis.Evidence{})}
+	}
+	e := &r.Evidence
+	s := &Status{SampledAt: new(e.At.UTC()), Diagnosis: r.Diagnosis}
+	for i := range e.Queues {
+		s.Queues = append(s.Queues, newQueueStatus(&e.Queues[i]))
+	}
+	if e.Result == nil {
+		return s
+	}
+	replicas := map[string]*diagnosis.Replica{}
+	for i := range e.Replicas {
+		replicas[e.Replicas[i].Node] = &e.Replicas[i]
+	}
+	s.Nodes, s.Canaries = []NodeStatus{}, []CanaryStatus{}
+	for i := range e.Result.Nodes {
+		n := &e.Result.Nodes[i]
+		s.Nodes = append(s.Nodes, newNodeStatus(n, replicas[n.Name]))
+	}
+	for i := range e.Result.Classes {
+		s.Canaries = append(s.Canaries, newCanaryStatus(&e.Result.Classes[i]))
+	}
+	return s
+}
+
+// known gives a pointer to a count, or nil.
+func known(c probes.Count) *float64 {
+	if !c.Known || math.IsNaN(c.Value) || math.IsInf(c.Value, 0) {
+		return nil
+	}
+	return &c.Value
+}
+
+// told gives a pointer to what was told or configured, or nil where that is nothing.
+func told[T comparable](v T) *T {
+	var nothing T
+	if v == nothing {
+		return nil
+	}
+	return &v
+}
+
+func newQueueStatus(q *diagnosis.Queue) QueueStatus {
+	out := QueueStatus{
+		Queue: q.Name, Kind: q.Kind, Up: q.Up, Depth: known(q.Depth), Capacity: told(float64(q.Capacity)), TargetPerSecond: told(q.Target),
+		OldestSeconds: known(q.OldestSeconds), EnqueuedPerSecond: known(q.EnqueuedRate), ProcessedPerSecond: known(q.ProcessedRate),
+		BrokersDown: q.BrokersDown, Groups: []GroupStatus{},
+	}
+	if drain, ok := diagnosis.DrainSeconds(q); ok {
+		out.NeverDrains = new(math.IsInf(drain, 1))
+		out.DrainSeconds = known(probes.Count{Value: drain, Known: true})
+	}
+	for _, g := range q.Groups {
+		group := GroupStatus{Group: g.Name, State: told(g.State), Members: known(g.Members), LagSeconds: known(g.LagSeconds)}
+		if g.Stalled.Known {
+			group.Stalled = new(g.Stalled.Value > 0)
+		}
+		out.Groups = append(out.Groups, group)
+	}
+	if m := q.Sample; m != nil {
+		out.Sample = &SampleStatus{Messages: m.Messages, Repeats: known(m.Repeats)}
+		if m.HasKeys {
+			out.Sample.DistinctKeys, out.Sample.TopKey, out.Sample.TopKeyMessages = &m.DistinctKeys, told(m.TopKey), &m.TopKeyMessages
+		}
+	}
+	return out
+}
+
+func newNodeStatus(n *consistency.NodeResult, r *diagnosis.Replica) NodeStatus {
+	s := &n.Survey
+	out := NodeStatus{Layer: n.Layer, Node: n.Name, Kind: n.Kind, Group: told(n.Group), Up: n.Up, Seconds: n.Took.Seconds()}
+	if n.Err != nil {
+		out.Error = new(n.Err.Error())
+	}
+	if n.Up {
+		out.Loading = &s.Loading
+		out.Role, out.Version, out.EvictionPolicy = told(s.Role), told(s.Version), told(s.EvictionPolicy)
+		out.UptimeSeconds, out.Items, out.Evicted = known(s.UptimeSeconds), known(s.Items), known(s.Evicted)
+		out.MemoryUsed, out.MemoryLimit = known(s.MemoryUsed), known(s.MemoryLimit)
+	}
+	if r != nil {
+		out.ReplicationLinkUp, out.ReplicationBytes, out.ReplicationSecond = &r.LinkUp, known(r.LagBytes), known(r.LagSeconds)
+	}
+	return out
+}
+
+func newCanaryStatus(c *consistency.ClassResult) CanaryStatus {
+	out := CanaryStatus{Class: c.Class, DivergentKeys: c.Divergent[0], Layers: []LayerStatus{}}
+	for i := range c.Nodes {
+		n := &c.Nodes[i]
+		out.Compared += n.Copies[consistency.Fresh] + n.Copies[consistency.Stale] + n.Copies[consistency.Undecided]
+		out.Stale, out.Overdue, out.Undecided = out.Stale+n.Copies[consistency.Stale], out.Overdue+n.Overdue, out.Undecided+n.Copies[consistency.Undecided]
+		copies := CopiesStatus{Node: n.Node, States: map[string]int{}}
+		for s := range consistency.NumStates {
+			copies.States[s.String()] = n.Copies[s]
+		}
+		if n.Read {
+			copies.Overdue, copies.OldestSeconds = &n.Overdue, new(n.OldestStale.Seconds())
+			copies.Survivors, copies.Strays = &n.Survivors, &n.Strays
+		}
+		at := slices.IndexFunc(out.Layers, func(l LayerStatus) bool { return l.Layer == n.Layer })
+		if at < 0 {
+			at = len(out.Layers)
+			out.Layers = append(out.Layers, LayerStatus{Layer: n.Layer})
+		}
+		out.Layers[at].Nodes = append(out.Layers[at].Nodes, copies)
+	}
+	return out
+}
+
+// RequestReporter gives the report that a scrape like this request would be answered from; *collector.Exporter is one.
+type RequestReporter interface {
+	ReportFor(r *http.Request) *diagnosis.Report
+}
+
+// StatusJSON is /api/v1/status.
+func StatusJSON(from RequestReporter) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var b bytes.Buffer
+		if err := writeJSON(&b, NewStatus(from.ReportFor(r))); err != nil {
+			http.Error(w, "writing the status: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		answer(w, "application/json", b.Bytes())
+	})
+}
+
+//go:embed status.html
+var statusHTML string
+
+var statusPage = template.Must(template.New("status").Funcs(template.FuncMap{
+	"headline": func(verdict string) string { return headlines[verdict] },
+	"percent":  func(share float64) string { return strconv.Itoa(int(math.Round(share * 100))) },
+	"stands":   func(d diagnosis.Diagnosis, c diagnosis.Cause) bool { return stands(d, c) },
+	"count":    pageCount,
+	"number":   func(v int) string { return pageCount(new(float64(v))) },
+	"age":      pageAge,
+	"bytes":    pageBytes,
+	"whole":    func(v *int) string { return orUnknown(v, strconv.Itoa) },
+	"state":    nodeState,
+	"ms":       func(seconds float64) float64 { return seconds * 1000 },
+	"yes":      yes,
+	"never":    func(q QueueStatus) bool { return yes(q.NeverDrains) },
+}).Parse(statusHTML))
+
+// StatusPage is /status.
+func StatusPage(from RequestReporter) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var b bytes.Buffer
+		if err := statusPage.Execute(&b, NewStatus(from.ReportFor(r))); err != nil {
+			http.Error(w, "writing the page: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		answer(w, "text/html; charset=utf-8", b.Bytes())
+	})
+}
+
+func answer(w http.ResponseWriter, kind string, body []byte) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(body) // the client is gone
+}
+
+func stands(d diagnosis.Diagnosis, c diagnosis.Cause) bool {
+	return slices.ContainsFunc(d.Causes, func(s diagnosis.Score) bool { return s.Cause == c })
+}
+
+// unknownText stands where a number would be.
+const unknownText = "?"
+
+func orUnknown[T any](v *T, write func(T) string) string {
+	if v == nil {
+		return unknownText
+	}
+	return write(*v)
+}
+
+func pageCount(v *float64) string { return orUnknown(v, diagnosis.Count) }
+
+func pageAge(v *float64) string { return orUnknown(v, diagnosis.Duration) }
+
+func pageBytes(v *float64) string {
+	return orUnknown(v, func(v float64) string {
+		units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+		i := 0
+		for v >= 1024 && i < len(units)-1 {
+			v, i = v/1024, i+1
+		}
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") + " " + units[i]
+	})
+}
+
+func yes(v *bool) bool { return v != nil && *v }
+
+func nodeState(n NodeStatus) string {
+	switch {
+	case !n.Up:
+		return "down"
+	case n.Loading != nil && *n.Loading:
+		return "loading"
+	}
+	return "up"
+}
