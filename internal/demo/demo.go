@@ -206,9 +206,10 @@ func (d *Demo) Config() []byte {
 		p("      - {name: %s, memcached: {address: \"%s\"}}", s.name, s.addr())
 	}
 	p("queues:")
-	p("  - {name: %s, redis: {node: %s, list: %s}, capacity: %d}", listQueue, d.redis[0].name, listQueue, listCapacity)
-	p("  - {name: %s, kafka: {brokers: [\"%s\"], topics: [%s], groups: [%s]}}",
-		topic, strings.Join(d.queues.brokers, `", "`), topic, group)
+	message := "message: {key: \"$.key\", version: \"$.version\", timestamp_ms: \"$.ts\"}, target_rate: 1000/m"
+	p("  - {name: %s, redis: {node: %s, list: %s}, capacity: %d, %s}", listQueue, d.redis[0].name, listQueue, listCapacity, message)
+	p("  - {name: %s, kafka: {brokers: [\"%s\"], topics: [%s], groups: [%s]}, %s}",
+		topic, strings.Join(d.queues.brokers, `", "`), topic, group, message)
 	p("canaries:")
 	p("  - class: user_profile\n    keys:")
 	for i := range 20 {
@@ -242,31 +243,38 @@ var lookAt = map[string]string{
   cacheinv_canary_copies{state="stale"}     0 on every node
   cacheinv_canary_copies{state="fresh"}     the copies that agree
   cacheinv_node_hits_total                  with _misses_total: each node's hit rate
-  cacheinv_queue_depth                      close to 0`,
+  cacheinv_queue_depth                      close to 0
+  cacheinv_cause_score                      no cause above 0.2`,
 	QueueBacklog: `Invalidations arrive at 1,000/s, and are processed at 234/min:
   cacheinv_queue_depth                      passes 5,000 within half a minute
   cacheinv_consumer_group_lag               by partition of ` + topic + `
-  cacheinv_consumer_group_processed_total   its rate against that of cacheinv_queue_enqueued_total`,
+  cacheinv_consumer_group_lag_seconds       how old the oldest message is that waits
+  cacheinv_consumer_group_processed_total   its rate against that of cacheinv_queue_enqueued_total
+  cacheinv_cause_score{cause="queue"}       above 0.2 from the second scrape on`,
 	Partition: `Writes no longer reach redis-3 and memcached-2, which go on serving what they have:
   cacheinv_canary_copies{state="stale"}     above 0 on these two nodes alone
   cacheinv_canary_overdue_copies            the same, once 5 seconds have passed
   cacheinv_canary_oldest_stale_seconds      for how long
-  cacheinv_canary_version_lag_versions      how far behind`,
+  cacheinv_canary_version_lag_versions      how far behind
+  cacheinv_cause_score{cause="network"}     above 0.2 from the second scrape on`,
 	InvalidationLoop: `A consumer publishes the invalidation of ` + loopKey + ` again and again:
   cacheinv_queue_enqueued_total             some hundred a second, while the depth stays low
   cacheinv_consumer_group_processed_total   moves as fast
-  cacheinv_canary_copies{state="stale"}     0: no copy is wrong`,
+  cacheinv_queue_sampled_repeats            messages that repeat a key without a higher version; the log names the key
+  cacheinv_canary_copies{state="stale"}     0: no copy is wrong
+  cacheinv_cause_score{cause="logic"}       above 0.2 from the second scrape on`,
 	VersionDrift: `app-3 runs an older version, which ignores invalidations:
   cacheinv_app_version_info                 2.2.9 on app-3, 2.3.1 elsewhere
   cacheinv_app_distinct_versions            2
-  cacheinv_canary_copies{state="stale"}     above 0 on app-3 alone`,
+  cacheinv_canary_copies{state="stale"}     above 0 on app-3 alone
+  cacheinv_cause_score{cause="version"}     above 0.2 from the second scrape on`,
 }
 
 // Intro tells what to open and what to look at; exporterURL is the exporter's root, such as http://127.0.0.1:10120.
 func (d *Demo) Intro(exporterURL string) string {
 	u := strings.TrimSuffix(exporterURL, "/")
 	var b strings.Builder
-	fmt.Fprintf(&b, "Scenario %s. Open %s/metrics.\n", d.scenario, u)
+	fmt.Fprintf(&b, "Scenario %s. Open %s/metrics, and %s/status for what it points to.\n", d.scenario, u, u)
 	if d.scenario != Healthy {
 		fmt.Fprintf(&b, "The fault begins in a few seconds; the log says so (fault=begins).\n")
 	}
