@@ -28,10 +28,7 @@ func some(all lines) lines {
 
 // steps of the guide's first assessment; w is nil where nothing is known.
 func steps(e *Evidence, w *weighing) []Step {
-	var found []finding
-	if w != nil {
-		found = w.found
-	}
+	found := findings(e)
 	out := []Step{
 		{"A", "Stale data", staleData(e)},
 		{"B", "Invalidation queues and history", queueLines(e, found)},

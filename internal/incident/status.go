@@ -123,6 +123,7 @@ func NewStatus(r *diagnosis.Report) *Status {
 	for i := range e.Queues {
 		s.Queues = append(s.Queues, newQueueStatus(&e.Queues[i]))
 	}
+	slices.SortFunc(s.Queues, func(a, b QueueStatus) int { return strings.Compare(a.Queue, b.Queue) })
 	if e.Result == nil {
 		return s
 	}
@@ -249,7 +250,7 @@ var statusHTML string
 var statusPage = template.Must(template.New("status").Funcs(template.FuncMap{
 	"headline": func(verdict string) string { return headlines[verdict] },
 	"percent":  func(share float64) string { return strconv.Itoa(int(math.Round(share * 100))) },
-	"stands":   func(d diagnosis.Diagnosis, c diagnosis.Cause) bool { return stands(d, c) },
+	"stands":   stands,
 	"count":    pageCount,
 	"number":   func(v int) string { return pageCount(new(float64(v))) },
 	"age":      pageAge,

@@ -33,6 +33,7 @@ type fakeExporter struct {
 func (f *fakeExporter) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "metrics")
 }
+
 func (f *fakeExporter) Report(context.Context, time.Duration) *diagnosis.Report {
 	return nil
 }

@@ -1,0 +1,179 @@
+package incident
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// reports are given one after the other, the last one again and again.
+type reports struct {
+	all []*diagnosis.Report
+	at  []time.Time
+}
+
+func (r *reports) Report(context.Context, time.Duration) *diagnosis.Report {
+	r.at = append(r.at, time.Now())
+	return r.all[min(len(r.at), len(r.all))-1]
+}
+
+func (r *reports) ReportFor(*http.Request) *diagnosis.Report {
+	return r.Report(context.Background(), 0)
+}
+
+func num(v float64) probes.Count { return probes.Count{Value: v, Known: true} }
+
+// estateReport of nodes and classes, the first node down and the second stale.
+func estateReport(nodes, classes int) *diagnosis.Report {
+	e := diagnosis.Evidence{At: time.Now(), Result: &consistency.Result{}}
+	for i := range nodes {
+		n := consistency.NodeResult{Identity: probes.Identity{Layer: "l2", Name: fmt.Sprintf("redis-%d", i), Kind: "redis"}, Up: i > 0}
+		n.Survey.Items, n.Survey.Role = num(float64(1000*i)), "primary"
+		if i == 0 {
+			n.Err = errors.New("dial tcp: <refused>")
+		}
+		e.Result.Nodes = append(e.Result.Nodes, n)
+	}
+	for i := range classes {
+		c := consistency.ClassResult{Class: fmt.Sprintf("class_%d", i)}
+		for k := range nodes {
+			n := node("l2", fmt.Sprintf("redis-%d", k), map[consistency.State]int{consistency.Fresh: 90})
+			switch n.Read = k > 0; k {
+			case 0:
+				n.Copies = [consistency.NumStates]int{consistency.Error: 100}
+			case 1:
+				n.Copies[consistency.Stale], n.Overdue, n.OldestStale = 10, 5, 90*time.Second
+			}
+			c.Nodes = append(c.Nodes, n)
+		}
+		e.Result.Classes = append(e.Result.Classes, c)
+	}
+	e.Queues = []diagnosis.Queue{
+		{Name: "unknown", Kind: "redis_list"},
+		{
+			Name: "list", Kind: "redis_list", Up: true, Depth: num(15000), EnqueuedRate: num(1000), ProcessedRate: num(4), Capacity: 20000,
+			Sample: &probes.Sample{Messages: 10, HasKeys: true, DistinctKeys: 2, TopKey: "user:<1>", TopKeyMessages: 9},
+		},
+	}
+	return &diagnosis.Report{Evidence: e, Diagnosis: diagnosis.Diagnose(e)}
+}
+
+func TestStatusJSON(t *testing.T) {
+	w := httptest.NewRecorder()
+	StatusJSON(&reports{all: []*diagnosis.Report{estateReport(3, 1)}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+	var got struct {
+		Diagnosis struct {
+			Verdict string `json:"verdict"`
+			Steps   []any  `json:"steps"`
+		} `json:"diagnosis"`
+		Queues   []map[string]any `json:"queues"`
+		Nodes    []map[string]any `json:"nodes"`
+		Canaries []struct {
+			Class  string `json:"class"`
+			Layers []struct {
+				Nodes []map[string]any `json:"nodes"`
+			} `json:"layers"`
+		} `json:"canaries"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	for name, ok := range map[string]bool{
+		"diagnosis":      got.Diagnosis.Verdict == "none" && len(got.Diagnosis.Steps) == 7,
+		"top key":        got.Queues[0]["sample"].(map[string]any)["top_key"] == "user:<1>",
+		"never drains":   got.Queues[0]["drain_seconds"] == nil && got.Queues[0]["never_drains"] == true,
+		"unknown depth":  got.Queues[1]["depth"] == nil && got.Queues[1]["up"] == false && got.Queues[1]["sample"] == nil && got.Queues[1]["never_drains"] == nil,
+		"node down":      got.Nodes[0]["up"] == false && got.Nodes[0]["items"] == nil && got.Nodes[0]["role"] == nil && got.Nodes[0]["error"] == "dial tcp: <refused>",
+		"node up":        got.Nodes[1]["up"] == true && got.Nodes[1]["items"] == 1000.0 && got.Nodes[1]["uptime_seconds"] == nil && got.Nodes[1]["error"] == nil,
+		"not read":       got.Canaries[0].Layers[0].Nodes[0]["overdue"] == nil && got.Canaries[0].Layers[0].Nodes[0]["oldest_stale_seconds"] == nil,
+		"read and stale": got.Canaries[0].Layers[0].Nodes[1]["overdue"] == 5.0 && got.Canaries[0].Layers[0].Nodes[1]["oldest_stale_seconds"] == 90.0,
+	} {
+		if !ok {
+			t.Errorf("%s is not as it should be in\n%s", name, w.Body)
+		}
+	}
+}
+
+func TestStatusUnknown(t *testing.T) {
+	var b bytes.Buffer
+	if err := writeJSON(&b, NewStatus(nil)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"verdict": "unknown"`, `"queues": null`, `"nodes": null`, `"canaries": null`, `"scores": null`, `"causes": []`} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%s is not in\n%s", want, &b)
+		}
+	}
+}
+
+func TestStatusPage(t *testing.T) {
+	w := httptest.NewRecorder()
+	StatusPage(&reports{all: []*diagnosis.Report{estateReport(12, 10)}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+	page := w.Body.String()
+	for _, want := range []string{"redis-11", "class_9", "dial tcp: &lt;refused&gt;", "user:&lt;1&gt;", "15,000", ">never<", "90 s", "<title>none ·", `content="10"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%q is not on the page", want)
+		}
+	}
+	for _, never := range []string{"<script", "http://", "https://", "<refused>"} {
+		if strings.Contains(page, never) {
+			t.Errorf("%q is on the page", never)
+		}
+	}
+	if len(page) > 64<<10 {
+		t.Errorf("%d bytes for 12 nodes and 10 classes", len(page))
+	}
+	if csp := w.Header().Get("Content-Security-Policy"); w.Code != http.StatusOK || !strings.HasPrefix(csp, "default-src 'none'") {
+		t.Errorf("status %d, policy %q", w.Code, csp)
+	}
+	w = httptest.NewRecorder()
+	StatusPage(&reports{all: []*diagnosis.Report{nil}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+	if !strings.Contains(w.Body.String(), "nothing could be sampled") {
+		t.Errorf("a page of nothing:\n%s", w.Body)
+	}
+}
+
+// TestDiagnoseCommand: two samplings a second apart, of which the second is told; the exit code says what it is.
+func TestDiagnoseCommand(t *testing.T) {
+	verdict := func(v string) *diagnosis.Report {
+		return &diagnosis.Report{Diagnosis: diagnosis.Diagnosis{
+			Verdict: v, Causes: []diagnosis.Score{{Cause: "queue", Score: 0.9}}, Next: "true",
+			Steps: []diagnosis.Step{{Step: "A", Title: "Stale data", Evidence: []string{"evil \x1b[2J"}}},
+		}}
+	}
+	for v, code := range map[string]int{"none": 0, "network": 1, "logic": 1, "unknown": 2} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &reports{all: []*diagnosis.Report{verdict("queue"), verdict(v)}}
+			var b bytes.Buffer
+			got, err := RunDiagnose(t.Context(), r, "text", &b)
+			if err != nil || got != code || len(r.at) != 2 || r.at[1].Sub(r.at[0]) != time.Second {
+				t.Errorf("%s: code %d, %v, sampled at %v", v, got, err, r.at)
+			}
+			if text := b.String(); !strings.HasPrefix(text, "Verdict: "+v+" (") || !strings.Contains(text, "queue    0.90") ||
+				strings.Contains(text, "\x1b") || !strings.HasSuffix(text, "Next:\n  true\n") {
+				t.Errorf("it says\n%q", text)
+			}
+			b.Reset()
+			if _, err := RunDiagnose(t.Context(), r, "json", &b); err != nil || !strings.HasPrefix(b.String(), "{\n  \"verdict\": \""+v+"\"") {
+				t.Errorf("%v:\n%s", err, &b)
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := RunDiagnose(ctx, &reports{all: []*diagnosis.Report{nil}}, "text", &bytes.Buffer{}); err == nil {
+		t.Error("an interrupted diagnosis was told")
+	}
+}
