@@ -48,6 +48,9 @@ type memcachedNode struct {
 		since       time.Time
 	}
 	answered atomic.Bool // a read since the last Survey
+	// genuine: the last Survey's stats were a memcached's own, which can be asked for its settings, too. Proxies may close
+	// over that. It belongs to who holds one.
+	genuine bool
 
 	// one is held by a survey and by what Dedicated adds to it, which come from several goroutines.
 	one sync.Mutex
@@ -190,15 +193,22 @@ func (n *memcachedNode) Survey(ctx context.Context, scan *Scan) (Survey, error) 
 		n.forgetManner() // it was no such server: it has not answered reads either
 	}
 	var s Survey
+	asks := n.genuine
 	err := n.link.exchange(ctx, func() []request {
 		if n.manner.mute {
 			s.Unasked = true
 			return nil
 		}
 		var told memcachedStats
-		stats := n.statsRequest(&told)
-		return []request{{stats.commands, func(x *exchange) error {
+		stats, commands := n.statsRequest(&told), "stats\r\n"
+		if asks {
+			commands += "stats settings\r\n"
+		}
+		return []request{{[]byte(commands), func(x *exchange) error {
 			err := stats.read(x)
+			if err == nil && asks {
+				told.EvictionPolicy, err = readPolicy(x)
+			}
 			x.deliver(func() { s = told.Survey })
 			return err
 		}}}
@@ -206,11 +216,41 @@ func (n *memcachedNode) Survey(ctx context.Context, scan *Scan) (Survey, error) 
 	if err != nil {
 		return Survey{Took: time.Since(start)}, err
 	}
+	n.genuine = s.Version != "" && s.MemoryLimit.Known && s.UptimeSeconds.Known
 	if scan != nil {
 		s.Found, s.ScanErr = n.keys.take(ctx, scan.Match)
 	}
 	s.Took = time.Since(start)
 	return s, nil
+}
+
+// readPolicy reads what stats settings tells of evictions; empty where it does not.
+func readPolicy(x *exchange) (string, error) {
+	told := map[string]string{}
+	for {
+		line, err := x.line()
+		if err != nil {
+			return "", err
+		}
+		rest, ok := strings.CutPrefix(string(line), "STAT ")
+		if !ok {
+			if string(line) != "END" && verb(line) != "ERROR" && verb(line) != "CLIENT_ERROR" {
+				return "", x.foreign
+			}
+			break
+		}
+		name, value, _ := strings.Cut(rest, " ")
+		told[name] = value
+	}
+	switch {
+	case told["evictions"] == "off":
+		return "noeviction", nil
+	case told["evictions"] == "":
+		return "", nil
+	case told["lru_segmented"] == "yes":
+		return "segmented-lru", nil
+	}
+	return "lru", nil
 }
 
 // memcachedStats is what stats told.

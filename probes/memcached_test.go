@@ -75,7 +75,7 @@ func say(t testing.TB, addr string, lines ...string) []string {
 
 // answer reads what a server says to a line.
 func answer(r *bufio.Reader, line string) (string, error) {
-	long := line == "stats" || strings.HasPrefix(line, "get ")
+	long := line == "stats" || line == "stats settings" || strings.HasPrefix(line, "get ")
 	var text strings.Builder
 	for {
 		l, err := r.ReadString('\n')
@@ -138,6 +138,26 @@ func TestMemcachedSurveyTellsWhatStatsTell(t *testing.T) {
 	}
 	if s.Role != "" || s.RunID != "" || s.EvictionPolicy != "" || s.Replication != nil || s.Loading || s.Unasked {
 		t.Errorf("memcached has none of this: %+v", s)
+	}
+}
+
+// The policy is asked for once it is known that it is a memcached that answers, in the same round trip as the rest.
+func TestMemcachedSurveyTellsThePolicy(t *testing.T) {
+	noLeaks(t)
+	for policy, args := range map[string][]string{
+		"segmented-lru": nil, "lru": {"-o", "no_lru_maintainer"}, "noeviction": {"-M"},
+	} {
+		p := servertest.Memcached(t, args...)
+		proxy := servertest.NewProxy(t, p.Addr)
+		n := openMemcached(t, config.Memcached{Address: proxy.Addr}, testOptions())
+		survey(t, n)
+		proxy.Reset()
+		if s := survey(t, n); s.EvictionPolicy != policy {
+			t.Errorf("%v: the policy is %q, want %s", args, s.EvictionPolicy, policy)
+		}
+		if trips := proxy.Counts().RoundTrips; trips != 1 {
+			t.Errorf("%d round trips", trips)
+		}
 	}
 }
 
