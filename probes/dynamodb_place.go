@@ -71,8 +71,12 @@ type sighting struct {
 }
 
 func newTablePlace(began time.Time, format string) *tablePlace {
-	return &tablePlace{format: format, began: began, low: began, complete: began, seen: map[itemID]sighting{}}
+	return &tablePlace{format: format, began: began, low: wholeSecond(began), complete: began, seen: map[itemID]sighting{}}
 }
+
+// wholeSecond at or before a time. Stamps may have no more than seconds, so what is asked for again, and what is remembered,
+// begins with one: else items of a second would be asked for again and not be remembered.
+func wholeSecond(t time.Time) time.Time { return t.Truncate(time.Second) }
 
 // begin a pass up to now. Its partitions are of the days from low on; around midnight a writer may name the day before it
 // takes the time, so the day before is asked a little longer. A partition key without {date} has one partition.
@@ -100,7 +104,7 @@ func (t *tablePlace) turn(after map[string]types.AttributeValue) {
 		return
 	}
 	t.complete = p.began
-	if low := p.began.Add(-lateness); low.After(t.low) {
+	if low := wholeSecond(p.began.Add(-lateness)); low.After(t.low) {
 		t.low = low
 	}
 	maps.DeleteFunc(t.seen, func(_ itemID, s sighting) bool { return s.at.Before(t.low) })
@@ -119,7 +123,7 @@ func (t *tablePlace) see(id itemID, at time.Time, failed bool) (news, fails bool
 	}
 	failed = failed || before.failed
 	// Older items are not read again by the pass after this.
-	if !at.Before(t.pass.began.Add(-lateness)) {
+	if !at.Before(wholeSecond(t.pass.began.Add(-lateness))) {
 		t.coming[id] = sighting{at, failed}
 		if len(t.coming) > maxSeen && at.After(t.low) {
 			t.forget(at)
@@ -259,6 +263,7 @@ func stampOf(v types.AttributeValue, format string) (time.Time, bool) {
 
 // forget what was stamped before at: more is remembered than fits. Of those items, none that comes late will count.
 func (t *tablePlace) forget(at time.Time) {
+	at = wholeSecond(at).Add(time.Second)
 	older := func(_ itemID, s sighting) bool { return s.at.Before(at) }
 	maps.DeleteFunc(t.coming, older)
 	t.low = at

@@ -205,6 +205,8 @@ const (
 	lost
 	// survivor: the copy is one that survived.
 	survivor
+	// still: it was one at the last sampling, too. It means nothing without survivor.
+	still
 )
 
 // forever is the life of a copy without expiry.

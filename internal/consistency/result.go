@@ -127,6 +127,8 @@ type ClassNode struct {
 	Suppressed [NumReasons]int
 	// Survivors are copies that others of their layer lost without a known cause: of a delete that did not reach everyone.
 	Survivors int
+	// StillSurvivors of these were survivors at an earlier sampling: no delete that was on its way to them.
+	StillSurvivors int
 	// Strays are copies of keys that other servers of the node's pool should hold; they are no part of Copies.
 	// StraysRead: the node was asked for such keys and answered.
 	Strays     int

@@ -136,7 +136,9 @@ func (t *tally) markSurvivors(key int, h *keyHistory, m int, past *copyHistory) 
 		}
 		first, last := t.reads(other, key)
 		if t.class.outlives(t.keys, h, past, other, first) && last.Presence == Present && last.Content == first.Content {
-			h.copies[t.slots[i]].marks |= survivor
+			if k := &h.copies[t.slots[i]]; k.marks&survivor == 0 {
+				k.marks = k.marks&^still | survivor
+			}
 			past.marks |= lost
 		}
 	}
@@ -159,6 +161,10 @@ func (t *tally) countSurvivors(h *keyHistory, row []read) {
 			past.marks &^= survivor
 		case row[i].Presence == Present:
 			t.Nodes[m].Survivors++
+			if past.marks&still != 0 {
+				t.Nodes[m].StillSurvivors++
+			}
+			past.marks |= still
 		}
 	}
 }

@@ -182,9 +182,6 @@ func (s *Signal) sizes(e *Evidence, found []finding) (lasting, first float64) {
 			add(&lasting, f.size)
 		}
 	}
-	if s.AtOnce > 0 && first >= s.AtOnce {
-		lasting = first
-	}
 	return lasting, first
 }
 

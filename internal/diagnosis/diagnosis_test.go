@@ -213,12 +213,17 @@ var scenarios = map[string]struct {
 		e.Queues[1].EnqueuedRate = probes.Count{Value: 500, Known: i > 0}
 		e.Queues[1].Sample.Repeats, e.Queues[1].Sample.TopKeyMessages = probes.Count{}, 700
 	}},
-	"survivors":     {Logic, func(i int, e *Evidence) { e.on(0, "redis-3").Survivors = 5 * i }},
-	"one survivor":  {Logic, func(_ int, e *Evidence) { e.on(0, "redis-3").Survivors = 1 }},
+	"survivors":     {Logic, func(i int, e *Evidence) { e.survivors("redis-3", 5, 5*i) }},
+	"one survivor":  {Logic, func(i int, e *Evidence) { e.survivors("redis-3", 1, i) }},
 	"all are stale": {Logic, func(_ int, e *Evidence) { everywhereStale(e) }},
 	"probe lost everywhere": {Logic, func(_ int, e *Evidence) {
 		e.Probes[0].Lost, e.Probes[1].Lost = 3, 3
 	}},
+}
+
+func (e *Evidence) survivors(node string, all, still int) {
+	n := e.on(0, node)
+	n.Survivors, n.StillSurvivors = all, still
 }
 
 func everywhereStale(e *Evidence) {
@@ -271,6 +276,7 @@ func TestNotForLong(t *testing.T) {
 		},
 		"one probe lost":        func(e *Evidence) { e.Probes[0].Lost = 1 },
 		"a survivor":            func(e *Evidence) { e.on(0, "redis-2").Survivors = 1 },
+		"deletes on their way":  func(e *Evidence) { e.on(1, "redis-1").Survivors = 9 },
 		"a stray":               func(e *Evidence) { e.on(0, "memcached-1").Strays = 1 },
 		"repeats at a low rate": func(e *Evidence) { e.Queues[0].EnqueuedRate = num(2); e.Queues[0].Sample.Repeats = num(12) },
 	}
@@ -431,7 +437,7 @@ func TestMonotonic(t *testing.T) {
 		{Logic, func(e *Evidence, n int) {
 			e.Queues[1].Sample.Repeats = num(min(e.Queues[1].Sample.Repeats.Value+float64(n*50), 1000))
 		}},
-		{Logic, func(e *Evidence, n int) { e.on(1, "redis-3").Survivors += n }},
+		{Logic, func(e *Evidence, n int) { e.on(1, "redis-3").Survivors += n; e.on(1, "redis-3").StillSurvivors += n }},
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		type step struct{ change, n int }

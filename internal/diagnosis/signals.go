@@ -445,8 +445,11 @@ func (s *surveyor) canaries() {
 // copies are the findings that a class on one node gives.
 func (s *surveyor) copies(class string, n *consistency.ClassNode) {
 	subject, at := class+"/"+n.Node, class+" on "+n.Layer+" "+n.Node
-	if n.Survivors > 0 {
-		s.add(survivorCopies, subject, float64(n.Survivors), "%s: %d copies survived a delete that reached another node", at, n.Survivors)
+	switch {
+	case n.StillSurvivors > 0:
+		s.add(survivorCopies, subject, float64(n.StillSurvivors), "%s: %d copies survived a delete that reached another node", at, n.StillSurvivors)
+	case n.Survivors > 0: // a delete may be on its way
+		s.add(survivorCopies, subject, float64(n.Survivors), "%s: %d copies seem to have survived a delete that reached another node", at, n.Survivors).early = true
 	}
 	if n.Strays > 0 {
 		s.add(strayCopies, subject, float64(n.Strays), "%s: %d copies that belong on another server of the pool", at, n.Strays)

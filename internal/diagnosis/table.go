@@ -38,9 +38,7 @@ type Signal struct {
 	Sum bool
 	// After: the same subject must have shown it in this sampling and the one before, for so long; until then the finding
 	// counts as a first sight. 0: it counts at once.
-	After time.Duration
-	// AtOnce is the size from which it counts without waiting for After; 0: never.
-	AtOnce  float64
+	After   time.Duration
 	Meaning string
 }
 
@@ -89,42 +87,42 @@ const (
 
 // Signals is the table of weights. docs/diagnosis.md has a copy.
 var Signals = []Signal{
-	{nodeUnreached, Network, 0.95, "nodes", 1, 3, 0.6, true, twice, 0, "A cache node does not answer, and is not loading."},
-	{appUnreached, Network, 0.5, "instances", 1, 3, 0.5, true, twice, 0, "An application instance does not tell its version."},
-	{linkDown, Network, 0.85, "replicas", 1, 2, 0.8, true, twice, 0, "A replica's link to its primary is down."},
-	{replicationLag, Network, 0.7, "seconds", 0.5, 10, 0.5, false, 0, 0, "A replica has not reached where its primary was so long ago, in an earlier sampling, though its link may be up."},
-	{clusterDown, Network, 0.8, "groups", 1, 2, 0.9, true, twice, 0, "A node of a Redis Cluster says that the cluster is not ok."},
-	{dividedViews, Network, 0.8, "views too many", 1, 2, 0.8, false, twice, 0, "The nodes of a Redis Cluster tell different shards."},
-	{splitBrain, Network, 0.95, "primaries too many", 1, 2, 0.9, false, twice, 0, "Two primaries claim the same slots, or one replication group has two."},
-	{isolatedNode, Network, 0.75, "nodes", 1, 2, 0.8, true, twice, 0, "A node that answers misses writes that its peers have: every stale copy is on it, or on few such nodes."},
-	{brokerDown, Network, 0.6, "brokers", 1, 2, 0.6, true, twice, 0, "A Kafka broker does not answer."},
-	{queueUnreached, Network, 0.5, "queues", 1, 2, 0.6, true, twice, 0, "A queue could not be asked."},
-	{probeLostSome, Network, 0.6, "probes", 2, 5, 0.5, true, 0, 0, "An active probe's invalidation is lost on some nodes and arrives on others (the last five minutes)."},
-	{probeUnpublished, Network, 0.4, "probes", 2, 5, 0.7, true, 0, 0, "An active probe could not be published or set up (the last five minutes)."},
+	{nodeUnreached, Network, 0.95, "nodes", 1, 3, 0.6, true, twice, "A cache node does not answer, and is not loading."},
+	{appUnreached, Network, 0.5, "instances", 1, 3, 0.5, true, twice, "An application instance does not tell its version."},
+	{linkDown, Network, 0.85, "replicas", 1, 2, 0.8, true, twice, "A replica's link to its primary is down."},
+	{replicationLag, Network, 0.7, "seconds", 0.5, 10, 0.5, false, 0, "A replica has not reached where its primary was so long ago, in an earlier sampling, though its link may be up."},
+	{clusterDown, Network, 0.8, "groups", 1, 2, 0.9, true, twice, "A node of a Redis Cluster says that the cluster is not ok."},
+	{dividedViews, Network, 0.8, "views too many", 1, 2, 0.8, false, twice, "The nodes of a Redis Cluster tell different shards."},
+	{splitBrain, Network, 0.95, "primaries too many", 1, 2, 0.9, false, twice, "Two primaries claim the same slots, or one replication group has two."},
+	{isolatedNode, Network, 0.75, "nodes", 1, 2, 0.8, true, twice, "A node that answers misses writes that its peers have: every stale copy is on it, or on few such nodes."},
+	{brokerDown, Network, 0.6, "brokers", 1, 2, 0.6, true, twice, "A Kafka broker does not answer."},
+	{queueUnreached, Network, 0.5, "queues", 1, 2, 0.6, true, twice, "A queue could not be asked."},
+	{probeLostSome, Network, 0.6, "probes", 2, 5, 0.5, true, 0, "An active probe's invalidation is lost on some nodes and arrives on others (the last five minutes)."},
+	{probeUnpublished, Network, 0.4, "probes", 2, 5, 0.7, true, 0, "An active probe could not be published or set up (the last five minutes)."},
 
-	{backlog, Queueing, 0.9, "times the limit", 1, 5, 0.3, false, twice, 0, "More messages wait than the limit."},
-	{fallingBehind, Queueing, 0.7, "times the limit", 1, 5, 0.3, false, aWhile, 0, "At its present growth the queue is beyond the limit in ten seconds."},
-	{oldMessages, Queueing, 0.8, "seconds", 60, 600, 0.4, false, 0, 0, "The oldest message waits for so long."},
-	{stalledGroup, Queueing, 0.9, "groups", 1, 2, 0.9, true, 0, 0, "A consumer group commits nothing though messages wait."},
-	{noMembers, Queueing, 0.6, "groups", 1, 2, 0.7, true, twice, 0, "A consumer group has no members, and its messages wait for 30 s or longer."},
-	{lostMessages, Queueing, 0.9, "messages", 1, 100, 0.6, true, 0, 0, "Messages were deleted before they were processed (the last five minutes)."},
-	{rewound, Queueing, 0.2, "messages", 1, 1000, 0.5, true, 0, 0, "A group's commits went back (the last five minutes)."},
-	{underTarget, Queueing, 0.4, "share missing", 0.5, 0.9, 0.6, false, aWhile, 0, "A queue beyond its limit is processed more slowly than its target_rate."},
+	{backlog, Queueing, 0.9, "times the limit", 1, 5, 0.3, false, twice, "More messages wait than the limit."},
+	{fallingBehind, Queueing, 0.7, "times the limit", 1, 5, 0.3, false, aWhile, "At its present growth the queue is beyond the limit in ten seconds."},
+	{oldMessages, Queueing, 0.8, "seconds", 60, 600, 0.4, false, 0, "The oldest message waits for so long."},
+	{stalledGroup, Queueing, 0.9, "groups", 1, 2, 0.9, true, 0, "A consumer group commits nothing though messages wait."},
+	{noMembers, Queueing, 0.6, "groups", 1, 2, 0.7, true, twice, "A consumer group has no members, and its messages wait for 30 s or longer."},
+	{lostMessages, Queueing, 0.9, "messages", 1, 100, 0.6, true, 0, "Messages were deleted before they were processed (the last five minutes)."},
+	{rewound, Queueing, 0.2, "messages", 1, 1000, 0.5, true, 0, "A group's commits went back (the last five minutes)."},
+	{underTarget, Queueing, 0.4, "share missing", 0.5, 0.9, 0.6, false, aWhile, "A queue beyond its limit is processed more slowly than its target_rate."},
 
-	{settingsDiffer, Config, 0.75, "settings", 1, 2, 0.8, true, 0, 0, "eviction_policy or memory_limit differs within a layer."},
-	{serversDiffer, Config, 0.4, "layers", 1, 2, 0.7, true, twice, 0, "server_version differs within a layer."},
-	{strayCopies, Config, 0.7, "copies", 1, 5, 0.5, true, twice, 0, "Copies on a memcached server that is not the key's own: another server list or hashing."},
-	{immortalCopies, Config, 0.15, "copies", 1, 10, 0.4, true, twice, 0, "Copies without expiry, or with more than the layer's TTL: nothing corrects a lost invalidation."},
+	{settingsDiffer, Config, 0.75, "settings", 1, 2, 0.8, true, 0, "eviction_policy or memory_limit differs within a layer."},
+	{serversDiffer, Config, 0.4, "layers", 1, 2, 0.7, true, twice, "server_version differs within a layer."},
+	{strayCopies, Config, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies on a memcached server that is not the key's own: another server list or hashing."},
+	{immortalCopies, Config, 0.15, "copies", 1, 10, 0.4, true, twice, "Copies without expiry, or with more than the layer's TTL: nothing corrects a lost invalidation."},
 
-	{appVersionsDiffer, Version, 0.8, "versions too many", 1, 2, 0.9, false, twice, 0, "Instances of one application run different versions."},
-	{versionsExplain, Version, 0.6, "nodes", 1, 2, 0.8, true, twice, 0, "Every stale copy is on instances that run another version than most."},
-	{versionConflicts, Version, 0.6, "keys", 1, 10, 0.5, true, twice, 0, "Keys with different content under the same highest version."},
+	{appVersionsDiffer, Version, 0.8, "versions too many", 1, 2, 0.9, false, twice, "Instances of one application run different versions."},
+	{versionsExplain, Version, 0.6, "nodes", 1, 2, 0.8, true, twice, "Every stale copy is on instances that run another version than most."},
+	{versionConflicts, Version, 0.6, "keys", 1, 10, 0.5, true, twice, "Keys with different content under the same highest version."},
 
-	{failedInval, Logic, 0.85, "share", 0.05, 0.2, 0.4, false, 0, 0, "Invalidations fail."},
-	{loop, Logic, 0.85, "share", 0.2, 0.5, 0.5, false, twice, 0, "The newest messages repeat keys without a higher version (where versions are unknown: one key is half of them) at a high rate."},
-	{survivorCopies, Logic, 0.7, "copies", 1, 5, 0.5, true, twice, 3, "Copies survived a delete that reached another node, and no cause before this one stands."},
-	{unexplainedStale, Logic, 0.5, "copies", 1, 10, 0.5, true, twice, 0, "Copies are overdue, and no cause before this one stands."},
-	{probeLostAll, Logic, 0.6, "probes", 2, 5, 0.5, true, 0, 0, "An active probe's invalidations are lost on every node (the last five minutes)."},
+	{failedInval, Logic, 0.85, "share", 0.05, 0.2, 0.4, false, 0, "Invalidations fail."},
+	{loop, Logic, 0.85, "share", 0.2, 0.5, 0.5, false, twice, "The newest messages repeat keys without a higher version (where versions are unknown: one key is half of them) at a high rate."},
+	{survivorCopies, Logic, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies survived a delete that reached another node, in two samplings, and no cause before this one stands."},
+	{unexplainedStale, Logic, 0.5, "copies", 1, 10, 0.5, true, twice, "Copies are overdue, and no cause before this one stands."},
+	{probeLostAll, Logic, 0.6, "probes", 2, 5, 0.5, true, 0, "An active probe's invalidations are lost on every node (the last five minutes)."},
 }
 
 // Limit is a threshold that belongs to no single signal.

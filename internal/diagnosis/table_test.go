@@ -24,9 +24,6 @@ func tables() string {
 		}
 		if s.After > 0 {
 			lasts = fmt.Sprintf("2 samplings, %s", s.After)
-			if s.AtOnce > 0 {
-				lasts += fmt.Sprintf("; at once from %v", s.AtOnce)
-			}
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %v | %s (%s) | %v | %v | %v | %s | %s |\n", s.Name, s.Cause, s.Weight, s.Unit, how, s.Start, s.Full, s.Floor, lasts, s.Meaning)
 	}
