@@ -513,6 +513,8 @@ func (w *world) shown(token string) string {
 		return say(n.Read)
 	case "survivors":
 		return say(n.Survivors)
+	case "still": // survivors that were some before
+		return say(n.StillSurvivors)
 	case "strays":
 		return say(fmt.Sprintf("%d,%t", n.Strays, n.StraysRead))
 	case "lives": // immortal copies, copies over the limit, whether any is known
