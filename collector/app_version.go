@@ -55,7 +55,9 @@ func (c *appVersionCollector) Update(ctx context.Context, ch chan<- prometheus.M
 			appUp.send(ch, number(n.Err == nil), a.name, n.Node)
 			if n.Err != nil {
 				errs = append(errs, fmt.Errorf("application %s, node %s: %w", a.name, n.Node, n.Err))
-				told.Down = append(told.Down, n.Node)
+				if !n.Left { // a deployment takes instances away
+					told.Down = append(told.Down, n.Node)
+				}
 				continue
 			}
 			appVersionInfo.send(ch, 1, a.name, n.Node, n.Version)

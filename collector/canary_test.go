@@ -211,7 +211,7 @@ func TestNode(t *testing.T) {
 }
 
 func TestReplication(t *testing.T) {
-	known := replicas{"forgotten": {}}
+	known := &replicas{by: map[string]*replicaHistory{"forgotten": {}}}
 	c := &replicationCollector{known: known}
 	member := func(name string) probes.Identity {
 		return probes.Identity{Layer: "l2", Name: name, Kind: "redis", Group: "pair"}
@@ -230,7 +230,7 @@ func TestReplication(t *testing.T) {
 		{Identity: probes.Identity{Layer: "l3", Name: "mc", Kind: "memcached"}, Err: errors.New("not ours")},
 	}
 	play(t, c, &consistency.Result{Began: time.Unix(100, 0), Nodes: nodes}, false)
-	if known["forgotten"] != nil {
+	if known.by["forgotten"] != nil {
 		t.Error("a node that is gone is remembered")
 	}
 	// c stops answering; d, which never did, is one that the primary lists.

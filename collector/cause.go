@@ -111,6 +111,7 @@ func serverOf(n config.Node) diagnosis.Server {
 		}
 		if u, err := url.Parse(address); err == nil && u.Host != "" {
 			address = u.Host
+			s.TLS = s.TLS || u.Scheme == "rediss"
 		}
 	case n.Memcached != nil:
 		s.Kind, address = "memcached", n.Memcached.Address

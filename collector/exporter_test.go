@@ -68,7 +68,7 @@ func testExporter(t *testing.T, minInterval time.Duration, s sampler, others ...
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	e := New(Options{TimeoutOffset: 250 * time.Millisecond, MinInterval: minInterval}, log)
-	e.use(&target{cfg: oneLayer, crew: newCrew(s, []reader{nodeCollector{}, &replicationCollector{known: replicas{}}}, others, log)})
+	e.use(&target{cfg: oneLayer, crew: newCrew(s, []reader{nodeCollector{}, &replicationCollector{known: newReplicas()}}, others, log)})
 	t.Cleanup(e.Close)
 	return e
 }

@@ -29,7 +29,7 @@ func metricsPage() string {
 		"| state | of copies `fresh`, `stale`, `missing`, `error`, `undecided`, `unverified` ([what they mean](verdict.md)); of brokers `up`, `down`; of groups as Kafka writes them |\n" +
 		"| reference | what decided: `origin`, `version`, `primary`, `majority`, `none`; what convicted: these but `none`, or `age` (`max_age`) |\n" +
 		"| window | `0s`, `1m`, `5m`, `10m`: at least so long |\n" +
-		"| reason | why a missing copy is no surprise: `loading`, `restart`, `eviction`; for at most the layer's `ttl`; of failed probes `lost`, `publish`, `setup` |\n" +
+		"| reason | why a missing copy is no surprise: `loading`, `restart`, `resharding`, `eviction`; for at most the layer's `ttl`; of failed probes `lost`, `publish`, `setup` |\n" +
 		"| result | of origins `ok`, `not_found`, `error`; of own reads `hit`, `miss` |\n" +
 		"| kind | of nodes `redis`, `memcached`, `http`; of queues `redis_list`, `redis_stream`, `kafka`, `http` |\n\n")
 	b.WriteString("| family | type | labels | meaning |\n|---|---|---|---|\n")

@@ -75,10 +75,15 @@ type mark struct {
 }
 
 // ring remembers what was counted about a minute ago. Its first mark is the youngest that is at least so old, if any is.
-type ring struct{ marks []mark }
+type ring struct {
+	mu    sync.Mutex
+	marks []mark
+}
 
 // add what is counted now, and give what was added in the window.
 func (r *ring) add(now mark) (attempts, failures float64, window time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for len(r.marks) > 1 && now.at.Sub(r.marks[1].at) >= recent {
 		r.marks = r.marks[1:]
 	}

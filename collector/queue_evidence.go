@@ -17,7 +17,8 @@ func (c *queueCollector) testify(e *diagnosis.Evidence) {
 // evidence of a queue: what it told, with what was counted of it.
 func (c *queueCollector) evidenceOf(t *queueTarget, b *probes.Backlog, up bool, now time.Time) diagnosis.Queue {
 	q := diagnosis.Queue{
-		Name: t.name, Kind: t.kind, Up: up, Depth: b.Depth, Capacity: t.capacity, Target: t.targetRate,
+		Name: t.name, Kind: t.kind, Up: up, Answered: up || b.Depth.Known || b.Groups != nil || b.Ends != nil || b.BrokersUp > 0,
+		Depth: b.Depth, Capacity: t.capacity, Target: t.targetRate,
 		OldestSeconds: b.OldestAge, BrokersDown: b.BrokersDown, Sample: b.Sample,
 	}
 	c.counters.testify(t.queueID, b, &q, now)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,8 +29,14 @@ var (
 // mostPositions of a primary that are kept for one replica.
 const mostPositions = 256
 
-// replicas are the nodes that were replicas when they last answered.
-type replicas map[string]*replicaHistory
+// replicas are the nodes that were replicas when they last answered. They outlive configurations, of which an old one may
+// still be told when a new one begins.
+type replicas struct {
+	mu sync.Mutex
+	by map[string]*replicaHistory
+}
+
+func newReplicas() *replicas { return &replicas{by: map[string]*replicaHistory{}} }
 
 // replicaHistory is where a replica's primary was.
 type replicaHistory struct {
@@ -101,7 +108,7 @@ func (h *replicaHistory) thin() {
 
 // replicationCollector tells whether replicas follow their primaries, and how closely.
 type replicationCollector struct {
-	known replicas
+	known *replicas
 	// told is what the last Update learned.
 	told []diagnosis.Replica
 }
@@ -113,6 +120,8 @@ func (*replicationCollector) Name() string { return "replication" }
 func (c *replicationCollector) testify(e *diagnosis.Evidence) { e.Replicas = c.told }
 
 func (c *replicationCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) error {
+	c.known.mu.Lock()
+	defer c.known.mu.Unlock()
 	c.told = nil
 	var errs []error
 	streams := streamsOf(r)
@@ -127,22 +136,22 @@ func (c *replicationCollector) update(r *consistency.Result, ch chan<- prometheu
 			errs = append(errs, fmt.Errorf("node %s: %w", n.Name, cmp.Or(n.Err, errNoAnswer)))
 		}
 		switch {
-		case !n.Up && (c.known[n.Name] != nil || streams.listed[n.Name] != nil):
+		case !n.Up && (c.known.by[n.Name] != nil || streams.listed[n.Name] != nil):
 		case n.Up && n.Survey.Role == "replica":
 		case n.Up && n.Survey.Role != "":
-			delete(c.known, n.Name)
+			delete(c.known.by, n.Name)
 			continue
 		default:
 			continue
 		}
-		if c.known[n.Name] == nil {
-			c.known[n.Name] = &replicaHistory{}
+		if c.known.by[n.Name] == nil {
+			c.known.by[n.Name] = &replicaHistory{}
 		}
 		c.send(r.Began, n, streams, ch)
 	}
-	for name := range c.known {
+	for name := range c.known.by {
 		if !seen[name] {
-			delete(c.known, name)
+			delete(c.known.by, name)
 		}
 	}
 	sendRanks(r, ch)
@@ -151,7 +160,7 @@ func (c *replicationCollector) update(r *consistency.Result, ch chan<- prometheu
 
 // send what is known of one replica.
 func (c *replicationCollector) send(now time.Time, n *consistency.NodeResult, s streams, ch chan<- prometheus.Metric) {
-	h := c.known[n.Name]
+	h := c.known.by[n.Name]
 	out := diagnosis.Replica{Layer: n.Layer, Node: n.Name}
 	if rep := n.Survey.Replication; n.Up && rep != nil {
 		out.LinkUp = rep.LinkUp
@@ -162,7 +171,7 @@ func (c *replicationCollector) send(now time.Time, n *consistency.NodeResult, s 
 		} else {
 			out.LagBytes, out.LagSeconds = h.lag(now, rep.Offset, nil)
 		}
-	} else if primary, listed := s.account(n, h, c.known); listed != nil {
+	} else if primary, listed := s.account(n, h, c.known.by); listed != nil {
 		out.LagBytes, out.LagSeconds = h.lag(now, listed.Offset, primary.Survey.Replication)
 	}
 	c.told = append(c.told, out)
@@ -219,7 +228,7 @@ func listedName(primary *consistency.NodeResult, r probes.Replica) string {
 
 // account is what a primary says of a replica that does not answer. A primary may know it by another address than we do:
 // then it is the only one of its list that is not accounted for.
-func (s streams) account(n *consistency.NodeResult, h *replicaHistory, known replicas) (*consistency.NodeResult, *probes.Replica) {
+func (s streams) account(n *consistency.NodeResult, h *replicaHistory, known map[string]*replicaHistory) (*consistency.NodeResult, *probes.Replica) {
 	if primary := s.listed[n.Name]; primary != nil {
 		for i, r := range primary.Survey.Replication.Replicas {
 			if listedName(primary, r) == n.Name {

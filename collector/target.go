@@ -32,7 +32,7 @@ type Options struct {
 type state struct {
 	history   *consistency.History
 	episodes  *prometheus.HistogramVec
-	replicas  replicas
+	replicas  *replicas
 	queues    *QueueCounters
 	probes    *InvalidationProbes
 	causes    *diagnosis.Memory
@@ -41,7 +41,7 @@ type state struct {
 
 func newState(opt Options) state {
 	return state{
-		history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: replicas{},
+		history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: newReplicas(),
 		queues: NewQueueCounters(opt.StallWindow), probes: NewInvalidationProbes(), causes: diagnosis.NewMemory(),
 		histories: NewHistories(),
 	}

@@ -42,6 +42,8 @@ type appURL struct {
 type AppInstance struct {
 	Node, Version string
 	Err           error
+	// Left: the DNS name no longer has the instance.
+	Left bool
 }
 
 // A version becomes a label, and so must not be whatever a wrong URL answers.
@@ -145,7 +147,7 @@ func (a *App) Sample(ctx context.Context) ([]AppInstance, error) {
 	for i, at := range a.instances {
 		wait.Go(func() {
 			version, err := a.ask(ctx, at.url)
-			out[i] = AppInstance{Node: at.node, Version: version, Err: err}
+			out[i] = AppInstance{Node: at.node, Version: version, Err: err, Left: !at.gone.IsZero()}
 		})
 	}
 	wait.Wait()

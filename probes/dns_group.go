@@ -30,8 +30,9 @@ type dnsGroup struct {
 	aliases map[place]*dnsMember
 	// bad addresses can't be asked at all.
 	bad map[place]bool
-	// left are nodes to close at the end of the survey.
-	left []Node
+	// leaving are nodes to close at the end of the survey.
+	leaving []Node
+	once
 }
 
 type dnsMember struct {
@@ -41,6 +42,8 @@ type dnsMember struct {
 	run string
 	// gone is since when the name no longer has it; zero: it has.
 	gone time.Time
+	// down: it did not answer the last time that it was asked.
+	down bool
 	// survey and answered are of the last survey.
 	survey   Survey
 	answered bool
@@ -121,6 +124,7 @@ func (g *dnsGroup) survey(ctx context.Context, scanFor func(Identity) *Scan, vis
 				await(all, grace)
 			}
 			if g.settle(m) {
+				s.Left = g.left(m)
 				visit(m.node, s, err)
 			}
 		})
@@ -130,6 +134,7 @@ func (g *dnsGroup) survey(ctx context.Context, scanFor func(Identity) *Scan, vis
 		close(all)
 	})
 	visits.Wait()
+	g.once.end()
 	g.closeLeft()
 }
 
@@ -193,7 +198,7 @@ func (g *dnsGroup) move(m *dnsMember, p place) {
 	if err != nil {
 		return // as bad as where it was
 	}
-	g.left = append(g.left, m.node)
+	g.leaving = append(g.leaving, m.node)
 	delete(g.aliases, p)
 	g.aliases[m.at] = m
 	m.node, m.at, m.gone = n, p, time.Time{}
@@ -203,11 +208,18 @@ func (g *dnsGroup) move(m *dnsMember, p place) {
 func (g *dnsGroup) learn(m *dnsMember, s Survey, err error) (sure bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err != nil {
+	if m.down = err != nil; m.down {
 		return true
 	}
 	m.survey, m.answered = s, true
 	return s.RunID == "" || m.run == s.RunID
+}
+
+// left: the name no longer has the member.
+func (g *dnsGroup) left(m *dnsMember) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !m.gone.IsZero()
 }
 
 // settle decides whether a member is a node of its own; false: it is known by another address.
@@ -257,13 +269,13 @@ func (g *dnsGroup) drop(m *dnsMember) {
 			delete(g.aliases, p)
 		}
 	}
-	g.left = append(g.left, m.node)
+	g.leaving = append(g.leaving, m.node)
 }
 
 func (g *dnsGroup) closeLeft() {
 	g.mu.Lock()
-	left := g.left
-	g.left = nil
+	left := g.leaving
+	g.leaving = nil
 	g.mu.Unlock()
 	for _, n := range left {
 		n.Close()
@@ -291,20 +303,25 @@ func (g *dnsGroup) nodes() []Node {
 }
 
 var (
-	errNoPrimary = errors.New("none of the servers behind the DNS name has answered as a primary yet")
+	errNoPrimary = errors.New("none of the servers behind the DNS name answers as a primary")
 	errPrimaries = errors.New("several primaries stand behind the DNS name, and nothing says which is meant; name a node that is one server")
 )
 
 // Do implements RedisServer on the only primary.
 func (g redisDNSGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
 	var primaries []*redisNode
-	g.mu.Lock()
-	for _, m := range g.members {
-		if n, ok := m.node.(*redisNode); ok && m.survey.Role == "primary" && m.gone.IsZero() {
-			primaries = append(primaries, n)
+	look := func() bool {
+		primaries = nil
+		for _, m := range g.members {
+			if n, ok := m.node.(*redisNode); ok && m.survey.Role == "primary" && m.gone.IsZero() && !m.down {
+				primaries = append(primaries, n)
+			}
 		}
+		return len(primaries) > 0
 	}
-	g.mu.Unlock()
+	if err := g.found(ctx, &g.mu, look); err != nil {
+		return err
+	}
 	switch len(primaries) {
 	case 0:
 		return errNoPrimary

@@ -71,6 +71,8 @@ type Survey struct {
 	// Unasked: there was nothing to ask this node (an HTTP node without stats and health URL), or it told nothing that
 	// counts; its keys are read all the same, and Answerer says whether it is up.
 	Unasked bool
+	// Left: the group's source no longer has the node, which is asked for a while all the same.
+	Left    bool
 	Loading bool
 	RunID   string
 	Version string

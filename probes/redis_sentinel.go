@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
@@ -39,16 +41,38 @@ func newSentinelGroup(id Identity, c config.Node, opt Options, log *slog.Logger)
 		}
 		s.nodes = append(s.nodes, n)
 	}
-	return &sentinelGroup{replicationGroup{roster: newRoster(id, c, opt, log), sentinels: s, lineage: map[string]bool{}}}, nil
+	return &sentinelGroup{replicationGroup: replicationGroup{roster: newRoster(id, c, opt, log), sentinels: s, lineage: map[string]bool{}}}, nil
 }
 
 // sentinelGroup follows the failovers that Sentinels make.
-type sentinelGroup struct{ replicationGroup }
+type sentinelGroup struct {
+	replicationGroup
+	once
+}
 
 func (g *sentinelGroup) close() {
 	for _, n := range g.sentinels.nodes {
 		n.Close()
 	}
+}
+
+// group tells, besides, that no Sentinel says which its nodes are.
+func (g *sentinelGroup) group() Group {
+	out := g.replicationGroup.group()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sentinels.failing != "" {
+		out.Err = errors.New("no Sentinel tells its nodes: " + g.sentinels.failing)
+	}
+	return out
+}
+
+// Do implements RedisServer. Before the Sentinels were asked for the first time there is no member: they are being asked.
+func (g *sentinelGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
+	if err := g.found(ctx, &g.mu, func() bool { return len(g.members) > 0 }); err != nil {
+		return err
+	}
+	return g.replicationGroup.Do(ctx, use)
 }
 
 // survey asks the Sentinels and the members that are known at the same time.
@@ -64,6 +88,7 @@ func (g *sentinelGroup) survey(ctx context.Context, scanFor func(Identity) *Scan
 	g.roster.survey(ctx, g, scanFor, visit)
 	stop()
 	<-done
+	g.once.end()
 	g.closeLeft()
 }
 
@@ -216,7 +241,11 @@ func (s *sentinels) ask(ctx context.Context, n *redisNode) ([]string, error) {
 	case !isList || len(at) != 2:
 		return nil, fmt.Errorf("%s knows no master %q; write the name of one into sentinel.master", n.url.Addr, s.config.Master)
 	}
-	return sentinelAddresses(at, replicas), nil
+	addresses := sentinelAddresses(at, replicas)
+	if len(addresses) == 0 {
+		return nil, fmt.Errorf("%s tells no usable address of the master %q", n.url.Addr, s.config.Master)
+	}
+	return addresses, nil
 }
 
 // sentinelAddresses takes host:port of the primary and its replicas out of a Sentinel's answers.

@@ -20,7 +20,7 @@ func TestSurvivors(t *testing.T) {
 			"counting a=x b=x c=x -> survivors:a=0",
 			"a=- b=- -> a=missing b=missing survivors:a=0 survivors:b=0 survivors:c=1 still:c=0 asked:a=2",
 			"wait=10m uptime:a=2000000 -> survivors:c=1 still:c=1 asked:a=1", // and nothing is read again any more
-			"a=x -> survivors:c=1 still:c=1", // b is still without it
+			"a=x -> survivors:c=1 still:c=1",                                 // b is still without it
 			"b=z -> survivors:c=0 still:c=0",
 			"b=- -> survivors:c=0",
 		}},

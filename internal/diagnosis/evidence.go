@@ -118,8 +118,9 @@ type Replica struct {
 // Queue is what a queue told, and what was counted of it since the sampling before.
 type Queue struct {
 	Name, Kind string
-	Up         bool
-	Depth      probes.Count
+	// Up: depth or lag was learned for all that is configured. Answered: at least something was learned.
+	Up, Answered bool
+	Depth        probes.Count
 	// Capacity in messages and Target in messages per second; 0: not configured.
 	Capacity int64
 	Target   float64

@@ -102,6 +102,7 @@ func (m *Memory) tellOnce(e *Evidence) {
 	}
 	for _, p := range e.Probes {
 		note(probeLostAll, p.Name+"/"+p.Node, p.Lost)
+		note(probeArrived, p.Name+"/"+p.Node, p.Sent-p.Lost-p.Failed)
 		note(probeUnpublished, p.Name+"/"+p.Node, p.Failed)
 	}
 	for id, readings := range m.recent {

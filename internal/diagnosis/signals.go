@@ -57,7 +57,7 @@ func (s *surveyor) add(signal, subject string, size float64, format string, args
 func (s *surveyor) nodes() {
 	for i := range s.e.Result.Nodes {
 		n := &s.e.Result.Nodes[i]
-		if !n.Up {
+		if !n.Up && !n.Survey.Left { // a deployment takes nodes away
 			s.add(nodeUnreached, n.Name, 1, "%s %s does not answer%s", n.Layer, n.Name, because(n.Err))
 		}
 	}
@@ -220,8 +220,8 @@ func oldest(q *Queue) (age float64, known bool) {
 }
 
 func (s *surveyor) queue(q *Queue) {
-	if !q.Up {
-		s.add(queueUnreached, q.Name, 1, "queue %s could not be asked for all that is configured", q.Name)
+	if !q.Up && !q.Answered {
+		s.add(queueUnreached, q.Name, 1, "queue %s did not answer", q.Name)
 	}
 	if q.BrokersDown > 0 {
 		s.add(brokerDown, q.Name, float64(q.BrokersDown), "queue %s: %d Kafka brokers do not answer", q.Name, q.BrokersDown)
@@ -323,7 +323,7 @@ func (s *surveyor) probes() {
 		}
 		if lost := s.recent(probeLostAll, subject, p.Lost); lost > 0 {
 			o.lost, o.messages = append(o.lost, p.Node), max(o.messages, lost)
-		} else {
+		} else if s.recent(probeArrived, subject, p.Sent-p.Lost-p.Failed) > 0 {
 			o.well = append(o.well, p.Node)
 		}
 		if failed := s.recent(probeUnpublished, subject, p.Failed); failed > 0 {

@@ -85,6 +85,9 @@ const (
 	probeLostAll      = "probe_lost_everywhere"
 )
 
+// probeArrived is what is remembered of invalidations that reached a node; it is no signal.
+const probeArrived = "probe_arrived"
+
 // Signals is the table of weights. docs/diagnosis.md has a copy.
 var Signals = []Signal{
 	{nodeUnreached, Network, 0.95, "nodes", 1, 3, 0.6, true, twice, "A cache node does not answer, and is not loading."},

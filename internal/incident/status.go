@@ -40,7 +40,7 @@ type QueueStatus struct {
 	ProcessedPerSecond *float64      `json:"processed_per_second"`
 	DrainSeconds       *float64      `json:"drain_seconds"`
 	NeverDrains        *bool         `json:"never_drains"`
-	BrokersDown        int           `json:"brokers_down"`
+	BrokersDown        *int          `json:"brokers_down"`
 	Groups             []GroupStatus `json:"groups"`
 	Sample             *SampleStatus `json:"sample"`
 }
@@ -119,7 +119,7 @@ func NewStatus(r *diagnosis.Report) *Status {
 		return &Status{Diagnosis: diagnosis.Diagnose(diagnosis.Evidence{})}
 	}
 	e := &r.Evidence
-	s := &Status{SampledAt: new(e.At.UTC()), Diagnosis: r.Diagnosis}
+	s := &Status{SampledAt: new(e.At.UTC()), Diagnosis: r.Diagnosis, Queues: []QueueStatus{}}
 	for i := range e.Queues {
 		s.Queues = append(s.Queues, newQueueStatus(&e.Queues[i]))
 	}
@@ -163,7 +163,10 @@ func newQueueStatus(q *diagnosis.Queue) QueueStatus {
 	out := QueueStatus{
 		Queue: q.Name, Kind: q.Kind, Up: q.Up, Depth: known(q.Depth), Capacity: told(float64(q.Capacity)), TargetPerSecond: told(q.Target),
 		OldestSeconds: known(q.OldestSeconds), EnqueuedPerSecond: known(q.EnqueuedRate), ProcessedPerSecond: known(q.ProcessedRate),
-		BrokersDown: q.BrokersDown, Groups: []GroupStatus{},
+		Groups: []GroupStatus{},
+	}
+	if q.Answered && q.Kind == "kafka" {
+		out.BrokersDown = &q.BrokersDown
 	}
 	if drain, ok := diagnosis.DrainSeconds(q); ok {
 		out.NeverDrains = new(math.IsInf(drain, 1))
