@@ -65,6 +65,7 @@ func TestScenarioReplicaCutOff(t *testing.T) {
 		keys = append(keys, shopKey(i))
 		primary.Set(t.Context(), keys[i], "old", time.Hour)
 	}
+	servertest.Eventually(t, "the replica has the keys", func() bool { return replica.DBSize(t.Context()).Val() == 20 })
 	e := start(t, fmt.Sprintf(`
 layers:
   - name: l2

@@ -139,6 +139,9 @@ func (w *weighing) mute(e *Evidence, total func(Cause, map[string]string) float6
 	case w.set(e):
 		w.muted[isolatedNode] = "its settings differ"
 	}
+	if stands(total(Queueing, nil)) {
+		w.muted[probeLostAll] = "a queue is backed up: they may wait there"
+	}
 	for _, c := range []Cause{Network, Queueing, Config, Version} {
 		if stands(total(c, w.muted)) {
 			w.muted[survivorCopies], w.muted[unexplainedStale] = string(c)+" stands", string(c)+" stands"

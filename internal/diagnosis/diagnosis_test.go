@@ -199,6 +199,17 @@ var scenarios = map[string]struct {
 		e.Apps[0].Versions["app-3"] = "2.2.9"
 		e.stale("app-3", 6, 6, time.Minute)
 	}},
+	"a group lacks nodes": {Network, func(_ int, e *Evidence) {
+		e.Result.Groups = append(e.Result.Groups, probes.Group{Layer: "l2", Name: "pair", Nodes: []string{"pair/a:1"}, Expected: 3})
+	}},
+	"a group without nodes": {Network, func(_ int, e *Evidence) {
+		e.Result.Groups = append(e.Result.Groups, probes.Group{Layer: "l2", Name: "main", Err: errors.New("no Sentinel tells its nodes")})
+	}},
+	"half of a probe's messages": {Logic, func(_ int, e *Evidence) {
+		for i := range e.Probes {
+			e.Probes[i].Sent, e.Probes[i].Lost = 8, 4
+		}
+	}},
 	"version conflicts":    {Version, func(_ int, e *Evidence) { e.Result.Classes[0].VersionConflicts = 3 }},
 	"failed invalidations": {Logic, func(_ int, e *Evidence) { e.Histories[0].Failures = 1100 }},
 	"failed invalidations leave stale copies on one node": {Logic, func(_ int, e *Evidence) {
@@ -298,8 +309,8 @@ func TestNotForLong(t *testing.T) {
 					change(e)
 				}
 			}) {
-				if name == "one probe lost" && d.score(Network) > limit("standing") {
-					break // three in five minutes are no transient
+				if name == "one probe lost" && d.score(Logic) > limit("standing") {
+					break // three in a minute are no transient
 				}
 				fine(t, d)
 			}

@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"maps"
+	"strings"
 	"sync"
 	"time"
 )
@@ -87,7 +88,13 @@ func (m *Memory) grow(e *Evidence, q *Queue) {
 
 // tellOnce sums what each sampling tells of the time since the one before.
 func (m *Memory) tellOnce(e *Evidence) {
-	keep := time.Duration(limit("recent") * float64(time.Second))
+	keep := func(id string) time.Duration {
+		name := "recent"
+		if strings.HasPrefix(id, "probe_") {
+			name = "recent_probes"
+		}
+		return time.Duration(limit(name) * float64(time.Second))
+	}
 	note := func(signal, subject string, value float64) {
 		id := signal + " " + subject
 		if value > 0 {
@@ -106,7 +113,7 @@ func (m *Memory) tellOnce(e *Evidence) {
 		note(probeUnpublished, p.Name+"/"+p.Node, p.Failed)
 	}
 	for id, readings := range m.recent {
-		for len(readings) > 0 && e.At.Sub(readings[0].at) > keep {
+		for len(readings) > 0 && e.At.Sub(readings[0].at) > keep(id) {
 			readings = readings[1:]
 		}
 		if len(readings) == 0 {

@@ -49,7 +49,9 @@ func (e *Evidence) look(c Cause, f finding) string {
 	case clusterDown, dividedViews, splitBrain:
 		return e.askGroup(f.subject)
 	case brokerDown, queueUnreached, backlog, fallingBehind, oldMessages, stalledGroup, noMembers, lostMessages, rewound, underTarget, loop:
-		return e.askQueue(queue, group)
+		return e.askQueue(queue, group, f.signal == loop)
+	case groupIncomplete:
+		return e.askGroup(f.subject)
 	case appUnreached, appVersionsDiffer:
 		return e.askVersions(queue)
 	case versionsExplain:
@@ -94,7 +96,7 @@ func (e *Evidence) check() string {
 // server of a node: as configured, or by its name where a group found it (GROUP/HOST:PORT).
 func (e *Evidence) server(node string) (Server, bool) {
 	if s, ok := e.Estate.Servers[node]; ok {
-		return s, true
+		return s, s.Host != "" || s.URL != ""
 	}
 	group, address, found := strings.Cut(node, "/")
 	if !found {
@@ -121,7 +123,7 @@ func (e *Evidence) ask(node string) string {
 	case "redis":
 		return s.redis("INFO replication")
 	case "memcached":
-		return fmt.Sprintf("printf 'stats\\r\\nquit\\r\\n' | nc -w 3 %s %s", quote(s.Host), quote(s.Port))
+		return fmt.Sprintf(`timeout 5 bash -c 'exec 3<>/dev/tcp/%s/%s; printf "version\r\n" >&3; head -1 <&3'`, s.Host, s.Port)
 	}
 	return fmt.Sprintf("curl -sS -m 5 -o /dev/null -w '%%{http_code} %%{time_total}s\\n' %s", quote(s.URL))
 }
@@ -131,7 +133,7 @@ func (s Server) redis(command string) string {
 	if s.TLS {
 		tls = " --tls"
 	}
-	return fmt.Sprintf("redis-cli -h %s -p %s%s %s", quote(s.Host), quote(s.Port), tls, command)
+	return fmt.Sprintf("timeout 5 redis-cli -h %s -p %s%s %s", quote(s.Host), quote(s.Port), tls, command)
 }
 
 // askGroup asks a node of the group: one that answers, if there is one.
@@ -153,7 +155,7 @@ func (e *Evidence) askGroup(group string) string {
 	return e.check()
 }
 
-func (e *Evidence) askQueue(queue, group string) string {
+func (e *Evidence) askQueue(queue, group string, newest bool) string {
 	p, ok := e.Estate.Queues[queue]
 	if !ok {
 		return ""
@@ -177,7 +179,12 @@ func (e *Evidence) askQueue(queue, group string) string {
 			return ""
 		}
 	}
-	if p.Stream {
+	switch {
+	case newest && p.Stream:
+		return s.redis("XREVRANGE " + quote(p.Key) + " + - COUNT 20")
+	case newest:
+		return s.redis("LRANGE " + quote(p.Key) + " -20 -1")
+	case p.Stream:
 		return s.redis("XINFO GROUPS " + quote(p.Key))
 	}
 	return s.redis("LLEN " + quote(p.Key))

@@ -74,6 +74,12 @@ func because(err error) string {
 
 func (s *surveyor) groups() {
 	for _, g := range s.e.Result.Groups {
+		switch {
+		case g.Err != nil && len(g.Nodes) == 0:
+			s.add(groupIncomplete, g.Name, 1, "%s %s: none of its nodes is known%s", g.Layer, g.Name, because(g.Err))
+		case len(g.Nodes) < g.Expected:
+			s.add(groupIncomplete, g.Name, float64(g.Expected-len(g.Nodes)), "%s %s: %d of %d expected nodes are known", g.Layer, g.Name, len(g.Nodes), g.Expected)
+		}
 		c := g.Cluster
 		if c == nil || c.Answered == 0 {
 			continue
@@ -97,12 +103,19 @@ func (s *surveyor) replicas() {
 			s.add(splitBrain, m.Group, float64(m.Count-1), "%s %s: split brain, %d primaries", m.Layer, m.Group, m.Count)
 		}
 	}
+	silent := map[string]bool{}
+	if s.e.Result != nil {
+		for i := range s.e.Result.Nodes {
+			n := &s.e.Result.Nodes[i]
+			silent[n.Name] = !n.Up
+		}
+	}
 	for _, r := range s.e.Replicas {
 		behind := ""
 		if r.LagBytes.Known {
 			behind = fmt.Sprintf(", %s bytes behind", count(r.LagBytes.Value))
 		}
-		if !r.LinkUp {
+		if !r.LinkUp && !silent[r.Node] { // what does not answer does not tell of its link
 			s.add(linkDown, r.Node, 1, "%s %s: the link to its primary is down%s", r.Layer, r.Node, behind)
 		}
 		if r.LagSeconds.Known && r.LagSeconds.Value > 0 {
@@ -186,7 +199,10 @@ func (e *Evidence) queueLimit(q *Queue) float64 {
 		size := float64(q.Capacity)
 		return max(size*limit("backlog_capacity"), min(least, size*limit("backlog_small")))
 	}
-	most := max(least, q.Target*limit("backlog_target"))
+	most := least
+	if q.Target > 0 {
+		most = max(q.Target*limit("backlog_target"), limit("backlog_least"))
+	}
 	if oldest, known := oldest(q); known && oldest < limit("burst_seconds") && e.drainSeconds(q) < limit("burst_seconds") {
 		most *= limit("burst_factor")
 	}
@@ -309,7 +325,10 @@ func (s *surveyor) histories() {
 // probeOutcome is what one probe's invalidations came to on all nodes, over the last minutes.
 type probeOutcome struct {
 	lost, well []string
-	messages   float64
+	// mixed: some were lost and some arrived on one node.
+	mixed bool
+	// messages that were lost, and all of them, on the node with the most.
+	messages, all float64
 }
 
 func (s *surveyor) probes() {
@@ -321,22 +340,27 @@ func (s *surveyor) probes() {
 			o = &probeOutcome{}
 			byName[p.Name] = o
 		}
-		if lost := s.recent(probeLostAll, subject, p.Lost); lost > 0 {
+		lost, arrived := s.recent(probeLostAll, subject, p.Lost), s.recent(probeArrived, subject, p.Sent-p.Lost-p.Failed)
+		o.all = max(o.all, lost+arrived)
+		switch {
+		case lost > 0 && arrived > 0:
+			o.mixed, o.messages = true, max(o.messages, lost)
+		case lost > 0:
 			o.lost, o.messages = append(o.lost, p.Node), max(o.messages, lost)
-		} else if s.recent(probeArrived, subject, p.Sent-p.Lost-p.Failed) > 0 {
+		case arrived > 0:
 			o.well = append(o.well, p.Node)
 		}
 		if failed := s.recent(probeUnpublished, subject, p.Failed); failed > 0 {
-			s.add(probeUnpublished, subject, failed, "probe %s: %s probes of %s could not be published or set up", p.Name, count(failed), p.Node)
+			s.add(probeUnpublished, subject, failed, "probe %s: %s probes of %s could not be published or set up lately", p.Name, count(failed), p.Node)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		switch o := byName[name]; {
-		case len(o.lost) == 0:
-		case len(o.well) == 0:
-			s.add(probeLostAll, name, o.messages, "probe %s: %s invalidations were lost on every node", name, count(o.messages))
+		case o.messages == 0:
+		case o.mixed || len(o.well) == 0: // each message has its own fate, whatever the node
+			s.add(probeLostAll, name, o.messages, "probe %s: up to %s of %s invalidations of a node were lost lately", name, count(o.messages), count(o.all))
 		default:
-			s.add(probeLostSome, name, o.messages, "probe %s: %s invalidations were lost on %s, and arrived on %s", name, count(o.messages), list(o.lost), list(o.well))
+			s.add(probeLostSome, name, o.messages, "probe %s: %s invalidations were lost lately on %s, and arrived on %s", name, count(o.messages), list(o.lost), list(o.well))
 		}
 	}
 }
@@ -398,6 +422,19 @@ func staleNodes(e *Evidence) (out map[string]*staleNode, total int) {
 		}
 	}
 	return out, total
+}
+
+// StaleCopies are all copies that were stale in this sampling.
+func (e *Evidence) StaleCopies() int {
+	stale := 0
+	if e.Result != nil {
+		for i := range e.Result.Classes {
+			for k := range e.Result.Classes[i].Nodes {
+				stale += e.Result.Classes[i].Nodes[k].Copies[consistency.Stale]
+			}
+		}
+	}
+	return stale
 }
 
 // isolated reports whether a node looks cut off from invalidations by what it holds alone.

@@ -173,6 +173,7 @@ func queueLine(q *Queue) string {
 	}
 	switch drain, known := DrainSeconds(q); {
 	case !known || drain == 0:
+	case math.IsInf(drain, 1) && q.Depth.Value < limit("backlog_least"): // what comes in and goes out
 	case math.IsInf(drain, 1):
 		parts = append(parts, "it never drains at these rates")
 	default:

@@ -58,6 +58,7 @@ const (
 	clusterDown       = "cluster_down"
 	dividedViews      = "divided_views"
 	splitBrain        = "split_brain"
+	groupIncomplete   = "group_incomplete"
 	isolatedNode      = "isolated_node"
 	brokerDown        = "broker_down"
 	queueUnreached    = "queue_unreached"
@@ -97,11 +98,12 @@ var Signals = []Signal{
 	{clusterDown, Network, 0.8, "groups", 1, 2, 0.9, true, twice, "A node of a Redis Cluster says that the cluster is not ok."},
 	{dividedViews, Network, 0.8, "views too many", 1, 2, 0.8, false, twice, "The nodes of a Redis Cluster tell different shards."},
 	{splitBrain, Network, 0.95, "primaries too many", 1, 2, 0.9, false, twice, "Two primaries claim the same slots, or one replication group has two."},
+	{groupIncomplete, Network, 0.5, "nodes", 1, 3, 0.6, true, twice, "A group has fewer nodes than min_nodes, or none that are known."},
 	{isolatedNode, Network, 0.75, "nodes", 1, 2, 0.8, true, twice, "A node that answers misses writes that its peers have: every stale copy is on it, or on few such nodes."},
 	{brokerDown, Network, 0.6, "brokers", 1, 2, 0.6, true, twice, "A Kafka broker does not answer."},
 	{queueUnreached, Network, 0.5, "queues", 1, 2, 0.6, true, twice, "A queue could not be asked."},
-	{probeLostSome, Network, 0.6, "probes", 2, 5, 0.5, true, 0, "An active probe's invalidation is lost on some nodes and arrives on others (the last five minutes)."},
-	{probeUnpublished, Network, 0.4, "probes", 2, 5, 0.7, true, 0, "An active probe could not be published or set up (the last five minutes)."},
+	{probeLostSome, Network, 0.6, "probes", 3, 6, 0.5, true, twice, "An active probe's invalidation is lost on some nodes and arrives on others (the last minute)."},
+	{probeUnpublished, Network, 0.4, "probes", 2, 5, 0.7, true, 0, "An active probe could not be published or set up (the last minute)."},
 
 	{backlog, Queueing, 0.9, "times the limit", 1, 5, 0.3, false, twice, "More messages wait than the limit."},
 	{fallingBehind, Queueing, 0.7, "times the limit", 1, 5, 0.3, false, aWhile, "At its present growth the queue is beyond the limit in ten seconds."},
@@ -125,7 +127,7 @@ var Signals = []Signal{
 	{loop, Logic, 0.85, "share", 0.2, 0.5, 0.5, false, twice, "The newest messages repeat keys without a higher version (where versions are unknown: one key is half of them) at a high rate."},
 	{survivorCopies, Logic, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies survived a delete that reached another node, in two samplings, and no cause before this one stands."},
 	{unexplainedStale, Logic, 0.5, "copies", 1, 10, 0.5, true, twice, "Copies are overdue, and no cause before this one stands."},
-	{probeLostAll, Logic, 0.6, "probes", 2, 5, 0.5, true, 0, "An active probe's invalidations are lost on every node (the last five minutes)."},
+	{probeLostAll, Logic, 0.6, "probes", 3, 6, 0.5, true, 0, "An active probe's invalidations are lost wherever its key is (the last minute), and no queue is backed up."},
 }
 
 // Limit is a threshold that belongs to no single signal.
@@ -147,7 +149,8 @@ var Limits = []Limit{
 	{"backlog_messages", 1000, "Limit of a queue in messages, where no larger one follows from capacity or target_rate."},
 	{"backlog_capacity", 0.05, "Share of its capacity that is a queue's limit, if that is more."},
 	{"backlog_small", 0.5, "Share of its capacity that is a small queue's limit, if that is less than backlog_messages."},
-	{"backlog_target", 10, "Seconds of target_rate that are a queue's limit, if that is more and no capacity is known."},
+	{"backlog_target", 10, "Seconds of target_rate that are a queue's limit instead, where no capacity is known."},
+	{"backlog_least", 100, "Limit that follows from a target_rate, at least."},
 	{"burst_seconds", 10, "A queue without capacity whose oldest message is younger than this, and which is empty in less than this at its present pace, ..."},
 	{"burst_factor", 6, "... has so many times the limit: a burst that is being processed."},
 	{"projection", 10, "Seconds ahead of falling_behind."},
@@ -156,7 +159,8 @@ var Limits = []Limit{
 	{"loop_messages", 20, "Sampled messages, at least."},
 	{"loop_rate", 20, "Messages enqueued per second, at least; until the rate is known, a loop is a first sight."},
 	{"loop_top_key", 0.5, "Share of one key from which it counts as a loop, where messages have no versions."},
-	{"recent", 300, "Seconds for which what is told once is remembered."},
+	{"recent", 300, "Seconds for which lost and rewound messages are remembered."},
+	{"recent_probes", 60, "Seconds for which what came of a probe is remembered."},
 }
 
 // limit by its name.

@@ -5,14 +5,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 )
 
-// betweenSamplings is the time between the two samplings of a diagnosis: what lasts shows in both.
-const betweenSamplings = time.Second
+const (
+	// betweenSamplings is the time between the two samplings of a diagnosis: what lasts shows in both.
+	betweenSamplings = time.Second
+	// samplings of a diagnosis: these two, and one before them in which the keys of patterns are found.
+	samplings = 3
+)
 
 // Reporter samples everything and says what it points to; *collector.Exporter is one.
 type Reporter interface {
@@ -20,10 +25,11 @@ type Reporter interface {
 	Report(ctx context.Context, timeout time.Duration) *diagnosis.Report
 }
 
-// Diagnose samples twice, and says what that points to.
+// Diagnose samples twice, once the keys of patterns are known, and says what that points to. Where copies are stale and no
+// cause stands, the verdict is unknown: so short a look does not tell what may explain them.
 func Diagnose(ctx context.Context, r Reporter) (*diagnosis.Diagnosis, error) {
 	d := diagnosis.Diagnose(diagnosis.Evidence{})
-	for i := range 2 {
+	for i := range samplings {
 		if i > 0 {
 			wait := time.NewTimer(betweenSamplings)
 			select {
@@ -38,6 +44,12 @@ func Diagnose(ctx context.Context, r Reporter) (*diagnosis.Diagnosis, error) {
 		}
 		if report != nil {
 			d = report.Diagnosis
+			if stale := report.Evidence.StaleCopies(); stale > 0 && d.Verdict == diagnosis.None {
+				d.Verdict = diagnosis.Nothing
+				last := &d.Steps[len(d.Steps)-1]
+				last.Evidence = append(slices.Clone(last.Evidence),
+					fmt.Sprintf("%d copies are stale, and were seen for too short a time to say why; /status of a running exporter has watched for longer", stale))
+			}
 		}
 	}
 	return &d, nil
@@ -86,7 +98,7 @@ var headlines = map[string]string{
 	"version": "different versions run at once",
 	"logic":   "invalidations fail, go round, or never reach some copies",
 	"none":    "nothing points to a cause",
-	"unknown": "nothing could be sampled, so nothing is known",
+	"unknown": "what was seen does not tell",
 }
 
 // diagnosisText is for a person: the verdict first, then the causes, how it was found, and what to run next.

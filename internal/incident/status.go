@@ -165,6 +165,9 @@ func newQueueStatus(q *diagnosis.Queue) QueueStatus {
 		OldestSeconds: known(q.OldestSeconds), EnqueuedPerSecond: known(q.EnqueuedRate), ProcessedPerSecond: known(q.ProcessedRate),
 		Groups: []GroupStatus{},
 	}
+	if q.Kind == "redis_list" {
+		out.EnqueuedPerSecond = nil // a list's length tells the least there were
+	}
 	if q.Answered && q.Kind == "kafka" {
 		out.BrokersDown = &q.BrokersDown
 	}

@@ -155,10 +155,10 @@ func TestDiagnoseCommand(t *testing.T) {
 	}
 	for v, code := range map[string]int{"none": 0, "network": 1, "logic": 1, "unknown": 2} {
 		synctest.Test(t, func(t *testing.T) {
-			r := &reports{all: []*diagnosis.Report{verdict("queue"), verdict(v)}}
+			r := &reports{all: []*diagnosis.Report{verdict("queue"), verdict("queue"), verdict(v)}}
 			var b bytes.Buffer
 			got, err := RunDiagnose(t.Context(), r, "text", &b)
-			if err != nil || got != code || len(r.at) != 2 || r.at[1].Sub(r.at[0]) != time.Second {
+			if err != nil || got != code || len(r.at) != 3 || r.at[2].Sub(r.at[1]) != time.Second {
 				t.Errorf("%s: code %d, %v, sampled at %v", v, got, err, r.at)
 			}
 			if text := b.String(); !strings.HasPrefix(text, "Verdict: "+v+" (") || !strings.Contains(text, "queue    0.90") ||
@@ -171,6 +171,17 @@ func TestDiagnoseCommand(t *testing.T) {
 			}
 		})
 	}
+	// Copies are stale, and nothing explains it: that is not well.
+	stale := verdict("none")
+	stale.Evidence.Result = &consistency.Result{Classes: []consistency.ClassResult{{Class: "user", Nodes: []consistency.ClassNode{{Node: "n", Read: true}}}}}
+	stale.Evidence.Result.Classes[0].Nodes[0].Copies[consistency.Stale] = 3
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		code, err := RunDiagnose(t.Context(), &reports{all: []*diagnosis.Report{stale}}, "text", &b)
+		if err != nil || code != 2 || !strings.Contains(b.String(), "3 copies are stale") {
+			t.Errorf("code %d, %v:\n%s", code, err, &b)
+		}
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := RunDiagnose(ctx, &reports{all: []*diagnosis.Report{nil}}, "text", &bytes.Buffer{}); err == nil {
