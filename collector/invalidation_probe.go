@@ -19,7 +19,9 @@ import (
 
 var (
 	probesSent = counter("invalidation_probes_total",
-		"Invalidation probes whose message was published while the node held the old version.", "probe", "layer", "node")
+		"Invalidation probes whose message was published while the node held the old version, counted once it is known what came of them "+
+			"(it went, it was lost, or the node could not be asked any more); those that a reload or the exporter's end cut off are not.",
+		"probe", "layer", "node")
 	probeFailures = counter("invalidation_probe_failures_total",
 		"Invalidation probes that failed: lost (the node still served the old version after the timeout), publish (the message could not "+
 			"be published), setup (the node could not be written, or not be asked any more).", "probe", "layer", "node", "reason")

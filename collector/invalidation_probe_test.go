@@ -67,7 +67,7 @@ cacheinv_invalidation_probe_failures_total{layer="l2",node="a",probe="p",reason=
 cacheinv_invalidation_probe_failures_total{layer="l2",node="b",probe="p",reason="lost"} 0
 cacheinv_invalidation_probe_failures_total{layer="l2",node="b",probe="p",reason="publish"} 0
 cacheinv_invalidation_probe_failures_total{layer="l2",node="b",probe="p",reason="setup"} 1
-# HELP cacheinv_invalidation_probes_total Invalidation probes whose message was published while the node held the old version.
+# HELP cacheinv_invalidation_probes_total Invalidation probes whose message was published while the node held the old version, counted once it is known what came of them (it went, it was lost, or the node could not be asked any more); those that a reload or the exporter's end cut off are not.
 # TYPE cacheinv_invalidation_probes_total counter
 cacheinv_invalidation_probes_total{layer="l2",node="a",probe="p"} 2
 cacheinv_invalidation_probes_total{layer="l2",node="b",probe="p"} 0

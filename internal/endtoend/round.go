@@ -113,9 +113,6 @@ func (r *Runner) probe(p *probe, k *dedicated) {
 		}
 		return
 	}
-	for _, n := range ready {
-		r.observer.Sent(p.Name, n.Identity())
-	}
 	var all sync.WaitGroup
 	for i, n := range ready {
 		all.Go(func() { r.await(p, n, watches[i]) })
@@ -123,15 +120,19 @@ func (r *Runner) probe(p *probe, k *dedicated) {
 	all.Wait()
 }
 
-// await what comes of one node.
+// await what comes of one node. A probe is sent once that is known: one that the runner's end cuts off is none.
 func (r *Runner) await(p *probe, n *node, w *watch) {
 	select {
 	case o := <-w.outcome:
+		if o.unsure && r.life.Err() != nil {
+			return // the end may be why
+		}
+		r.observer.Sent(p.Name, n.Identity())
 		switch {
 		case o.unsure:
-			r.fail(p, n, Setup, errUnsure)
+			r.failed(p, n, Setup, errUnsure)
 		case o.lost:
-			r.fail(p, n, Lost, nil)
+			r.failed(p, n, Lost, nil)
 		default:
 			r.observer.Gone(p.Name, n.Identity(), o.after)
 			if p.told.change(n.Identity().Name, "") {
@@ -143,11 +144,15 @@ func (r *Runner) await(p *probe, n *node, w *watch) {
 	}
 }
 
-// fail counts a failure, and tells it where it is another than the last. What an ending runner could not do is none.
+// fail where the runner's end is not why. What an ending runner could not do is no failure.
 func (r *Runner) fail(p *probe, n *node, reason Reason, err error) {
-	if r.life.Err() != nil {
-		return
+	if r.life.Err() == nil {
+		r.failed(p, n, reason, err)
 	}
+}
+
+// failed counts a failure, and tells it where it is another than the last.
+func (r *Runner) failed(p *probe, n *node, reason Reason, err error) {
 	r.observer.Failed(p.Name, n.Identity(), reason, p.Timeout)
 	if p.told.change(n.Identity().Name, reason) {
 		r.log.Warn("invalidation probe fails", "probe", p.Name, "node", n.Identity().Name, "reason", string(reason), "err", err)
@@ -171,51 +176,125 @@ func escape(s string) string {
 	return text[1 : len(text)-1]
 }
 
+// setup of a key on its nodes.
+type setup struct {
+	*dedicated
+	// longest that a node may take to be written, and then again a replica to follow. began is when the writing did.
+	longest time.Duration
+	began   time.Time
+
+	mu sync.Mutex
+	// moved: a node's writing ended.
+	moved *sync.Cond
+	nodes []*setting
+}
+
+// setting is one node of a setup. What a primary tells is guarded by the setup's mutex.
+type setting struct {
+	*node
+	// follows: it is a replica. ended: nobody writes any more.
+	follows, ended bool
+	err            error
+}
+
 // write the old version on the primaries, and wait until the replicas serve it too. written may hold it, ready do.
+// Each node has a time of its own, so that one that hangs costs no other its probe.
 func (r *Runner) write(p *probe, k *dedicated) (written, ready []*node) {
-	ctx, cancel := context.WithTimeout(r.life, min(setupLongest, max(p.Timeout, time.Second)))
-	defer cancel()
-	errs := make([]error, len(k.nodes))
+	s := &setup{dedicated: k, longest: min(setupLongest, max(p.Timeout, time.Second)), began: time.Now()}
+	s.moved = sync.NewCond(&s.mu)
+	for _, n := range k.nodes {
+		replica := n.replica.Load()
+		s.nodes = append(s.nodes, &setting{node: n, follows: replica, ended: replica})
+	}
 	var all sync.WaitGroup
-	for i, n := range k.nodes {
-		if n.replica.Load() {
-			continue
-		}
+	for _, n := range s.nodes {
+		follows := n.follows
 		all.Go(func() {
-			errs[i] = n.put(ctx, k, 2*p.Timeout+keptBeyond)
-			if errors.Is(errs[i], probes.ErrReplica) { // since the last survey
-				n.replica.Store(true)
-				r.outdated()
+			if !follows {
+				follows = r.put(s, n, 2*p.Timeout+keptBeyond)
+			}
+			if follows {
+				n.err = r.arrive(s, n)
 			}
 		})
 	}
 	all.Wait()
-	for i, n := range k.nodes {
-		if !n.replica.Load() {
-			written = append(written, n)
-		} else if errors.Is(errs[i], probes.ErrReplica) {
-			errs[i] = nil
+	for _, n := range s.nodes {
+		if !n.follows {
+			written = append(written, n.node)
 		}
-	}
-	for i, n := range k.nodes {
-		if n.replica.Load() && len(written) > 0 {
-			all.Go(func() { errs[i] = n.arrived(ctx, k) })
-		} else if n.replica.Load() {
-			errs[i] = errNoPrimary
-		}
-	}
-	all.Wait()
-	for i, n := range k.nodes {
-		if errs[i] == nil {
-			ready = append(ready, n)
+		if n.err == nil {
+			ready = append(ready, n.node)
 			continue
 		}
-		r.fail(p, n, Setup, errs[i])
+		r.fail(p, n.node, Setup, n.err)
 	}
 	return written, ready
 }
 
-var errNoPrimary = errors.New("none of the layers' nodes is a primary that can be written")
+// put the old version on a node that is a primary as far as is known; true: it is a replica.
+func (r *Runner) put(s *setup, n *setting, ttl time.Duration) bool {
+	ctx, cancel := context.WithTimeout(r.life, s.longest)
+	defer cancel()
+	err := n.put(ctx, s.dedicated, ttl)
+	replica := errors.Is(err, probes.ErrReplica) // since the last survey
+	if replica {
+		n.replica.Store(true)
+		r.outdated()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n.ended, n.follows, n.err = true, replica, err
+	s.moved.Broadcast()
+	return replica
+}
+
+// arrive waits until a replica serves what its primary was given. Its time begins when that was written.
+func (r *Runner) arrive(s *setup, n *setting) error {
+	primaries, written := s.wait(n.sameGroup)
+	if primaries == 0 { // they may be configured apart
+		primaries, written = s.wait(func(o *setting) bool { return o.Identity().Kind == n.Identity().Kind && !n.sameGroup(o) })
+	}
+	if !written {
+		return errNoPrimary
+	}
+	end := time.Now().Add(s.longest)
+	if primaries > 1 { // which of them it follows is unknown, and that may be the one that is written last
+		end = s.began.Add(2 * s.longest)
+	}
+	ctx, cancel := context.WithDeadline(r.life, end)
+	defer cancel()
+	return n.arrived(ctx, s.dedicated)
+}
+
+// sameGroup of which both are found.
+func (n *setting) sameGroup(o *setting) bool {
+	a, b := n.Identity(), o.Identity()
+	return a.Group != "" && a.Group == b.Group && a.Layer == b.Layer
+}
+
+// wait until one of the primaries among some nodes was written, or none of them will be.
+func (s *setup) wait(among func(*setting) bool) (primaries int, written bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		primaries, written = 0, false
+		pending := false
+		for _, n := range s.nodes {
+			if !n.follows && among(n) {
+				primaries++
+				pending = pending || !n.ended
+				written = written || n.ended && n.err == nil
+			}
+		}
+		if written || !pending {
+			return primaries, written
+		}
+		s.moved.Wait()
+	}
+}
+
+var errNoPrimary = errors.New("none of its primaries could be written; see the setup failures of the other nodes, and whether one is a primary")
 
 // sweep deletes what the processor did not.
 func (r *Runner) sweep(k *dedicated, written []*node) {

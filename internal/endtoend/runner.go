@@ -23,7 +23,7 @@ const (
 	// surveyLongest bounds one survey, and firstSurvey how long the first probes wait for theirs.
 	surveyLongest = 5 * time.Second
 	firstSurvey   = time.Second
-	// setupLongest is how long a node may need to be written, and a replica to follow.
+	// setupLongest is how long a node may need to be written, and then again a replica to follow.
 	setupLongest = 2 * time.Second
 	// sweepLongest is how long keys that are still there may take to be deleted.
 	sweepLongest = time.Second
@@ -49,7 +49,8 @@ type Observer interface {
 	// Nodes are those that a probe watches, each time that it is known anew. all: there are no others; before the first
 	// survey groups may have some that are not known yet.
 	Nodes(probe string, nodes []probes.Identity, all bool)
-	// Sent: the message was published, and the node held the old version then.
+	// Sent: the message was published, and the node held the old version then. It is told with what came of it, Gone or
+	// Failed, which follows at once; a probe that Close cuts off before is not told at all.
 	Sent(probe string, node probes.Identity)
 	// Gone: the node no longer served the old version this long after the publishing began.
 	Gone(probe string, node probes.Identity, after time.Duration)
@@ -124,7 +125,7 @@ func Start(cfg *config.Config, opt probes.Options, observer Observer, log *slog.
 
 // mostRounds that may be under way: those of a timeout, and those that are set up or cleaned up beside them.
 func mostRounds(c config.InvalidationProbe) int {
-	return int((c.Timeout+setupLongest+lookLongest+sweepLongest)/c.Interval) + 3
+	return int((c.Timeout+2*setupLongest+2*lookLongest+sweepLongest)/c.Interval) + 3
 }
 
 // needed is the part of a configuration that the probes use.

@@ -1,6 +1,7 @@
 package endtoend
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -38,6 +39,12 @@ func (n *notes) of(what string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.by[what]
+}
+
+func (n *notes) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return fmt.Sprint(n.by)
 }
 
 func (n *notes) Nodes(_ string, nodes []probes.Identity, _ bool) {
@@ -89,6 +96,83 @@ invalidation_probes:
 	})
 	if n.of("hung sent")+n.of("silent sent")+n.of("good setup") > 0 {
 		t.Errorf("%v", n.by)
+	}
+}
+
+// A frozen memcached costs neither a primary nor its replica a probe, however these are configured.
+func TestAFrozenNodeCostsNoReplica(t *testing.T) {
+	apart := `{name: primary, redis: {address: "%[1]s"}}, {name: replica, redis: {address: "%[2]s"}}`
+	for name, nodes := range map[string]string{
+		"a group":        `{name: pair, redis: {replication: ["%[1]s"]}}`,
+		"each by itself": apart,
+		"beside another": apart + `, {name: hung, redis: {address: "%[3]s"}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, replica, queue, m := servertest.Redis(t), servertest.Redis(t), servertest.Redis(t), servertest.Memcached(t)
+			replica.Follow(t, r)
+			var running sync.WaitGroup
+			ctx, end := context.WithCancel(t.Context())
+			running.Go(func() {
+				for ctx.Err() == nil {
+					if got, err := queue.BLPop(ctx, time.Second, "inv").Result(); err == nil {
+						r.Del(ctx, got[1])
+					}
+				}
+			})
+			t.Cleanup(func() {
+				end()
+				running.Wait()
+			})
+			_, n := begin(t, fmt.Sprintf(`
+layers:
+  - name: l2
+    ttl: 1h
+    nodes: [`+nodes+`, {name: memcached, memcached: {address: "%[4]s"}}]
+  - {name: q, ttl: 1h, nodes: [{name: queue, redis: {address: "%[5]s"}}]}
+invalidation_probes:
+  - {name: p, interval: 50ms, timeout: 4s, layers: [l2], key: "probe:{id}", publish: {redis: {node: queue, list: inv}, message: "{key}"}}
+`, r.Addr, replica.Addr, servertest.Hung(t), m.Addr, queue.Addr))
+			pair := []string{"primary", "replica"}
+			if !strings.HasPrefix(nodes, apart) {
+				pair = []string{"pair/" + r.Addr, "pair/" + replica.Addr}
+			}
+			gone := func() int { return min(n.of(pair[0]+" gone"), n.of(pair[1]+" gone")) }
+			servertest.Eventually(t, "both are probed", func() bool { return gone() > 10 })
+			m.Freeze(t)
+			before := gone()
+			servertest.Eventually(t, "memcached is setup, and the pair is probed on", func() bool {
+				return n.of("memcached setup") > 60 && gone() > before+60
+			})
+			for _, node := range pair {
+				if n.of(node+" setup")+n.of(node+" lost")+n.of(node+" publish") > 0 {
+					t.Errorf("%s failed: %s", node, n)
+				}
+			}
+		})
+	}
+}
+
+// A probe whose outcome the end of the runner cut off is counted as nothing.
+func TestACutOffProbeIsNotSent(t *testing.T) {
+	r := servertest.Redis(t)
+	runner, n := begin(t, fmt.Sprintf(`
+layers:
+  - {name: l2, ttl: 1h, nodes: [{name: a, redis: {address: "%s"}}]}
+invalidation_probes:
+  - {name: p, interval: 100ms, timeout: 1m, layers: [l2], key: "probe:{id}", publish: {redis: {node: a, list: inv}, message: "{key}"}}
+`, r.Addr))
+	got, err := r.BLPop(t.Context(), 10*time.Second, "inv").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Must(t, "del", got[1])
+	servertest.Eventually(t, "some are published", func() bool {
+		return n.of("a gone") == 1 && r.LLen(t.Context(), "inv").Val() > 10
+	})
+	runner.Close()
+	if want := map[string]int{"a sent": 1, "a gone": 1}; !maps.Equal(n.by, want) {
+		t.Errorf("%v, want %v", n.by, want)
 	}
 }
 
