@@ -246,33 +246,34 @@ func TestQueueMessagesThatGrow(t *testing.T) {
 	}
 }
 
-// interrupted does something between the two round trips of a sampling.
+// interrupted does something before a round trip of a sampling.
 type interrupted struct {
 	RedisServer
-	do func()
+	trip int
+	do   func()
 }
 
 func (s interrupted) Do(ctx context.Context, use func(context.Context, redis.Cmdable) (uint64, uint64, error)) error {
 	return s.RedisServer.Do(ctx, func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
 		client := redis.NewClient(c.(*redis.Client).Options())
 		defer func() { _ = client.Close() }()
-		client.AddHook(&secondTrip{do: s.do})
+		client.AddHook(&countedTrip{at: s.trip, do: s.do})
 		return use(ctx, client)
 	})
 }
 
-type secondTrip struct {
-	trips int
-	do    func()
+type countedTrip struct {
+	trips, at int
+	do        func()
 }
 
-func (*secondTrip) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (*countedTrip) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (*secondTrip) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (*countedTrip) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 
-func (h *secondTrip) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (h *countedTrip) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, commands []redis.Cmder) error {
-		if h.trips++; h.trips == 2 {
+		if h.trips++; h.trips == h.at {
 			h.do()
 		}
 		return next(ctx, commands)
@@ -285,24 +286,26 @@ func TestQueueThatGoesAway(t *testing.T) {
 	for name, args := range map[string][]any{
 		"a group": {"xgroup", "destroy", "stream", "g"}, "a stream": {"del", "stream"}, "a list": {"del", "list"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			r := servertest.Redis(t)
-			f := queueFleet(t, r.Addr, config.Redis{})
-			r.Must(t, "rpush", "list", "a", "b")
-			for range 3 {
-				r.Must(t, "xadd", "stream", "*", "key", "user:1")
-			}
-			r.Must(t, "xgroup", "create", "stream", "g", "0")
-			r.Must(t, "xreadgroup", "group", "g", "c", "count", 1, "streams", "stream", ">")
-			if name == "a list" {
-				q := messageQueue(t, f, 100, config.RedisQueue{List: "list"}).(*redisList)
-				q.server = interrupted{q.server, func() { r.Must(t, args...) }}
+		for _, trip := range []int{2, 3} {
+			t.Run(fmt.Sprint(name, " before trip ", trip), func(t *testing.T) {
+				r := servertest.Redis(t)
+				f := queueFleet(t, r.Addr, config.Redis{})
+				r.Must(t, "rpush", "list", "a", "b")
+				for range 3 {
+					r.Must(t, "xadd", "stream", "*", "key", "user:1")
+				}
+				r.Must(t, "xgroup", "create", "stream", "g", "0")
+				r.Must(t, "xreadgroup", "group", "g", "c", "count", 1, "streams", "stream", ">")
+				if name == "a list" {
+					q := messageQueue(t, f, 100, config.RedisQueue{List: "list"}).(*redisList)
+					q.server = interrupted{q.server, trip, func() { r.Must(t, args...) }}
+					_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
+					return
+				}
+				q := messageQueue(t, f, 100, config.RedisQueue{Stream: "stream"}).(*redisStream)
+				q.server = interrupted{q.server, trip, func() { r.Must(t, args...) }}
 				_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
-				return
-			}
-			q := messageQueue(t, f, 100, config.RedisQueue{Stream: "stream"}).(*redisStream)
-			q.server = interrupted{q.server, func() { r.Must(t, args...) }}
-			_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
-		})
+			})
+		}
 	}
 }
