@@ -198,7 +198,9 @@ func newNodeStatus(n *consistency.NodeResult, r *diagnosis.Replica) NodeStatus {
 		out.Error = new(n.Err.Error())
 	}
 	if n.Up {
-		out.Loading = &s.Loading
+		if n.Kind == "redis" {
+			out.Loading = &s.Loading
+		}
 		out.Role, out.Version, out.EvictionPolicy = told(s.Role), told(s.Version), told(s.EvictionPolicy)
 		out.UptimeSeconds, out.Items, out.Evicted = known(s.UptimeSeconds), known(s.Items), known(s.Evicted)
 		out.MemoryUsed, out.MemoryLimit = known(s.MemoryUsed), known(s.MemoryLimit)
@@ -265,6 +267,7 @@ var statusPage = template.Must(template.New("status").Funcs(template.FuncMap{
 	"state":    nodeState,
 	"ms":       func(seconds float64) float64 { return seconds * 1000 },
 	"yes":      yes,
+	"positive": func(v int) bool { return v > 0 },
 	"never":    func(q QueueStatus) bool { return yes(q.NeverDrains) },
 }).Parse(statusHTML))
 

@@ -67,6 +67,10 @@ func estateReport(nodes, classes int) *diagnosis.Report {
 			Sample: &probes.Sample{Messages: 10, HasKeys: true, DistinctKeys: 2, TopKey: "user:<1>", TopKeyMessages: 9},
 		},
 	}
+	e.Queues = append(e.Queues, diagnosis.Queue{Name: "topic", Kind: "kafka", Up: true, Depth: num(3), BrokersDown: 2})
+	if nodes > 2 {
+		e.Replicas = []diagnosis.Replica{{Layer: "l2", Node: "redis-1", LinkUp: true}, {Layer: "l2", Node: "redis-2", LagSeconds: num(0.2)}}
+	}
 	return &diagnosis.Report{Evidence: e, Diagnosis: diagnosis.Diagnose(e)}
 }
 
@@ -94,7 +98,9 @@ func TestStatusJSON(t *testing.T) {
 		"diagnosis":      got.Diagnosis.Verdict == "none" && len(got.Diagnosis.Steps) == 7,
 		"top key":        got.Queues[0]["sample"].(map[string]any)["top_key"] == "user:<1>",
 		"never drains":   got.Queues[0]["drain_seconds"] == nil && got.Queues[0]["never_drains"] == true,
-		"unknown depth":  got.Queues[1]["depth"] == nil && got.Queues[1]["up"] == false && got.Queues[1]["sample"] == nil && got.Queues[1]["never_drains"] == nil,
+		"unknown depth":  got.Queues[2]["depth"] == nil && got.Queues[2]["up"] == false && got.Queues[2]["sample"] == nil && got.Queues[2]["never_drains"] == nil,
+		"brokers":        got.Queues[0]["brokers_down"] == nil && got.Queues[1]["brokers_down"] == 2.0,
+		"replicas":       got.Nodes[0]["replication_link_up"] == nil && got.Nodes[1]["replication_link_up"] == true && got.Nodes[2]["replication_link_up"] == false,
 		"node down":      got.Nodes[0]["up"] == false && got.Nodes[0]["items"] == nil && got.Nodes[0]["role"] == nil && got.Nodes[0]["error"] == "dial tcp: <refused>",
 		"node up":        got.Nodes[1]["up"] == true && got.Nodes[1]["items"] == 1000.0 && got.Nodes[1]["uptime_seconds"] == nil && got.Nodes[1]["error"] == nil,
 		"not read":       got.Canaries[0].Layers[0].Nodes[0]["overdue"] == nil && got.Canaries[0].Layers[0].Nodes[0]["oldest_stale_seconds"] == nil,
@@ -122,7 +128,10 @@ func TestStatusPage(t *testing.T) {
 	w := httptest.NewRecorder()
 	StatusPage(&reports{all: []*diagnosis.Report{estateReport(12, 10)}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
 	page := w.Body.String()
-	for _, want := range []string{"redis-11", "class_9", "dial tcp: &lt;refused&gt;", "user:&lt;1&gt;", "15,000", ">never<", "90 s", "<title>none ·", `content="10"`} {
+	for _, want := range []string{
+		"redis-11", "class_9", "dial tcp: &lt;refused&gt;", "user:&lt;1&gt;", "15,000", ">never<", "90 s", ">2 brokers down<",
+		`<span class="ok">link up</span>`, `<span class="bad">link down</span>, 0.2 s behind`, "<title>none ·", `content="10"`,
+	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not on the page", want)
 		}
