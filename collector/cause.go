@@ -1,8 +1,10 @@
 package collector
 
 import (
+	"fmt"
 	"net"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -21,8 +23,8 @@ var causeScore = gauge("cause_score",
 type causeTeller struct {
 	memory *diagnosis.Memory
 	estate diagnosis.Estate
-	// off are the collectors that are not enabled.
-	off []string
+	// unknown are the parts that nobody samples: not enabled, or not configured.
+	unknown []diagnosis.Unknown
 	// silent: the scores are no metrics (--no-collector.cause), and in the status alone.
 	silent bool
 }
@@ -31,9 +33,19 @@ type causeTeller struct {
 type witnessed struct {
 	// result is nil where the canaries were not sampled in time.
 	result *consistency.Result
-	// came are the collectors that were back in time, late those that were not.
-	came []any
-	late []string
+	// came are the collectors that were back in time, late those that were not, broken those that panicked.
+	came         []any
+	late, broken []string
+}
+
+// guarded judges; a panic in it, or in a collector's testimony, costs the judgement alone.
+func (c *causeTeller) guarded(w witnessed) (report *diagnosis.Report, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			report, err = nil, fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+		}
+	}()
+	return c.judge(w), nil
 }
 
 // judge the evidence of a sampling.
@@ -47,30 +59,50 @@ func (c *causeTeller) judge(w witnessed) *diagnosis.Report {
 	if w.result != nil {
 		e.Masters = masters(w.result)
 	}
-	for _, name := range c.off {
-		e.Unknown = append(e.Unknown, diagnosis.Unknown{Part: name, Why: "its collector is off"})
-	}
+	e.Unknown = append(e.Unknown, c.unknown...)
 	for _, name := range w.late {
 		e.Unknown = append(e.Unknown, diagnosis.Unknown{Part: name, Why: "not back in time"})
+	}
+	for _, name := range w.broken {
+		e.Unknown = append(e.Unknown, diagnosis.Unknown{Part: name, Why: "its collector broke; the log says how"})
 	}
 	c.memory.Recall(&e)
 	return &diagnosis.Report{Evidence: e, Diagnosis: diagnosis.Diagnose(e)}
 }
 
-// send the scores; there are none where nothing could be sampled.
-func (c *causeTeller) send(d *diagnosis.Diagnosis, took time.Duration, ch chan<- prometheus.Metric) {
+// send the scores; there are none where nothing could be sampled, nor without a report.
+func (c *causeTeller) send(r *diagnosis.Report, took time.Duration, ch chan<- prometheus.Metric) {
 	if c.silent {
 		return
 	}
-	for _, s := range d.Scores {
-		causeScore.send(ch, s.Score, string(s.Cause))
+	if r != nil {
+		for _, s := range r.Diagnosis.Scores {
+			causeScore.send(ch, s.Score, string(s.Cause))
+		}
 	}
-	collectorSuccess.send(ch, number(d.Verdict != diagnosis.Nothing), causeName)
+	collectorSuccess.send(ch, number(r != nil && r.Diagnosis.Verdict != diagnosis.Nothing), causeName)
 	collectorDuration.send(ch, took.Seconds(), causeName)
 }
 
 // causeName is the collector's.
 const causeName = "cause"
+
+// unknownOf a configuration: the parts of the evidence that no enabled collector gives.
+func unknownOf(cfg *config.Config, on func(name string) bool) (out []diagnosis.Unknown) {
+	missing := map[string]bool{
+		"canary": len(cfg.Canaries) == 0, "queue": len(cfg.Queues) == 0, "history": len(cfg.History) == 0, "app_version": len(cfg.Versions) == 0,
+	}
+	for _, name := range Names {
+		switch {
+		case name == causeName:
+		case missing[name]:
+			out = append(out, diagnosis.Unknown{Part: name, Why: diagnosis.NotConfigured})
+		case !on(name):
+			out = append(out, diagnosis.Unknown{Part: name, Why: "its collector is off"})
+		}
+	}
+	return out
+}
 
 // estateOf a configuration: what a diagnosis may say of it.
 func estateOf(cfg *config.Config) diagnosis.Estate {
@@ -113,13 +145,17 @@ func serverOf(n config.Node) diagnosis.Server {
 			address = u.Host
 			s.TLS = s.TLS || u.Scheme == "rediss"
 		}
+		address = address[strings.LastIndexByte(address, '@')+1:]
 	case n.Memcached != nil:
 		s.Kind, address = "memcached", n.Memcached.Address
 		s.TLS = n.Memcached.TLS != nil
 	default:
 		s.Kind = "http"
-		if u, err := url.Parse(strings.NewReplacer("{", "", "}", "").Replace(n.HTTP.URL.String())); err == nil && n.HTTP.DNS == nil {
-			s.URL = u.Scheme + "://" + u.Host
+		scheme, rest, _ := strings.Cut(n.HTTP.URL.String(), "://")
+		s.URL = scheme + "://"
+		if n.HTTP.DNS == nil { // else each of its nodes has a host of its own
+			host, _, _ := strings.Cut(rest, "/")
+			s.URL += host[strings.LastIndexByte(host, '@')+1:]
 		}
 		return s
 	}

@@ -65,8 +65,12 @@ var (
 		"Time that the collector needed in the last sampling, in seconds.", "collector")
 )
 
-// errBusy says that a collector has not come back from an earlier sampling.
-var errBusy = errors.New("still busy with an earlier sampling")
+var (
+	// errBusy says that a collector has not come back from an earlier sampling.
+	errBusy = errors.New("still busy with an earlier sampling")
+	// errPanic says that a collector broke off, so that it may still hold what an earlier sampling told.
+	errPanic = errors.New("panic")
+)
 
 // crew is the collectors of one configuration. One sampling runs at a time.
 type crew struct {
@@ -166,6 +170,8 @@ func (c *crew) sample(ctx context.Context, grace time.Duration) ([]prometheus.Me
 			heard.late = append(heard.late, k.Name())
 		case errors.Is(o.err, errBusy):
 			heard.late = append(heard.late, k.Name())
+		case errors.Is(o.err, errPanic):
+			heard.broken = append(heard.broken, k.Name())
 		default:
 			heard.came = append(heard.came, unbound(k))
 		}
@@ -181,8 +187,9 @@ func (c *crew) sample(ctx context.Context, grace time.Duration) ([]prometheus.Me
 		return metrics, nil
 	}
 	began = time.Now()
-	report := c.causes.judge(heard)
-	c.causes.send(&report.Diagnosis, time.Since(began), ch)
+	report, err := c.causes.guarded(heard)
+	c.tell(causeName, err)
+	c.causes.send(report, time.Since(began), ch)
 	for len(ch) > 0 {
 		metrics = append(metrics, <-ch)
 	}
@@ -236,7 +243,7 @@ func (o *outcome) run(ctx context.Context, k Collector) {
 func guarded(ctx context.Context, k Collector, ch chan<- prometheus.Metric) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
 		}
 	}()
 	return k.Update(ctx, ch)

@@ -148,11 +148,6 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		others = append(others, newInvalidationProbeCollector(names, e.state.probes))
 	}
 	t.crew = newCrew(s, readers, others, e.log)
-	t.crew.causes = &causeTeller{memory: e.state.causes, estate: estateOf(cfg), silent: !on(causeName)}
-	for _, name := range Names {
-		if !on(name) && name != causeName {
-			t.crew.causes.off = append(t.crew.causes.off, name)
-		}
-	}
+	t.crew.causes = &causeTeller{memory: e.state.causes, estate: estateOf(cfg), unknown: unknownOf(cfg, on), silent: !on(causeName)}
 	return t, nil
 }

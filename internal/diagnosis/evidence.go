@@ -72,7 +72,7 @@ type ClassLayer struct{ Class, Layer string }
 type Server struct {
 	// Kind: redis, memcached or http.
 	Kind string
-	// Host and Port; of http the root of its URL is in URL instead.
+	// Host and Port; of http the root of its URL is in URL instead, of several behind a DNS name its scheme and :// alone.
 	Host, Port string
 	TLS        bool
 	URL        string

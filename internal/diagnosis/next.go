@@ -109,14 +109,15 @@ func (e *Evidence) server(node string) (Server, bool) {
 	}
 	s.Host, s.Port = strings.Trim(address[:at], "[]"), address[at+1:]
 	if s.Kind == "http" {
-		s.URL = "http://" + address + "/"
+		scheme, _, _ := strings.Cut(s.URL, "://")
+		s.URL = scheme + "://" + address + "/"
 	}
 	return s, s.Kind != ""
 }
 
 func (e *Evidence) ask(node string) string {
 	s, ok := e.server(node)
-	if !ok {
+	if !ok || s.Host == "" && s.Kind != "http" {
 		return e.check()
 	}
 	switch s.Kind {
@@ -173,11 +174,12 @@ func (e *Evidence) askQueue(queue, group string, newest bool) string {
 	case p.URL != "":
 		return "curl -sS -m 5 " + quote(p.URL)
 	}
-	s, ok := e.server(p.Node)
+	s, ok := e.primary(p.Node) // where the node is a group, its own address is only where it is found
 	if !ok {
-		if s, ok = e.primary(p.Node); !ok {
-			return ""
-		}
+		s, ok = e.server(p.Node)
+	}
+	if !ok || s.Host == "" {
+		return ""
 	}
 	switch {
 	case newest && p.Stream:

@@ -1,0 +1,182 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+)
+
+// telling is an exporter that says what its samplings point to.
+func telling(t *testing.T, teller *causeTeller, s sampler, others ...Collector) *Exporter {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	e := New(Options{TimeoutOffset: 250 * time.Millisecond, MinInterval: time.Hour}, log)
+	teller.memory = diagnosis.NewMemory()
+	k := newCrew(s, []reader{nodeCollector{}}, others, log)
+	k.causes = teller
+	e.use(&target{cfg: oneLayer, crew: k})
+	t.Cleanup(e.Close)
+	return e
+}
+
+// deadNodes are sampled, and none answers.
+type deadNodes struct{}
+
+func (deadNodes) Sample(context.Context) *consistency.Result {
+	return &consistency.Result{Nodes: make([]consistency.NodeResult, 2)}
+}
+
+// funcWitness is a collector with something to say.
+type funcWitness struct {
+	funcCollector
+	says func(e *diagnosis.Evidence)
+}
+
+func (w funcWitness) testify(e *diagnosis.Evidence) { w.says(e) }
+
+func nothingToSend(context.Context, chan<- prometheus.Metric) error { return nil }
+
+// TestCauseScores: five scores, from what the collectors told, and the report is of the same sampling.
+func TestCauseScores(t *testing.T) {
+	s := &fakeSampler{}
+	queue := funcWitness{funcCollector{"queue", nothingToSend}, func(e *diagnosis.Evidence) {
+		e.Queues = []diagnosis.Queue{{Name: "list", Up: true, Groups: []diagnosis.Group{{Name: "g", Lost: 1000}}}}
+	}}
+	e := telling(t, &causeTeller{}, s, queue)
+	body := scrape(t, e, "10")
+	wantLines(t, body, `cacheinv_cause_score{cause="queue"} 0.9`, `cacheinv_collector_success{collector="cause"} 1`)
+	if n := strings.Count(body, "\ncacheinv_cause_score{"); n != len(diagnosis.Causes) {
+		t.Errorf("%d scores in\n%s", n, ours(body))
+	}
+	r := e.Report(t.Context(), 10*time.Second)
+	if r.Diagnosis.Verdict != "queue" || s.calls.Load() != 1 {
+		t.Errorf("verdict %s after %d samplings", r.Diagnosis.Verdict, s.calls.Load())
+	}
+}
+
+func TestNoCauseScores(t *testing.T) {
+	body := scrape(t, telling(t, &causeTeller{}, deadNodes{}), "10")
+	wantLines(t, body, `cacheinv_collector_success{collector="cause"} 0`)
+	if strings.Contains(body, "cacheinv_cause_score{") {
+		t.Errorf("nothing was sampled, but there are scores in\n%s", ours(body))
+	}
+	e := telling(t, &causeTeller{silent: true}, &fakeSampler{})
+	if body := scrape(t, e, "10"); strings.Contains(body, "cacheinv_cause_score{") || strings.Contains(body, `collector="cause"`) {
+		t.Errorf("--no-collector.cause, but there is one in\n%s", ours(body))
+	}
+	if r := e.Report(t.Context(), 10*time.Second); r == nil || r.Diagnosis.Verdict != diagnosis.None {
+		t.Errorf("without the metrics the report is %+v", r)
+	}
+}
+
+// TestWhoMayNotTestify: what is late or broke off may hold what an earlier sampling told.
+func TestWhoMayNotTestify(t *testing.T) {
+	never := func(*diagnosis.Evidence) { t.Error("it was asked") }
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	late := funcWitness{funcCollector{"queue", func(context.Context, chan<- prometheus.Metric) error {
+		<-release
+		return nil
+	}}, never}
+	broken := funcWitness{funcCollector{"history", func(context.Context, chan<- prometheus.Metric) error { panic("broken") }}, never}
+	e := telling(t, &causeTeller{}, &fakeSampler{}, late, broken)
+	scrape(t, e, "0.3")
+	var got []string
+	for _, u := range e.Report(t.Context(), time.Second).Evidence.Unknown {
+		got = append(got, u.Part+": "+u.Why)
+	}
+	want := []string{"queue: not back in time", "history: its collector broke; the log says how"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestTestimonyPanics: it costs the scores alone.
+func TestTestimonyPanics(t *testing.T) {
+	bad := funcWitness{funcCollector{"queue", nothingToSend}, func(*diagnosis.Evidence) { panic("broken") }}
+	e := telling(t, &causeTeller{}, &fakeSampler{}, bad)
+	body := scrape(t, e, "10")
+	wantLines(t, body, `cacheinv_collector_success{collector="cause"} 0`, `cacheinv_collector_success{collector="queue"} 1`,
+		`cacheinv_node_up{kind="redis",layer="l2",node="redis-1"} 1`)
+	if strings.Contains(body, "cacheinv_cause_score{") || e.Report(t.Context(), time.Second) != nil {
+		t.Errorf("there is a judgement in\n%s", ours(body))
+	}
+}
+
+func TestUnknownOf(t *testing.T) {
+	cfg := &config.Config{Queues: make([]config.Queue, 1), History: make([]config.History, 1)}
+	got := unknownOf(cfg, func(name string) bool { return name != "history" && name != "app_version" && name != "cause" })
+	want := []diagnosis.Unknown{
+		{Part: "canary", Why: diagnosis.NotConfigured}, {Part: "app_version", Why: diagnosis.NotConfigured}, {Part: "history", Why: "its collector is off"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestEstate says where the servers are, and nothing of what authenticates.
+func TestEstate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cacheinv.yml")
+	const text = `
+layers:
+  - name: l2
+    ttl: 1h
+    max_staleness: 3s
+    nodes:
+      - {name: redis-1, redis: {address: "redis://user:SECRET@10.0.0.1:6380/2"}}
+      - {name: redis-2, redis: {address: "rediss://10.0.0.2", username: user, password: SECRET}}
+      - {name: pair, redis: {replication: ["10.0.0.3:6379"], password: SECRET}}
+      - {name: main, redis: {sentinel: {master: m, addresses: ["10.0.0.4:26379"], password: SECRET}, password: SECRET}}
+      - {name: mc, memcached: {address: "10.0.0.5:11212", username: user, password: SECRET}}
+      - {name: app, http: {url: "https://app.example:8443/{key}", username: user, password: SECRET, headers: {X-Token: SECRET}}}
+      - {name: apps, http: {dns: "apps:8080", url: "https://{host}:{port}/{key}"}}
+queues:
+  - {name: list, redis: {node: redis-1, list: inv}}
+  - {name: kafka, kafka: {brokers: ["10.0.0.6:9092"], topics: [inv], groups: [g], sasl: {mechanism: PLAIN, username: user, password: SECRET}}}
+  - {name: web, http: {url: "http://web/queue?token=SECRET", depth: "$.depth", username: user, password: SECRET}}
+canaries:
+  - {class: user, keys: ["user:1"], layers: [l2]}
+versions:
+  - {app: web, nodes: {app-1: "http://app-1/version?token=SECRET"}, username: user, password: SECRET}
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := estateOf(cfg)
+	if all := fmt.Sprintf("%+v", got); strings.Contains(all, "SECRET") || strings.Contains(all, "user:") {
+		t.Errorf("it tells a secret: %s", all)
+	}
+	want := diagnosis.Estate{
+		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{{Class: "user", Layer: "l2"}: 3 * time.Second},
+		Servers: map[string]diagnosis.Server{
+			"redis-1": {Kind: "redis", Host: "10.0.0.1", Port: "6380"}, "redis-2": {Kind: "redis", Host: "10.0.0.2", Port: "6379", TLS: true},
+			"pair": {Kind: "redis", Host: "10.0.0.3", Port: "6379"}, "main": {Kind: "redis", Port: "6379"},
+			"mc": {Kind: "memcached", Host: "10.0.0.5", Port: "11212"}, "app": {Kind: "http", URL: "https://app.example:8443"},
+			"apps": {Kind: "http", URL: "https://"},
+		},
+		Queues: map[string]diagnosis.QueuePlace{
+			"list": {Node: "redis-1", Key: "inv"}, "kafka": {Brokers: []string{"10.0.0.6:9092"}}, "web": {URL: "http://web/queue"},
+		},
+		Versions: map[string][]string{"web": {"http://app-1/version"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
