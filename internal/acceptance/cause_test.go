@@ -42,7 +42,7 @@ func TestCauseOfTheDemo(t *testing.T) {
 			// Rates and growth need a second between the scrapes, as they have in life.
 			time.Sleep(time.Second)
 			page := e.scrape(10 * time.Second)
-			if got, score := page.cause(); got != cause {
+			if got, score := page.cause(); got != cause || score <= 0.2 {
 				t.Errorf("highest is %q at %v, want %s:\n%s", got, score, cause, page.ours())
 			}
 			servertest.Eventually(t, "the verdict is "+cause, func() bool {

@@ -27,7 +27,7 @@ func TestNothingTellsValuesOrSecrets(t *testing.T) {
 		pipe.Set(t.Context(), fmt.Sprintf("user:%d", i), fmt.Sprintf(`{"version":"%s","n":%d}`, valueMarker, i), 0)
 	}
 	pipe.RPush(t.Context(), "user:3", valueMarker)
-	pipe.RPush(t.Context(), "queue", valueMarker)
+	pipe.RPush(t.Context(), "queue", `{"key":"user:1","data":"`+valueMarker+`"}`) // a plain word would be the key itself
 	if _, err := pipe.Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -93,10 +93,14 @@ versions:
 			return err == nil && status == http.StatusOK
 		})
 	}
-	seen.WriteString(p.get("/"))
+	for _, path := range []string{"/", "/status", "/api/v1/status"} {
+		seen.WriteString(p.get(path))
+	}
 	for _, args := range [][]string{
 		{"check", "--config.file", path, "--log.level", "debug"},
 		{"check", "--config.file", path, "-o", "json"},
+		{"diagnose", "--config.file", path, "--log.level", "debug"},
+		{"diagnose", "--config.file", path, "-o", "json"},
 		{"check-config", "--config.file", path},
 	} {
 		_, output := once(t, args...)

@@ -34,6 +34,8 @@ const (
 	l3TTL = 24 * time.Hour
 
 	faultAfter = 5 * time.Second
+	// queueFaultShows so long after it begins: a backlog of some 2,000 messages, or a loop in most of the newest.
+	queueFaultShows = 2 * time.Second
 )
 
 // Demo is a running estate.
@@ -55,7 +57,7 @@ type Demo struct {
 }
 
 // Start runs the estate with its traffic until ctx ends; Close must be called either way. The scenario's fault begins
-// about five seconds later and is logged once, as fault=begins with the scenario and the affected nodes.
+// about five seconds later and is logged once it shows, as fault=begins with the scenario and the affected nodes.
 func Start(ctx context.Context, scenario string, logger *slog.Logger) (*Demo, error) {
 	if !slices.Contains(Scenarios(), scenario) {
 		return nil, fmt.Errorf("no scenario is called %q; the scenarios are %s", scenario, strings.Join(Scenarios(), ", "))
@@ -141,11 +143,14 @@ func (d *Demo) direct(ctx context.Context) {
 		return
 	}
 	var nodes []string
+	shows := time.Duration(0) // so long after it begins
 	switch d.scenario {
 	case QueueBacklog:
+		shows = queueFaultShows
 		d.queues.slow.Store(true)
 		d.running.Go(func() { d.queues.flood(ctx) })
 	case InvalidationLoop:
+		shows = queueFaultShows
 		d.queues.startLoop(ctx, d.site.message(loopKey))
 	case Partition:
 		nodes = []string{"redis-3", "memcached-2"}
@@ -155,7 +160,7 @@ func (d *Demo) direct(ctx context.Context) {
 		d.apps[2].version.Store(&olderVersion)
 		d.site.cutOff(nodes, true)
 	}
-	if len(nodes) > 0 && !d.awaitOverwritten(ctx, nodes) {
+	if len(nodes) > 0 && !d.awaitOverwritten(ctx, nodes) || !pause(ctx, shows) {
 		return
 	}
 	d.logger.Warn("fault", "scenario", d.scenario, "fault", "begins", "nodes", strings.Join(nodes, ","))

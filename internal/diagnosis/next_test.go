@@ -73,7 +73,7 @@ func TestNext(t *testing.T) {
 		"settings": {func(e *Evidence) {
 			e.Settings[0].Nodes = map[string][]string{"allkeys-lru": {"redis-1", "redis-2"}, "noeviction": {"redis-3"}}
 		}, "redis-cli -h 10.0.0.3 -p 6380 --tls INFO memory"},
-		"survivors": {func(e *Evidence) { e.on(1, "redis-2").Survivors = 9 }, "cacheinv_exporter check --class=product"},
+		"survivors": {func(e *Evidence) { e.on(1, "redis-2").Survivors, e.on(1, "redis-2").StillSurvivors = 9, 9 }, "cacheinv_exporter check --class=product"},
 		"failed":    {func(e *Evidence) { e.Histories[0].Failures = 3000 }, "cacheinv_exporter check"},
 	} {
 		t.Run(name, func(t *testing.T) {
