@@ -2,6 +2,7 @@ package collector
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"runtime/debug"
@@ -107,7 +108,7 @@ func unknownOf(cfg *config.Config, on func(name string) bool) (out []diagnosis.U
 // estateOf a configuration: what a diagnosis may say of it.
 func estateOf(cfg *config.Config) diagnosis.Estate {
 	e := diagnosis.Estate{
-		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{}, Servers: map[string]diagnosis.Server{},
+		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{}, TTL: map[string]time.Duration{}, Servers: map[string]diagnosis.Server{},
 		Queues: map[string]diagnosis.QueuePlace{}, Versions: map[string][]string{},
 	}
 	for _, c := range cfg.Canaries {
@@ -116,6 +117,10 @@ func estateOf(cfg *config.Config) diagnosis.Estate {
 		}
 	}
 	for _, l := range cfg.Layers {
+		e.TTL[l.Name] = l.TTL
+		if l.NoExpiry {
+			e.TTL[l.Name] = math.MaxInt64
+		}
 		for _, n := range l.Nodes {
 			e.Servers[n.Name] = serverOf(n)
 		}

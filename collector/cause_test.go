@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,6 +144,7 @@ layers:
       - {name: mc, memcached: {address: "10.0.0.5:11212", username: user, password: SECRET}}
       - {name: app, http: {url: "https://app.example:8443/{key}", username: user, password: SECRET, headers: {X-Token: SECRET}}}
       - {name: apps, http: {dns: "apps:8080", url: "https://{host}:{port}/{key}"}}
+  - {name: forever, ttl: none, nodes: [{name: kept, redis: {address: "redis://10.0.0.7:6379"}}]}
 queues:
   - {name: list, redis: {node: redis-1, list: inv}}
   - {name: kafka, kafka: {brokers: ["10.0.0.6:9092"], topics: [inv], groups: [g], sasl: {mechanism: PLAIN, username: user, password: SECRET}}}
@@ -165,11 +167,12 @@ versions:
 	}
 	want := diagnosis.Estate{
 		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{{Class: "user", Layer: "l2"}: 3 * time.Second},
+		TTL:          map[string]time.Duration{"l2": time.Hour, "forever": math.MaxInt64},
 		Servers: map[string]diagnosis.Server{
 			"redis-1": {Kind: "redis", Host: "10.0.0.1", Port: "6380"}, "redis-2": {Kind: "redis", Host: "10.0.0.2", Port: "6379", TLS: true},
 			"pair": {Kind: "redis", Host: "10.0.0.3", Port: "6379"}, "main": {Kind: "redis", Port: "6379"},
 			"mc": {Kind: "memcached", Host: "10.0.0.5", Port: "11212"}, "app": {Kind: "http", URL: "https://app.example:8443"},
-			"apps": {Kind: "http", URL: "https://"},
+			"kept": {Kind: "redis", Host: "10.0.0.7", Port: "6379"}, "apps": {Kind: "http", URL: "https://"},
 		},
 		Queues: map[string]diagnosis.QueuePlace{
 			"list": {Node: "redis-1", Key: "inv"}, "kafka": {Brokers: []string{"10.0.0.6:9092"}}, "web": {URL: "http://web/queue"},

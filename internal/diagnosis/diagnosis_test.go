@@ -37,7 +37,9 @@ func estate(at time.Time) Evidence {
 		Histories: []History{{Name: "history", Up: true, Attempts: 5000, Failures: 5, Window: time.Minute}},
 		Settings:  []Setting{{Layer: "l2", Name: "eviction_policy", Nodes: map[string][]string{"allkeys-lru": {"redis-1", "redis-2", "redis-3"}}}},
 		Probes:    []Probe{{Name: "end", Layer: "l2", Node: "redis-1", Sent: 1}, {Name: "end", Layer: "l2", Node: "redis-2", Sent: 1}},
-		Estate:    Estate{MaxStaleness: map[ClassLayer]time.Duration{}},
+		Estate: Estate{
+			MaxStaleness: map[ClassLayer]time.Duration{}, TTL: map[string]time.Duration{"l1": time.Minute, "l2": time.Hour, "l3": 24 * time.Hour},
+		},
 	}
 	for _, n := range []struct{ layer, name, kind string }{
 		{"l1", "app-1", "http"},
@@ -159,6 +161,16 @@ var scenarios = map[string]struct {
 	"a node cut off, one class, many versions behind": {Network, func(_ int, e *Evidence) {
 		e.on(0, "redis-3").Copies[consistency.Stale] = 3
 		e.on(0, "redis-3").VersionLag = 4
+	}},
+	"a node cut off, from which all instances fill": {Network, func(_ int, e *Evidence) {
+		for _, n := range []string{"redis-3", "app-1", "app-2", "app-3"} {
+			e.stale(n, 5, 2, time.Minute)
+		}
+	}},
+	"a layer that nothing invalidates, with few copies elsewhere": {Logic, func(_ int, e *Evidence) {
+		for _, n := range []string{"memcached-1", "memcached-2", "redis-1"} {
+			e.stale(n, 5, 5, time.Minute)
+		}
 	}},
 	"brokers down":  {Network, func(_ int, e *Evidence) { e.Queues[1].BrokersDown = 1 }},
 	"queue gone":    {Network, func(_ int, e *Evidence) { e.Queues[0] = Queue{Name: "list", Kind: "redis_list"} }},

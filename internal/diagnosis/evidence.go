@@ -57,6 +57,8 @@ type Unknown struct {
 type Estate struct {
 	// MaxStaleness by class and layer.
 	MaxStaleness map[ClassLayer]time.Duration
+	// TTL by layer; the longest possible where copies need not expire.
+	TTL map[string]time.Duration
 	// Servers by the name of their node, for the next command to run.
 	Servers map[string]Server
 	// Queues by name.

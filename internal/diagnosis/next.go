@@ -124,7 +124,7 @@ func (e *Evidence) ask(node string) string {
 	case "redis":
 		return s.redis("INFO replication")
 	case "memcached":
-		return fmt.Sprintf(`timeout 5 bash -c 'exec 3<>/dev/tcp/%s/%s; printf "version\r\n" >&3; head -1 <&3'`, s.Host, s.Port)
+		return fmt.Sprintf(`timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1"; printf "version\r\n" >&3; head -1 <&3' %s %s`, quote(s.Host), quote(s.Port))
 	}
 	return fmt.Sprintf("curl -sS -m 5 -o /dev/null -w '%%{http_code} %%{time_total}s\\n' %s", quote(s.URL))
 }

@@ -39,27 +39,27 @@ func TestNext(t *testing.T) {
 		want   string
 	}{
 		"well":           {func(*Evidence) {}, "cacheinv_exporter check"},
-		"redis down":     {func(e *Evidence) { e.down("redis-3") }, "redis-cli -h 10.0.0.3 -p 6380 --tls INFO replication"},
-		"memcached down": {func(e *Evidence) { e.down("memcached-2") }, `printf 'stats\r\nquit\r\n' | nc -w 3 fd00::5 11211`},
+		"redis down":     {func(e *Evidence) { e.down("redis-3") }, "timeout 5 redis-cli -h 10.0.0.3 -p 6380 --tls INFO replication"},
+		"memcached down": {func(e *Evidence) { e.down("memcached-2") }, `timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1"; printf "version\r\n" >&3; head -1 <&3' fd00::5 11211`},
 		"http down":      {func(e *Evidence) { e.down("app-1") }, `curl -sS -m 5 -o /dev/null -w '%{http_code} %{time_total}s\n' https://app-1:8443`},
-		"group's redis":  {func(e *Evidence) { e.join("pair/10.0.0.9:6399", false) }, "redis-cli -h 10.0.0.9 -p 6399 INFO replication"},
+		"group's redis":  {func(e *Evidence) { e.join("pair/10.0.0.9:6399", false) }, "timeout 5 redis-cli -h 10.0.0.9 -p 6399 INFO replication"},
 		"pool's http":    {func(e *Evidence) { e.join("pool/[fd00::1]:8080", false) }, `curl -sS -m 5 -o /dev/null -w '%{http_code} %{time_total}s\n' 'https://[fd00::1]:8080/'`},
 		"nobody knows":   {func(e *Evidence) { e.down("redis-1") }, "cacheinv_exporter check"},
 		"split brain": {func(e *Evidence) {
 			e.join("pair/10.0.0.8:6379", true)
 			e.Masters = []Masters{{"l2", "pair", 2}}
-		}, "redis-cli -h 10.0.0.8 -p 6379 INFO replication"},
+		}, "timeout 5 redis-cli -h 10.0.0.8 -p 6379 INFO replication"},
 		"backlog of a group's list": {func(e *Evidence) {
 			e.join("pair/10.0.0.8:6379", true)
 			e.Queues[0].Depth = num(19000)
-		}, "redis-cli -h 10.0.0.8 -p 6379 LLEN 'inv; rm -rf'"},
+		}, "timeout 5 redis-cli -h 10.0.0.8 -p 6379 LLEN 'inv; rm -rf'"},
 		"backlog of a list whose primary nobody knows": {func(e *Evidence) {
 			e.Estate.Queues["list"] = QueuePlace{Node: "main", Key: "inv"}
 			e.Queues[0].Depth = num(19000)
 		}, "cacheinv_exporter check"},
 		"backlog of a stream": {func(e *Evidence) {
 			e.Queues = append(e.Queues, Queue{Name: "stream", Up: true, Depth: num(9000)})
-		}, "redis-cli -h 10.0.0.2 -p 6379 XINFO GROUPS inv"},
+		}, "timeout 5 redis-cli -h 10.0.0.2 -p 6379 XINFO GROUPS inv"},
 		"backlog over http": {func(e *Evidence) {
 			e.Queues = append(e.Queues, Queue{Name: "web", Up: true, Depth: num(9000)})
 		}, "curl -sS -m 5 http://web/queue"},
@@ -72,7 +72,7 @@ func TestNext(t *testing.T) {
 		},
 		"settings": {func(e *Evidence) {
 			e.Settings[0].Nodes = map[string][]string{"allkeys-lru": {"redis-1", "redis-2"}, "noeviction": {"redis-3"}}
-		}, "redis-cli -h 10.0.0.3 -p 6380 --tls INFO memory"},
+		}, "timeout 5 redis-cli -h 10.0.0.3 -p 6380 --tls INFO memory"},
 		"survivors": {func(e *Evidence) { e.on(1, "redis-2").Survivors, e.on(1, "redis-2").StillSurvivors = 9, 9 }, "cacheinv_exporter check --class=product"},
 		"failed":    {func(e *Evidence) { e.Histories[0].Failures = 3000 }, "cacheinv_exporter check"},
 	} {

@@ -446,13 +446,19 @@ func (n *staleNode) isolated(growing bool) bool {
 func (s *surveyor) canaries() {
 	stale, total := staleNodes(s.e)
 	names := slices.Sorted(maps.Keys(stale))
-	// Cut-off nodes, where hardly any stale copy is elsewhere.
-	elsewhere := total
+	// Cut-off nodes, where hardly any stale copy is elsewhere. In layers of a shorter TTL there may be: they are filled from these.
 	var cut []*staleNode
+	longest := time.Duration(0)
 	for _, name := range names {
 		if n := stale[name]; n.isolated(s.e.Past.Growing[name]) {
 			cut = append(cut, n)
-			elsewhere -= n.counted
+			longest = max(longest, s.e.Estate.TTL[n.layer])
+		}
+	}
+	elsewhere := 0
+	for _, name := range names {
+		if n := stale[name]; !slices.Contains(cut, n) && s.e.Estate.TTL[n.layer] >= longest {
+			elsewhere += n.counted
 		}
 	}
 	if float64(elsewhere) <= limit("isolated_elsewhere")*float64(total) {

@@ -168,7 +168,7 @@ func newQueueStatus(q *diagnosis.Queue) QueueStatus {
 	if q.Kind == "redis_list" {
 		out.EnqueuedPerSecond = nil // a list's length tells the least there were
 	}
-	if q.Answered && q.Kind == "kafka" {
+	if q.Kind == "kafka" && (q.Up || q.Answered) { // else no broker answered in time to say so
 		out.BrokersDown = &q.BrokersDown
 	}
 	if drain, ok := diagnosis.DrainSeconds(q); ok {
