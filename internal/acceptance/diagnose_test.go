@@ -75,7 +75,7 @@ func TestDiagnoseCodes(t *testing.T) {
 	}
 	dead := "\n      - {name: gone, redis: {address: \"redis://127.0.0.1:1\"}}"
 	code, d := diagnose(t, twoRedis(t, dead))
-	if code != 1 || *d.Verdict != "network" || *d.Next != "redis-cli -h 127.0.0.1 -p 1 INFO replication" {
+	if code != 1 || *d.Verdict != "network" || *d.Next != "timeout 5 redis-cli -h 127.0.0.1 -p 1 INFO replication" {
 		t.Errorf("a node is down: code %d, %s, next %s", code, *d.Verdict, *d.Next)
 	}
 	if c := strings.Join(d.Steps[2].Evidence, "\n"); !strings.Contains(c, "2 of 3 nodes answer") || !strings.Contains(c, "l2 gone does not answer") {

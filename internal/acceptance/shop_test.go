@@ -259,11 +259,13 @@ func (s *shop) process() {
 		s.history.failed.Add(1)
 		return
 	}
+	var removing sync.WaitGroup
 	for name, c := range s.caches {
 		if !s.cut[name].Load() {
-			_ = c.remove(m.Key) // a node that can't be reached keeps what it has
+			removing.Go(func() { _ = c.remove(m.Key) }) // a node that can't be reached keeps what it has
 		}
 	}
+	removing.Wait()
 	s.history.succeeded.Add(1)
 	if s.looping.Load() {
 		s.publish(m.Key, m.Version)

@@ -139,6 +139,11 @@ func (w *weighing) mute(e *Evidence, total func(Cause, map[string]string) float6
 	case w.set(e):
 		w.muted[isolatedNode] = "its settings differ"
 	}
+	for i := range e.Queues {
+		if age, known := oldest(&e.Queues[i]); known && age >= limit("delete_seconds") {
+			w.muted[survivorCopies] = "deletes may be on their way: messages wait in queue " + e.Queues[i].Name
+		}
+	}
 	if stands(total(Queueing, nil)) {
 		w.muted[probeLostAll] = "a queue is backed up: they may wait there"
 	}

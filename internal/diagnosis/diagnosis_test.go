@@ -491,3 +491,14 @@ func TestMonotonic(t *testing.T) {
 		}
 	})
 }
+
+// What still holds a key while its delete waits in a queue has survived nothing.
+func TestDeletesOnTheirWay(t *testing.T) {
+	waits := func(_ int, e *Evidence) {
+		e.survivors("redis-3", 5, 5)
+		e.Queues[0].OldestSeconds = num(4)
+	}
+	if d := watch(4, waits)[3]; d.score(Logic) > limit("standing") {
+		t.Errorf("%v; it says\n%s", d.Scores, strings.Join(d.Steps[6].Evidence, "\n"))
+	}
+}

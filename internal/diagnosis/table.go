@@ -156,6 +156,7 @@ var Limits = []Limit{
 	{"projection", 10, "Seconds ahead of falling_behind."},
 	{"idle_seconds", 30, "Age of waiting messages from which a group without members counts."},
 	{"failures", 3, "Failed invalidations, at least."},
+	{"delete_seconds", 1, "Age of a waiting message from which survivors may be copies whose delete is on its way."},
 	{"loop_messages", 20, "Sampled messages, at least."},
 	{"loop_rate", 20, "Messages enqueued per second, at least; until the rate is known, a loop is a first sight."},
 	{"loop_top_key", 0.5, "Share of one key from which it counts as a loop, where messages have no versions."},
