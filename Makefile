@@ -97,7 +97,7 @@ bench: ## Run the benchmarks; tables tell each way as a ratio to the first
 
 .PHONY: soak
 soak: ## Run the acceptance tests with their full counts (hours)
-	CACHEINV_SOAK=1 go test -count=1 -timeout 170m $(TESTFLAGS) ./internal/acceptance/...
+	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/acceptance/... ./probes/...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
