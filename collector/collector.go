@@ -166,7 +166,7 @@ func (c *crew) sample(ctx context.Context, grace time.Duration) ([]prometheus.Me
 		o.mu.Lock()
 		switch {
 		case !o.done:
-			o.err, o.took = errors.New("not back in time"), time.Since(began)
+			o.err, o.took = errNotBack, time.Since(began)
 			heard.late = append(heard.late, k.Name())
 		case errors.Is(o.err, errBusy):
 			heard.late = append(heard.late, k.Name())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -128,27 +127,11 @@ func (c *historyCollector) Update(ctx context.Context, ch chan<- prometheus.Metr
 		names[t.name] = true
 	}
 	c.kept.keep(names)
-	type answer struct {
-		of  int
-		err error
-	}
-	answers := make(chan answer, len(c.targets))
 	errs := make([]error, len(c.targets))
-	for i, t := range c.targets {
+	for i := range errs {
 		errs[i] = errNotBack
-		go func() { answers <- answer{i, t.sample(ctx)} }()
 	}
-	late := make(chan struct{})
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(historyGrace, func() { close(late) }) })()
-	for waiting := len(c.targets); waiting > 0; waiting-- {
-		select {
-		case a := <-answers:
-			errs[a.of] = a.err
-			continue
-		case <-late:
-		}
-		break
-	}
+	eachInTime(ctx, len(c.targets), func(i int) error { return c.targets[i].sample(ctx) }, func(i int, err error) { errs[i] = err })
 	c.told = nil
 	for i, t := range c.targets {
 		c.tell(t, errs[i] == nil, ch)
@@ -159,22 +142,8 @@ func (c *historyCollector) Update(ctx context.Context, ch chan<- prometheus.Metr
 	return errors.Join(errs...)
 }
 
-// historyGrace is how long a history may come after the end of the sampling's time.
-const historyGrace = 50 * time.Millisecond
-
-var errNotBack = errors.New("not back in time")
-
-func (t *historyTarget) sample(ctx context.Context) (err error) {
-	if !t.busy.CompareAndSwap(false, true) {
-		return errBusy
-	}
-	defer t.busy.Store(false)
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return t.history.Sample(ctx)
+func (t *historyTarget) sample(ctx context.Context) error {
+	return onceAtATime(&t.busy, func() error { return t.history.Sample(ctx) })
 }
 
 func (c *historyCollector) tell(t *historyTarget, up bool, ch chan<- prometheus.Metric) {

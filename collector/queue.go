@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,9 +35,6 @@ var (
 		"Messages enqueued since the exporter's start, by the forward movement of positions since each partition was first seen; "+
 			"of a list, whose length alone is known, the least there were.", "queue", "kind")
 )
-
-// queueGrace is how long a queue may come after the end of the sampling's time.
-const queueGrace = 50 * time.Millisecond
 
 // queueID tells queues apart. A queue that changes its kind is another one.
 type queueID struct{ name, kind string }
@@ -105,26 +101,12 @@ func (c *queueCollector) Update(ctx context.Context, ch chan<- prometheus.Metric
 		ids[t.queueID] = true
 	}
 	c.counters.keep(ids)
-	answers := make(chan queueAnswer, len(c.targets))
-	for i, t := range c.targets {
-		go func() { answers <- t.sample(ctx, i) }()
-	}
 	errs := make([]error, len(c.targets))
-	back := make([]bool, len(c.targets))
-	late := make(chan struct{})
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(queueGrace, func() { close(late) }) })()
-	for waiting := len(c.targets); waiting > 0; waiting-- {
-		select {
-		case a := <-answers:
-			back[a.of], errs[a.of] = true, c.tell(a, ch)
-			continue
-		case <-late:
-		}
-		break
-	}
+	back := eachInTime(ctx, len(c.targets), func(i int) queueAnswer { return c.targets[i].sample(ctx, i) },
+		func(i int, a queueAnswer) { errs[i] = c.tell(a, ch) })
 	for i, t := range c.targets {
 		if !back[i] {
-			errs[i] = c.tell(queueAnswer{of: i, err: errors.New("not back in time")}, ch)
+			errs[i] = c.tell(queueAnswer{of: i, err: errNotBack}, ch)
 		}
 		if errs[i] != nil {
 			errs[i] = fmt.Errorf("queue %s: %w", t.name, errs[i])
@@ -135,17 +117,10 @@ func (c *queueCollector) Update(ctx context.Context, ch chan<- prometheus.Metric
 
 func (t *queueTarget) sample(ctx context.Context, i int) (a queueAnswer) {
 	a.of = i
-	if !t.busy.CompareAndSwap(false, true) {
-		a.err = errBusy
-		return a
-	}
-	defer t.busy.Store(false)
-	defer func() {
-		if p := recover(); p != nil {
-			a.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	a.backlog, a.err = t.queue.Sample(ctx)
+	a.err = onceAtATime(&t.busy, func() (err error) {
+		a.backlog, err = t.queue.Sample(ctx)
+		return err
+	})
 	return a
 }
 
