@@ -246,19 +246,7 @@ func (g *dnsGroup) settle(m *dnsMember) bool {
 
 // same finds the member that holds m's run_id by right: it had it first, or comes first.
 func (g *dnsGroup) same(m *dnsMember, run string) *dnsMember {
-	var before *dnsMember
-	past := false
-	for _, k := range g.members {
-		switch {
-		case k == m:
-			past = true
-		case k.run == run:
-			return k
-		case !past && before == nil && k.answered && k.survey.RunID == run:
-			before = k
-		}
-	}
-	return before
+	return holder(g.members, m, func(k *dnsMember) (own, told bool) { return k.run == run, k.answered && k.survey.RunID == run })
 }
 
 // drop takes a member out. Its other addresses are free again.

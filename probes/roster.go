@@ -122,15 +122,22 @@ func (r *roster) rooted(m *member) bool {
 
 // same finds the member that holds m's run_id by right: it had it first, or was found first.
 func (r *roster) same(m *member, run string) *member {
-	var before *member
+	return holder(r.members, m, func(k *member) (own, told bool) { return k.run == run, k.answered && k.survey.RunID == run })
+}
+
+// holder of a run_id among members in their order: one whose own it is already, else one before m that told it in this
+// survey; nil: m itself.
+func holder[M any](members []*M, m *M, knows func(*M) (own, told bool)) *M {
+	var before *M
 	past := false
-	for _, k := range r.members {
+	for _, k := range members {
+		own, told := knows(k)
 		switch {
 		case k == m:
 			past = true
-		case k.run == run:
+		case own:
 			return k
-		case !past && before == nil && k.answered && k.survey.RunID == run:
+		case !past && before == nil && told:
 			before = k
 		}
 	}
