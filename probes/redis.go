@@ -365,7 +365,9 @@ func parseInfo(text string, s *Survey) {
 		default:
 			switch {
 			case strings.HasPrefix(name, "slave") && strings.HasPrefix(value, "ip="):
-				rep.Replicas = append(rep.Replicas, parseReplica(value))
+				if r, ok := parseReplica(value); ok {
+					rep.Replicas = append(rep.Replicas, r)
+				}
 			case strings.HasPrefix(name, "db") && strings.HasPrefix(value, "keys="):
 				keys, _, _ := strings.Cut(strings.TrimPrefix(value, "keys="), ",")
 				s.Items.Value += count(keys).Value
@@ -394,7 +396,9 @@ func count(s string) Count {
 	return Count{Value: f, Known: true}
 }
 
-func parseReplica(value string) Replica {
+// parseReplica reads a line of INFO. What listens on no port only copies the stream, as a backup by redis-cli --rdb does:
+// that is no node, and false.
+func parseReplica(value string) (Replica, bool) {
 	var r Replica
 	var ip, port string
 	for part := range strings.SplitSeq(value, ",") {
@@ -411,7 +415,7 @@ func parseReplica(value string) Replica {
 		}
 	}
 	r.Address = net.JoinHostPort(ip, port)
-	return r
+	return r, port != "" && port != "0"
 }
 
 // RedisServer runs commands of queues on a node of the fleet.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -47,6 +48,28 @@ func TestRedisSurveyTellsWhatInfoTells(t *testing.T) {
 	r.Must(t, "config", "set", "maxmemory", "0")
 	if s = survey(t, openRedis(t, config.Redis{Address: r.Addr}, testOptions())); s.MemoryLimit.Known {
 		t.Errorf("no limit is told as %v", s.MemoryLimit)
+	}
+}
+
+// A backup follows the primary like a replica for as long as it lasts, and listens nowhere.
+func TestRedisBackupIsNoReplica(t *testing.T) {
+	noLeaks(t)
+	primary, replica := servertest.Redis(t), servertest.Redis(t)
+	replica.Follow(t, primary)
+	backup := exec.CommandContext(t.Context(), "redis-cli", "-p", servertest.Port(t, primary.Addr), "--replica")
+	if err := backup.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = backup.Process.Kill()
+		_ = backup.Wait()
+	}()
+	servertest.Eventually(t, "the primary feeds both", func() bool {
+		return strings.Contains(primary.Info(t.Context(), "replication").Val(), "connected_slaves:2")
+	})
+	s := survey(t, openRedis(t, config.Redis{Address: primary.Addr}, testOptions()))
+	if s.Replication == nil || len(s.Replication.Replicas) != 1 || s.Replication.Replicas[0].Address != replica.Addr {
+		t.Errorf("replicas: %+v", s.Replication)
 	}
 }
 
