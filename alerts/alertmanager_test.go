@@ -170,6 +170,7 @@ func TestAlertmanagerRoutes(t *testing.T) {
 		{"alertname=CacheInvalWatchdog severity=none family=exporter", "cacheinv-watchdog"},
 		{"alertname=CacheInvalWatchdog severity=page", "cacheinv-watchdog"},
 		{"alertname=CacheInvalMine severity=info", "cacheinv-info"},
+		{"alertname=CacheInvalMine severity=none", "cacheinv-info"},
 		{"alertname=CacheInvalMine severity=critical", "cacheinv-tickets"},
 		{"alertname=CacheInvalMine", "cacheinv-tickets"},
 		{"alertname=RedisDown severity=page family=queue", "default"},
@@ -529,4 +530,96 @@ func TestAlertmanagerWatchdogTimes(t *testing.T) {
 		return
 	}
 	t.Fatal("no route to cacheinv-watchdog")
+}
+
+// Every family has its words in the title.
+func TestAlertmanagerTemplateKnowsEveryFamily(t *testing.T) {
+	text, err := os.ReadFile("cacheinv.tmpl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range firedRules(t) {
+		if !strings.Contains(string(text), `"`+r.Labels["family"]+`"`) {
+			t.Errorf("cacheinv.tmpl has no words for the family %q of %s", r.Labels["family"], r.Alert)
+		}
+	}
+}
+
+// What people read at the pager: the cause that comes first, the symptoms, each alert with its links; by the examples of
+// the file itself, for Slack and PagerDuty.
+func TestAlertmanagerPageText(t *testing.T) {
+	servertest.NoLeaks(t)
+	r := servertest.AlertReceivers(t)
+	folder := t.TempDir()
+	for name, text := range map[string]string{"slack": r.URL + "/slack", "pagerduty": "0123456789abcdef0123456789abcdef"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	am := servertest.Alertmanager(t, amConfig(t, func(text string) string {
+		text = quick(r)(amExample.ReplaceAllString(text, "$1"))
+		text = strings.ReplaceAll(text, "/etc/prometheus/slack-webhook-url", filepath.Join(folder, "slack"))
+		text = strings.ReplaceAll(text, "/etc/prometheus/pagerduty-routing-key", filepath.Join(folder, "pagerduty"))
+		return regexp.MustCompile(`(?s)    email_configs:.*?html: ''\n`).ReplaceAllString(text, "") +
+			"\nglobal:\n  pagerduty_url: " + r.URL + "/pagerduty\n"
+	}))
+	drift, loop, rate := named(t, "CacheInvalVersionDrift", "page"), named(t, "CacheInvalLoop", "page"), named(t, "CacheInvalHighStaleDataRate", "page")
+	split := named(t, "CacheInvalSplitBrain", "page")
+	fire := func(r firedRule) servertest.Alert {
+		a := r.fire("cluster", "shop")
+		a.Annotations = map[string]string{
+			"summary": r.Alert + " is the \"summary\"", "description": "More of " + r.Alert, "runbook_url": "https://books.test/" + r.Alert + ".md",
+			"dashboard_url": "https://boards.test/d/" + r.Labels["family"] + "?a=1&b=2",
+		}
+		return a
+	}
+	contains := func(receiver string, wants ...string) {
+		t.Helper()
+		var last string
+		defer func() {
+			if t.Failed() {
+				t.Logf("%s was told last: %s", receiver, last)
+			}
+		}()
+		servertest.Eventually(t, fmt.Sprintf("%s has %q", receiver, wants), func() bool {
+			for _, n := range r.Received(receiver) {
+				last = n.Body
+				if !slices.ContainsFunc(wants, func(want string) bool { return !strings.Contains(n.Body, want) }) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	am.Post(t, fire(rate))
+	contains("slack", `"title":"[shop] PAGE: cause unknown - stale data"`, `"title_link":"https://books.test/CacheInvalHighStaleDataRate.md"`,
+		`CacheInvalHighStaleDataRate is the \"summary\"`)
+	contains("pagerduty", `"summary":"[shop] PAGE: cause unknown - stale data"`)
+	am.Post(t, fire(drift), fire(loop))
+	contains("slack", `"title":"[shop] PAGE: version - stale data, invalidation queue, application versions"`,
+		`"title_link":"https://books.test/CacheInvalVersionDrift.md"`)
+	am.Post(t, fire(split))
+	contains("slack", `"title":"[shop] PAGE: network - stale data, invalidation queue, cache nodes, application versions"`,
+		`"title_link":"https://books.test/CacheInvalSplitBrain.md"`, `Cause: network`, `CacheInvalLoop (logic), since `, `CacheInvalHighStaleDataRate, since `,
+		`More of CacheInvalVersionDrift`, `Runbook: https://books.test/CacheInvalLoop.md`, `Dashboard: https://boards.test/d/queue?a=1\u0026b=2`)
+	contains("pagerduty", `"summary":"[shop] PAGE: network - stale data, invalidation queue, cache nodes, application versions"`,
+		`"client_url":"https://boards.test/d/node?a=1\u0026b=2"`, `"href":"https://books.test/CacheInvalSplitBrain.md"`, `"severity":"critical"`)
+	over := fire(split)
+	over.StartsAt, over.EndsAt = time.Now().Add(-time.Hour), time.Now()
+	am.Post(t, over)
+	contains("slack", `"title":"[shop] PAGE: version - `, `Over: CacheInvalSplitBrain: CacheInvalSplitBrain is`)
+	var ends []servertest.Alert
+	for _, rule := range []firedRule{rate, drift, loop} {
+		end := fire(rule)
+		end.StartsAt, end.EndsAt = over.StartsAt, time.Now()
+		ends = append(ends, end)
+	}
+	am.Post(t, ends...)
+	contains("slack", `"title":"[shop] RESOLVED PAGE: version - stale data, invalidation queue, application versions"`)
+	contains("pagerduty", `"event_action":"resolve"`)
+	// Without clusters there are no brackets.
+	alone := fire(split)
+	delete(alone.Labels, "cluster")
+	am.Post(t, alone)
+	contains("slack", `"title":"PAGE: network - cache nodes"`)
 }
