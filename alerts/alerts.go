@@ -3,8 +3,7 @@ package alerts
 
 import "embed"
 
-// Files are this folder's: rule files *.yml, alertmanager.yml and templates *.tmpl where there are any, tests/*.yml, and
-// kubernetes/*.yml. A pattern of embed has to match something: *.[yt]m*l is *.yml and *.tmpl in one.
+// Files are this folder's: rule files *.yml, alertmanager.yml and its templates *.tmpl, tests/*.yml, and kubernetes/*.yaml.
 //
-//go:embed *.[yt]m*l
+//go:embed *.[yt]m*l tests/*.yml kubernetes/*.yaml
 var Files embed.FS

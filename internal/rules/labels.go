@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -108,7 +109,7 @@ func (t *tracer) selector(e *parser.VectorSelector) (set, error) {
 		s = setOf(names...)
 	}
 	for _, m := range e.LabelMatchers {
-		if m.Name != labels.MetricName && !s[m.Name] {
+		if m.Name != model.MetricNameLabel && !s[m.Name] {
 			return nil, fmt.Errorf("%s: the metric has no label %s, but %v", e, m.Name, slices.Sorted(maps.Keys(s)))
 		}
 	}
@@ -148,7 +149,7 @@ func (t *tracer) call(e *parser.Call) (set, error) {
 		}
 		if v, ok := e.Args[0].(*parser.VectorSelector); ok { // of anything else nothing is known
 			for _, m := range v.LabelMatchers {
-				if m.Type == labels.MatchEqual && m.Name != labels.MetricName {
+				if m.Type == labels.MatchEqual && m.Name != model.MetricNameLabel {
 					s[m.Name] = true
 				}
 			}
