@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -223,15 +224,22 @@ func TestRecordingsStandBeforeTheirReaders(t *testing.T) {
 	}
 }
 
-// Two minutes hold four scrapes at 30 s, so that one that fails is bridged.
+// Four scrapes are a minute at 15 s, and two at 30 s: one that fails is bridged. A minute alone would be too little at 30 s.
 func TestWindowsHoldFourScrapes(t *testing.T) {
 	for _, r := range ruleFiles(t).Rules() {
+		longest := time.Duration(0)
 		parser.Inspect(r.Expr, func(n parser.Node, _ []parser.Node) error {
-			if m, ok := n.(*parser.MatrixSelector); ok && m.Range.Minutes() < 2 {
-				t.Errorf("%s: the window of %s is below 2m", r.Name(), m)
+			if m, ok := n.(*parser.MatrixSelector); ok {
+				longest = max(longest, m.Range)
+				if m.Range < time.Minute {
+					t.Errorf("%s: the window of %s is below 1m", r.Name(), m)
+				}
 			}
 			return nil
 		})
+		if either, ok := r.Expr.(*parser.BinaryExpr); longest > 0 && longest < 2*time.Minute && (!ok || either.Op != parser.LOR) {
+			t.Errorf("%s has windows below 2m alone, and no `or` with a longer one", r.Name())
+		}
 	}
 }
 
