@@ -13,11 +13,14 @@ BUILD_DATE ?= $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y%m%d-
 
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION   := v1.9.0
+# A current Prometheus, beside the distribution's: v0.316.0 is what Go calls 3.16.0.
+PROMTOOL_VERSION      := v0.316.0
 
 DEPS    := $(CURDIR)/.deps
 # Names the version, so that a new one is installed beside the old.
 LINT    := $(DEPS)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 VULN    := $(DEPS)/bin/govulncheck-$(GOVULNCHECK_VERSION)
+PROMTOOL_3X := $(DEPS)/bin/promtool-$(PROMTOOL_VERSION)
 
 COMMON  := github.com/prometheus/common/version
 LDFLAGS  = -s -w -X $(COMMON).Version=$(VERSION) -X $(COMMON).Revision=$(REVISION) -X $(COMMON).Branch=$(BRANCH) \
@@ -37,7 +40,7 @@ DEMOFLAGS      ?=
 
 .PHONY: help
 help: ## List the targets
-	@sed -nE 's/^([a-z -]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -nE 's/^([a-z0-9 -]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: build
 build: ## Build ./cacheinv_exporter, static
@@ -56,7 +59,7 @@ test: ## Run all tests with the race detector; a missing server fails them
 	go test -race -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...
 
 .PHONY: check
-check: check-format check-vet check-lint check-tidy check-docs check-metrics check-vulnerabilities ## Run everything that finds faults without the tests
+check: check-format check-vet check-lint check-tidy check-docs check-rules check-metrics check-vulnerabilities ## Run everything that finds faults without the tests
 
 .PHONY: check-format
 check-format: $(LINT)
@@ -83,6 +86,14 @@ check-docs:
 check-metrics: build
 	.ci/check-metrics ./cacheinv_exporter
 
+.PHONY: check-rules
+check-rules:
+	.ci/check-rules promtool
+
+.PHONY: check-rules-3x
+check-rules-3x: $(PROMTOOL_3X) ## Check and test the rules with a current promtool; the first time builds it, for minutes
+	.ci/check-rules $(PROMTOOL_3X)
+
 .PHONY: check-vulnerabilities
 check-vulnerabilities: $(VULN)
 	.ci/check-vulnerabilities $(VULN)
@@ -96,8 +107,8 @@ bench: ## Run the benchmarks; tables tell each way as a ratio to the first
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) $(BENCH_PACKAGES)
 
 .PHONY: soak
-soak: ## Run the acceptance tests with their full counts (hours)
-	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/acceptance/... ./probes/...
+soak: ## Run the acceptance tests with their full counts, and all mutants of the rules (hours)
+	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/acceptance/... ./probes/... ./alerts
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
@@ -105,6 +116,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 		name=$${name#func }; echo "== $$name"; \
 		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
 	done
+
+.PHONY: bundle
+bundle: build ## Write the rules, dashboards and runbooks into ./bundle
+	./cacheinv_exporter bundle --out=bundle --force
 
 .PHONY: image
 image: ## Build the container image with docker
@@ -117,7 +132,7 @@ licences: ## Collect the licences of what the binary links, in ./licences; who p
 
 .PHONY: clean
 clean: ## Remove what the other targets made; .deps stays
-	rm -rf cacheinv_exporter licences *.test *.prof *.out
+	rm -rf cacheinv_exporter bundle licences *.test *.prof *.out
 
 # Built by the Go that checks the code: a linter built by an older one refuses newer code. Moved in place when it is whole.
 $(LINT):
@@ -127,3 +142,7 @@ $(LINT):
 $(VULN):
 	GOBIN=$(DEPS)/bin/new go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
 	mv $(DEPS)/bin/new/govulncheck $@
+
+$(PROMTOOL_3X):
+	GOBIN=$(DEPS)/bin/new go install github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL_VERSION)
+	mv $(DEPS)/bin/new/promtool $@

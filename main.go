@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	webflag "github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"github.com/cacheinv/cacheinv_exporter/collector"
+	"github.com/cacheinv/cacheinv_exporter/internal/bundle"
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/demo"
 	"github.com/cacheinv/cacheinv_exporter/internal/incident"
@@ -45,6 +47,7 @@ type command struct {
 	exporter            collector.Options
 	server              server.Options
 	check               incident.CheckOptions
+	bundle              bundle.Options
 	log                 *slog.Logger
 }
 
@@ -70,13 +73,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		"2: nothing could be sampled.")
 	form := diagnose.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
 	app.Command("check-config", "Validate the configuration file.")
+	out := app.Command("bundle", "Write the rules, dashboards and runbooks of this build.")
+	out.Flag("out", "Folder to write to; it gets the folders alerts, dashboards and runbooks.").Required().StringVar(&c.bundle.Dir)
+	out.Flag("force", "Overwrite files that differ.").BoolVar(&c.bundle.Force)
+	out.Flag("grafana.url", "Where annotations and links find Grafana.").Default(bundle.GrafanaURL).StringVar(&c.bundle.GrafanaURL)
+	out.Flag("runbooks.url", "Where annotations and links find the runbooks.").Default(bundle.RunbooksURL).StringVar(&c.bundle.RunbooksURL)
 
 	name, err := app.Parse(args)
 	if err != nil {
 		fmt.Fprintf(stderr, "cacheinv_exporter: %v; try --help\n", err)
 		return server.ExitUsage
 	}
-	if err := c.valid(); err != nil {
+	err = c.valid()
+	if name == "bundle" {
+		err = errors.Join(err, c.bundle.Valid())
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "cacheinv_exporter: %v\n", err)
 		return server.ExitUsage
 	}
@@ -95,6 +107,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "diagnose":
 		c.exporter.MinInterval = 0
 		code, err = server.Diagnose(ctx, collector.New(c.exporter, c.log), c.configFile, *form, stdout)
+	case "bundle":
+		err = bundle.Write(c.bundle, stdout)
 	case "demo":
 		err = c.runDemo(ctx, *scenario, stdout)
 	default:

@@ -36,6 +36,7 @@ canaries:
 `
 
 func TestExitCodes(t *testing.T) {
+	out := t.TempDir()
 	good, bad := write(t, unreachable), write(t, "layers:\n  - name: l2\n    tttl: 1h\n")
 	for name, tt := range map[string]struct {
 		args   []string
@@ -61,6 +62,10 @@ func TestExitCodes(t *testing.T) {
 		"diagnose without a file": {[]string{"diagnose", "--config.file", good + ".no"}, 64, "", good + ".no"},
 		"diagnose as xml":         {[]string{"diagnose", "-o", "xml"}, 64, "", "--help"},
 		"metrics at /status":      {[]string{"--web.telemetry-path=/status"}, 64, "", "--web.telemetry-path"},
+		"bundle":                  {[]string{"bundle", "--out", out + "/new"}, 0, out + "/new/alerts/queue.yml", ""},
+		"bundle to nowhere":       {[]string{"bundle"}, 64, "", "--out"},
+		"bundle to a file":        {[]string{"bundle", "--out", good}, 1, "", good},
+		"bundle with a bad URL":   {[]string{"bundle", "--out", out, "--grafana.url", "grafana"}, 64, "", "--grafana.url"},
 		"a table of nothing too":  {[]string{"check", "--config.file", good}, 2, "redis-2", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

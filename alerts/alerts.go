@@ -1,0 +1,9 @@
+// Package alerts carries the alerting and recording rules, their tests, Alertmanager's routes and what Kubernetes loads of these.
+package alerts
+
+import "embed"
+
+// Files are this folder's: rule files *.yml, alertmanager.yml and its templates *.tmpl, tests/*.yml, and kubernetes/*.yaml.
+//
+//go:embed *.[yt]m*l tests/*.yml kubernetes/*.yaml
+var Files embed.FS

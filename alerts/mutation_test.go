@@ -1,0 +1,457 @@
+package alerts_test
+
+import (
+	"bytes"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/rules"
+)
+
+// equivalent mutants do what the rule does, so no test can tell them: by name, with the reason.
+var equivalent = map[string]string{
+	"CacheInvalWatchdog: 1 becomes 2 in vector(1)": "the watchdog tells no value",
+	"CacheInvalWatchdog: 1 becomes 0 in vector(1)": "the watchdog tells no value",
+}
+
+// A mutant is a rule with one fault put in.
+type mutant struct {
+	name string
+	rule rules.Rule
+}
+
+// mutation is one way to change a node of an expression, in place.
+type mutation struct {
+	what  string
+	apply func()
+}
+
+// mutations of one node. Of numbers 0 and 1 change by one, as half a copy is none, and others by half.
+func mutations(n parser.Node) []mutation {
+	var found []mutation
+	add := func(apply func(), format string, args ...any) {
+		found = append(found, mutation{fmt.Sprintf(format, args...), apply})
+	}
+	switch n := n.(type) {
+	case *parser.NumberLiteral:
+		v := n.Val
+		for _, other := range []float64{v * 1.5, v * 0.5} {
+			if math.Abs(v) <= 1 && v == math.Trunc(v) {
+				other = v + math.Copysign(1, other-v)
+				if v == 0 && len(found) == 0 {
+					other = -1
+				}
+			}
+			other = math.Round(other*1e9) / 1e9 // 0.9, and not 0.8999999999999999
+			add(func() { n.Val = other }, "%v becomes %v", v, other)
+		}
+	case *parser.BinaryExpr:
+		op := n.Op
+		other, ok := map[parser.ItemType]parser.ItemType{
+			parser.GTR: parser.LSS, parser.LSS: parser.GTR, parser.GTE: parser.LTE, parser.LTE: parser.GTE, parser.EQLC: parser.NEQ, parser.NEQ: parser.EQLC,
+			parser.LAND: parser.LOR, parser.LOR: parser.LAND, parser.LUNLESS: parser.LAND,
+		}[op]
+		if ok {
+			add(func() { n.Op = other }, "%s becomes %s", op, other)
+		}
+	case *parser.AggregateExpr:
+		op := n.Op
+		if other, ok := map[parser.ItemType]parser.ItemType{parser.MAX: parser.MIN, parser.MIN: parser.MAX, parser.SUM: parser.MAX}[op]; ok {
+			add(func() { n.Op = other }, "%s becomes %s", op, other)
+		}
+		if op == parser.MAX {
+			add(func() { n.Op = parser.SUM }, "max becomes sum")
+		}
+	case *parser.MatrixSelector:
+		add(func() { n.Range *= 2 }, "[%s] is doubled", model.Duration(n.Range))
+	case *parser.SubqueryExpr:
+		add(func() { n.Range *= 2 }, "[%s:] is doubled", model.Duration(n.Range))
+	case *parser.VectorSelector:
+		if n.OriginalOffset != 0 {
+			add(func() { n.OriginalOffset = 0 }, "offset %s is dropped", model.Duration(n.OriginalOffset))
+		}
+		for i, m := range n.LabelMatchers {
+			if m.Name == labels.AlertName || m.Name == model.MetricNameLabel {
+				continue
+			}
+			add(func() { n.LabelMatchers[i] = labels.MustNewMatcher(m.Type, m.Name, "x"+m.Value) }, "%s asks for another value", m)
+			add(func() { n.LabelMatchers = slices.Delete(n.LabelMatchers, i, i+1) }, "%s is dropped", m)
+		}
+	}
+	return found
+}
+
+// bracketed prints as it is built: an operator that changes must not bind otherwise.
+func bracketed(expr parser.Expr) parser.Expr {
+	wrap := func(e parser.Expr) parser.Expr {
+		if _, ok := e.(*parser.BinaryExpr); ok {
+			return &parser.ParenExpr{Expr: e}
+		}
+		return e
+	}
+	expr = rules.Copy(expr)
+	parser.Inspect(expr, func(n parser.Node, _ []parser.Node) error {
+		if b, ok := n.(*parser.BinaryExpr); ok {
+			b.LHS, b.RHS = wrap(b.LHS), wrap(b.RHS)
+		}
+		return nil
+	})
+	return rules.Copy(expr)
+}
+
+// nodes of an expression, always in the same order.
+func nodes(expr parser.Expr) []parser.Node {
+	var all []parser.Node
+	parser.Inspect(expr, func(n parser.Node, _ []parser.Node) error {
+		if n != nil {
+			all = append(all, n)
+		}
+		return nil
+	})
+	return all
+}
+
+// context is the smallest readable expression around a node.
+func context(expr parser.Expr, node parser.Node) string {
+	around := expr.String()
+	parser.Inspect(expr, func(n parser.Node, path []parser.Node) error {
+		if n != node {
+			return nil
+		}
+		around = n.String()
+		if _, ok := n.(*parser.NumberLiteral); ok && len(path) > 0 {
+			around = path[len(path)-1].String()
+		}
+		return nil
+	})
+	if len(around) > 160 {
+		around = around[:80] + " … " + around[len(around)-75:]
+	}
+	return around
+}
+
+// mutants of a rule, each with one fault; names are unique.
+func mutants(r rules.Rule) []mutant {
+	var all []mutant
+	named := map[string]int{}
+	name := ruleName(r)
+	add := func(what string, changed rules.Rule) {
+		full := name + ": " + what
+		if named[full]++; named[full] > 1 {
+			full += " #" + strconv.Itoa(named[full])
+		}
+		all = append(all, mutant{full, changed})
+	}
+	base := bracketed(r.Expr)
+	for i, n := range nodes(base) {
+		for j, m := range mutations(n) {
+			where := context(base, n)
+			changed := rules.Copy(base)
+			mutations(nodes(changed)[i])[j].apply()
+			mutated := r
+			mutated.Expr = rules.Copy(changed) // what can not be parsed is no mutant, and panics
+			add(m.what+" in "+where, mutated)
+		}
+	}
+	if r.For > 0 {
+		longer := r
+		longer.For *= 2
+		add("for is doubled", longer)
+	}
+	if r.KeepFiringFor > 0 {
+		shorter := r
+		shorter.KeepFiringFor = 0
+		add("keep_firing_for is dropped", shorter)
+	}
+	return all
+}
+
+// ruleName tells the tiers of one alert apart.
+func ruleName(r rules.Rule) string {
+	if r.Labels["long"] != "" {
+		return r.Name() + "/" + r.Labels["long"]
+	}
+	return r.Name()
+}
+
+// graph of which rule reads which, by name.
+type graph map[string][]string
+
+func readersOf(files rules.Files) graph {
+	g := graph{}
+	for _, r := range files.Rules() {
+		g[r.Name()] = append(g[r.Name()], rules.Metrics(r.Expr)...)
+	}
+	return g
+}
+
+// below are the names and all that they read, through recordings.
+func (g graph) below(names ...string) map[string]bool {
+	seen := map[string]bool{}
+	var visit func(string)
+	visit = func(name string) {
+		if !seen[name] {
+			seen[name] = true
+			for _, read := range g[name] {
+				visit(read)
+			}
+		}
+	}
+	for _, name := range names {
+		visit(name)
+	}
+	return seen
+}
+
+// asked are the rules that a test's expression looks at.
+func asked(t *testing.T, expr string) []string {
+	parsed, err := rules.PromQL.ParseExpr(expr)
+	if err != nil {
+		t.Fatalf("%s: %v", expr, err)
+	}
+	names := rules.Metrics(parsed)
+	for _, s := range rules.Selectors(parsed) {
+		for _, m := range s.LabelMatchers {
+			if m.Name == labels.AlertName { // of ALERTS
+				names = append(names, m.Value)
+			}
+		}
+	}
+	return names
+}
+
+// narrowed is the test file with only the tests that reach the rule, those that name it or those that do not, and the names of the
+// rules that these need; false: there is none.
+func (g graph) narrowed(t *testing.T, f testFile, rule string, direct bool) (testFile, map[string]bool, bool) {
+	narrow := f
+	narrow.Tests = nil
+	need := map[string]bool{}
+	keep := func(names ...string) bool {
+		below := g.below(names...)
+		if !below[rule] || slices.Contains(names, rule) != direct {
+			return false
+		}
+		maps.Copy(need, below)
+		return true
+	}
+	for _, group := range f.Tests {
+		group.Alerts = slices.DeleteFunc(slices.Clone(group.Alerts), func(a alertTest) bool { return !keep(a.Alert) })
+		group.Expressions = slices.DeleteFunc(slices.Clone(group.Expressions), func(e exprTest) bool { return !keep(asked(t, e.Expr)...) })
+		if len(group.Alerts)+len(group.Expressions) > 0 {
+			narrow.Tests = append(narrow.Tests, group)
+		}
+	}
+	return narrow, need, len(narrow.Tests) > 0
+}
+
+// place writes the test with the rules that it needs, one of them changed, into a folder of its own, and gives the test's path.
+func place(t *testing.T, folder string, files rules.Files, f testFile, need map[string]bool, rule int, changed rules.Rule) string {
+	t.Helper()
+	write := func(name string, data []byte, err error) string {
+		path := filepath.Join(folder, name)
+		if err == nil {
+			err = os.WriteFile(path, data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	number := 0
+	for _, file := range files {
+		kept := rules.File{Name: file.Name}
+		for _, g := range file.Groups {
+			group := rules.Group{Name: g.Name, Interval: g.Interval}
+			for _, r := range g.Rules {
+				if number == rule {
+					r = changed
+				}
+				number++
+				if need[r.Name()] {
+					group.Rules = append(group.Rules, r)
+				}
+			}
+			if len(group.Rules) > 0 {
+				kept.Groups = append(kept.Groups, group)
+			}
+		}
+		if len(kept.Groups) > 0 && slices.Contains(f.RuleFiles, "../"+file.Name) {
+			data, err := kept.YAML()
+			write(file.Name, data, err)
+			names = append(names, file.Name)
+		}
+	}
+	f.RuleFiles = names
+	data, err := yaml.Marshal(f)
+	return write("test.yml", data, err)
+}
+
+// Output of promtool: a file's section, and what it says of a test that failed. Any other failure is a fault of the mutant or of the
+// harness, and proves nothing about the tests.
+var (
+	section   = regexp.MustCompile(`(?m)^(?:Unit Testing:|Processing test file:) +(.+)$`)
+	notAsWant = regexp.MustCompile(`(?m)^ +(alertname: .+, time: |expr: |rule: .+, time: .+, err: )`)
+)
+
+// fail runs the tests, and tells which failed, and how.
+func fail(t *testing.T, paths []string) map[string]string {
+	t.Helper()
+	cmd := exec.Command("promtool", append([]string{"test", "rules"}, paths...)...)
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400") // many run beside each other
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	failed := map[string]string{}
+	at := section.FindAllStringSubmatchIndex(text, -1)
+	if len(at) != len(paths) {
+		t.Fatalf("promtool ran %d of %d tests:\n%s", len(at), len(paths), text)
+	}
+	for i, m := range at {
+		end := len(text)
+		if i+1 < len(at) {
+			end = at[i+1][0]
+		}
+		name, said := text[m[2]:m[3]], text[m[1]:end]
+		switch {
+		case strings.Contains(said, "FAILED"):
+			if !notAsWant.MatchString(said) {
+				t.Errorf("%s could not be tested:\n%s", name, said)
+			}
+			failed[name] = said
+		case !strings.Contains(said, "SUCCESS"):
+			t.Errorf("%s: neither SUCCESS nor FAILED:\n%s", name, said)
+		}
+	}
+	return failed
+}
+
+// playAll says whether to play all mutants: CACHEINV_SOAK and CACHEINV_MUTANTS=all ask for it.
+func playAll() bool {
+	return os.Getenv("CACHEINV_SOAK") != "" || os.Getenv("CACHEINV_MUTANTS") == "all"
+}
+
+// played says whether the mutant is played: in an ordinary run one in ten is, always the same.
+func played(name string) bool {
+	if playAll() {
+		return true
+	}
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	return h.Sum32()%10 == 0
+}
+
+// A fault in a rule makes a test of the rule fail: each number, operator, matcher, window, offset and duration counts. Of one file or
+// one rule: -run 'TestMutants/queue.yml/CacheInvalLoop'. With all mutants each rule is tested unchanged too, so that it is the fault
+// that fails.
+func TestMutants(t *testing.T) {
+	files, tests := ruleFiles(t), testFiles(t)
+	readers := readersOf(files)
+	known := map[string]bool{}
+	for _, r := range files.Rules() {
+		for _, m := range mutants(r) {
+			known[m.name] = true
+		}
+	}
+	for name := range equivalent {
+		if !known[name] {
+			t.Errorf("equivalent: no mutant is named %q", name)
+		}
+	}
+	began := time.Now()
+	number := 0
+	t.Cleanup(func() {
+		t.Logf("%d rules with %d mutants in %v", number, len(known), time.Since(began).Round(time.Second))
+	})
+	for _, file := range files {
+		for _, g := range file.Groups {
+			for _, r := range g.Rules {
+				rule := number
+				number++
+				t.Run(file.Name+"/"+ruleName(r), func(t *testing.T) {
+					t.Parallel()
+					testMutants(t, files, tests, readers, rule, r)
+				})
+			}
+		}
+	}
+}
+
+func testMutants(t *testing.T, files rules.Files, tests []testFile, readers graph, rule int, r rules.Rule) {
+	t.Helper()
+	play := []mutant{{"unchanged", r}}
+	for _, m := range mutants(r) {
+		if played(m.name) {
+			play = append(play, m)
+		}
+	}
+	if len(play) == 1 {
+		return
+	}
+	folder := t.TempDir()
+	reached := false
+	killed := make([]bool, len(play))
+	killed[0] = !playAll()                       // left out: TestPromtoolTestsTheRules has the whole
+	for _, direct := range []bool{true, false} { // a test that names the rule tells most, and costs least
+		paths := map[string]int{}
+		for i, m := range play {
+			for j, f := range tests {
+				if killed[i] {
+					continue
+				}
+				if narrow, need, ok := readers.narrowed(t, f, r.Name(), direct); ok {
+					name := fmt.Sprintf("%v-%d-%d", direct, i, j)
+					paths[place(t, filepath.Join(folder, name), files, narrow, need, rule, m.rule)] = i
+				}
+			}
+		}
+		if len(paths) == 0 {
+			continue
+		}
+		reached = true
+		for path, said := range fail(t, slices.Sorted(maps.Keys(paths))) {
+			killed[paths[path]] = true
+			if paths[path] == 0 {
+				t.Fatalf("its tests fail as it is:\n%s", said)
+			}
+		}
+		if !slices.Contains(killed, false) {
+			break
+		}
+	}
+	if !reached {
+		t.Errorf("no test reaches it")
+		return
+	}
+	for i, m := range play[1:] {
+		_, same := equivalent[m.name]
+		switch {
+		case !killed[i+1] && !same:
+			t.Errorf("survives: %s", m.name)
+		case killed[i+1] && same:
+			t.Errorf("a test tells it, so it is not equivalent: %s", m.name)
+		}
+	}
+}
