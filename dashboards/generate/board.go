@@ -86,11 +86,12 @@ type panel struct {
 	stacked  bool
 	// links of a value, from title to URL.
 	links map[string]string
-	// hide and rename columns of a table; sort by this column, up.
+	// hide and rename columns of a table; sort by this column, up unless down.
 	hide   []string
 	rename map[string]string
 	order  []string
 	sort   string
+	down   bool
 	// noValue is what stands where there is no data; unknown if empty.
 	noValue string
 }
@@ -259,7 +260,7 @@ func (b *board) bars(p panel) {
 func (b *board) table(p panel) {
 	builder := table.NewPanelBuilder().ShowHeader(true).CellHeight(common.TableCellHeightSm)
 	if p.sort != "" {
-		builder.SortBy([]cog.Builder[common.TableSortByFieldState]{common.NewTableSortByFieldStateBuilder().DisplayName(p.sort).Desc(false)})
+		builder.SortBy([]cog.Builder[common.TableSortByFieldState]{common.NewTableSortByFieldStateBuilder().DisplayName(p.sort).Desc(p.down)})
 	}
 	built, err := builder.Build()
 	b.fail(err)
@@ -390,12 +391,6 @@ func columns(p panel) []dashboard.DashboardFieldConfigSourceOverrides {
 	if name, ok := p.rename["alertname"]; ok {
 		out = append(out, override("byName", name, []dashboard.DynamicConfigValue{
 			{Id: "links", Value: []map[string]any{{"title": "Runbook", "url": runbooks + "${__value.raw}.md", "targetBlank": true}}},
-		}))
-	}
-	if name, ok := p.rename["severity"]; ok {
-		out = append(out, override("byName", name, []dashboard.DynamicConfigValue{
-			{Id: "custom.cellOptions", Value: map[string]any{"type": "color-background", "mode": "basic"}},
-			{Id: "mappings", Value: mappings([]mapping{{"page", "", page}, {"ticket", "", ticket}, {"info", "", neutral}, {"none", "", faint}})},
 		}))
 	}
 	return out

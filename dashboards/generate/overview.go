@@ -65,19 +65,19 @@ func overview(b *board) {
 	})
 	b.table(panel{
 		title: "Firing alerts", unit: "none", w: 10, h: 8,
-		shows:     "Every alert of these rules that fires now. CacheInvalWatchdog is always among them: without it Prometheus does not evaluate the rules.",
+		shows:     "Every alert of these rules that fires now, pages first. CacheInvalWatchdog is always among them: without it Prometheus does not evaluate the rules.",
 		healthy:   "CacheInvalWatchdog alone.",
-		otherwise: "Follow the name to its runbook, pages first. What has a cause says why, the others say what users notice.",
-		alerts:    []string{"CacheInvalWatchdog"},
-		noValue:   "no alert fires, not even the watchdog: rules are not evaluated",
+		otherwise: "Follow the name to its runbook. What has a cause says why, the others say what users notice.",
+		colour:    faint, maps: []mapping{{"3", "page", page}, {"2", "ticket", ticket}, {"1", "none", faint}},
+		alerts:  []string{"CacheInvalWatchdog"},
+		noValue: "no alert fires, not even the watchdog: rules are not evaluated",
 		queries: []query{{
-			expr:   `count by (cluster, alertname, severity, cause, class, layer, node, queue, group, app) (ALERTS{alertname=~"CacheInval.*",alertstate="firing",cluster=~"$cluster|"})`,
-			legend: "{{alertname}} {{severity}}",
+			expr:   "3 * " + distinct("page") + "\nor 2 * " + distinct("ticket") + "\nor " + distinct("info|none"),
+			legend: "{{alertname}}",
 		}},
-		hide:   []string{"Value"},
-		order:  []string{"severity", "alertname", "cause", "cluster", "class", "layer", "node", "queue", "group", "app"},
-		rename: map[string]string{"alertname": "Alert", "severity": "Severity", "cause": "Cause", "class": "Class", "layer": "Layer", "node": "Node", "queue": "Queue", "group": "Group", "app": "Application", "cluster": "Cluster"},
-		sort:   "Severity",
+		order:  []string{"Value", "alertname", "cause", "cluster", "class", "layer", "node", "queue", "group", "app"},
+		rename: map[string]string{"Value": "Severity", "alertname": "Alert", "cause": "Cause", "class": "Class", "layer": "Layer", "node": "Node", "queue": "Queue", "group": "Group", "app": "Application", "cluster": "Cluster"},
+		sort:   "Severity", down: true,
 	})
 	b.bars(panel{
 		title: "Causes", unit: "none", w: 6, h: 8, decimals: cog.ToPtr(2.0), min: cog.ToPtr(0.0), max: cog.ToPtr(1.0),
@@ -245,13 +245,13 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		limits:    []limit{b.at("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h")},
 		queries:   []query{{expr: `class_layer:cacheinv_canary_overdue_reads:ratio_increase1h{<class,layer>}`, legend: "{{class}} {{layer}}"}},
 	})
-	b.series(panel{
-		title: "Keys that differ for a minute", unit: "none", w: 6, h: 7, decimals: cog.ToPtr(0.0),
-		shows:     "Keys whose copies have differed for at least a minute, by class.",
-		healthy:   "0, or what the largest max_staleness explains.",
-		otherwise: "With nothing to decide which copy is right, compare them: `cacheinv_exporter check --class`.",
-		alerts:    []string{"CacheInvalDivergentKeys"},
-		queries:   []query{{expr: newest("class", `cacheinv_canary_divergent_keys{window="1m",<class>}`), legend: "{{class}}"}},
+	b.bars(panel{
+		title: "Where copies are overdue", unit: "none", w: 6, h: 7, decimals: cog.ToPtr(0.0), min: cog.ToPtr(0.0),
+		shows:     "The six nodes with the most overdue copies.",
+		healthy:   "0 on each.",
+		otherwise: "One node of a layer: it is cut off, or another version serves it. All nodes of a layer: nobody tells that layer. All: the queue.",
+		colour:    page, maps: zeroIsGood, alerts: []string{"CacheInvalHighStaleDataRate", "CacheInvalPartitionSuspected"},
+		queries: []query{{expr: `topk(6, ` + copies(`cacheinv_canary_overdue_copies{<class,layer,node>}`) + `)`, legend: "{{layer}} {{node}}"}},
 	})
 	b.series(panel{
 		title: "Replication lag", unit: "s", w: 6, h: 7,
@@ -278,8 +278,13 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 
 // firing counts alerts; 0 only where the rules are evaluated, which the watchdog shows.
 func firing(severity string) string {
-	return `count(ALERTS{alertname=~"CacheInval.*",alertstate="firing",severity="` + severity + `",<cluster>})
-or 0 * count(ALERTS{alertname="CacheInvalWatchdog",alertstate="firing"})`
+	return "count(" + distinct(severity) + ")\nor 0 * count(ALERTS{alertname=\"CacheInvalWatchdog\",alertstate=\"firing\"})"
+}
+
+// distinct alerts that fire, with value 1. Tiers of one alert count once. The watchdog has no cluster, and is of each.
+func distinct(severity string) string {
+	return `group by (cluster, alertname, cause, class, layer, node, queue, group, app) (ALERTS{alertname=~"CacheInval.*",alertstate="firing",severity=~"` +
+		severity + `",cluster=~"$cluster|"})`
 }
 
 func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
