@@ -56,7 +56,7 @@ func exporter(b *board) {
 		healthy:   "one version.",
 		otherwise: "Finish the upgrade: two exporters side by side should agree on what they count.",
 		colour:    faint, alerts: []string{"CacheInvalExporterInstanceDown"},
-		queries: []query{{expr: `max by (cluster, instance, version, revision, goversion) (cacheinv_build_info{<instance>})`, legend: "{{instance}} {{version}}"}},
+		queries: []query{{expr: `max by (cluster, instance, version, revision, goversion) (cacheinv_build_info{<instance>})`, legend: "{{instance}}"}},
 		hide:    []string{"Value"},
 		order:   []string{"instance", "version", "revision", "goversion", "cluster"},
 		rename:  map[string]string{"instance": "Exporter", "version": "Version", "revision": "Revision", "goversion": "Go", "cluster": "Cluster"},
