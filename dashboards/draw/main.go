@@ -131,7 +131,7 @@ func start(ctx context.Context, dir, exporter, scenario string, wait time.Durati
 	}
 	p.prometheus = "http://" + own
 	config := filepath.Join(dir, scenario+".yml")
-	text := fmt.Sprintf("global: {scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 2s}\nrule_files: [%q]\nscrape_configs: [{job_name: cacheinv_exporter, static_configs: [{targets: [%q]}]}]\n",
+	text := fmt.Sprintf("global: {scrape_interval: 5s, scrape_timeout: 5s, evaluation_interval: 5s}\nrule_files: [%q]\nscrape_configs: [{job_name: cacheinv_exporter, static_configs: [{targets: [%q]}]}]\n",
 		filepath.Join(dir, "rules-*.yml"), target)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -192,7 +192,7 @@ func (p *play) ask(ctx context.Context, dashboard string) (drawing, error) {
 		return drawing{}, err
 	}
 	now := time.Now()
-	s := source{url: p.prometheus, from: p.began, to: now, step: max(2*time.Second, now.Sub(p.began)/150).Round(time.Second)}
+	s := source{url: p.prometheus, from: p.began, to: now, step: max(5*time.Second, now.Sub(p.began)/150).Round(time.Second)}
 	text, height, err := page(ctx, d, s)
 	return drawing{text: text, height: height}, err
 }

@@ -174,7 +174,7 @@ func drawStat(b *strings.Builder, p grafana.Panel, lines []shown, w, h float64) 
 	b.WriteString(`<div class="stats">`)
 	for _, l := range lines {
 		text, shade := look(p.FieldConfig.Defaults, l.last())
-		size := min(h*0.42, 1.5*(w/float64(len(lines)))/float64(max(4, len(text))))
+		size := min(h*0.42, 1.25*(w/float64(len(lines)))/float64(max(4, len(text))))
 		fmt.Fprintf(b, `<div class="stat" style="background:%s;height:%.0fpx"><b style="font-size:%.0fpx;line-height:%.0fpx">%s</b>%s</div>`,
 			shade, h, size, h*0.68, html.EscapeString(text), html.EscapeString(l.name))
 	}

@@ -62,7 +62,7 @@ func consistency(b *board) {
 		queries:   []query{{expr: newest("class, window", `cacheinv_canary_divergent_keys{<class>}`), legend: "{{class}} {{window}}"}},
 	})
 	b.series(panel{
-		title: "Error budget: reads of overdue copies", unit: "percentunit", w: 12, h: 8,
+		title: "Error budget: reads of overdue copies", unit: "percentunit", w: 8, h: 8,
 		shows:     "Share of reads that met an overdue copy over five minutes, an hour and a day. The alert needs a long and a short window at once; the lines are those of its fastest and its slower tier.",
 		healthy:   "0.",
 		otherwise: "The hour says whether it matters, five minutes whether it still goes on.",
@@ -76,8 +76,16 @@ func consistency(b *board) {
 			{expr: `class_layer:cacheinv_canary_overdue_reads:ratio_increase1d{<class,layer>}`, legend: "{{class}} {{layer}} 1d", dashed: true},
 		},
 	})
+	b.series(panel{
+		title: "Stale share by layer", unit: "percentunit", w: 8, h: 8,
+		shows:     "Share of the compared copies that are stale, overdue or not, by layer.",
+		healthy:   "0, or as low as the layer's max_staleness explains.",
+		otherwise: "What stands highest is the layer to begin with; one that rises with the layer below it is filled from there.",
+		alerts:    []string{"CacheInvalHighStaleDataRate"},
+		queries:   []query{{expr: `layer:cacheinv_canary_stale_copies:ratio{<layer>}`, legend: "{{layer}}"}},
+	})
 	b.table(panel{
-		title: "Keys that are inconsistent", unit: "none", w: 12, h: 8,
+		title: "Keys that are inconsistent", unit: "none", w: 8, h: 8,
 		shows:     "Keys that the configuration names: those with a stale or undecided copy stand first. At most 50.",
 		healthy:   "all consistent.",
 		otherwise: "`cacheinv_exporter check --class` shows each copy of the key, and the exporter's /status since when.",
