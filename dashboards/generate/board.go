@@ -548,3 +548,12 @@ func (b *board) standing() float64 {
 	b.fail(errors.New("the diagnosis has no limit standing"))
 	return 0
 }
+
+// drain is the time until a queue is empty, and 0 where as few messages wait as the alert leaves alone: a message or two that
+// were not processed yet would never drain at the rate of this moment.
+func (b *board) drain() string {
+	few, err := b.rules.Threshold("CacheInvalQueueDrainSlow", "queue:cacheinv_queue_depth:max")
+	b.fail(err)
+	return `(queue:cacheinv_queue_drain_seconds:rate2m{<queue>} and queue:cacheinv_queue_depth:max{<queue>} > ` + number(few) + `)
+or 0 * (queue:cacheinv_queue_depth:max{<queue>} <= ` + number(few) + `)`
+}

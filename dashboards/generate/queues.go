@@ -27,11 +27,11 @@ func queues(b *board) {
 	})
 	b.stat(panel{
 		title: "Time to drain", unit: "s", w: 6, h: 4, decimals: cog.ToPtr(0.0),
-		shows:     "Time until the queue is empty if both rates stay as they are; ∞: at these rates never.",
+		shows:     "Time until the queue is empty if both rates stay as they are; ∞: at these rates never. 0 while so few wait that the alert leaves them alone (CacheInvalQueueDrainSlow).",
 		healthy:   "0, or seconds.",
 		otherwise: "More processors, or fewer messages: find who sends them.",
 		limits:    []limit{b.at("CacheInvalQueueDrainSlow", "queue:cacheinv_queue_drain_seconds:rate2m")},
-		queries:   []query{{expr: `queue:cacheinv_queue_drain_seconds:rate2m{<queue>}`, legend: "{{queue}}"}},
+		queries:   []query{{expr: b.drain(), legend: "{{queue}}"}},
 	})
 	b.stat(panel{
 		title: "Capacity used", unit: "percentunit", w: 6, h: 4, decimals: cog.ToPtr(0.0),
