@@ -1,5 +1,5 @@
-// Package servertest starts real servers for tests: Redis, memcached and Apache Kafka, each on a free port of
-// 127.0.0.1, with a folder of its own, and ended with the test. A server that is not installed fails the test.
+// Package servertest starts real servers for tests: caches, queues, tables, Prometheus and Alertmanager, each on a free
+// port of 127.0.0.1, with a folder of its own, and ended with the test. A server that is not installed fails the test.
 package servertest
 
 import (

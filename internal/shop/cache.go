@@ -1,11 +1,13 @@
 package shop
 
 import (
+	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +19,9 @@ import (
 
 // caches by the name of their node, as the application reaches them.
 type caches map[string]cache
+
+// patience of the application with a cache.
+const patience = 250 * time.Millisecond
 
 // cache is what the application needs of one.
 type cache interface {
@@ -37,22 +42,66 @@ func (r redisCache) set(key, value string) { r.c.Set(r.t.Context(), key, value, 
 // remove all keys at once; a node that can't be reached keeps what it has.
 func (r redisCache) remove(keys []string) { _ = r.c.Del(r.t.Context(), keys...).Err() }
 
-type memcachedCache struct{ c *memcache.Client }
+// memcachedCache has a connection of its own for deletes, so that many of them are one round trip.
+type memcachedCache struct {
+	c       *memcache.Client
+	address string
 
-func (m memcachedCache) get(key string) bool {
+	mu   sync.Mutex
+	conn net.Conn
+}
+
+func (m *memcachedCache) get(key string) bool {
 	_, err := m.c.Get(key)
 	return err == nil
 }
 
-func (m memcachedCache) set(key, value string) {
+func (m *memcachedCache) set(key, value string) {
 	_ = m.c.Set(&memcache.Item{Key: key, Value: []byte(value), Expiration: int32(ttl.Seconds())}) // the next reader does
 }
 
-func (m memcachedCache) remove(keys []string) {
-	for _, k := range keys {
-		if err := m.c.Delete(k); err != nil && !errors.Is(err, memcache.ErrCacheMiss) {
-			return // it can't be reached, and keeps what it has
+// remove all keys at once; a node that can't be reached keeps what it has.
+func (m *memcachedCache) remove(keys []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.delete(keys) != nil {
+		m.hangUp()
+	}
+}
+
+func (m *memcachedCache) delete(keys []string) (err error) {
+	if m.conn == nil {
+		if m.conn, err = net.DialTimeout("tcp", m.address, patience); err != nil {
+			return err
 		}
+	}
+	if err := m.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := m.conn.Write([]byte("delete " + strings.Join(keys, "\r\ndelete ") + "\r\n")); err != nil {
+		return err
+	}
+	answers := bufio.NewReader(m.conn)
+	for range keys {
+		if _, err := answers.ReadSlice('\n'); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *memcachedCache) close() {
+	_ = m.c.Close()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hangUp()
+}
+
+// hangUp, so that the next deletes begin anew; the lock is held.
+func (m *memcachedCache) hangUp() {
+	if m.conn != nil {
+		_ = m.conn.Close()
+		m.conn = nil
 	}
 }
 

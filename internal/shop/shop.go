@@ -114,7 +114,7 @@ func Open(t testing.TB, opt Options) *Shop {
 		s.L2 = append(s.L2, r)
 		client := redis.NewClient(&redis.Options{
 			Addr: s.door(fmt.Sprintf("redis-%d", i+1), r.Addr), Protocol: 2, DisableIdentity: true,
-			ReadTimeout: 250 * time.Millisecond, MaxRetries: -1,
+			ReadTimeout: patience, MaxRetries: -1,
 		})
 		t.Cleanup(func() { _ = client.Close() })
 		s.caches[fmt.Sprintf("redis-%d", i+1)] = redisCache{t, client}
@@ -122,10 +122,11 @@ func Open(t testing.TB, opt Options) *Shop {
 	for i := range 2 {
 		m := servertest.Memcached(t, opt.Memcached...)
 		s.L3 = append(s.L3, m)
-		client := memcache.New(s.door(fmt.Sprintf("memcached-%d", i+1), m.Addr))
-		client.Timeout, client.MaxIdleConns = 250*time.Millisecond, 16
-		t.Cleanup(func() { _ = client.Close() })
-		s.caches[fmt.Sprintf("memcached-%d", i+1)] = memcachedCache{client}
+		c := &memcachedCache{address: s.door(fmt.Sprintf("memcached-%d", i+1), m.Addr)}
+		c.c = memcache.New(c.address)
+		c.c.Timeout, c.c.MaxIdleConns = patience, 16
+		t.Cleanup(c.close)
+		s.caches[fmt.Sprintf("memcached-%d", i+1)] = c
 	}
 	for i := range 3 {
 		a := newInstance(t)

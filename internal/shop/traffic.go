@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -188,7 +189,7 @@ func (s *Shop) process() {
 	if slow > 0 {
 		most = 1
 	}
-	_, got, err := s.Queue.BLMPop(s.t.Context(), 100*time.Millisecond, "left", most, listKey).Result()
+	_, got, err := s.Queue.BLMPop(s.t.Context(), time.Second, "left", most, listKey).Result()
 	if err != nil {
 		return // nothing waits
 	}
@@ -278,3 +279,19 @@ func (s *Shop) consume() {
 		}
 	})
 }
+
+// Crowd the caches with rate large copies a second of other applications, until the test ends: small caches evict.
+func (s *Shop) Crowd(rate int) {
+	s.every(rate, func(n int) {
+		for range n {
+			key := fmt.Sprintf("session:%d", rand.IntN(1_000_000))
+			for i, name := range slices.Sorted(maps.Keys(s.caches)) {
+				if rand.IntN(len(s.caches)) == i {
+					s.caches[name].set(key, crowdValue)
+				}
+			}
+		}
+	})
+}
+
+var crowdValue = strings.Repeat("x", 10_000)
