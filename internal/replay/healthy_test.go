@@ -25,7 +25,7 @@ func healthyFor() time.Duration {
 func TestHealthy(t *testing.T) {
 	s := openStation(t)
 	small := []string{"--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru"}
-	sh := shop.Open(t, shop.Options{Kafka: true, Keys: 1000, Redis: small, Memcached: []string{"-m", "8"}})
+	sh := shop.Open(t, shop.Options{Kafka: true, Keys: 1000, Batch: true, Redis: small, Memcached: []string{"-m", "8"}})
 	sh.Trade(1000)
 	sh.Crowd(200)
 	path := filepath.Join(t.TempDir(), "cacheinv.yml")
@@ -49,7 +49,7 @@ func TestHealthy(t *testing.T) {
 			if pages := s.pages(""); len(pages) > 0 {
 				close(over)
 				deploying.Wait()
-				t.Fatalf("before %s it pages: %+v\n%s", what, pages, s.evidence(t, "healthy"))
+				t.Fatalf("before %s it pages: %v\n%s", what, pages, s.evidence(t, "healthy", time.Now().Add(-3*time.Minute)))
 			}
 		}
 		t.Logf("%s: %s", time.Since(began).Round(time.Second), what)

@@ -29,7 +29,9 @@ const (
 	// factor by which time goes faster here: a scrape each second instead of each 15.
 	factor = 15
 	// interval between two scrapes, and between two evaluations.
-	interval    = time.Second
+	interval = time.Second
+	// idle is the cluster of an exporter that is always there.
+	idle        = "idle"
 	targetsFile = "targets.json"
 	// atOnce is how many scenarios are played beside each other; most of their time is waiting.
 	atOnce = "5"
@@ -62,12 +64,13 @@ type station struct {
 	hook    *servertest.Webhook
 	manager *servertest.Process
 	binary  string
+	// broker is one for all scenarios; each has a topic of its own.
+	broker *servertest.KafkaServer
 	// rules in use, and what receives pages.
 	rules rules.Files
 	pager string
 
-	mu sync.Mutex
-	// prom starts with the first target: one that has none would page for that.
+	mu      sync.Mutex
 	prom    *servertest.PrometheusServer
 	targets map[string]string // address by cluster
 	played  []*outcome
@@ -85,7 +88,27 @@ func openStation(t *testing.T) *station {
 		t.Fatal(err)
 	}
 	s.manager = s.openAlertmanager(source)
+	s.watch(idle, s.openIdle())
 	return s
+}
+
+// openIdle is an exporter over two caches in which nothing happens: a Prometheus without any exporter would page for that.
+func (s *station) openIdle() string {
+	s.t.Helper()
+	var addresses []any
+	for range 2 {
+		r := servertest.Redis(s.t)
+		r.Must(s.t, "set", "user:1:profile", "x", "ex", "36000")
+		addresses = append(addresses, r.Addr)
+	}
+	path := filepath.Join(s.t.TempDir(), "cacheinv.yml")
+	if err := os.WriteFile(path, fmt.Appendf(nil, `
+layers: [{name: l2, ttl: 10h, nodes: [{name: redis-1, redis: {address: %q}}, {name: redis-2, redis: {address: %q}}]}]
+canaries: [{class: user_profile, layers: [l2], keys: ["user:1:profile"]}]
+`, addresses...), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return servertest.Exporter(s.t, s.binary, servertest.FreeAddr(s.t), s.flags(path)...).Addr
 }
 
 // openPrometheus; the lock is held.
@@ -258,10 +281,15 @@ func await(t testing.TB, what string, ok func() bool) {
 
 // page is a group that was opened at the pager.
 type page struct {
-	at time.Time
+	cluster string
+	at      time.Time
 	// first alerts it told, and all that it came to tell.
 	first, alerts []string
 	causes        []string
+}
+
+func (p page) String() string {
+	return fmt.Sprintf("%s at %s: %s, then %s, causes %v", p.cluster, p.at.Format(time.TimeOnly), strings.Join(p.first, " "), strings.Join(p.alerts, " "), p.causes)
 }
 
 // cause is the first in the order of docs/diagnosis.md.
@@ -290,7 +318,7 @@ func (s *station) pages(cluster string) []page {
 		if !known {
 			i = len(out)
 			open[n.GroupKey] = i
-			out = append(out, page{at: n.At})
+			out = append(out, page{cluster: n.Alerts[0].Labels["cluster"], at: n.At})
 		}
 		for _, a := range n.Alerts {
 			if a.Status != "firing" {

@@ -82,7 +82,7 @@ func (s *Shop) Trade(rate int) {
 		s.trading.Wait()
 	})
 	s.batch = 1
-	if time.Second/time.Duration(rate) < step {
+	if s.opt.Batch {
 		s.batch = processed
 	}
 	s.every(rate, s.write)
