@@ -140,10 +140,13 @@ func (s *station) told(sc scenario) bool {
 
 func (s *station) judge(t *testing.T, o *outcome) {
 	t.Helper()
-	bad := func(format string, args ...any) {
-		t.Helper()
-		t.Errorf("%s\n%s", fmt.Sprintf(format, args...), s.evidence(t, o.name, o.begins))
-	}
+	var faults []string
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	defer func() {
+		if len(faults) > 0 {
+			t.Errorf("%s\n%s", strings.Join(faults, "\n"), s.evidence(t, o.name, o.begins))
+		}
+	}()
 	switch {
 	case o.nothing:
 		if len(o.pages)+len(o.tickets) > 0 {
@@ -179,7 +182,7 @@ func (s *station) scrapesUntil(t *testing.T, sc scenario, fault time.Time, state
 			}
 		}
 	}
-	return s.scrapes(t, sc.name, fault, first, true)
+	return s.scrapes(t, sc.name, fault, first, sc.alert == "CacheInvalExporterDown")
 }
 
 // evidence of what was seen of a cluster since some moment, for who has to find out why.
@@ -189,7 +192,7 @@ func (s *station) evidence(t *testing.T, cluster string, since time.Time) string
 	for _, selector := range []string{
 		`ALERTS{cluster=%q,alertname!="CacheInvalWatchdog"}`, `up{cluster=%q} == 0`, `cacheinv_cause_score{cluster=%q} > 0`, `cacheinv_node_up{cluster=%q} == 0`,
 		`cluster:cacheinv_canary_harmful_copies:sum{cluster=%q} > 0`, `cacheinv_canary_survivor_copies{cluster=%q} > 0`,
-		`cacheinv_canary_copies{cluster=%q,state=~"stale|undecided|error"} > 0`, `queue:cacheinv_queue_depth:max{cluster=%q} > 50`,
+		`sum by (node, state) (cacheinv_canary_copies{cluster=%q,state=~"stale|undecided|error"}) > 0`, `queue:cacheinv_queue_depth:max{cluster=%q} > 50`,
 		`queue:cacheinv_queue_enqueued:rate1m{cluster=%q} > 20`, `queue:cacheinv_queue_sampled_repeats:ratio{cluster=%q} > 0.1`,
 		`cacheinv_cluster_views{cluster=%q}`, `cacheinv_cluster_ok{cluster=%q} == 0`, `cacheinv_layer_masters{cluster=%q} > 1`,
 		`cacheinv_replication_lag_seconds{cluster=%q} > 0`,

@@ -219,6 +219,9 @@ func TestScenarios(t *testing.T) {
 			t.Errorf("a page of no scenario: %v", p)
 		}
 	}
+	if soak {
+		writeDetection(t, "scenarios", table(s.played))
+	}
 }
 
 // trading is a shop with 100 changes a second.

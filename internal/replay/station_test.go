@@ -61,8 +61,8 @@ func TestMain(m *testing.M) {
 // station is a Prometheus and an Alertmanager with this repository's rules, faster by the factor. Each scenario is a cluster of its own.
 type station struct {
 	t       *testing.T
-	hook    *servertest.Webhook
-	manager *servertest.Process
+	hook    *servertest.Receivers
+	manager *servertest.AlertmanagerServer
 	binary  string
 	// broker is one for all scenarios; each has a topic of its own.
 	broker *servertest.KafkaServer
@@ -78,7 +78,7 @@ type station struct {
 
 func openStation(t *testing.T) *station {
 	t.Helper()
-	s := &station{t: t, hook: servertest.NewWebhook(t), binary: servertest.Build(t), targets: map[string]string{}}
+	s := &station{t: t, hook: servertest.AlertReceivers(t), binary: servertest.Build(t), targets: map[string]string{}}
 	source := os.DirFS(*alertsDir)
 	files, err := rules.Load(source)
 	if err != nil {
@@ -143,7 +143,7 @@ func scaled(text string) string {
 }
 
 // openAlertmanager with the repository's routes and inhibition, faster, whose receivers are all the webhook.
-func (s *station) openAlertmanager(source fs.FS) *servertest.Process {
+func (s *station) openAlertmanager(source fs.FS) *servertest.AlertmanagerServer {
 	s.t.Helper()
 	text, err := fs.ReadFile(source, "alertmanager.yml")
 	if err != nil {
@@ -179,13 +179,20 @@ func (s *station) openAlertmanager(source fs.FS) *servertest.Process {
 		}
 		files[name] = string(b)
 	}
-	s.pager = s.route(files, "severity=page")
-	for _, other := range []string{s.route(files, "severity=ticket"), s.route(files, "severity=none")} {
+	dir := s.t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, "alertmanager.yml")
+	s.pager = s.route(file, "severity=page")
+	for _, other := range []string{s.route(file, "severity=ticket"), s.route(file, "severity=none")} {
 		if other == s.pager {
 			s.t.Fatalf("%s receives more than pages", s.pager)
 		}
 	}
-	return servertest.Alertmanager(s.t, files)
+	return servertest.Alertmanager(s.t, file)
 }
 
 // scaleRoute makes a route and those below it faster.
@@ -205,15 +212,9 @@ func scaleRoute(route map[string]any) {
 }
 
 // route is the receiver of a cacheinv alert with these labels, by Alertmanager's own tool.
-func (s *station) route(files map[string]string, labels ...string) string {
+func (s *station) route(file string, labels ...string) string {
 	s.t.Helper()
-	dir := s.t.TempDir()
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	args := append([]string{"config", "routes", "test", "--config.file=" + filepath.Join(dir, "alertmanager.yml"), "alertname=CacheInvalX", "cluster=c"}, labels...)
+	args := append([]string{"config", "routes", "test", "--config.file=" + file, "alertname=CacheInvalX", "cluster=c"}, labels...)
 	cmd := exec.CommandContext(s.t.Context(), "amtool", args...)
 	var problems strings.Builder
 	cmd.Stderr = &problems
@@ -306,8 +307,8 @@ func (p page) cause() string {
 func (s *station) pages(cluster string) []page {
 	var out []page
 	open := map[string]int{} // by the group's key
-	for _, n := range s.hook.Notifications() {
-		if n.Receiver != s.pager || cluster != "" && n.Alerts[0].Labels["cluster"] != cluster {
+	for _, n := range s.hook.Received("") {
+		if len(n.Alerts) == 0 || n.Receiver != s.pager || cluster != "" && n.Alerts[0].Labels["cluster"] != cluster {
 			continue
 		}
 		if n.Status != "firing" {
@@ -339,7 +340,7 @@ func (s *station) pages(cluster string) []page {
 // tickets of a cluster so far, and whatever else reached another receiver than the pager, but the watchdog.
 func (s *station) tickets(cluster string) []string {
 	var out []string
-	for _, n := range s.hook.Notifications() {
+	for _, n := range s.hook.Received("") {
 		for _, a := range n.Alerts {
 			if n.Receiver != s.pager && a.Labels["cluster"] == cluster && a.Labels["severity"] != "none" {
 				out = with(out, a.Labels["alertname"])

@@ -123,14 +123,3 @@ func (p *PrometheusServer) ask(t testing.TB, path string, form url.Values, into 
 		t.Fatalf("%s: %v in %s", form.Get("query"), err, body)
 	}
 }
-
-// Alertmanager starts one, alone, with these files in a folder of its own, of which alertmanager.yml is its configuration.
-func Alertmanager(t testing.TB, files map[string]string, args ...string) *Process {
-	t.Helper()
-	dir, addr := t.TempDir(), FreeAddr(t)
-	writeAll(t, dir, files)
-	return start(t, addr, ready(addr), "prometheus-alertmanager", append([]string{
-		"--config.file=" + filepath.Join(dir, "alertmanager.yml"), "--storage.path=" + filepath.Join(dir, "data"),
-		"--web.listen-address=" + addr, "--cluster.listen-address=", "--log.level=warn",
-	}, args...)...)
-}
