@@ -66,9 +66,9 @@ func table(played []*outcome) string {
 		}
 		hold, fires, page := "none", "none", "none"
 		if !sc.nothing {
-			seen = fmt.Sprint(o.seen)
+			seen = fmt.Sprintf("%d, at most %d", o.seen, o.within)
 			if sc.why != "" {
-				seen += " (" + sc.why + ")"
+				seen += ": " + sc.why
 			}
 			hold = (o.hold * factor).String()
 			fires = fmt.Sprintf("%d scrapes: %s", o.fired, time.Duration(o.fired)*interval*factor)

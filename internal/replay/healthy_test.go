@@ -1,9 +1,10 @@
 package replay
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -63,34 +64,42 @@ func TestHealthy(t *testing.T) {
 	close(over)
 	deploying.Wait()
 
-	if rate := float64(sh.Written.Load()) / time.Since(began).Seconds(); rate < 500 {
+	lasted := time.Since(began)
+	rate := float64(sh.Written.Load()) / lasted.Seconds()
+	if rate < 500 {
 		t.Errorf("only %.0f changes a second: that is no load", rate)
-	} else {
-		t.Logf("%.0f changes a second", rate)
 	}
 	for _, query := range []string{
 		`sum(max_over_time(cacheinv_node_evicted_total{layer="l2"}[1h])) > 0`,
 		`sum(max_over_time(cacheinv_node_evicted_total{layer="l3"}[1h])) > 0`,
 		`max(max_over_time(cacheinv_app_distinct_versions[1h])) == 2`,
-		`sum(cacheinv_canary_copies{state="fresh"}) > 0`,
+		`sum(max_over_time(cacheinv_canary_copies{state="fresh"}[1h])) > 0`,
 		`resets(cacheinv_node_uptime_seconds{node="redis-2"}[1h]) >= 1`,
-		`max(resets(process_start_time_seconds[1h]) + changes(process_start_time_seconds[1h])) == 1`,
+		`changes(process_start_time_seconds{cluster="healthy"}[1h]) == 1`,
 	} {
 		if len(s.prom.Query(t, query)) == 0 {
 			t.Errorf("it was no such day: %s is nothing", query)
 		}
 	}
-	if scrapes := s.scrapes(t, "healthy", began, time.Now(), false); scrapes < int(healthyFor()/interval)/2 {
+	scrapes := s.scrapes(t, "healthy", began, time.Now(), false)
+	if scrapes < int(healthyFor()/interval)/2 {
 		t.Errorf("only %d scrapes", scrapes)
-	} else {
-		t.Logf("%d scrapes", scrapes)
 	}
-	t.Logf("tickets: %v", s.tickets("healthy"))
-	var firing []string
+	tickets := s.tickets("healthy")
+	var fired []string
 	for _, series := range s.prom.Query(t, `count by (alertname) (count_over_time(ALERTS{alertstate="firing",severity!="none"}[1h]))`) {
-		firing = append(firing, string(series.Metric["alertname"]))
+		fired = append(fired, string(series.Metric["alertname"]))
 	}
-	t.Logf("alerts that fired: %s", strings.Join(firing, ", "))
+	slices.Sort(fired)
+	t.Logf("%v with %.0f changes and %.2f scrapes a second; tickets: %v; alerts that fired: %v", lasted.Round(time.Second), rate,
+		float64(scrapes)/lasted.Seconds(), tickets, fired)
+	writeDetection(t, "healthy", fmt.Sprintf(`%s (%s at a scrape each 15 s) of %.0f changes a second, with caches that evict, a rolling deployment every half
+minute, one restart of a Redis and one of the exporter: %d scrapes, no page.
+
+| alerts that fired | tickets |
+|---|---|
+| %s | %s |
+`, lasted.Round(time.Second), lasted.Round(time.Second)*factor, rate, scrapes, names(fired), names(tickets)))
 }
 
 // deploys a release after the other until over, instance by instance.

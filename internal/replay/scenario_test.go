@@ -62,7 +62,7 @@ const (
 	// hopeless: it will not page any more; judge says so.
 	hopeless = 2 * time.Minute
 	// slack of evaluations: a scrape and an evaluation of the rules are not at the same moment, and one may be late.
-	slack = 3
+	slack = 5
 )
 
 // startExporter with a configuration, seen by the station as a cluster.

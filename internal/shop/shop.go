@@ -49,6 +49,8 @@ type Options struct {
 	Local bool
 	// Origin lets the exporter ask the database.
 	Origin bool
+	// Reads a second; 0: three times as many as changes, if that is not too many.
+	Reads int
 	// Batch lets the processor take many invalidations at once, so that it keeps up on a busy machine. One that is Slow does not.
 	Batch bool
 	// Redis and Memcached are arguments of the caches' servers.

@@ -75,7 +75,7 @@ func (s *Shop) LoseMessages() {
 	}
 }
 
-// Trade until the test ends: rate changes of the database a second, and three times as many reads, if that is not too many.
+// Trade until the test ends: rate changes of the database a second, and the reads.
 func (s *Shop) Trade(rate int) {
 	s.t.Cleanup(func() {
 		close(s.stop)
@@ -87,8 +87,12 @@ func (s *Shop) Trade(rate int) {
 	}
 	s.every(rate, s.write)
 	names := slices.Sorted(maps.Keys(s.caches))
+	reads := s.opt.Reads
+	if reads == 0 {
+		reads = min(3*rate, mostReads)
+	}
 	for range 3 {
-		s.every(min(rate, mostReads/3), func(n int) {
+		s.every(reads/3, func(n int) {
 			for range n {
 				s.read(names[rand.IntN(len(names))])
 			}
