@@ -72,9 +72,9 @@ var scenarios = []scenario{
 		open: splitBrain(false),
 	},
 	{
-		name: "frozen-replica", cause: "network", alert: "CacheInvalReplicationFrozen", within: 40,
-		what: "Nothing from its primary reaches a replica any more, though both say that the link is up.",
-		why:  "the lag must pass 30 s, which are not scaled; CacheInvalPartitionSuspected is on the page before",
+		name: "frozen-replica", cause: "network", alert: "CacheInvalPartitionSuspected", within: overdue,
+		what: "Nothing from its primary reaches a replica any more, though both say that the link is up; the replica answers.",
+		why:  "copies are overdue after max_staleness; CacheInvalReplicationFrozen speaks of nodes that are up for 10 min, which are not scaled",
 		open: frozenReplica,
 	},
 	{
