@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/shop"
 )
 
 // betweenScrapes is what a Prometheus of these tests waits.
@@ -67,23 +68,23 @@ func (e *exporter) found(cause string) page {
 
 // A healthy shop under load never shows a cause.
 func TestHealthyShop(t *testing.T) {
-	s := openShop(t, true)
-	s.trade(50)
-	e := start(t, s.config())
+	s := shop.Open(t, shop.Options{Kafka: true})
+	s.Trade(50)
+	e := start(t, s.Config())
 	e.quiet(200)
-	if s.written.Load() < 500 {
-		t.Errorf("only %d writes: that is no load", s.written.Load())
+	if s.Written.Load() < 500 {
+		t.Errorf("only %d writes: that is no load", s.Written.Load())
 	}
 }
 
 func TestScenarioBacklog(t *testing.T) {
-	s := openShop(t, true)
-	s.trade(100)
-	e := start(t, s.config())
+	s := shop.Open(t, shop.Options{Kafka: true})
+	s.Trade(100)
+	e := start(t, s.Config())
 	e.quiet(5)
-	s.slow.Store(int64(250 * time.Millisecond))
+	s.Slow.Store(int64(250 * time.Millisecond))
 	for i := range 3000 {
-		s.publish(fmt.Sprintf("product:%d:price", i), 1)
+		s.Publish(shop.Message{Key: fmt.Sprintf("product:%d:price", i), Version: 1})
 	}
 	p := e.found("queue")
 	if depth := p.one("queue_depth", "queue", "list"); depth < 2500 {
@@ -97,40 +98,28 @@ func TestScenarioBacklog(t *testing.T) {
 // Invalidations and fills no longer reach one node of each layer, which go on serving what they have. The exporter reaches
 // them all.
 func TestScenarioNodesCutOff(t *testing.T) {
-	s := openShop(t, false)
-	s.trade(100)
-	e := start(t, s.config())
+	s := shop.Open(t, shop.Options{})
+	s.Trade(100)
+	e := start(t, s.Config())
 	e.quiet(5)
-	s.cutOff("redis-3", "memcached-2")
+	s.CutOff("redis-3", "memcached-2")
 	p := e.found("network")
 	if got := strings.Join(p.nodes("stale"), " "); got != "memcached-2 redis-3" {
 		t.Errorf("stale copies on %s", got)
 	}
 }
 
-// cutOff nodes from the application, until most of the keys have been written since.
-func (s *shop) cutOff(nodes ...string) {
-	s.t.Helper()
-	for _, n := range nodes {
-		s.cut[n].Store(true) // a processor that waits for them would be another scenario
-		s.doors[n].Mute(true)
-	}
-	for from := s.written.Load(); s.written.Load() < from+2*shopKeys; {
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // A node that is cut off holds up the processor, so that the queue is not drained: both are told, the network first.
 func TestScenarioCutOffWithBacklog(t *testing.T) {
-	s := openShop(t, false)
-	s.trade(100)
-	e := start(t, s.config())
+	s := shop.Open(t, shop.Options{})
+	s.Trade(100)
+	e := start(t, s.Config())
 	e.quiet(5)
-	s.doors["redis-3"].Mute(true)
-	s.l2[2].Freeze(t)
-	t.Cleanup(func() { s.l2[2].Thaw(t) })
+	s.Doors["redis-3"].Mute(true)
+	s.L2[2].Freeze(t)
+	t.Cleanup(func() { s.L2[2].Thaw(t) })
 	for i := range 3000 { // while it waits for the timeouts
-		s.publish(fmt.Sprintf("product:%d:price", i), 1)
+		s.Publish(shop.Message{Key: fmt.Sprintf("product:%d:price", i), Version: 1})
 	}
 	scores, _ := e.found("network").causes()
 	if scores["queue"] <= 0.2 {
@@ -139,13 +128,13 @@ func TestScenarioCutOffWithBacklog(t *testing.T) {
 }
 
 func TestScenarioLoop(t *testing.T) {
-	s := openShop(t, true)
-	s.trade(100)
-	e := start(t, s.config())
+	s := shop.Open(t, shop.Options{Kafka: true})
+	s.Trade(100)
+	e := start(t, s.Config())
 	e.quiet(5)
-	s.looping.Store(true)
-	from := s.history.succeeded.Load()
-	servertest.Eventually(t, "the loop turns", func() bool { return s.history.succeeded.Load() > from+2000 })
+	s.Looping.Store(true)
+	from := s.Succeeded.Load()
+	servertest.Eventually(t, "the loop turns", func() bool { return s.Succeeded.Load() > from+2000 })
 	p := e.found("logic")
 	if repeats := p.one("queue_sampled_repeats", "queue", "list"); repeats == 0 {
 		t.Log("the list is empty by the time it is looked at") // the topic keeps what went through
@@ -162,12 +151,12 @@ func TestScenarioLoop(t *testing.T) {
 
 // A bulk import of distinct keys is no loop.
 func TestScenarioImportIsNoLoop(t *testing.T) {
-	s := openShop(t, true)
-	s.trade(100)
-	e := start(t, s.config())
+	s := shop.Open(t, shop.Options{Kafka: true})
+	s.Trade(100)
+	e := start(t, s.Config())
 	e.quiet(5)
 	for i := range 900 {
-		s.publish(fmt.Sprintf("product:%d:price", i), 1)
+		s.Publish(shop.Message{Key: fmt.Sprintf("product:%d:price", i), Version: 1})
 	}
 	for range 2 {
 		p := e.scrape(5 * time.Second)
@@ -179,22 +168,22 @@ func TestScenarioImportIsNoLoop(t *testing.T) {
 }
 
 func TestScenarioVersionDrift(t *testing.T) {
-	s := openShop(t, false)
-	s.trade(100)
-	e := start(t, s.config())
+	s := shop.Open(t, shop.Options{})
+	s.Trade(100)
+	e := start(t, s.Config())
 	e.quiet(5)
-	s.release[2].Store("2.2.9")
+	s.Deploy(2, "2.2.9")
 	e.found("version").want(2, "app_distinct_versions", "app", "web")
 }
 
 func TestScenarioFailedInvalidations(t *testing.T) {
-	s := openShop(t, false)
-	s.trade(100)
-	e := start(t, s.config())
+	s := shop.Open(t, shop.Options{})
+	s.Trade(100)
+	e := start(t, s.Config())
 	e.quiet(5)
-	s.failing.Store(22)
-	from := s.history.failed.Load()
-	servertest.Eventually(t, "invalidations fail", func() bool { return s.history.failed.Load() > from+20 })
+	s.Failing.Store(22)
+	from := s.Failed.Load()
+	servertest.Eventually(t, "invalidations fail", func() bool { return s.Failed.Load() > from+20 })
 	p := e.found("logic")
 	if p.one("invalidation_failures_total") < 20 {
 		t.Errorf("%v failures", p.one("invalidation_failures_total"))
@@ -202,10 +191,10 @@ func TestScenarioFailedInvalidations(t *testing.T) {
 }
 
 func TestScenarioConfigDrift(t *testing.T) {
-	s := openShop(t, false)
-	s.trade(100)
-	e := start(t, s.config())
+	s := shop.Open(t, shop.Options{})
+	s.Trade(100)
+	e := start(t, s.Config())
 	e.quiet(5)
-	s.l2[1].Must(t, "config", "set", "maxmemory-policy", "allkeys-lru")
+	s.L2[1].Must(t, "config", "set", "maxmemory-policy", "allkeys-lru")
 	e.found("config").want(2, "layer_distinct_configs", "layer", "l2", "setting", "eviction_policy")
 }

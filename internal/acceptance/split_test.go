@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/shop"
 )
 
 // A real Cluster is cut in two: the smaller side says so itself.
@@ -62,7 +63,7 @@ func TestScenarioReplicaCutOff(t *testing.T) {
 	})
 	var keys []string
 	for i := range 20 {
-		keys = append(keys, shopKey(i))
+		keys = append(keys, shop.Key(i))
 		primary.Set(t.Context(), keys[i], "old", time.Hour)
 	}
 	servertest.Eventually(t, "the replica has the keys", func() bool { return replica.DBSize(t.Context()).Val() == 20 })

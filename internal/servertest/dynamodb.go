@@ -20,12 +20,23 @@ type DynamoDBServer struct {
 	URL string
 }
 
-// DynamoDB starts a DynamoDB Local. The test's environment gets the credentials that it, like any, takes.
+// DynamoDBEnvironment has the credentials that a DynamoDB Local, which takes any, is given.
+func DynamoDBEnvironment() map[string]string {
+	return map[string]string{"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "s3cret-of-aws", "AWS_EC2_METADATA_DISABLED": "true"}
+}
+
+// DynamoDB starts a DynamoDB Local. The test's environment gets the credentials that it takes.
 func DynamoDB(t *testing.T) *DynamoDBServer {
 	t.Helper()
-	t.Setenv("AWS_ACCESS_KEY_ID", "test")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-aws")
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	for name, value := range DynamoDBEnvironment() {
+		t.Setenv(name, value)
+	}
+	return StartDynamoDB(t)
+}
+
+// StartDynamoDB leaves the environment alone: tests that run in parallel may not change it.
+func StartDynamoDB(t testing.TB) *DynamoDBServer {
+	t.Helper()
 	addr := FreeAddr(t)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)

@@ -1,5 +1,5 @@
-// Package servertest starts real servers for tests: Redis, memcached and Apache Kafka, each on a free port of
-// 127.0.0.1, with a folder of its own, and ended with the test. A server that is not installed fails the test.
+// Package servertest starts real servers for tests: caches, queues, tables, Prometheus and Alertmanager, each on a free
+// port of 127.0.0.1, with a folder of its own, and ended with the test. A server that is not installed fails the test.
 package servertest
 
 import (
@@ -21,6 +21,9 @@ import (
 
 // patience is how long a server may need for what it was asked to do.
 const patience = 30 * time.Second
+
+// starting is how long a server may need until it answers, on a machine that is busy with others.
+const starting = 2 * time.Minute
 
 // Process is a server that was started.
 type Process struct {
@@ -65,7 +68,7 @@ func start(t testing.TB, addr string, ready func() bool, name string, args ...st
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Stop)
-	for end := time.Now().Add(patience); !ready(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(starting); !ready(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s does not answer on %s; it says:\n%s", name, addr, p.out)
 		}
