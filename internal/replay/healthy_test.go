@@ -18,7 +18,7 @@ func healthyFor() time.Duration {
 	if soak {
 		return time.Hour
 	}
-	return 2 * time.Minute
+	return time.Minute
 }
 
 // TestHealthy: a shop with 1,000 changes a second, whose caches evict, whose application is deployed again and again, with one

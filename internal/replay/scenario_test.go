@@ -57,13 +57,19 @@ type outcome struct {
 const (
 	// healthyScrapes before the fault, in which nothing may page.
 	healthyScrapes = 8
-	// afterwards is how many scrapes are waited for a second page: ten minutes and more at the usual speed.
-	afterwards = 45
 	// hopeless: it will not page any more; judge says so.
 	hopeless = 2 * time.Minute
 	// slack of evaluations: a scrape and an evaluation of the rules are not at the same moment, and one may be late.
 	slack = 5
 )
+
+// afterwards is how many scrapes are waited for a second page.
+func afterwards() int {
+	if soak {
+		return 45 // 11 minutes at the usual speed
+	}
+	return 25
+}
 
 // startExporter with a configuration, seen by the station as a cluster.
 func (s *station) startExporter(t *testing.T, cluster string, e estate) *servertest.Process {
@@ -106,7 +112,7 @@ func (s *station) play(t *testing.T, sc scenario) {
 		await(t, sc.alert, func() bool { return s.told(sc) || time.Since(happened) > hopeless })
 	}
 	told := time.Now()
-	await(t, "scrapes after the page", func() bool { return s.scrapes(t, sc.name, told, time.Now(), true) >= afterwards })
+	await(t, "scrapes after the page", func() bool { return s.scrapes(t, sc.name, told, time.Now(), true) >= afterwards() })
 
 	o := &outcome{scenario: sc, begins: begins, pages: s.pages(sc.name), tickets: s.tickets(sc.name), toPage: told.Sub(begins)}
 	if len(o.pages) > 0 {

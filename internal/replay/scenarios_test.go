@@ -20,6 +20,9 @@ import (
 // reads that find it.
 const overdue = 12
 
+// demoScrapes are for the demo, whose caches live in the exporter's process: on a busy machine many of its scrapes find some of them slow.
+const demoScrapes = 25
+
 var scenarios = []scenario{
 	{
 		name: "queue-backlog", short: true, cause: "queue", alert: "CacheInvalQueueDepthCritical", within: 3,
@@ -43,7 +46,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "lost-messages", cause: "queue", alert: "CacheInvalMessagesLost", within: 3,
-		what: "Kafka's log is cut off past what the group has committed.",
+		what: "Kafka's log is cut off past what a group has committed that stands still.",
 		open: func(t *testing.T, s *station) estate {
 			sh := trading(t, shop.Options{Kafka: true, Broker: s.broker, Topic: "lost"})
 			return estate{config: sh.Config(), fault: func(*servertest.Process) {
@@ -52,7 +55,6 @@ var scenarios = []scenario{
 					time.Sleep(10 * time.Millisecond)
 				}
 				sh.LoseMessages()
-				sh.Stalled.Store(false)
 			}}
 		},
 	},
@@ -105,6 +107,12 @@ var scenarios = []scenario{
 			sh := trading(t, shop.Options{})
 			return estate{config: sh.Config(), fault: func(*servertest.Process) { sh.Failing.Store(22) }}
 		},
+	},
+	{
+		name: "failed-invalidations-in-dynamodb", cause: "logic", alert: "CacheInvalFailureRatioCritical", within: 10,
+		what: "Half of the invalidations fail, as the history in DynamoDB tells.",
+		why:  "the share over 5m and 2m (20 s and 8 s) passes 5%, and three failures have to be read",
+		open: recorded,
 	},
 	{
 		name: "silent-staleness", cause: "logic", alert: "CacheInvalSilentStaleness", within: overdue + 4,
@@ -175,22 +183,22 @@ var scenarios = []scenario{
 	},
 
 	{
-		name: "demo-queue-backlog", cause: "queue", alert: "CacheInvalQueueDepthCritical", within: 20,
+		name: "demo-queue-backlog", cause: "queue", alert: "CacheInvalQueueDepthCritical", within: demoScrapes,
 		what: "demo --scenario=queue-backlog.", why: "the depth grows by 1,000 a second",
 		open: demonstrated(demo.QueueBacklog),
 	},
 	{
-		name: "demo-partition", cause: "network", alert: "CacheInvalPartitionSuspected", within: overdue,
+		name: "demo-partition", cause: "network", alert: "CacheInvalPartitionSuspected", within: demoScrapes,
 		what: "demo --scenario=partition.", why: "copies are overdue after max_staleness",
 		open: demonstrated(demo.Partition),
 	},
 	{
-		name: "demo-invalidation-loop", cause: "logic", alert: "CacheInvalLoop", within: 8,
+		name: "demo-invalidation-loop", cause: "logic", alert: "CacheInvalLoop", within: demoScrapes,
 		what: "demo --scenario=invalidation-loop.", why: "the rate over 1m (4 s)",
 		open: demonstrated(demo.InvalidationLoop),
 	},
 	{
-		name: "demo-version-drift", cause: "version", alert: "CacheInvalVersionDrift", within: overdue,
+		name: "demo-version-drift", cause: "version", alert: "CacheInvalVersionDrift", within: demoScrapes,
 		what: "demo --scenario=version-drift.", why: "copies are overdue after max_staleness",
 		open: demonstrated(demo.VersionDrift),
 	},
@@ -228,9 +236,7 @@ func TestScenarios(t *testing.T) {
 		}
 	}
 	s.dashboards(t, began)
-	if soak {
-		writeDetection(t, "scenarios", table(s.played))
-	}
+	writeDetection(t, "scenarios", table(s.played, rows(t)))
 }
 
 // trading is a shop with 100 changes a second.
