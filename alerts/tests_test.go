@@ -116,12 +116,3 @@ func TestTestsReadTheseRules(t *testing.T) {
 		}
 	}
 }
-
-// The tests pass with the promtool that is installed.
-func TestPromtoolTestsTheRules(t *testing.T) {
-	args := []string{"test", "rules"}
-	for _, f := range testFiles(t) {
-		args = append(args, f.name)
-	}
-	promtool(t, args...)
-}
