@@ -5,5 +5,5 @@ import "embed"
 
 // Files are this folder's: rule files *.yml, alertmanager.yml and its templates *.tmpl, tests/*.yml, and kubernetes/*.yaml.
 //
-//go:embed *.[yt]m*l tests/*.yml kubernetes/*.yaml
+//go:embed *.yml *.tmpl tests/*.yml kubernetes/*.yaml
 var Files embed.FS

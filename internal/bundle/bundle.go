@@ -37,8 +37,11 @@ type Options struct {
 // plainURL has nothing that YAML, JSON, a template, or a regular expression in them would read otherwise.
 var plainURL = regexp.MustCompile(`^https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~+@=-]*)*$`)
 
-// Valid says which URL can not be written into the files.
+// Valid says which flag's value makes no sense.
 func (o Options) Valid() error {
+	if o.Dir == "" { // an unset variable of a shell, which would strew the files over this folder
+		return errors.New("--out is empty; write a folder, or . for this one")
+	}
 	for flag, url := range map[string]string{"grafana.url": o.GrafanaURL, "runbooks.url": o.RunbooksURL} {
 		if !plainURL.MatchString(url) {
 			return fmt.Errorf("--%s is %q; write a URL such as https://grafana.example/path, without user, query and fragment", flag, url)
@@ -122,7 +125,11 @@ func Write(o Options, stdout io.Writer) error {
 		}
 		fmt.Fprintln(stdout, path)
 	}
-	fmt.Fprintf(stdout, "%d of %d files written to %s, the others were there already.\n", len(changed), len(files), o.Dir)
+	fmt.Fprintf(stdout, "%d of %d files written to %s", len(changed), len(files), o.Dir)
+	if len(changed) < len(files) {
+		fmt.Fprint(stdout, "; the others were there already")
+	}
+	fmt.Fprintln(stdout, ".")
 	return nil
 }
 
@@ -137,16 +144,11 @@ func write(path string, data []byte) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

@@ -56,6 +56,9 @@ func TestWrite(t *testing.T) {
 	if err := Write(options(dir), &said); err != nil {
 		t.Fatal(err)
 	}
+	if strings.Contains(said.String(), "already") {
+		t.Errorf("nothing was there before: %s", &said)
+	}
 	got := contents(t, dir)
 	for folder, patterns := range map[string][]string{
 		"alerts": {"*.yml", "*.tmpl", "tests/*.yml", "kubernetes/*.yaml"}, "dashboards": {"*.json"}, "docs/runbooks": {"*.md"},
@@ -213,10 +216,13 @@ func TestValid(t *testing.T) {
 		"https://grafana.example/?a=b": false, "https://grafana.example/#a": false, "https://grafana.example/a'b": false,
 		`https://grafana.example/a"b`: false, "https://grafana.example/{{ $value }}": false, "https://grafana.example/a b": false, "https://a/\n": false,
 	} {
-		for _, o := range []Options{{GrafanaURL: url, RunbooksURL: RunbooksURL}, {GrafanaURL: GrafanaURL, RunbooksURL: url}} {
+		for _, o := range []Options{{Dir: ".", GrafanaURL: url, RunbooksURL: RunbooksURL}, {Dir: ".", GrafanaURL: GrafanaURL, RunbooksURL: url}} {
 			if err := o.Valid(); (err == nil) != want {
 				t.Errorf("%q: %v", url, err)
 			}
 		}
+	}
+	if err := options("").Valid(); err == nil || !strings.Contains(err.Error(), "--out") {
+		t.Errorf("no folder: %v", err)
 	}
 }

@@ -17,11 +17,6 @@ func TestThresholdsOfTheRules(t *testing.T) {
 		if r.Alert != "" && r.Alert != "CacheInvalWatchdog" && r.Alert != "CacheInvalExporterAbsent" && r.Alert != "CacheInvalGroupIncomplete" && len(rules.Comparisons(r.Expr)) == 0 {
 			t.Errorf("%s compares nothing with a number", r.Alert)
 		}
-		for _, c := range rules.Comparisons(r.Expr) {
-			if r.Alert != "" {
-				t.Logf("%s: %v %s %v of %q", r.Alert, c.Metrics, c.Op, c.Value, c.Of)
-			}
-		}
 	}
 	for _, factor := range []float64{1, 10, 15, 60} {
 		scaled, err := files.Scale(factor)
