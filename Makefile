@@ -31,7 +31,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -buildvcs=false)
 
 # More arguments for go test, as in `make test TESTFLAGS='-v -run Redis'`.
 TESTFLAGS      ?=
-TEST_TIMEOUT   ?= 12m
+TEST_TIMEOUT   ?= 15m
 FUZZTIME       ?= 10s
 BENCHTIME      ?= 1s
 BENCH          ?= .
