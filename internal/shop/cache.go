@@ -20,8 +20,8 @@ import (
 // caches by the name of their node, as the application reaches them.
 type caches map[string]cache
 
-// patience of the application with a cache.
-const patience = 250 * time.Millisecond
+// patience of the application with a cache: what it gives up is a lost invalidation, so a busy machine must not reach it.
+const patience = time.Second
 
 // cache is what the application needs of one.
 type cache interface {
