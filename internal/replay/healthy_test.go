@@ -94,12 +94,12 @@ func TestHealthy(t *testing.T) {
 	t.Logf("%v with %.0f changes and %.2f scrapes a second; tickets: %v; alerts that fired: %v", lasted.Round(time.Second), rate,
 		float64(scrapes)/lasted.Seconds(), tickets, fired)
 	writeDetection(t, "healthy", fmt.Sprintf(`%s (%s at a scrape each 15 s) of %.0f changes a second, with caches that evict, a rolling deployment every half
-minute, one restart of a Redis and one of the exporter: %d scrapes, no page.
+minute, one restart of a Redis and one of the exporter: %.2f scrapes a second, no page.
 
 | alerts that fired | tickets |
 |---|---|
 | %s | %s |
-`, lasted.Round(time.Second), lasted.Round(time.Second)*factor, rate, scrapes, names(fired), names(tickets)))
+`, lasted.Round(time.Second), lasted.Round(time.Second)*factor, rate, float64(scrapes)/lasted.Seconds(), names(fired), names(tickets)))
 }
 
 // deploys a release after the other until over, instance by instance.
