@@ -27,36 +27,16 @@ type firedRule struct {
 // firedRules reads every alert of the rule files.
 func firedRules(t *testing.T) []firedRule {
 	t.Helper()
-	files, err := filepath.Glob("*.yml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rules []firedRule
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var parsed struct {
-			Groups []struct {
-				Rules []firedRule
-			}
-		}
-		if err := yaml.Unmarshal(text, &parsed); err != nil {
-			t.Fatal(fmt.Errorf("%s: %w", file, err))
-		}
-		for _, g := range parsed.Groups {
-			for _, r := range g.Rules {
-				if r.Alert != "" {
-					rules = append(rules, r)
-				}
-			}
+	var fired []firedRule
+	for _, r := range ruleFiles(t).Rules() {
+		if r.Alert != "" {
+			fired = append(fired, firedRule{Alert: r.Alert, Labels: r.Labels, Annotations: r.Annotations})
 		}
 	}
-	if len(rules) < 40 {
-		t.Fatalf("only %d alerts in %v", len(rules), files)
+	if len(fired) < 40 {
+		t.Fatalf("only %d alerts", len(fired))
 	}
-	return rules
+	return fired
 }
 
 // named gives the rule of an alert with a severity.
