@@ -14,7 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // firedRule is an alerting rule, as far as Alertmanager learns of it.
@@ -52,8 +52,8 @@ func named(t *testing.T, name, severity string) firedRule {
 }
 
 // fire makes the alert that Prometheus posts for a rule, with further labels as name, value.
-func (r firedRule) fire(labels ...string) servertest.Alert {
-	a := servertest.Alert{Labels: maps.Clone(r.Labels), Annotations: r.Annotations, StartsAt: time.Now()}
+func (r firedRule) fire(labels ...string) servers.Alert {
+	a := servers.Alert{Labels: maps.Clone(r.Labels), Annotations: r.Annotations, StartsAt: time.Now()}
 	a.Labels["alertname"] = r.Alert
 	for i := 0; i < len(labels); i += 2 {
 		a.Labels[labels[i]] = labels[i+1]
@@ -91,7 +91,7 @@ var (
 )
 
 // quick sends to the test's receivers, without the waiting: what joins a group is told at the next tenth of a second.
-func quick(r *servertest.Receivers) func(string) string {
+func quick(r *servers.Receivers) func(string) string {
 	return func(text string) string {
 		text = amTime.ReplaceAllStringFunc(text, func(s string) string {
 			switch name, value, _ := strings.Cut(s, ": "); {
@@ -209,15 +209,15 @@ func kinds(rules []firedRule) []firedRule {
 // Every kind of alert with every other one, each pair in a cluster of its own: who is muted, who is not, and who gets it.
 // Other products' alerts, which have the same labels but for the name, are among them on both sides.
 func TestAlertmanagerMutesAndRoutesEveryPair(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	all := firedRules(t)
 	rules := append(kinds(all),
 		other("RedisDown", "page", "canary"), other("RedisSlow", "ticket", "canary"), other("KafkaLag", "ticket", "queue"),
 		other("ExporterDown", "page", "exporter"), other("CacheInvalOfOurs", "info", "canary"))
-	am := servertest.Alertmanager(t, amConfig(t, never))
+	am := servers.Alertmanager(t, amConfig(t, never))
 	type pair struct{ source, target firedRule }
 	pairs := map[string]pair{}
-	var alerts []servertest.Alert
+	var alerts []servers.Alert
 	for i, source := range rules {
 		for j, target := range rules {
 			if i == j {
@@ -237,10 +237,10 @@ func TestAlertmanagerMutesAndRoutesEveryPair(t *testing.T) {
 	// What mutes is learned in the order of arrival: once this pair is seen, all before it are known.
 	page, ticket := named(t, "CacheInvalQueueDepthCritical", "page"), named(t, "CacheInvalQueueDepthHigh", "ticket")
 	am.Post(t, page.fire("cluster", "last"), ticket.fire("cluster", "last"))
-	var known []servertest.KnownAlert
-	servertest.Eventually(t, "the last ticket is muted", func() bool {
+	var known []servers.KnownAlert
+	servers.Eventually(t, "the last ticket is muted", func() bool {
 		known = am.Alerts(t)
-		return slices.ContainsFunc(known, func(a servertest.KnownAlert) bool {
+		return slices.ContainsFunc(known, func(a servers.KnownAlert) bool {
 			return a.Labels["cluster"] == "last" && a.Labels["severity"] == "ticket" && len(a.Status.InhibitedBy) > 0
 		})
 	})
@@ -271,12 +271,12 @@ func TestAlertmanagerMutesAndRoutesEveryPair(t *testing.T) {
 
 // What mutes does so within its own cluster alone, whatever else Prometheus adds to its alerts.
 func TestAlertmanagerMutesWithinACluster(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	down, absent := named(t, "CacheInvalExporterDown", "page"), named(t, "CacheInvalExporterAbsent", "page")
 	canary, queue := named(t, "CacheInvalHighStaleDataRate", "page"), named(t, "CacheInvalQueueDepthCritical", "page")
 	ticket, nothing := named(t, "CacheInvalQueueDepthHigh", "ticket"), named(t, "CacheInvalNothingChecked", "page")
 	for name, tt := range map[string]struct {
-		source, target servertest.Alert
+		source, target servers.Alert
 		muted          bool
 	}{
 		"down, same cluster":            {down.fire("cluster", "a"), canary.fire("cluster", "a"), true},
@@ -303,12 +303,12 @@ func TestAlertmanagerMutesWithinACluster(t *testing.T) {
 		"absent, another's same labels": {absent.fire("cluster", "a"), other("Canary", "ticket", "exporter").fire("cluster", "a"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			am := servertest.Alertmanager(t, amConfig(t, never))
+			am := servers.Alertmanager(t, amConfig(t, never))
 			tt.source.Labels["of"], tt.target.Labels["of"] = "source", "target"
 			am.Post(t, tt.source, tt.target)
 			am.Post(t, queue.fire("cluster", "last"), ticket.fire("cluster", "last"))
-			var target servertest.KnownAlert
-			servertest.Eventually(t, "the last ticket is muted", func() bool {
+			var target servers.KnownAlert
+			servers.Eventually(t, "the last ticket is muted", func() bool {
 				last := false
 				for _, a := range am.Alerts(t) {
 					last = last || a.Labels["cluster"] == "last" && len(a.Status.InhibitedBy) > 0
@@ -326,10 +326,10 @@ func TestAlertmanagerMutesWithinACluster(t *testing.T) {
 }
 
 // sent waits for a notification in which the alert fires.
-func sent(t *testing.T, r *servertest.Receivers, receiver, alertname string) servertest.Notification {
+func sent(t *testing.T, r *servers.Receivers, receiver, alertname string) servers.Notification {
 	t.Helper()
-	var found servertest.Notification
-	servertest.Eventually(t, receiver+" is told of "+alertname, func() bool {
+	var found servers.Notification
+	servers.Eventually(t, receiver+" is told of "+alertname, func() bool {
 		for _, n := range r.Received(receiver) {
 			if n.Firing(alertname) {
 				found = n
@@ -344,10 +344,10 @@ func sent(t *testing.T, r *servertest.Receivers, receiver, alertname string) ser
 // An incident that shows in one family after the other is one group at the pager, another cluster's is another; tickets
 // of a family that pages are not sent, the others' are, each family in a group of its own.
 func TestAlertmanagerOneIncidentIsOnePage(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.AlertReceivers(t)
-	am := servertest.Alertmanager(t, amConfig(t, quick(r)))
-	shop := func(name, severity string, labels ...string) servertest.Alert {
+	servers.NoLeaks(t)
+	r := servers.AlertReceivers(t)
+	am := servers.Alertmanager(t, amConfig(t, quick(r)))
+	shop := func(name, severity string, labels ...string) servers.Alert {
 		return named(t, name, severity).fire(append(labels, "cluster", "shop")...)
 	}
 	am.Post(t, shop("CacheInvalHighStaleDataRate", "page", "class", "user"))
@@ -365,9 +365,9 @@ func TestAlertmanagerOneIncidentIsOnePage(t *testing.T) {
 	am.Post(t, shop("CacheInvalLoop", "page"), named(t, "CacheInvalLoop", "page").fire("cluster", "stock"),
 		shop("CacheInvalVersionDriftLasting", "ticket"))
 	sent(t, r, "cacheinv-tickets", "CacheInvalVersionDriftLasting")
-	var last servertest.Notification
+	var last servers.Notification
 	groups := map[string]bool{}
-	servertest.Eventually(t, "the loops page, in both clusters", func() bool {
+	servers.Eventually(t, "the loops page, in both clusters", func() bool {
 		groups = map[string]bool{}
 		for _, n := range r.Received("cacheinv-pager") {
 			groups[n.GroupKey] = true
@@ -409,11 +409,11 @@ func TestAlertmanagerOneIncidentIsOnePage(t *testing.T) {
 
 // While the exporter is down: its own page, no canary's, and everything else. Two Prometheus tell it twice.
 func TestAlertmanagerWhileTheExporterIsDown(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.AlertReceivers(t)
-	am := servertest.Alertmanager(t, amConfig(t, quick(r)))
+	servers.NoLeaks(t)
+	r := servers.AlertReceivers(t)
+	am := servers.Alertmanager(t, amConfig(t, quick(r)))
 	for _, replica := range []string{"1", "2"} {
-		at := func(name, severity, cluster string) servertest.Alert {
+		at := func(name, severity, cluster string) servers.Alert {
 			return named(t, name, severity).fire("cluster", cluster, "replica", replica)
 		}
 		am.Post(t, at("CacheInvalExporterDown", "page", "shop"), at("CacheInvalWatchdog", "none", "shop"))
@@ -423,9 +423,9 @@ func TestAlertmanagerWhileTheExporterIsDown(t *testing.T) {
 		sent(t, r, "cacheinv-pager", "CacheInvalQueueDepthCritical")
 		sent(t, r, "cacheinv-pager", "CacheInvalHighStaleDataRate")
 	}
-	servertest.Eventually(t, "a page has what both Prometheus tell, and the watchdog goes on", func() bool {
+	servers.Eventually(t, "a page has what both Prometheus tell, and the watchdog goes on", func() bool {
 		pages, signs := r.Received("cacheinv-pager"), r.Received("cacheinv-watchdog")
-		return slices.ContainsFunc(pages, func(n servertest.Notification) bool { return len(n.Alerts) == 4 }) && len(signs) > 2
+		return slices.ContainsFunc(pages, func(n servers.Notification) bool { return len(n.Alerts) == 4 }) && len(signs) > 2
 	})
 	groups := map[string]bool{}
 	for _, n := range r.Received("cacheinv-pager") {
@@ -450,9 +450,9 @@ func TestAlertmanagerWhileTheExporterIsDown(t *testing.T) {
 
 // The heartbeat comes again and again while nothing else happens, one for each cluster, and says nothing when it ends.
 func TestAlertmanagerWatchdog(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.AlertReceivers(t)
-	am := servertest.Alertmanager(t, amConfig(t, quick(r)))
+	servers.NoLeaks(t)
+	r := servers.AlertReceivers(t)
+	am := servers.Alertmanager(t, amConfig(t, quick(r)))
 	watchdog := named(t, "CacheInvalWatchdog", "none")
 	am.Post(t, watchdog.fire("cluster", "shop"), watchdog.fire("cluster", "stock"))
 	beats := func(cluster string) (n int) {
@@ -463,15 +463,15 @@ func TestAlertmanagerWatchdog(t *testing.T) {
 		}
 		return n
 	}
-	servertest.Eventually(t, "three signs of life of each", func() bool { return beats("shop") >= 3 && beats("stock") >= 3 })
+	servers.Eventually(t, "three signs of life of each", func() bool { return beats("shop") >= 3 && beats("stock") >= 3 })
 	over := watchdog.fire("cluster", "shop")
 	over.StartsAt, over.EndsAt = time.Now().Add(-time.Hour), time.Now()
 	am.Post(t, over)
-	servertest.Eventually(t, "it is over", func() bool {
-		return !slices.ContainsFunc(am.Alerts(t), func(a servertest.KnownAlert) bool { return a.Labels["cluster"] == "shop" })
+	servers.Eventually(t, "it is over", func() bool {
+		return !slices.ContainsFunc(am.Alerts(t), func(a servers.KnownAlert) bool { return a.Labels["cluster"] == "shop" })
 	})
 	before := beats("stock")
-	servertest.Eventually(t, "the other goes on", func() bool { return beats("stock") > before+3 })
+	servers.Eventually(t, "the other goes on", func() bool { return beats("stock") > before+3 })
 	for _, n := range r.Received("") {
 		if n.Receiver != "cacheinv-watchdog" || n.Status != "firing" {
 			t.Errorf("%s was sent to %s", n.Status, n.Receiver)
@@ -529,15 +529,15 @@ func TestAlertmanagerTemplateKnowsEveryFamily(t *testing.T) {
 // What people read at the pager: the cause that comes first, the symptoms, each alert with its links; by the examples of
 // the file itself, for Slack and PagerDuty.
 func TestAlertmanagerPageText(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.AlertReceivers(t)
+	servers.NoLeaks(t)
+	r := servers.AlertReceivers(t)
 	folder := t.TempDir()
 	for name, text := range map[string]string{"slack": r.URL + "/slack", "pagerduty": "0123456789abcdef0123456789abcdef"} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	am := servertest.Alertmanager(t, amConfig(t, func(text string) string {
+	am := servers.Alertmanager(t, amConfig(t, func(text string) string {
 		text = quick(r)(amExample.ReplaceAllString(text, "$1"))
 		text = strings.ReplaceAll(text, "/etc/prometheus/slack-webhook-url", filepath.Join(folder, "slack"))
 		text = strings.ReplaceAll(text, "/etc/prometheus/pagerduty-routing-key", filepath.Join(folder, "pagerduty"))
@@ -546,7 +546,7 @@ func TestAlertmanagerPageText(t *testing.T) {
 	}))
 	drift, loop, rate := named(t, "CacheInvalVersionDrift", "page"), named(t, "CacheInvalLoop", "page"), named(t, "CacheInvalHighStaleDataRate", "page")
 	split := named(t, "CacheInvalSplitBrain", "page")
-	fire := func(r firedRule) servertest.Alert {
+	fire := func(r firedRule) servers.Alert {
 		a := r.fire("cluster", "shop")
 		a.Annotations = map[string]string{
 			"summary": r.Alert + " is the \"summary\"", "description": "More of " + r.Alert, "runbook_url": "https://books.test/" + r.Alert + ".md",
@@ -562,7 +562,7 @@ func TestAlertmanagerPageText(t *testing.T) {
 				t.Logf("%s was told last: %s", receiver, last)
 			}
 		}()
-		servertest.Eventually(t, fmt.Sprintf("%s has %q", receiver, wants), func() bool {
+		servers.Eventually(t, fmt.Sprintf("%s has %q", receiver, wants), func() bool {
 			for _, n := range r.Received(receiver) {
 				last = n.Body
 				if !slices.ContainsFunc(wants, func(want string) bool { return !strings.Contains(n.Body, want) }) {
@@ -589,7 +589,7 @@ func TestAlertmanagerPageText(t *testing.T) {
 	over.StartsAt, over.EndsAt = time.Now().Add(-time.Hour), time.Now()
 	am.Post(t, over)
 	contains("slack", `"title":"[shop] PAGE: version - `, `Over: CacheInvalSplitBrain: CacheInvalSplitBrain is`)
-	var ends []servertest.Alert
+	var ends []servers.Alert
 	for _, rule := range []firedRule{rate, drift, loop} {
 		end := fire(rule)
 		end.StartsAt, end.EndsAt = over.StartsAt, time.Now()

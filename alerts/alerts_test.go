@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/cacheinv/cacheinv_exporter/collector"
-	"github.com/cacheinv/cacheinv_exporter/internal/rules"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
 // dir of the rules under test. CACHEINV_ALERTS_DIR names another, to try rules before they come here.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/rules"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
 // dashboard is what links and rules have to do with.

@@ -21,7 +21,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v4"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/rules"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
 // equivalent mutants do what the rule does, so no test can tell them: by name, with the reason.

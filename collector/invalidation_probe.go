@@ -13,7 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
-	"github.com/cacheinv/cacheinv_exporter/internal/endtoend"
+	"github.com/cacheinv/cacheinv_exporter/internal/roundtrip"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -41,7 +41,7 @@ func init() {
 var probeBuckets = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
 
 // probeReasons are all reasons of failures.
-var probeReasons = []endtoend.Reason{endtoend.Lost, endtoend.Publish, endtoend.Setup}
+var probeReasons = []roundtrip.Reason{roundtrip.Lost, roundtrip.Publish, roundtrip.Setup}
 
 // probeSeries names what is counted by itself.
 type probeSeries struct{ probe, layer, node string }
@@ -49,7 +49,7 @@ type probeSeries struct{ probe, layer, node string }
 // probeCount is of one probe on one node.
 type probeCount struct {
 	sent, gone float64
-	failures   map[endtoend.Reason]float64
+	failures   map[roundtrip.Reason]float64
 	duration   prometheus.Histogram
 	// told is what the evidence was told already.
 	told diagnosis.Probe
@@ -75,7 +75,7 @@ func (p *InvalidationProbes) at(probe string, node probes.Identity) *probeCount 
 	s := probeSeries{probe, node.Layer, node.Name}
 	c := p.by[s]
 	if c == nil {
-		c = &probeCount{failures: map[endtoend.Reason]float64{}, duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+		c = &probeCount{failures: map[roundtrip.Reason]float64{}, duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "cacheinv_invalidation_probe_duration_seconds", Help: probeDurationHelp,
 			ConstLabels:                     prometheus.Labels{"probe": probe, "layer": node.Layer, "node": strings.ToValidUTF8(node.Name, "\uFFFD")},
 			Buckets:                         probeBuckets,
@@ -91,7 +91,7 @@ func (p *InvalidationProbes) at(probe string, node probes.Identity) *probeCount 
 // probesKept is how long what was counted of a node that is no longer watched is kept, should it come back.
 const probesKept = time.Hour
 
-// Nodes implements endtoend.Observer. The series of a node that is no longer watched are not told.
+// Nodes implements roundtrip.Observer. The series of a node that is no longer watched are not told.
 func (p *InvalidationProbes) Nodes(probe string, nodes []probes.Identity, all bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,14 +111,14 @@ func (p *InvalidationProbes) Nodes(probe string, nodes []probes.Identity, all bo
 	}
 }
 
-// Sent implements endtoend.Observer.
+// Sent implements roundtrip.Observer.
 func (p *InvalidationProbes) Sent(probe string, node probes.Identity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.at(probe, node).sent++
 }
 
-// Gone implements endtoend.Observer.
+// Gone implements roundtrip.Observer.
 func (p *InvalidationProbes) Gone(probe string, node probes.Identity, after time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,14 +128,14 @@ func (p *InvalidationProbes) Gone(probe string, node probes.Identity, after time
 	c.duration.Observe(after.Seconds())
 }
 
-// Failed implements endtoend.Observer. A lost one lies beyond all buckets, so that no quantile looks better for it.
-func (p *InvalidationProbes) Failed(probe string, node probes.Identity, reason endtoend.Reason, timeout time.Duration) {
+// Failed implements roundtrip.Observer. A lost one lies beyond all buckets, so that no quantile looks better for it.
+func (p *InvalidationProbes) Failed(probe string, node probes.Identity, reason roundtrip.Reason, timeout time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.at(probe, node)
 	c.failures[reason]++
-	c.failing = reason != endtoend.Lost
-	if reason == endtoend.Lost {
+	c.failing = reason != roundtrip.Lost
+	if reason == roundtrip.Lost {
 		c.duration.Observe(2 * max(timeout.Seconds(), probeBuckets[len(probeBuckets)-1]))
 	}
 }
@@ -185,7 +185,7 @@ func (c invalidationProbeCollector) Update(_ context.Context, ch chan<- promethe
 			probeFailures.send(ch, n.failures[reason], s.probe, s.layer, s.node, string(reason))
 		}
 		ch <- still(n.duration)
-		lost, failed := n.failures[endtoend.Lost], n.failures[endtoend.Publish]+n.failures[endtoend.Setup]
+		lost, failed := n.failures[roundtrip.Lost], n.failures[roundtrip.Publish]+n.failures[roundtrip.Setup]
 		ended := diagnosis.Probe{
 			Name: s.probe, Layer: s.layer, Node: s.node,
 			Sent: n.gone + lost - n.told.Sent, Lost: lost - n.told.Lost, Failed: failed - n.told.Failed,

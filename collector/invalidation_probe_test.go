@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
-	"github.com/cacheinv/cacheinv_exporter/internal/endtoend"
+	"github.com/cacheinv/cacheinv_exporter/internal/roundtrip"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -39,8 +39,8 @@ func TestInvalidationProbeCounts(t *testing.T) {
 	counts.Sent("p", a)
 	counts.Sent("p", a)
 	counts.Gone("p", a, 30*time.Millisecond)
-	counts.Failed("p", a, endtoend.Lost, 90*time.Second)
-	counts.Failed("p", b, endtoend.Setup, time.Second)
+	counts.Failed("p", a, roundtrip.Lost, 90*time.Second)
+	counts.Failed("p", b, roundtrip.Setup, time.Second)
 	counts.Nodes("p", []probes.Identity{a, b}, true) // nothing new
 	ch := make(chan prometheus.Metric, 100)
 	if err := c.Update(t.Context(), ch); err == nil || !strings.Contains(err.Error(), "node b") || strings.Contains(err.Error(), "node a") {

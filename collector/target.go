@@ -9,7 +9,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
-	"github.com/cacheinv/cacheinv_exporter/internal/endtoend"
+	"github.com/cacheinv/cacheinv_exporter/internal/roundtrip"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -136,7 +136,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		others = append(others, &appVersionCollector{apps: asked})
 	}
 	if on("invalidation_probe") && len(cfg.Probes) > 0 {
-		runner, err := endtoend.Start(cfg, e.opt.Probes, e.state.probes, e.log)
+		runner, err := roundtrip.Start(cfg, e.opt.Probes, e.state.probes, e.log)
 		if err != nil {
 			return nil, fmt.Errorf("opening the invalidation probes: %w", err)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/alerts"
 	"github.com/cacheinv/cacheinv_exporter/collector"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
-	"github.com/cacheinv/cacheinv_exporter/internal/grafana"
-	"github.com/cacheinv/cacheinv_exporter/internal/rules"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/grafana"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
 const runbooks = "https://github.com/cacheinv/cacheinv_exporter/blob/main/docs/runbooks/"

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func startHTTPAt(t testing.TB, addr string, handler http.HandlerFunc) *httptest.Server {
@@ -38,7 +38,7 @@ func versionsOf(t *testing.T, a *App) (told []string, err error) {
 
 func TestAppByDNS(t *testing.T) {
 	noLeaks(t)
-	d, port := servertest.StartDNS(t), freePort(t)
+	d, port := servers.StartDNS(t), freePort(t)
 	one := startHTTPAt(t, "127.0.0.1:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.0") })
 	startHTTPAt(t, "127.0.0.2:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.1") })
 	template, err := config.ParseTemplate("http://{host}:{port}/version")

@@ -10,14 +10,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
-	"github.com/cacheinv/cacheinv_exporter/internal/sidebyside"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/ratio"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // BenchmarkRedisRead1000 reads 1,000 keys of 100 bytes: the floor is one pipeline of MGET and PTTL by go-redis, replies
 // dropped; the guide's way is a round trip for each command.
 func BenchmarkRedisRead1000(b *testing.B) {
-	r := servertest.Redis(b)
+	r := servers.Redis(b)
 	keys, names := make([]Key, 1000), make([]string, 1000)
 	for i := range keys {
 		names[i] = fmt.Sprintf("user:%d:profile", i)
@@ -26,8 +26,8 @@ func BenchmarkRedisRead1000(b *testing.B) {
 	}
 	ctx := context.Background()
 	n := openRedis(b, config.Redis{Address: r.Addr}, testOptions())
-	sidebyside.Run(b, 50, func() sidebyside.Cost { return redisCost(b, r) },
-		sidebyside.Way{Name: "floor", Do: func() error {
+	ratio.Run(b, 50, func() ratio.Cost { return redisCost(b, r) },
+		ratio.Way{Name: "floor", Do: func() error {
 			_, err := r.Pipelined(ctx, func(p redis.Pipeliner) error {
 				p.MGet(ctx, names...)
 				for _, name := range names {
@@ -37,7 +37,7 @@ func BenchmarkRedisRead1000(b *testing.B) {
 			})
 			return err
 		}},
-		sidebyside.Way{Name: "exporter", Do: func() error {
+		ratio.Way{Name: "exporter", Do: func() error {
 			seen := 0
 			err := n.Read(ctx, keys, func(_ int, raw Raw) { seen += len(raw.Value) })
 			if err == nil && seen != 100_000 {
@@ -45,7 +45,7 @@ func BenchmarkRedisRead1000(b *testing.B) {
 			}
 			return err
 		}},
-		sidebyside.Way{Name: "one command per key", Do: func() error {
+		ratio.Way{Name: "one command per key", Do: func() error {
 			for _, name := range names {
 				if err := r.Get(ctx, name).Err(); err != nil {
 					return err
@@ -60,7 +60,7 @@ func BenchmarkRedisRead1000(b *testing.B) {
 }
 
 // redisCost is what the server itself has counted so far; asking for it counts, too.
-func redisCost(b *testing.B, r *servertest.RedisServer) sidebyside.Cost {
+func redisCost(b *testing.B, r *servers.RedisServer) ratio.Cost {
 	b.Helper()
 	info, err := r.Info(b.Context(), "stats").Result()
 	if err != nil {
@@ -75,7 +75,7 @@ func redisCost(b *testing.B, r *servertest.RedisServer) sidebyside.Cost {
 		}
 		return f
 	}
-	return sidebyside.Cost{
+	return ratio.Cost{
 		Commands: number("total_commands_processed") - 1,
 		Bytes:    number("total_net_input_bytes") + number("total_net_output_bytes"),
 	}

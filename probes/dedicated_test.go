@@ -15,15 +15,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // dedicatedFleet has a Redis, its replica and a memcached.
-func dedicatedFleet(t *testing.T) (f *Fleet, r, replica *servertest.RedisServer, nodes []Dedicated) {
+func dedicatedFleet(t *testing.T) (f *Fleet, r, replica *servers.RedisServer, nodes []Dedicated) {
 	t.Helper()
-	r, replica = servertest.Redis(t), servertest.Redis(t)
+	r, replica = servers.Redis(t), servers.Redis(t)
 	replica.Follow(t, r)
-	m := servertest.Memcached(t)
+	m := servers.Memcached(t)
 	cfg, err := config.Parse("c.yml", fmt.Appendf(nil, "layers: [{name: l2, ttl: 1h, nodes: [{name: a, redis: {address: %q}}, "+
 		"{name: b, redis: {address: %q}}, {name: c, memcached: {address: %q}}]}]", r.Addr, replica.Addr, m.Addr))
 	if err != nil {
@@ -90,8 +90,8 @@ func TestDedicatedKeys(t *testing.T) {
 
 func TestPublishers(t *testing.T) {
 	f, r, _, _ := dedicatedFleet(t)
-	k := servertest.Kafka(t)
-	k.Tool(t, servertest.KafkaTopics, "--create", "--topic", "inv", "--partitions", "1")
+	k := servers.Kafka(t)
+	k.Tool(t, servers.KafkaTopics, "--create", "--topic", "inv", "--partitions", "1")
 	status, body := http.StatusAccepted, ""
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		data, _ := io.ReadAll(q.Body)
@@ -146,7 +146,7 @@ func TestPublishers(t *testing.T) {
 		"not a stream":       {Redis: &config.PublishRedis{Node: "a", Stream: "list"}},
 		"READONLY":           {Redis: &config.PublishRedis{Node: "b", List: "list"}},
 		"status 503":         {HTTP: &config.PublishHTTP{URL: web.URL, Method: "POST"}},
-		"connection refused": {HTTP: &config.PublishHTTP{URL: "http://" + servertest.FreeAddr(t), Method: "POST"}},
+		"connection refused": {HTTP: &config.PublishHTTP{URL: "http://" + servers.FreeAddr(t), Method: "POST"}},
 	} {
 		if err := publish(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)

@@ -14,16 +14,16 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // freePort of all of 127.0.0.0/8, as far as one address tells.
 func freePort(t testing.TB) string {
 	t.Helper()
-	return servertest.Port(t, servertest.FreeAddr(t))
+	return servers.Port(t, servers.FreeAddr(t))
 }
 
-func openGroupOf(t *testing.T, d *servertest.DNS, forget time.Duration, c config.Node) (*Fleet, *dnsGroup) {
+func openGroupOf(t *testing.T, d *servers.DNS, forget time.Duration, c config.Node) (*Fleet, *dnsGroup) {
 	t.Helper()
 	opt := testOptions()
 	opt.ForgetAfter, opt.Resolver = forget, d.Resolver()
@@ -61,9 +61,9 @@ func wantNodes(t *testing.T, g *dnsGroup, want ...string) {
 
 func TestMemcachedByDNS(t *testing.T) {
 	noLeaks(t)
-	d, port := servertest.StartDNS(t), freePort(t)
-	first := servertest.MemcachedAt(t, "127.0.0.1:"+port)
-	servertest.MemcachedAt(t, "127.0.0.2:"+port)
+	d, port := servers.StartDNS(t), freePort(t)
+	first := servers.MemcachedAt(t, "127.0.0.1:"+port)
+	servers.MemcachedAt(t, "127.0.0.2:"+port)
 	d.Set("mc.test", "127.0.0.2", "127.0.0.1")
 	f, g := openGroupOf(t, d, time.Hour, config.Node{
 		Name: "mc", MinNodes: 3, Memcached: &config.Memcached{DNS: &config.DNSName{Host: "mc.test", Port: port}, Hashing: config.HashingAny},
@@ -115,20 +115,20 @@ func TestMemcachedByDNS(t *testing.T) {
 	} {
 		g.opt.ForgetAfter = time.Hour
 		change()
-		servertest.Eventually(t, "no lookup goes on", g.names.idle)
+		servers.Eventually(t, "no lookup goes on", g.names.idle)
 		asked := d.Asked("mc.test")
 		g.names.again()
 		if a, ok := surveyFleet(t, f, 5*time.Second)["mc/127.0.0.2:"+port]; !ok || a.err != nil {
 			t.Errorf("%s: surveyed %t, %v", name, ok, a.err)
 		}
-		servertest.Eventually(t, "the name is asked for", func() bool { return d.Asked("mc.test") > asked })
+		servers.Eventually(t, "the name is asked for", func() bool { return d.Asked("mc.test") > asked })
 		if err := g.group().Err; err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if name == "mute" {
 			g.names.end() // it would go on for long
 		}
-		servertest.Eventually(t, "the lookup ended", g.names.idle)
+		servers.Eventually(t, "the lookup ended", g.names.idle)
 		if name == "mute" {
 			g.names.life, g.names.end = context.WithCancel(context.Background())
 			d.Mute(false)
@@ -141,16 +141,16 @@ func TestMemcachedByDNS(t *testing.T) {
 func TestDNSWithoutAnswer(t *testing.T) {
 	noLeaks(t)
 	for name, c := range map[string]struct {
-		set  func(*servertest.DNS)
+		set  func(*servers.DNS)
 		want string
 	}{
-		"unknown": {func(*servertest.DNS) {}, "the DNS name mc.test: no such host"},
-		"failed":  {func(d *servertest.DNS) { d.Fail(true) }, "the DNS name mc.test: the resolver"},
-		"empty":   {func(d *servertest.DNS) { d.Set("mc.test") }, "the DNS name mc.test: "},
-		"hanging": {func(d *servertest.DNS) { d.Mute(true) }, "the DNS name mc.test: it has not been answered yet"},
+		"unknown": {func(*servers.DNS) {}, "the DNS name mc.test: no such host"},
+		"failed":  {func(d *servers.DNS) { d.Fail(true) }, "the DNS name mc.test: the resolver"},
+		"empty":   {func(d *servers.DNS) { d.Set("mc.test") }, "the DNS name mc.test: "},
+		"hanging": {func(d *servers.DNS) { d.Mute(true) }, "the DNS name mc.test: it has not been answered yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := servertest.StartDNS(t)
+			d := servers.StartDNS(t)
 			c.set(d)
 			f, _ := openGroupOf(t, d, time.Hour, config.Node{
 				Name: "mc", Memcached: &config.Memcached{DNS: &config.DNSName{Host: "mc.test", Port: "1"}, Hashing: config.HashingAny},
@@ -159,7 +159,7 @@ func TestDNSWithoutAnswer(t *testing.T) {
 				t.Errorf("surveyed %v", got.names())
 			}
 			if name != "hanging" {
-				servertest.Eventually(t, "the lookup ended", f.groups[0].(*dnsGroup).names.idle)
+				servers.Eventually(t, "the lookup ended", f.groups[0].(*dnsGroup).names.idle)
 				surveyFleet(t, f, 500*time.Millisecond)
 			}
 			if got := f.Groups()[0]; got.Err == nil || !strings.HasPrefix(got.Err.Error(), c.want) || len(got.Nodes) > 0 {
@@ -171,10 +171,10 @@ func TestDNSWithoutAnswer(t *testing.T) {
 
 func TestRedisByDNS(t *testing.T) {
 	noLeaks(t)
-	d, port := servertest.StartDNS(t), freePort(t)
+	d, port := servers.StartDNS(t), freePort(t)
 	// One server has two addresses.
-	twin := servertest.RedisAt(t, "127.0.0.2:"+port, "--bind", "127.0.0.1 127.0.0.2")
-	servertest.RedisAt(t, "127.0.0.3:"+port)
+	twin := servers.RedisAt(t, "127.0.0.2:"+port, "--bind", "127.0.0.1 127.0.0.2")
+	servers.RedisAt(t, "127.0.0.3:"+port)
 	d.Set("redis.test", "127.0.0.2", "127.0.0.3", "127.0.0.1")
 	f, g := openGroupOf(t, d, time.Hour, config.Node{Name: "headless", Redis: &config.Redis{DNS: &config.DNSName{Host: "redis.test", Port: port}}})
 	server, ok := f.Redis("headless", "inv")
@@ -213,8 +213,8 @@ func TestRedisByDNS(t *testing.T) {
 
 func TestRedisBySRV(t *testing.T) {
 	noLeaks(t)
-	d := servertest.StartDNS(t)
-	one, two := servertest.Redis(t), servertest.RedisAt(t, "127.0.0.2:"+freePort(t))
+	d := servers.StartDNS(t)
+	one, two := servers.Redis(t), servers.RedisAt(t, "127.0.0.2:"+freePort(t))
 	d.SetSRV("_redis._tcp.test", one.Addr, two.Addr)
 	_, g := openGroupOf(t, d, time.Hour, config.Node{Name: "srv", Redis: &config.Redis{DNS: &config.DNSName{Host: "_redis._tcp.test", SRV: true}}})
 	places, err := g.names.places(within(t, 5*time.Second))
@@ -222,12 +222,12 @@ func TestRedisBySRV(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.begin(places, nil)
-	wantNodes(t, g, "srv/h127-0-0-1.srv.test:"+servertest.Port(t, one.Addr), "srv/h127-0-0-2.srv.test:"+servertest.Port(t, two.Addr))
+	wantNodes(t, g, "srv/h127-0-0-1.srv.test:"+servers.Port(t, one.Addr), "srv/h127-0-0-2.srv.test:"+servers.Port(t, two.Addr))
 }
 
 func TestHTTPByDNS(t *testing.T) {
 	noLeaks(t)
-	d, port := servertest.StartDNS(t), freePort(t)
+	d, port := servers.StartDNS(t), freePort(t)
 	for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
 		l, err := net.Listen("tcp", host+":"+port)
 		if err != nil {

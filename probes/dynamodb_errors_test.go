@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func sampleError(t testing.TB, h History, want string) {
@@ -34,7 +34,7 @@ func sampleError(t testing.TB, h History, want string) {
 
 // What a real server says to names that are wrong.
 func TestDynamoDBWrongNames(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	a := newAttemptsTable(t, "epoch_ms")
 	c := &clock{time.Now()}
 	for name, f := range map[string]struct {
@@ -61,7 +61,7 @@ func TestDynamoDBWrongNames(t *testing.T) {
 
 // A form that finds nothing is told as soon as there is any item.
 func TestDynamoDBWrongTimeFormat(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	a := newAttemptsTable(t, "epoch_ms")
 	c := &clock{time.Now()}
 	wrong := *a
@@ -86,7 +86,7 @@ func TestDynamoDBWrongTimeFormat(t *testing.T) {
 
 // What AWS says, as its SDK takes it from an answer; its messages may hold the request with its tokens.
 func TestDynamoDBRefusals(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-aws")
 	for code, want := range map[string]string{
@@ -120,7 +120,7 @@ func TestDynamoDBRefusals(t *testing.T) {
 
 // Without any credentials, and with a server that is not there or hangs, a sampling ends in time and says why.
 func TestDynamoDBOutOfReach(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
 		t.Setenv(name, "")
 	}
@@ -132,13 +132,13 @@ func TestDynamoDBOutOfReach(t *testing.T) {
 		a := &attemptsTable{config: config.DynamoDB{Table: "attempts", Region: "us-east-1", Endpoint: "http://" + address, MaxReadUnits: 25}}
 		return a.open(t, &clock{time.Now()})
 	}
-	sampleError(t, at(servertest.FreeAddr(t)), "no AWS credentials were found")
+	sampleError(t, at(servers.FreeAddr(t)), "no AWS credentials were found")
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-aws")
-	sampleError(t, at(servertest.FreeAddr(t)), "connection refused")
+	sampleError(t, at(servers.FreeAddr(t)), "connection refused")
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	hung := at(servertest.Hung(t))
+	hung := at(servers.Hung(t))
 	if err := hung.Sample(ctx); err == nil || !strings.Contains(err.Error(), "no answer in time") {
 		t.Error(err)
 	}
@@ -148,7 +148,7 @@ func TestDynamoDBOutOfReach(t *testing.T) {
 
 // A changed source begins anew while what was counted stays; one that is gone is forgotten.
 func TestHistoriesOutliveConfigurations(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Query().Get("told")) }))
 	t.Cleanup(server.Close)
 	counts := NewHistories()

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func configTemplate(t testing.TB, text string) config.Template {
@@ -27,14 +27,14 @@ func configTemplate(t testing.TB, text string) config.Template {
 
 // attemptsTable is a table whose items are found by day and time in an index, where several may share a moment.
 type attemptsTable struct {
-	*servertest.DynamoDBServer
+	*servers.DynamoDBServer
 	config config.DynamoDB
 	made   int
 }
 
 func newAttemptsTable(t *testing.T, timeFormat string) *attemptsTable {
 	t.Helper()
-	a := &attemptsTable{DynamoDBServer: servertest.DynamoDB(t), config: config.DynamoDB{
+	a := &attemptsTable{DynamoDBServer: servers.DynamoDB(t), config: config.DynamoDB{
 		Table: "attempts", Region: "us-east-1", Index: "by_time", TimeAttribute: "at", TimeFormat: timeFormat,
 		PartitionKey:    config.DynamoDBKey{Name: "day", Value: configTemplate(t, "{date}")},
 		StatusAttribute: "status", FailedValues: []string{"FAILED", "TIMEOUT"}, MaxReadUnits: 25,
@@ -153,7 +153,7 @@ func wantAttempts(t testing.TB, h History, total, failed float64) {
 func TestDynamoDBCountsEachOnce(t *testing.T) {
 	for _, format := range []string{"epoch_ms", "epoch_s", "rfc3339"} {
 		t.Run(format, func(t *testing.T) {
-			servertest.NoLeaks(t)
+			servers.NoLeaks(t)
 			a := newAttemptsTable(t, format)
 			midnight := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 			c := &clock{midnight.Add(-20 * time.Second)}
@@ -212,7 +212,7 @@ func TestDynamoDBCountsEachOnce(t *testing.T) {
 
 // What was there before costs nothing, and a backlog is read within the budget, sampling by sampling, and whole.
 func TestDynamoDBKeepsToItsBudget(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	a := newAttemptsTable(t, "epoch_ms")
 	a.config.MaxReadUnits = 5
 	began := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)

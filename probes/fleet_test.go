@@ -14,7 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // answers are what one Fleet.Survey told, by node.
@@ -77,7 +77,7 @@ func want(t *testing.T, a answers, names ...string) {
 
 func TestFleetHungNodeCostsNobodyAnything(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	hung, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestFleetHungNodeCostsNobodyAnything(t *testing.T) {
 	defer hung.Close()
 	f := openFleet(t, time.Minute,
 		config.Node{Name: "hung", Redis: &config.Redis{Address: hung.Addr().String()}},
-		config.Node{Name: "dead", Redis: &config.Redis{Address: servertest.FreeAddr(t)}},
+		config.Node{Name: "dead", Redis: &config.Redis{Address: servers.FreeAddr(t)}},
 		config.Node{Name: "well", Redis: &config.Redis{Address: r.Addr}})
 	for range 3 {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
@@ -110,12 +110,12 @@ func TestFleetHungNodeCostsNobodyAnything(t *testing.T) {
 // A frozen server holds its own node up in each sampling until it is thawed, and nobody else, however much it owes.
 func TestFleetFrozenServersCostNobodyAnything(t *testing.T) {
 	noLeaks(t)
-	servers := map[string]*servertest.Process{
-		"redis-frozen": servertest.Redis(t).Process, "redis-well": servertest.Redis(t).Process,
-		"memcached-frozen": servertest.Memcached(t), "memcached-well": servertest.Memcached(t),
+	started := map[string]*servers.Process{
+		"redis-frozen": servers.Redis(t).Process, "redis-well": servers.Redis(t).Process,
+		"memcached-frozen": servers.Memcached(t), "memcached-well": servers.Memcached(t),
 	}
 	var nodes []config.Node
-	for name, p := range servers {
+	for name, p := range started {
 		node := config.Node{Name: name, Redis: &config.Redis{Address: p.Addr}}
 		if strings.HasPrefix(name, "memcached") {
 			node = config.Node{Name: name, Memcached: &config.Memcached{Address: p.Addr}}
@@ -149,7 +149,7 @@ func TestFleetFrozenServersCostNobodyAnything(t *testing.T) {
 		return took, foreign
 	}
 	_, before := sample(20 * time.Second)
-	for name, p := range servers {
+	for name, p := range started {
 		if strings.HasSuffix(name, "frozen") {
 			p.Freeze(t)
 		}
@@ -165,7 +165,7 @@ func TestFleetFrozenServersCostNobodyAnything(t *testing.T) {
 			t.Errorf("round %d: answered: %v", round, took)
 		}
 	}
-	for name, p := range servers {
+	for name, p := range started {
 		if strings.HasSuffix(name, "frozen") {
 			p.Thaw(t)
 		}
@@ -177,10 +177,10 @@ func TestFleetFrozenServersCostNobodyAnything(t *testing.T) {
 
 func TestGroupFindsItsMembers(t *testing.T) {
 	noLeaks(t)
-	p, a, b := servertest.Redis(t), servertest.Redis(t), servertest.Redis(t)
+	p, a, b := servers.Redis(t), servers.Redis(t), servers.Redis(t)
 	a.Follow(t, p)
 	b.Follow(t, a) // a replica of a replica
-	for _, seed := range []*servertest.RedisServer{p, a, b} {
+	for _, seed := range []*servers.RedisServer{p, a, b} {
 		f := openFleet(t, time.Minute, pair(seed.Addr))
 		got := surveyFleet(t, f, 5*time.Second)
 		want(t, got, "pair/"+p.Addr, "pair/"+a.Addr, "pair/"+b.Addr)
@@ -209,7 +209,7 @@ func TestGroupFindsItsMembers(t *testing.T) {
 
 func TestGroupKeepsOneNameForOneServer(t *testing.T) {
 	noLeaks(t)
-	p, a := servertest.Redis(t), servertest.Redis(t)
+	p, a := servers.Redis(t), servers.Redis(t)
 	a.Follow(t, p)
 	_, port, _ := net.SplitHostPort(p.Addr)
 	local := "localhost:" + port
@@ -230,7 +230,7 @@ func TestGroupKeepsOneNameForOneServer(t *testing.T) {
 
 func TestGroupThroughAFailover(t *testing.T) {
 	noLeaks(t)
-	p, a, b := servertest.Redis(t), servertest.Redis(t), servertest.Redis(t)
+	p, a, b := servers.Redis(t), servers.Redis(t), servers.Redis(t)
 	a.Follow(t, p)
 	b.Follow(t, p)
 	f := openFleet(t, time.Minute, pair(p.Addr))
@@ -249,14 +249,14 @@ func TestGroupThroughAFailover(t *testing.T) {
 	if got[all[1]].Role != "primary" || got[all[2]].Replication.Primary != a.Addr {
 		t.Errorf("after the failover: %+v", got)
 	}
-	c := servertest.Redis(t)
+	c := servers.Redis(t)
 	c.Follow(t, a)
 	want(t, surveyFleet(t, f, 5*time.Second), append(all, "pair/"+c.Addr)...)
 }
 
 func TestGroupMembersThatLeave(t *testing.T) {
 	noLeaks(t)
-	p, a, b, other := servertest.Redis(t), servertest.Redis(t), servertest.Redis(t), servertest.Redis(t)
+	p, a, b, other := servers.Redis(t), servers.Redis(t), servers.Redis(t), servers.Redis(t)
 	a.Follow(t, p)
 	b.Follow(t, p)
 	f := openFleet(t, 300*time.Millisecond, pair(p.Addr))
@@ -264,7 +264,7 @@ func TestGroupMembersThatLeave(t *testing.T) {
 	want(t, surveyFleet(t, f, 5*time.Second), all...)
 
 	// A replica whose link is lost is not in the primary's list, and stays, however long.
-	host, port, _ := net.SplitHostPort(servertest.FreeAddr(t))
+	host, port, _ := net.SplitHostPort(servers.FreeAddr(t))
 	a.Must(t, "replicaof", host, port)
 	eventually(t, "the primary drops the replica", func() bool {
 		return strings.Contains(p.Info(t.Context(), "replication").Val(), "connected_slaves:1")
@@ -301,7 +301,7 @@ func TestGroupMembersThatLeave(t *testing.T) {
 
 func TestNodesAtOneServerShareItsCounts(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	f := openFleet(t, time.Minute,
 		config.Node{Name: "db0", Redis: &config.Redis{Address: "redis://" + r.Addr + "/0"}},
 		config.Node{Name: "db1", Redis: &config.Redis{Address: "redis://" + r.Addr + "/1"}})

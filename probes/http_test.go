@@ -30,7 +30,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func httpTemplate(t testing.TB, text string) config.Template {
@@ -826,7 +826,7 @@ func TestHTTPHangingServer(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			noLeaks(t)
-			url := c.scheme + "://" + servertest.Listen(t, c.talk)
+			url := c.scheme + "://" + servers.Listen(t, c.talk)
 			node := config.HTTPNode{URL: httpTemplate(t, url+"/{key}"), Stats: &config.HTTPStats{URL: url + "/stats", Hits: "$.hits"}}
 			opt := testOptions()
 			n := openHTTP(t, node, opt)
@@ -1146,7 +1146,7 @@ func TestHTTPErrorsHoldNoSecrets(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(5<<20) + "\r\n\r\n" + marker,
 		"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n" + marker,
 	} {
-		addr := servertest.Listen(t, func(conn net.Conn) {
+		addr := servers.Listen(t, func(conn net.Conn) {
 			answerOnce(conn, text)
 		})
 		secret := "http://" + marker + ":" + marker + "@" + addr
@@ -1239,7 +1239,7 @@ func TestHTTPLogHoldsNoBodies(t *testing.T) {
 	log.SetOutput(withoutBodies{&out})
 	t.Cleanup(func() { log.SetOutput(was) })
 	gone := make(chan struct{})
-	addr := servertest.Listen(t, func(conn net.Conn) {
+	addr := servers.Listen(t, func(conn net.Conn) {
 		answeringEach("HTTP/1.1 204 No Content\r\n\r\nm4rk3r")(conn)
 		close(gone)
 	})

@@ -17,13 +17,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // fakeKafka is a cluster that can be told how to fail; topic inv has 6 partitions with 10 messages each.
 func fakeKafka(t *testing.T, options ...kfake.Opt) (*kfake.Cluster, *kafkaUser) {
 	t.Helper()
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3), kfake.SeedTopics(6, "inv")}, options...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -384,7 +384,7 @@ func TestKafkaBrokersThatLeave(t *testing.T) {
 		t.Errorf("%d peers are open", len(q.peers.by))
 	}
 	q.forget = 0
-	servertest.Eventually(t, "the broker is forgotten", func() bool { b := sampleWell(t, q); return b.BrokersDown == 0 })
+	servers.Eventually(t, "the broker is forgotten", func() bool { b := sampleWell(t, q); return b.BrokersDown == 0 })
 	if _, _, err := c.AddNode(2, 0); err != nil {
 		t.Fatal(err)
 	}

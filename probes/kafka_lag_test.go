@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // began is what the ages of records are counted from.
@@ -39,7 +39,7 @@ func (u *kafkaUser) createWith(t *testing.T, topic string, partitions int32, con
 	if err != nil || r.Err != nil {
 		t.Fatal(err, r.Err)
 	}
-	servertest.Eventually(t, "the topic has leaders", func() bool {
+	servers.Eventually(t, "the topic has leaders", func() bool {
 		got, err := u.admin.ListEndOffsets(t.Context(), topic)
 		return err == nil && got.Error() == nil && len(got[topic]) == int(partitions)
 	})
@@ -77,7 +77,7 @@ func fetches(c *requestCount) int {
 
 // TestKafkaLag runs against one Apache Kafka.
 func TestKafkaLag(t *testing.T) {
-	k := servertest.Kafka(t, "log.cleaner.backoff.ms=100", "log.cleaner.min.cleanable.ratio=0.01")
+	k := servers.Kafka(t, "log.cleaner.backoff.ms=100", "log.cleaner.min.cleanable.ratio=0.01")
 	u := newKafkaUser(t, []string{k.Addr})
 	t.Run("the record at the commit", func(t *testing.T) { testLagRecord(t, k, u) })
 	t.Run("batches", func(t *testing.T) { testLagBatches(t, k, u) })
@@ -89,7 +89,7 @@ func TestKafkaLag(t *testing.T) {
 	t.Run("newest messages", func(t *testing.T) { testNewest(t, k, u) })
 }
 
-func testLagRecord(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testLagRecord(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	u.create(t, "inv", 4)
 	for _, age := range []time.Duration{90 * time.Second, 60 * time.Second, 30 * time.Second} {
 		u.write(t, ago("inv", 0, age), ago("inv", 1, age), ago("inv", 2, age))
@@ -137,7 +137,7 @@ func testLagRecord(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
 	}
 }
 
-func testLagBatches(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testLagBatches(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	codecs := []kgo.CompressionCodec{
 		kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression(),
 	}
@@ -196,7 +196,7 @@ func (u *kafkaUser) transaction(t *testing.T, commit kgo.TransactionEndTry, reco
 	}
 }
 
-func testLagTransactions(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testLagTransactions(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	u.create(t, "tx", 5)
 	w := newKafkaUser(t, []string{k.Addr}, kgo.TransactionalID("tx"), kgo.ProducerLinger(0))
 	// 0: committed, then its marker alone is left. 1: aborted alone. 2: aborted, then committed. 3: open. 4: markers first.
@@ -226,18 +226,18 @@ func testLagTransactions(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) 
 	if err := w.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
 		t.Fatal(err)
 	}
-	servertest.Eventually(t, "the open transaction's end is noticed", func() bool {
+	servers.Eventually(t, "the open transaction's end is noticed", func() bool {
 		seconds, known := groupOf(t, sampleWell(t, q), "g").LagSeconds[Partition{"tx", 3}]
 		return known && seconds == 0
 	})
 	w.transaction(t, kgo.TryCommit, ago("tx", 0, 20*time.Second))
-	servertest.Eventually(t, "the record behind the marker is read", func() bool { // until then there is an estimate
+	servers.Eventually(t, "the record behind the marker is read", func() bool { // until then there is an estimate
 		got, known := groupOf(t, sampleWell(t, q), "g").LagSeconds[Partition{"tx", 0}]
 		return known && math.Abs(got-20-time.Since(began).Seconds()) < 1
 	})
 }
 
-func testLagCompacted(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testLagCompacted(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	policy, small, lag := "compact", "100", "0"
 	u.createWith(t, "compact", 1, map[string]*string{
 		"cleanup.policy": &policy, "segment.ms": &small, "min.compaction.lag.ms": &lag, "max.compaction.lag.ms": &small,
@@ -265,7 +265,7 @@ func testLagCompacted(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
 		}
 		return got.Records()[0].Offset
 	}
-	servertest.Eventually(t, "the log is compacted", func() bool { return first() >= 39 })
+	servers.Eventually(t, "the log is compacted", func() bool { return first() >= 39 })
 	u.commit(t, "g", "compact", map[int32]int64{0: 5})
 	b := sampleWell(t, openKafka(t, kafkaConfig([]string{k.Addr}, []string{"compact"}, []string{"g"})))
 	want := 361.0
@@ -275,7 +275,7 @@ func testLagCompacted(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
 	wantSeconds(t, "compacted", b, "g", Partition{"compact", 0}, want)
 }
 
-func testLagNewTopic(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testLagNewTopic(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	u.create(t, "anew", 1)
 	u.write(t, ago("anew", 0, 100*time.Second), ago("anew", 0, 90*time.Second))
 	u.commit(t, "g", "anew", map[int32]int64{0: 1})
@@ -284,12 +284,12 @@ func testLagNewTopic(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
 	if _, err := u.admin.DeleteTopic(t.Context(), "anew"); err != nil {
 		t.Fatal(err)
 	}
-	servertest.Eventually(t, "the topic is made anew", func() bool {
+	servers.Eventually(t, "the topic is made anew", func() bool {
 		r, err := u.admin.CreateTopic(t.Context(), 1, 1, nil, "anew")
 		return err == nil && r.Err == nil
 	})
 	w := newKafkaUser(t, []string{k.Addr}) // without what is remembered of the old topic
-	servertest.Eventually(t, "it takes records", func() bool {
+	servers.Eventually(t, "it takes records", func() bool {
 		return w.ProduceSync(t.Context(), ago("anew", 0, 50*time.Second)).FirstErr() == nil
 	})
 	w.write(t, ago("anew", 0, 40*time.Second), ago("anew", 0, 30*time.Second))
@@ -299,7 +299,7 @@ func testLagNewTopic(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
 }
 
 // All partitions of a broker are read by one request each for the lag and the newest messages, within their bytes.
-func testLagWide(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testLagWide(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	u.create(t, "wide", 1000)
 	var records []*kgo.Record
 	at := map[int32]int64{}
@@ -355,7 +355,7 @@ func (f *fetchedBytes) OnBrokerRead(_ kgo.BrokerMetadata, key int16, bytes int, 
 }
 
 // Eight times as much as a sampling may read: each has its part, and in the end all is known.
-func testLagBytes(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testLagBytes(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	u.create(t, "heavy", 80)
 	at := map[int32]int64{}
 	w := newKafkaUser(t, []string{k.Addr}, kgo.ProducerBatchCompression(kgo.NoCompression()))
@@ -395,7 +395,7 @@ func testLagBytes(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
 	}
 }
 
-func testNewest(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testNewest(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	u.create(t, "newest", 4)
 	for p := range int32(3) {
 		for i := range 300 {

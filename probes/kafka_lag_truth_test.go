@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // TestKafkaLagIsTheTruth has a producer that stamps its records, and a group that is behind by a few of them: every lag in
@@ -22,7 +22,7 @@ func TestKafkaLagIsTheTruth(t *testing.T) {
 	if os.Getenv("CACHEINV_SOAK") != "" {
 		partitions = 1000
 	}
-	k := servertest.Kafka(t)
+	k := servers.Kafka(t)
 	u := newKafkaUser(t, []string{k.Addr})
 	u.create(t, "truth", partitions)
 	count := &requestCount{}
@@ -31,7 +31,7 @@ func TestKafkaLagIsTheTruth(t *testing.T) {
 	blind.SetMaxKeyVersion(int16(kmsg.OffsetFetch), 9)
 	blind.SetMaxKeyVersion(int16(kmsg.Fetch), -1)
 	estimates := openKafka(t, kafkaConfig([]string{k.Addr}, []string{"truth"}, []string{"g"}), kgo.MaxVersions(blind))
-	servertest.Eventually(t, "groups can be asked for", func() bool { _, err := sampleIn(t, reads, 10*time.Second); return err == nil })
+	servers.Eventually(t, "groups can be asked for", func() bool { _, err := sampleIn(t, reads, 10*time.Second); return err == nil })
 	last := time.Now()
 	sampleWell(t, estimates)
 	written := make([][]time.Time, partitions)
@@ -122,7 +122,7 @@ func TestKafkaOneBrokerGivesNoRecords(t *testing.T) {
 
 // TestKafkaRewindsAndRestarts: positions go back when offsets are reset, and what is known is told again after a restart.
 func TestKafkaRewindsAndRestarts(t *testing.T) {
-	k := servertest.Kafka(t)
+	k := servers.Kafka(t)
 	u := newKafkaUser(t, []string{k.Addr})
 	u.create(t, "inv", 2)
 	u.write(t, ago("inv", 0, 80*time.Second), ago("inv", 0, 70*time.Second), ago("inv", 1, 60*time.Second))
@@ -133,7 +133,7 @@ func TestKafkaRewindsAndRestarts(t *testing.T) {
 	if b.OldestAge != (Count{0, true}) || b.Sample.Messages != 3 {
 		t.Errorf("%+v, %+v", b.OldestAge, b.Sample)
 	}
-	k.Tool(t, servertest.KafkaGroups, "--group", "g", "--topic", "inv", "--reset-offsets", "--to-earliest", "--execute")
+	k.Tool(t, servers.KafkaGroups, "--group", "g", "--topic", "inv", "--reset-offsets", "--to-earliest", "--execute")
 	b = sampleWell(t, q)
 	wantSeconds(t, "reset", b, "g", inv(0), 80)
 	wantSeconds(t, "reset", b, "g", inv(1), 60)
@@ -149,7 +149,7 @@ func TestKafkaRewindsAndRestarts(t *testing.T) {
 	}
 	k.Thaw(t)
 	k.Restart(t)
-	servertest.Eventually(t, "all is learned after the restart", func() bool { _, err := sampleIn(t, q, 5*time.Second); return err == nil })
+	servers.Eventually(t, "all is learned after the restart", func() bool { _, err := sampleIn(t, q, 5*time.Second); return err == nil })
 	b = sampleWell(t, q)
 	wantSeconds(t, "restarted", b, "g", inv(0), 80)
 	likeTool(t, k, b, "g")

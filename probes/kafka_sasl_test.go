@@ -28,7 +28,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 const kafkaSecret = "s3cret-of-the-exporter"
@@ -54,10 +54,10 @@ func kafkaFile(t *testing.T, path, text string) string {
 
 // TestKafkaSASL runs against an Apache Kafka that asks who one is, and what one may see.
 func TestKafkaSASL(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	login := `org.apache.kafka.common.security.plain.PlainLoginModule required username="admin" password="admin" ` +
 		`user_admin="admin" user_exporter="` + kafkaSecret + `";`
-	k := servertest.Kafka(t,
+	k := servers.Kafka(t,
 		"listener.security.protocol.map=PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT", "inter.broker.listener.name=PLAINTEXT",
 		"sasl.mechanism.inter.broker.protocol=PLAIN", "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
 		"listener.name.plaintext.plain.sasl.jaas.config="+login,
@@ -97,7 +97,7 @@ func TestKafkaSASL(t *testing.T) {
 		t.Run(c.Mechanism, func(t *testing.T) {
 			kc := kafkaConfig([]string{k.Addr}, []string{"inv"}, []string{"g"})
 			kc.SASL = &c
-			servertest.Eventually(t, "the rights are known to the broker", func() bool {
+			servers.Eventually(t, "the rights are known to the broker", func() bool {
 				_, err := sampleIn(t, openKafka(t, kc), 5*time.Second)
 				return err == nil
 			})
@@ -253,7 +253,7 @@ func TestKafkaMSK(t *testing.T) {
 		AccessKey: credentials.AccessKeyID, SecretKey: credentials.SecretAccessKey, SessionToken: credentials.SessionToken,
 		UserAgent: "cacheinv_exporter",
 	}
-	servertest.Eventually(t, "both sign within one second", func() bool {
+	servers.Eventually(t, "both sign within one second", func() bool {
 		_, want, err := theirs.AsManagedStreamingIAMMechanism().Authenticate(t.Context(), host+":9098")
 		if err != nil {
 			t.Fatal(err)

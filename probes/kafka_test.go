@@ -18,7 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // kafkaMatches writes names as a configuration does.
@@ -108,7 +108,7 @@ func (u *kafkaUser) create(t *testing.T, topic string, partitions int32) {
 	if err != nil || r.Err != nil {
 		t.Fatal(err, r.Err)
 	}
-	servertest.Eventually(t, "the topic has leaders", func() bool {
+	servers.Eventually(t, "the topic has leaders", func() bool {
 		got, err := u.admin.ListEndOffsets(t.Context(), topic)
 		return err == nil && got.Error() == nil && len(got[topic]) == int(partitions)
 	})
@@ -188,10 +188,10 @@ func wantDepth(t *testing.T, b Backlog, want float64) {
 type toolRow struct{ commit, end, lag string }
 
 // toolRows are what kafka-consumer-groups --describe prints.
-func toolRows(t *testing.T, k *servertest.KafkaServer, group string) map[Partition]toolRow {
+func toolRows(t *testing.T, k *servers.KafkaServer, group string) map[Partition]toolRow {
 	t.Helper()
 	out := map[Partition]toolRow{}
-	for line := range strings.Lines(k.Tool(t, servertest.KafkaGroups, "--describe", "--group", group)) {
+	for line := range strings.Lines(k.Tool(t, servers.KafkaGroups, "--describe", "--group", group)) {
 		f := strings.Fields(line)
 		if len(f) < 6 || f[0] != group {
 			continue
@@ -206,9 +206,9 @@ func toolRows(t *testing.T, k *servertest.KafkaServer, group string) map[Partiti
 }
 
 // toolState is what kafka-consumer-groups --describe --state prints: state and members.
-func toolState(t *testing.T, k *servertest.KafkaServer, group string) string {
+func toolState(t *testing.T, k *servers.KafkaServer, group string) string {
 	t.Helper()
-	for line := range strings.Lines(k.Tool(t, servertest.KafkaGroups, "--describe", "--state", "--group", group)) {
+	for line := range strings.Lines(k.Tool(t, servers.KafkaGroups, "--describe", "--state", "--group", group)) {
 		if f := strings.Fields(line); len(f) > 3 && f[0] == group {
 			return f[len(f)-2] + " " + f[len(f)-1]
 		}
@@ -218,7 +218,7 @@ func toolState(t *testing.T, k *servertest.KafkaServer, group string) string {
 }
 
 // likeTool compares with all that kafka-consumer-groups prints of a group.
-func likeTool(t *testing.T, k *servertest.KafkaServer, b Backlog, group string) {
+func likeTool(t *testing.T, k *servers.KafkaServer, b Backlog, group string) {
 	t.Helper()
 	g := groupOf(t, b, group)
 	rows := toolRows(t, k, group)
@@ -277,7 +277,7 @@ func total(counts map[string]int) int {
 
 // TestKafka runs against one Apache Kafka.
 func TestKafka(t *testing.T) {
-	k := servertest.Kafka(t)
+	k := servers.Kafka(t)
 	brokers := []string{k.Addr}
 	u := newKafkaUser(t, brokers)
 	u.create(t, "inv", 3)
@@ -285,7 +285,7 @@ func TestKafka(t *testing.T) {
 		u.produce(t, "inv", int32(p), n)
 	}
 	t.Run("as kafka-consumer-groups prints", func(t *testing.T) {
-		servertest.NoLeaks(t)
+		servers.NoLeaks(t)
 		classic := kafkaMember(t, brokers, "classic", "inv")
 		kafkaMember(t, brokers, "classic", "inv")
 		kafkaMember(t, brokers, "modern", "inv", kgo.ServerSideBalancer())
@@ -293,7 +293,7 @@ func TestKafka(t *testing.T) {
 		u.commit(t, "empty", "inv", map[int32]int64{0: 1, 1: 2, 2: 3})
 		q := openKafka(t, kafkaConfig(brokers, []string{"inv"}, []string{"classic", "modern", "empty", "never"}))
 		var b Backlog
-		servertest.Eventually(t, "the groups are stable", func() bool {
+		servers.Eventually(t, "the groups are stable", func() bool {
 			b = sampleWell(t, q)
 			return groupOf(t, b, "classic").State == "Stable" && groupOf(t, b, "classic").Members == 2 && groupOf(t, b, "modern").State == "Stable"
 		})
@@ -354,7 +354,7 @@ func commitAll(t *testing.T, c *kgo.Client, group string, offsets map[int32]int6
 	req.Topics = append(req.Topics, topic)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	servertest.Eventually(t, "the member commits", func() bool {
+	servers.Eventually(t, "the member commits", func() bool {
 		id, generation := c.GroupMetadata()
 		req.MemberID, req.Generation = id, generation
 		got, err := req.RequestWith(ctx, c)
@@ -362,7 +362,7 @@ func commitAll(t *testing.T, c *kgo.Client, group string, offsets map[int32]int6
 	})
 }
 
-func testKafkaTruncated(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testKafkaTruncated(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	u.create(t, "short", 2)
 	u.produce(t, "short", 0, 100)
 	u.produce(t, "short", 1, 100)
@@ -385,7 +385,7 @@ func testKafkaTruncated(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
 	wantLag(t, groupOf(t, sampleWell(t, q), "late"), map[Partition]int64{{"short", 0}: 30, {"short", 1}: 0})
 }
 
-func testKafkaRegexps(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testKafkaRegexps(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	u.create(t, "re-a", 1)
 	u.create(t, "re-b", 1)
 	u.produce(t, "re-a", 0, 5)
@@ -441,7 +441,7 @@ func testKafkaTopicDeleted(t *testing.T, brokers []string, u *kafkaUser) {
 	}
 	var b Backlog
 	var err error
-	servertest.Eventually(t, "the topic's end is told", func() bool {
+	servers.Eventually(t, "the topic's end is told", func() bool {
 		b, err = sampleIn(t, q, 10*time.Second)
 		return err != nil && strings.Contains(err.Error(), "topic gone: does not exist") && len(b.Ends) == 3 // its partitions go one by one
 	})
@@ -467,13 +467,13 @@ func testKafkaProtocolChange(t *testing.T, brokers []string, u *kafkaUser) {
 		t.Fatal(err)
 	}
 	kafkaMember(t, brokers, "changes", "inv", kgo.ServerSideBalancer())
-	servertest.Eventually(t, "the group is stable", func() bool {
+	servers.Eventually(t, "the group is stable", func() bool {
 		g := groupOf(t, sampleWell(t, q), "changes")
 		return g.State == "Stable" && g.Members == 1
 	})
 }
 
-func testKafkaRequests(t *testing.T, k *servertest.KafkaServer, u *kafkaUser) {
+func testKafkaRequests(t *testing.T, k *servers.KafkaServer, u *kafkaUser) {
 	brokers := []string{k.Addr}
 	u.create(t, "wide", 1000)
 	groups := []string{"/^wide-/"}
@@ -535,8 +535,8 @@ func testKafkaManyGroups(t *testing.T, brokers []string, u *kafkaUser) {
 
 // TestKafkaFrozen stops a broker's process, lets it go on, and restarts it.
 func TestKafkaFrozen(t *testing.T) {
-	servertest.NoLeaks(t)
-	k := servertest.Kafka(t)
+	servers.NoLeaks(t)
+	k := servers.Kafka(t)
 	brokers := []string{k.Addr}
 	func() { // without idle connections of its own
 		u := newKafkaUser(t, brokers)
@@ -558,9 +558,9 @@ func TestKafkaFrozen(t *testing.T) {
 			t.Errorf("brokers %d up, %d down", b.BrokersUp, b.BrokersDown)
 		}
 	}
-	servertest.Eventually(t, "no connection is left to a broker that does not answer", func() bool { return open.count() == 0 })
+	servers.Eventually(t, "no connection is left to a broker that does not answer", func() bool { return open.count() == 0 })
 	k.Thaw(t)
-	servertest.Eventually(t, "the broker answers", func() bool { b, _ := sampleIn(t, q, 2*time.Second); return b.BrokersUp == 1 })
+	servers.Eventually(t, "the broker answers", func() bool { b, _ := sampleIn(t, q, 2*time.Second); return b.BrokersUp == 1 })
 	wantDepth(t, sampleWell(t, q), 6)
 
 	k.Stop()
@@ -569,7 +569,7 @@ func TestKafkaFrozen(t *testing.T) {
 		t.Errorf("a stopped broker: %d up, %d down, error %v", b.BrokersUp, b.BrokersDown, err)
 	}
 	k.Restart(t)
-	servertest.Eventually(t, "all is learned after the restart", func() bool { _, err := sampleIn(t, q, 5*time.Second); return err == nil })
+	servers.Eventually(t, "all is learned after the restart", func() bool { _, err := sampleIn(t, q, 5*time.Second); return err == nil })
 	b = sampleWell(t, q)
 	wantDepth(t, b, 6)
 	if b.BrokersUp != 1 || b.BrokersDown != 0 {
@@ -582,7 +582,7 @@ func TestKafkaFrozen(t *testing.T) {
 		defer close(ended)
 		_, _ = q.Sample(context.Background())
 	}()
-	servertest.Eventually(t, "a sampling is under way", func() bool {
+	servers.Eventually(t, "a sampling is under way", func() bool {
 		idle := q.mu.TryLock()
 		if idle {
 			q.mu.Unlock()
@@ -594,7 +594,7 @@ func TestKafkaFrozen(t *testing.T) {
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("Close with a frozen broker took %v", took)
 	}
-	servertest.Eventually(t, "no connection is left after Close", func() bool { return open.count() == 0 })
+	servers.Eventually(t, "no connection is left after Close", func() bool { return open.count() == 0 })
 }
 
 // openConns counts connections that are open.

@@ -9,13 +9,13 @@ import (
 	"testing"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
-	"github.com/cacheinv/cacheinv_exporter/internal/sidebyside"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/ratio"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // BenchmarkMemcachedRead1000 reads 1,000 keys of 100 bytes: the floor is one pipeline of mg, its replies dropped unparsed.
 func BenchmarkMemcachedRead1000(b *testing.B) {
-	p := servertest.Memcached(b)
+	p := servers.Memcached(b)
 	client := memcacheClient(b, p.Addr)
 	keys := make([]Key, 1000)
 	var pipeline strings.Builder
@@ -32,8 +32,8 @@ func BenchmarkMemcachedRead1000(b *testing.B) {
 	}
 	b.Cleanup(func() { _ = conn.Close() })
 	replies := bufio.NewReaderSize(conn, 32<<10)
-	sidebyside.Run(b, 50, nil,
-		sidebyside.Way{Name: "floor", Do: func() error {
+	ratio.Run(b, 50, nil,
+		ratio.Way{Name: "floor", Do: func() error {
 			if _, err := conn.Write([]byte(pipeline.String())); err != nil {
 				return err
 			}
@@ -44,7 +44,7 @@ func BenchmarkMemcachedRead1000(b *testing.B) {
 				}
 			}
 		}},
-		sidebyside.Way{Name: "exporter", Do: func() error {
+		ratio.Way{Name: "exporter", Do: func() error {
 			seen := 0
 			err := n.Read(context.Background(), keys, func(_ int, raw Raw) { seen += len(raw.Value) })
 			if err == nil && seen != 100_000 {
@@ -52,7 +52,7 @@ func BenchmarkMemcachedRead1000(b *testing.B) {
 			}
 			return err
 		}},
-		sidebyside.Way{Name: "one command per key", Do: func() error {
+		ratio.Way{Name: "one command per key", Do: func() error {
 			for _, k := range keys {
 				if _, err := client.Get(k.Name); err != nil {
 					return err

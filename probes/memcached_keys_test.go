@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // listedKeys surveys until want keys were found or a listing failed, and gives them in order.
@@ -41,7 +41,7 @@ func relist(n *memcachedNode) {
 
 func TestMemcachedListsKeys(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	odd := []string{"%", "%41", "+", "?", "&x=y", "/", "é", "\"", "\\", "*", "key=", "END", "\xff", "~", "'"}
 	var want []string
@@ -54,7 +54,7 @@ func TestMemcachedListsKeys(t *testing.T) {
 		}
 	}
 	slices.Sort(want)
-	proxy := servertest.NewProxy(t, p.Addr)
+	proxy := servers.NewProxy(t, p.Addr)
 	n := openMemcached(t, config.Memcached{Address: proxy.Addr}, testOptions())
 	survey(t, n)
 	if got := proxy.Counts().Connections; got != 1 {
@@ -93,13 +93,13 @@ func TestMemcachedListsKeys(t *testing.T) {
 
 func TestMemcachedNodesAtOneServerShareAListing(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	for i := range 10 {
 		set(t, c, "a:"+strconv.Itoa(i), "v", 0)
 		set(t, c, "b:"+strconv.Itoa(i), "v", 0)
 	}
-	proxy := servertest.NewProxy(t, p.Addr)
+	proxy := servers.NewProxy(t, p.Addr)
 	a := openMemcached(t, config.Memcached{Address: proxy.Addr}, testOptions())
 	b := openMemcached(t, config.Memcached{Address: proxy.Addr}, testOptions())
 	if got, err := listedKeys(t, a, "a:*", 10); err != nil || len(got) != 10 || !strings.HasPrefix(got[0], "a:") {
@@ -128,7 +128,7 @@ func TestMemcachedNodesAtOneServerShareAListing(t *testing.T) {
 func TestMemcachedListingIsRefused(t *testing.T) {
 	noLeaks(t)
 	for _, args := range [][]string{{"-X"}, {"-o", "no_lru_crawler"}} {
-		p := servertest.Memcached(t, args...)
+		p := servers.Memcached(t, args...)
 		n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 		_, err := listedKeys(t, n, "", 0)
 		if err == nil || !strings.Contains(err.Error(), "lru_crawler metadump: refused (") || !strings.Contains(err.Error(), "keys instead") {

@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func TestMemcachedLogin(t *testing.T) {
 	noLeaks(t)
 	users := writeFile(t, "users", "exporter:first-secret\n")
-	p := servertest.Memcached(t, "-u", "root", "-Y", users)
+	p := servers.Memcached(t, "-u", "root", "-Y", users)
 	file := writeFile(t, "password", "wrong-secret\n")
 	c := config.Memcached{Address: p.Addr, Credentials: config.Credentials{Username: "exporter", PasswordFile: file}}
 	n := openMemcached(t, c, testOptions())
@@ -60,7 +60,7 @@ func TestMemcachedLogin(t *testing.T) {
 // To a server that asks for no password, the login would be a value to store.
 func TestMemcachedLoginIsNotForcedOnAServer(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := config.Memcached{Address: p.Addr, Credentials: config.Credentials{Username: "exporter", Password: "secret"}}
 	n := openMemcached(t, c, testOptions())
 	survey(t, n)
@@ -95,7 +95,7 @@ func TestMemcachedTLS(t *testing.T) {
 	ours, oursKey, _, _ := certificate(t, a, "exporter-1")
 	ca, cert, key := writeFile(t, "ca", a.pem), writeFile(t, "cert", ours), writeFile(t, "key", oursKey)
 	users := writeFile(t, "users", "exporter:secret\n")
-	p := servertest.Memcached(t, "-u", "root", "-Z", "-Y", users, "-o", "ssl_chain_cert="+writeFile(t, "server", server)+
+	p := servers.Memcached(t, "-u", "root", "-Z", "-Y", users, "-o", "ssl_chain_cert="+writeFile(t, "server", server)+
 		",ssl_key="+writeFile(t, "server-key", serverKey)+",ssl_verify_mode=2,ssl_ca_cert="+ca)
 	c := config.Memcached{
 		Address: p.Addr, Credentials: config.Credentials{Username: "exporter", Password: "secret"},

@@ -12,7 +12,7 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func openPool(t testing.TB, c config.Memcached) *memcachedPool {
@@ -46,17 +46,17 @@ func ownerOf(t testing.TB, g *memcachedPool, key string) string {
 
 func TestGomemcachePlaces(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, servers := range [][]string{
+	for _, started := range [][]string{
 		{"127.0.0.1:11211"},
 		{"127.0.0.2:11211", "127.0.0.1:11211", "127.0.0.3:11300"},
 		{"127.0.0.2:11211", "127.0.0.1:11211", "127.0.0.2:11211"}, // one of twice the weight
 		{"127.0.0.9:1", "127.0.0.8:1", "127.0.0.7:1", "127.0.0.6:1", "[::1]:1"},
 	} {
 		list := &memcache.ServerList{}
-		if err := list.SetServers(servers...); err != nil {
+		if err := list.SetServers(started...); err != nil {
 			t.Fatal(err)
 		}
-		g := openPool(t, config.Memcached{Servers: poolServers(t, servers...), Hashing: config.HashingGomemcache})
+		g := openPool(t, config.Memcached{Servers: poolServers(t, started...), Hashing: config.HashingGomemcache})
 		for range 25_000 {
 			b := make([]byte, 1+random.IntN(250))
 			for i := range b {
@@ -67,7 +67,7 @@ func TestGomemcachePlaces(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := ownerOf(t, g, string(b)); got != "pool/"+want.String() {
-				t.Fatalf("of %v %q holds %q, not %s", servers, got, b, want)
+				t.Fatalf("of %v %q holds %q, not %s", started, got, b, want)
 			}
 		}
 	}
@@ -92,11 +92,11 @@ func TestPoolWithoutHashing(t *testing.T) {
 // What a real client writes is found on the server that Place names, and on no other.
 func TestClientsKeysAreWhereTheyArePlaced(t *testing.T) {
 	noLeaks(t)
-	var servers []string
+	var started []string
 	for range 3 {
-		servers = append(servers, servertest.Memcached(t).Addr)
+		started = append(started, servers.Memcached(t).Addr)
 	}
-	client := memcache.New(servers...)
+	client := memcache.New(started...)
 	t.Cleanup(func() { _ = client.Close() })
 	var keys []Key
 	for i := range 1000 {
@@ -106,7 +106,7 @@ func TestClientsKeysAreWhereTheyArePlaced(t *testing.T) {
 		}
 		keys = append(keys, Key{Name: k})
 	}
-	g := openPool(t, config.Memcached{Servers: poolServers(t, servers...), Hashing: config.HashingGomemcache})
+	g := openPool(t, config.Memcached{Servers: poolServers(t, started...), Hashing: config.HashingGomemcache})
 	var mu sync.Mutex
 	held := map[string]int{}
 	ctx := within(t, 10*time.Second)
@@ -140,8 +140,8 @@ func TestClientsKeysAreWhereTheyArePlaced(t *testing.T) {
 // A server of the pool that hangs costs the others nothing.
 func TestPoolWithAHungServer(t *testing.T) {
 	noLeaks(t)
-	well := servertest.Memcached(t)
-	g := openPool(t, config.Memcached{Servers: poolServers(t, well.Addr, servertest.Hung(t)), Hashing: config.HashingKetama})
+	well := servers.Memcached(t)
+	g := openPool(t, config.Memcached{Servers: poolServers(t, well.Addr, servers.Hung(t)), Hashing: config.HashingKetama})
 	answered := make(chan string, 2)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -162,9 +162,9 @@ func TestPoolWithAHungServer(t *testing.T) {
 }
 
 func BenchmarkPlace(b *testing.B) {
-	var servers []string
+	var started []string
 	for i := range 12 {
-		servers = append(servers, fmt.Sprintf("10.0.0.%d:11211", i))
+		started = append(started, fmt.Sprintf("10.0.0.%d:11211", i))
 	}
 	keys := make([]string, 10_000)
 	for i := range keys {
@@ -172,7 +172,7 @@ func BenchmarkPlace(b *testing.B) {
 	}
 	for _, hashing := range []string{config.HashingGomemcache, config.HashingKetama, config.HashingAny} {
 		b.Run(hashing, func(b *testing.B) {
-			g := openPool(b, config.Memcached{Servers: poolServers(b, servers...), Hashing: hashing})
+			g := openPool(b, config.Memcached{Servers: poolServers(b, started...), Hashing: hashing})
 			b.ReportAllocs()
 			for b.Loop() { // all keys on all servers, as a scrape does
 				for _, n := range g.members {

@@ -11,13 +11,13 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // scripted is a server that answers each line as it is told to, until that gives false.
 func scripted(t testing.TB, serve func(line string, out *bufio.Writer) bool) string {
 	t.Helper()
-	return servertest.Listen(t, func(c net.Conn) {
+	return servers.Listen(t, func(c net.Conn) {
 		defer c.Close()
 		in, out := bufio.NewReader(c), bufio.NewWriter(c)
 		for {
@@ -81,7 +81,7 @@ func oldMemcached(t testing.TB, addr, refusal string, without ...string) string 
 // Servers and proxies without meta commands are read with get, and counted as exactly.
 func TestMemcachedFallsBackToGet(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	set(t, c, "a", "1", 100)
 	set(t, c, "large", strings.Repeat("x", 2000), 0)
@@ -116,7 +116,7 @@ func TestMemcachedFallsBackToGet(t *testing.T) {
 // twemproxy knows neither stats nor version. Such a node can be read all the same, and is up when it answers that.
 func TestMemcachedProxyWithoutStats(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	set(t, memcacheClient(t, p.Addr), "a", "1", 100)
 	addr := oldMemcached(t, p.Addr, "", "stats", "version")
 	n := openMemcached(t, config.Memcached{Address: addr}, testOptions())
@@ -146,8 +146,8 @@ func TestMemcachedProxyWithoutStats(t *testing.T) {
 // A proxy that closes because the server behind it is dead is not taken for one without stats once the server is back.
 func TestMemcachedBehindAProxyComesBack(t *testing.T) {
 	noLeaks(t)
-	addr := servertest.FreeAddr(t)
-	proxy := servertest.NewProxy(t, addr)
+	addr := servers.FreeAddr(t)
+	proxy := servers.NewProxy(t, addr)
 	n := openMemcached(t, config.Memcached{Address: proxy.Addr}, testOptions())
 	for range 3 {
 		s, err := n.Survey(within(t, time.Second), nil)
@@ -156,7 +156,7 @@ func TestMemcachedBehindAProxyComesBack(t *testing.T) {
 			t.Fatalf("dead: %+v, %v, %v", s, err, failed)
 		}
 	}
-	p := servertest.MemcachedAt(t, addr)
+	p := servers.MemcachedAt(t, addr)
 	set(t, memcacheClient(t, p.Addr), "a", "1", 100)
 	if s := survey(t, n); s.Unasked || s.Version == "" {
 		t.Errorf("alive: %+v", s)
@@ -169,7 +169,7 @@ func TestMemcachedBehindAProxyComesBack(t *testing.T) {
 	if s, err := n.Survey(within(t, time.Second), nil); err == nil && !s.Unasked {
 		t.Fatalf("dead: %+v", s)
 	}
-	p = servertest.MemcachedAt(t, addr)
+	p = servers.MemcachedAt(t, addr)
 	set(t, memcacheClient(t, p.Addr), "a", "1", 100)
 	if s := survey(t, n); s.Unasked {
 		t.Errorf("alive: %+v", s)

@@ -17,7 +17,7 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // sharedServers are those of the whole process, as in the exporter.
@@ -106,7 +106,7 @@ func tell(t testing.TB, addr string) map[string]string {
 
 func TestMemcachedSurveyTellsWhatStatsTell(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t, "-m", "2")
+	p := servers.Memcached(t, "-m", "2")
 	c := memcacheClient(t, p.Addr)
 	set(t, c, "a", "value", 0)
 	for i := range 3000 { // more than there is memory for
@@ -147,8 +147,8 @@ func TestMemcachedSurveyTellsThePolicy(t *testing.T) {
 	for policy, args := range map[string][]string{
 		"segmented-lru": nil, "lru": {"-o", "no_lru_maintainer"}, "noeviction": {"-M"},
 	} {
-		p := servertest.Memcached(t, args...)
-		proxy := servertest.NewProxy(t, p.Addr)
+		p := servers.Memcached(t, args...)
+		proxy := servers.NewProxy(t, p.Addr)
 		n := openMemcached(t, config.Memcached{Address: proxy.Addr}, testOptions())
 		survey(t, n)
 		proxy.Reset()
@@ -164,7 +164,7 @@ func TestMemcachedSurveyTellsThePolicy(t *testing.T) {
 // An expired item is counted once, whoever drops it; after flush_all nothing tells.
 func TestMemcachedSurveyCountsExpiredItems(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	for i := range 20 {
@@ -191,7 +191,7 @@ func TestMemcachedSurveyCountsExpiredItems(t *testing.T) {
 
 func TestMemcachedReadTellsEachKindOfCopy(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	opt := testOptions()
 	opt.MaxValueBytes = 1000
@@ -252,7 +252,7 @@ func TestMemcachedReadTellsEachKindOfCopy(t *testing.T) {
 
 func TestMemcachedValuesThatLookLikeProtocol(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	values := []string{
 		"END\r\n", "EN\r\n", "MN\r\n", "VA 5 t-1 O3\r\nhello\r\n", "VALUE v3 0 2\r\nhi\r\nEND\r\n", "\r\n", "\r", "\n", "ERROR\r\n", "",
@@ -276,7 +276,7 @@ func TestMemcachedValuesThatLookLikeProtocol(t *testing.T) {
 // All keys of a Read go out at once, and answers are told apart though keys repeat.
 func TestMemcachedRoundTrips(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	for i := range 500 {
 		set(t, c, "k"+strconv.Itoa(i), strconv.Itoa(i), 0)
@@ -286,7 +286,7 @@ func TestMemcachedRoundTrips(t *testing.T) {
 		keys[i] = Key{Name: "k" + strconv.Itoa(i%1000)}
 	}
 	// A delay sees to it that answers to what was sent first come after all that is sent without a wait.
-	counting := servertest.NewProxy(t, p.Addr)
+	counting := servers.NewProxy(t, p.Addr)
 	counting.Delay(30 * time.Millisecond)
 	for _, addr := range []string{counting.Addr, oldMemcached(t, counting.Addr, "ERROR\r\n")} {
 		n := openMemcached(t, config.Memcached{Address: addr}, testOptions())
@@ -316,7 +316,7 @@ func TestMemcachedRoundTrips(t *testing.T) {
 
 func TestMemcachedOwnReadsAreExactUnderChurn(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	nodes := []*memcachedNode{ // two layers may name one server
 		openMemcached(t, config.Memcached{Address: p.Addr}, testOptions()), openMemcached(t, config.Memcached{Address: p.Addr}, testOptions()),
@@ -367,7 +367,7 @@ func TestMemcachedOwnReadsAreExactUnderChurn(t *testing.T) {
 
 func TestMemcachedOwnReadsAreExactOverAFreeze(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	set(t, memcacheClient(t, p.Addr), "k0", strings.Repeat("x", 1000), 0)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	keys := make([]Key, 1000)
@@ -402,7 +402,7 @@ func TestMemcachedOwnReadsAreExactOverAFreeze(t *testing.T) {
 // A server that began anew has counted none of our reads; those over the new connection count at once.
 func TestMemcachedOwnReadsAreExactOverARestart(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	other := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	read(t, n, Key{Name: "no"})
@@ -414,7 +414,7 @@ func TestMemcachedOwnReadsAreExactOverARestart(t *testing.T) {
 		if _, err := n.Survey(within(t, time.Second), nil); err == nil {
 			t.Fatal("a stopped server answered")
 		}
-		p = servertest.MemcachedAt(t, p.Addr)
+		p = servers.MemcachedAt(t, p.Addr)
 		// More misses than before, of others as well: the counts alone don't tell of the restart.
 		for range 10 {
 			_, _ = memcacheClient(t, p.Addr).Get("no")
@@ -439,7 +439,7 @@ func TestMemcachedOwnReadsAreExactOverARestart(t *testing.T) {
 // An idle connection that the server closed costs nothing.
 func TestMemcachedIdleConnection(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t, "-o", "idle_timeout=1")
+	p := servers.Memcached(t, "-o", "idle_timeout=1")
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	survey(t, n)
 	eventually(t, "the server closes the connection", func() bool { return tell(t, p.Addr)["idle_kicks"] != "0" })
@@ -452,7 +452,7 @@ func TestMemcachedIdleConnection(t *testing.T) {
 // A read that is given up half way is counted to its end, and holds nothing meanwhile.
 func TestMemcachedReadGivenUpHalfWay(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	opt := testOptions()
 	keys := make([]Key, 3000)
@@ -503,7 +503,7 @@ func whole(t testing.TB, b *Budget) {
 // Many large values over one pipeline neither stand still nor hold more than the budget.
 func TestMemcachedLargeReads(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	value := strings.Repeat("x", 100<<10)
 	keys := make([]Key, 3000)
@@ -532,7 +532,7 @@ func TestMemcachedLargeReads(t *testing.T) {
 // Reads leave no trace: not in the LRU, and not with a token that an application's client should have had.
 func TestMemcachedReadsLeaveNoTrace(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	set(t, c, "k", "v", 1000)
@@ -564,7 +564,7 @@ func TestMemcachedReadsLeaveNoTrace(t *testing.T) {
 // Who first reads an item that was marked stale wins the right to make it anew. We give it back.
 func TestMemcachedRecacheTokensAreGivenBack(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	keys := make([]Key, 1500)
@@ -608,7 +608,7 @@ func TestMemcachedRecacheTokensAreGivenBack(t *testing.T) {
 // Closing does not wait for a frozen server, and leaves nothing behind.
 func TestMemcachedCloseWhileFrozen(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	survey(t, n)
 	p.Freeze(t)
@@ -628,7 +628,7 @@ func TestMemcachedCloseWhileFrozen(t *testing.T) {
 
 func TestMemcachedFrozenBeforeTheFirstConnection(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
+	p := servers.Memcached(t)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	p.Freeze(t)
 	for range 3 {
@@ -644,7 +644,7 @@ func TestMemcachedFrozenBeforeTheFirstConnection(t *testing.T) {
 
 func TestMemcachedDeadServer(t *testing.T) {
 	noLeaks(t)
-	n := openMemcached(t, config.Memcached{Address: servertest.FreeAddr(t)}, testOptions())
+	n := openMemcached(t, config.Memcached{Address: servers.FreeAddr(t)}, testOptions())
 	start := time.Now()
 	if _, err := n.Survey(within(t, 5*time.Second), &Scan{}); err == nil {
 		t.Error("a dead server answered")
@@ -663,8 +663,8 @@ func TestMemcachedDeadServer(t *testing.T) {
 // A connection whose bytes were lost never answers; the server does, over a new one.
 func TestMemcachedComesBackAfterACutNetwork(t *testing.T) {
 	noLeaks(t)
-	p := servertest.Memcached(t)
-	m := servertest.NewProxy(t, p.Addr)
+	p := servers.Memcached(t)
+	m := servers.NewProxy(t, p.Addr)
 	n := openMemcached(t, config.Memcached{Address: m.Addr}, testOptions())
 	survey(t, n)
 	m.Mute(true)

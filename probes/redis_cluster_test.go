@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func clusterOf(seeds ...string) config.Node {
@@ -76,7 +76,7 @@ func cmpError(err error) error {
 }
 
 // testKeys for all shards, some of them in one slot.
-func testKeys(t *testing.T, c *servertest.Cluster, n int) []string {
+func testKeys(t *testing.T, c *servers.Cluster, n int) []string {
 	t.Helper()
 	var keys []string
 	p := c.Client.Pipeline()
@@ -94,7 +94,7 @@ func testKeys(t *testing.T, c *servertest.Cluster, n int) []string {
 	for _, n := range c.Nodes() {
 		n.Do(t.Context(), "wait", "1", "1000")
 	}
-	servertest.Eventually(t, "the replicas have every key", func() bool {
+	servers.Eventually(t, "the replicas have every key", func() bool {
 		for _, shard := range c.Shards {
 			for _, r := range shard[1:] {
 				if r.DBSize(t.Context()).Val() != shard[0].DBSize(t.Context()).Val() {
@@ -107,7 +107,7 @@ func testKeys(t *testing.T, c *servertest.Cluster, n int) []string {
 	return keys
 }
 
-func cli(t *testing.T, c *servertest.Cluster, key string) string {
+func cli(t *testing.T, c *servers.Cluster, key string) string {
 	t.Helper()
 	v, err := c.Client.Get(t.Context(), key).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -118,10 +118,10 @@ func cli(t *testing.T, c *servertest.Cluster, key string) string {
 
 func TestClusterKeysAreReadWhereTheyBelong(t *testing.T) {
 	noLeaks(t)
-	c := servertest.RedisCluster(t, 3, 1)
+	c := servers.RedisCluster(t, 3, 1)
 	keys := testKeys(t, c, 300)
 	_, port, _ := net.SplitHostPort(c.Shards[1][1].Announced)
-	f := openFleet(t, time.Minute, clusterOf("localhost:"+port, servertest.FreeAddr(t)))
+	f := openFleet(t, time.Minute, clusterOf("localhost:"+port, servers.FreeAddr(t)))
 	var names []string
 	for _, n := range c.Nodes() {
 		name := "c/" + n.Announced
@@ -180,14 +180,14 @@ func (r *roster) seedName(i int) string { return r.id.Name + "/" + r.seeds[i] }
 // Slots go from one shard to another, key by key, while they are read all the time.
 func TestClusterThroughAResharding(t *testing.T) {
 	noLeaks(t)
-	c := servertest.RedisCluster(t, 2, 1)
+	c := servers.RedisCluster(t, 2, 1)
 	keys := testKeys(t, c, 60)
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()[0]))
 	key := "{tag:0}:0"
 	slot := c.Slot(t, key)
 	from, to := c.Shards[c.Owner(t, key)][0], c.Shards[1-c.Owner(t, key)][0]
 	sampleCluster(t, f, 10*time.Second, keys...)
-	place := func(n *servertest.ClusterNode) Placement {
+	place := func(n *servers.ClusterNode) Placement {
 		for _, k := range f.Nodes() {
 			if k.Identity().Name == "c/"+n.Announced {
 				return k.(Placer).Place(key)
@@ -221,7 +221,7 @@ func TestClusterThroughAResharding(t *testing.T) {
 				t.Errorf("%s: %s is nowhere: %v", what, k, got[k])
 			}
 		}
-		for _, n := range []*servertest.ClusterNode{from, to} {
+		for _, n := range []*servers.ClusterNode{from, to} {
 			if p := place(n); p.Moving != moving {
 				t.Errorf("%s: %s is moving %v", what, n.Announced, p.Moving)
 			}
@@ -236,12 +236,12 @@ func TestClusterThroughAResharding(t *testing.T) {
 		t.Fatalf("%d keys in the slot, %v", len(inSlot), err)
 	}
 	for i, k := range inSlot {
-		from.Must(t, "migrate", "127.0.0.1", servertest.Port(t, to.Addr), k, 0, 5000)
+		from.Must(t, "migrate", "127.0.0.1", servers.Port(t, to.Addr), k, 0, 5000)
 		check(fmt.Sprintf("%d keys have moved", i+1), true)
 	}
 	to.Must(t, "cluster", "setslot", slot, "node", to.ID)
 	from.Must(t, "cluster", "setslot", slot, "node", to.ID)
-	servertest.Eventually(t, "all agree", func() bool {
+	servers.Eventually(t, "all agree", func() bool {
 		sampleCluster(t, f, 10*time.Second, keys...)
 		return f.Groups()[0].Cluster.Views == 1
 	})
@@ -272,7 +272,7 @@ func TestClusterThroughAResharding(t *testing.T) {
 // A slot that moved since the survey costs its keys this scrape, and nothing else.
 func TestClusterKeysThatMovedSinceTheSurvey(t *testing.T) {
 	noLeaks(t)
-	c := servertest.RedisCluster(t, 2, 0)
+	c := servers.RedisCluster(t, 2, 0)
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()...))
 	c.Client.Set(t.Context(), "a", "1", 0)
 	c.Client.Set(t.Context(), "b", "1", 0)
@@ -299,14 +299,14 @@ func TestClusterKeysThatMovedSinceTheSurvey(t *testing.T) {
 
 func TestClusterThroughAFailover(t *testing.T) {
 	noLeaks(t)
-	c := servertest.RedisCluster(t, 3, 1)
+	c := servers.RedisCluster(t, 3, 1)
 	keys := testKeys(t, c, 100)
 	f := openFleet(t, 200*time.Millisecond, clusterOf(c.Addrs()[1:]...))
 	sampleCluster(t, f, 10*time.Second, keys...)
 	dead, heir := "c/"+c.Shards[0][0].Announced, "c/"+c.Shards[0][1].Announced
 	c.Shards[0][0].Stop()
 	seen := false
-	servertest.Eventually(t, "the failover", func() bool {
+	servers.Eventually(t, "the failover", func() bool {
 		told, _ := sampleCluster(t, f, 10*time.Second, keys...)
 		if told[dead].err == nil {
 			t.Error("a stopped server answered")
@@ -353,7 +353,7 @@ func TestClusterThroughAFailover(t *testing.T) {
 
 func TestClusterCutInTwo(t *testing.T) {
 	noLeaks(t)
-	c := servertest.ProxiedRedisCluster(t, 3, 1)
+	c := servers.ProxiedRedisCluster(t, 3, 1)
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()[0]))
 	keys := testKeys(t, c, 30)
 	sampleCluster(t, f, 10*time.Second, keys...)
@@ -365,32 +365,32 @@ func TestClusterCutInTwo(t *testing.T) {
 	}
 	lone := c.Shards[0][0]
 	c.Cut(t, lone)
-	servertest.Eventually(t, "the lone primary says that it is cut off", func() bool { return !told().OK })
-	servertest.Eventually(t, "two views, two primaries", func() bool {
+	servers.Eventually(t, "the lone primary says that it is cut off", func() bool { return !told().OK })
+	servers.Eventually(t, "two views, two primaries", func() bool {
 		now := told()
-		return now.Views == 2 && now.Masters == 2 && now.ContestedSlots == servertest.ClusterSlots/3 && now.Answered == 6
+		return now.Views == 2 && now.Masters == 2 && now.ContestedSlots == servers.ClusterSlots/3 && now.Answered == 6
 	})
 	c.Heal(t, lone)
-	servertest.Eventually(t, "one view again", func() bool { return told() == Cluster{Answered: 6, OK: true, Views: 1, Masters: 1} })
+	servers.Eventually(t, "one view again", func() bool { return told() == Cluster{Answered: 6, OK: true, Views: 1, Masters: 1} })
 
 	// A replica that is told to take over while its primary can't be reached, and too few are there to vote.
 	c.Settled(t)
 	replica := c.Shards[1][1]
 	c.Cut(t, replica)
-	servertest.Eventually(t, "the replica is alone", func() bool { return !told().OK })
+	servers.Eventually(t, "the replica is alone", func() bool { return !told().OK })
 	if err := replica.Do(t.Context(), "cluster", "failover", "takeover").Err(); err != nil {
 		t.Fatal(err)
 	}
-	servertest.Eventually(t, "two primaries claim the slots", func() bool {
+	servers.Eventually(t, "two primaries claim the slots", func() bool {
 		now := told()
-		return now.Masters == 2 && now.ContestedSlots >= servertest.ClusterSlots/3 && now.Views >= 2
+		return now.Masters == 2 && now.ContestedSlots >= servers.ClusterSlots/3 && now.Views >= 2
 	})
 }
 
 // Frozen nodes cost nobody anything, and the Cluster is told as far as it answers.
 func TestClusterWithFrozenNodes(t *testing.T) {
 	noLeaks(t)
-	c := servertest.RedisCluster(t, 2, 1, "--cluster-node-timeout", "60000")
+	c := servers.RedisCluster(t, 2, 1, "--cluster-node-timeout", "60000")
 	keys := testKeys(t, c, 50)
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()...))
 	sampleCluster(t, f, 10*time.Second, keys...)
@@ -427,7 +427,7 @@ func TestClusterWithFrozenNodes(t *testing.T) {
 // A batch costs as many round trips as on a plain node.
 func TestClusterRoundTrips(t *testing.T) {
 	noLeaks(t)
-	c := servertest.ProxiedRedisCluster(t, 1, 1)
+	c := servers.ProxiedRedisCluster(t, 1, 1)
 	keys := testKeys(t, c, 1000)
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()...))
 	sampleCluster(t, f, 10*time.Second, keys...)
@@ -457,7 +457,7 @@ func TestClusterRoundTrips(t *testing.T) {
 
 func TestSlotsAreRedissOwn(t *testing.T) {
 	noLeaks(t)
-	r := servertest.RedisCluster(t, 1, 0).Shards[0][0]
+	r := servers.RedisCluster(t, 1, 0).Shards[0][0]
 	for _, key := range []string{"", "a", "user:1000", "{user}:1", "a{b}c{d}", "{}x", "a{}b{c}", "{", "}", "a{b", "{{x}}", "\x00\xff", strings.Repeat("k", 300)} {
 		want, err := r.Do(t.Context(), "cluster", "keyslot", key).Int()
 		if err != nil || slotOf(key) != want {
@@ -511,11 +511,11 @@ func FuzzReply(f *testing.F) {
 func BenchmarkClusterRead(b *testing.B) {
 	for _, cluster := range []bool{false, true} {
 		b.Run(fmt.Sprint("cluster=", cluster), func(b *testing.B) {
-			var r *servertest.RedisServer
+			var r *servers.RedisServer
 			if cluster {
-				r = servertest.RedisCluster(b, 1, 0).Shards[0][0].RedisServer
+				r = servers.RedisCluster(b, 1, 0).Shards[0][0].RedisServer
 			} else {
-				r = servertest.Redis(b)
+				r = servers.Redis(b)
 			}
 			n := openRedis(b, config.Redis{Address: r.Addr}, testOptions())
 			n.cluster = cluster
@@ -536,7 +536,7 @@ func BenchmarkClusterRead(b *testing.B) {
 // A server that is started anew under a seed's name keeps its name, and another one may have its old address.
 func TestClusterSeedThatIsStartedAnew(t *testing.T) {
 	noLeaks(t)
-	a, b := servertest.Redis(t), servertest.Redis(t)
+	a, b := servers.Redis(t), servers.Redis(t)
 	r := newRoster(Identity{Layer: "l2", Name: "g"}, clusterOf(a.Addr), testOptions(), quiet())
 	r.seeds = []string{a.Addr}
 	for _, m := range r.begin() {

@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // Messages that are too large are not read, and the depth is told all the same.
 func TestQueueLargeMessages(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
-	proxy := servertest.NewProxy(t, r.Addr)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
+	proxy := servers.NewProxy(t, r.Addr)
 	f := queueFleet(t, proxy.Addr, config.Redis{})
 	big := `{"key":"user:1","ts":1000,"pad":"` + strings.Repeat("x", 8<<20) + `"}`
 	for range 2 {
@@ -64,9 +64,9 @@ func TestQueueLargeMessages(t *testing.T) {
 
 // Those whose size the server does not tell are read once and then left alone.
 func TestQueueLargeMessagesOfUnknownSize(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
-	proxy := servertest.NewProxy(t, r.Addr)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
+	proxy := servers.NewProxy(t, r.Addr)
 	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+@all", "-memory")
 	f := queueFleet(t, proxy.Addr, config.Redis{Credentials: config.Credentials{Username: "exporter", Password: "pw"}})
 	big := strings.Repeat("x", 2<<20)
@@ -113,9 +113,9 @@ func TestQueueLargeMessagesOfUnknownSize(t *testing.T) {
 
 // One that only the newest messages hold, behind an end that is small.
 func TestQueueLargeMessageAmongSmall(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
-	proxy := servertest.NewProxy(t, r.Addr)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
+	proxy := servers.NewProxy(t, r.Addr)
 	f := queueFleet(t, proxy.Addr, config.Redis{})
 	fill := func(text string, n int) {
 		for range n {
@@ -144,8 +144,8 @@ func TestQueueLargeMessageAmongSmall(t *testing.T) {
 
 // The budget waits for nobody who hangs, and is whole again after all samplings.
 func TestQueueBudget(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, config.Redis{})
 	r.Must(t, "rpush", "list", "x")
 	r.Must(t, "xadd", "stream", "*", "a", "b")

@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // invalidation as processors of these tests read it.
@@ -45,8 +45,8 @@ func wantAge(t *testing.T, what string, got Count, since time.Time) {
 }
 
 func TestQueueListMessages(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, config.Redis{})
 	hourAgo, now := time.Now().Add(-time.Hour), time.Now()
 	for _, push := range []string{"rpush", "lpush"} { // both directions are in use
@@ -92,9 +92,9 @@ func TestQueueListMessages(t *testing.T) {
 
 // Large messages are not read by the thousand.
 func TestQueueMessagesAreBounded(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
-	proxy := servertest.NewProxy(t, r.Addr)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
+	proxy := servers.NewProxy(t, r.Addr)
 	f := queueFleet(t, proxy.Addr, config.Redis{})
 	big := `{"key":"user:1","pad":"` + strings.Repeat("x", 100_000) + `"}`
 	for range 100 {
@@ -114,8 +114,8 @@ func TestQueueMessagesAreBounded(t *testing.T) {
 }
 
 func TestQueueStreamMessages(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, config.Redis{})
 	q := messageQueue(t, f, 100, config.RedisQueue{Stream: "inv"})
 	at := Partition{Topic: "inv"}
@@ -192,8 +192,8 @@ func TestQueueStreamMessages(t *testing.T) {
 
 // Without times it is not known at which end a list grows; versions that rise towards one of them are no repeats.
 func TestQueueListOfUnknownDirection(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, config.Redis{})
 	for _, push := range []string{"lpush", "rpush"} {
 		for _, n := range []int{50, 300} {
@@ -221,9 +221,9 @@ func TestQueueListOfUnknownDirection(t *testing.T) {
 
 // New messages that are much larger than the old ones.
 func TestQueueMessagesThatGrow(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
-	proxy := servertest.NewProxy(t, r.Addr)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
+	proxy := servers.NewProxy(t, r.Addr)
 	f := queueFleet(t, proxy.Addr, config.Redis{})
 	big := `{"key":"user:1","pad":"` + strings.Repeat("x", 1<<19) + `"}`
 	for i := range 3000 {
@@ -282,13 +282,13 @@ func (h *countedTrip) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 
 // Own reads are exact, too, where a queue goes away while it is looked at.
 func TestQueueThatGoesAway(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	for name, args := range map[string][]any{
 		"a group": {"xgroup", "destroy", "stream", "g"}, "a stream": {"del", "stream"}, "a list": {"del", "list"},
 	} {
 		for _, trip := range []int{2, 3} {
 			t.Run(fmt.Sprint(name, " before trip ", trip), func(t *testing.T) {
-				r := servertest.Redis(t)
+				r := servers.Redis(t)
 				f := queueFleet(t, r.Addr, config.Redis{})
 				r.Must(t, "rpush", "list", "a", "b")
 				for range 3 {

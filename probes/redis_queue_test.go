@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // queueFleet is one Redis with a node for it.
@@ -63,8 +63,8 @@ func ownReadsExact(t *testing.T, f *Fleet, q Queue) (Backlog, error) {
 }
 
 func TestQueueList(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, config.Redis{})
 	q := openRedisTestQueue(t, f, config.RedisQueue{List: "inv"})
 	for _, n := range []int{0, 3, 5, 1, 0} {
@@ -90,7 +90,7 @@ func TestQueueList(t *testing.T) {
 }
 
 // xinfo is what the server itself says of a group.
-func xinfo(t *testing.T, r *servertest.RedisServer, key, group string) redis.XInfoGroup {
+func xinfo(t *testing.T, r *servers.RedisServer, key, group string) redis.XInfoGroup {
 	t.Helper()
 	all, err := r.XInfoGroups(t.Context(), key).Result()
 	if err != nil {
@@ -106,8 +106,8 @@ func xinfo(t *testing.T, r *servertest.RedisServer, key, group string) redis.XIn
 }
 
 func TestQueueStream(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, config.Redis{})
 	q := openRedisTestQueue(t, f, config.RedisQueue{Stream: "inv"})
 	at := Partition{Topic: "inv"}
@@ -175,8 +175,8 @@ func TestQueueStream(t *testing.T) {
 }
 
 func TestQueueStreamWhatIsUnknown(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, config.Redis{})
 	q := openRedisTestQueue(t, f, config.RedisQueue{Stream: "inv"})
 	var ids []string
@@ -213,8 +213,8 @@ func TestQueueStreamWhatIsUnknown(t *testing.T) {
 }
 
 func TestQueueStreamGroups(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, config.Redis{})
 	open := func(groups ...string) Queue {
 		return openRedisTestQueue(t, f, config.RedisQueue{Stream: "inv", Groups: kafkaMatches(groups...)})
@@ -251,8 +251,8 @@ func TestQueueStreamGroups(t *testing.T) {
 }
 
 func TestQueueRedisRefuses(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
 	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+info", "+client", "+ping")
 	r.Must(t, "rpush", "l", "x")
 	r.Must(t, "xadd", "s", "*", "a", "b")
@@ -268,8 +268,8 @@ func TestQueueRedisRefuses(t *testing.T) {
 }
 
 func TestQueueRedisFrozen(t *testing.T) {
-	servertest.NoLeaks(t)
-	r := servertest.Redis(t)
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
 	r.Must(t, "rpush", "l", "x")
 	f := queueFleet(t, r.Addr, config.Redis{})
 	q := openRedisTestQueue(t, f, config.RedisQueue{List: "l"})
@@ -282,7 +282,7 @@ func TestQueueRedisFrozen(t *testing.T) {
 		}
 	}
 	r.Thaw(t)
-	servertest.Eventually(t, "the queue answers", func() bool {
+	servers.Eventually(t, "the queue answers", func() bool {
 		_, err := sampleIn(t, q, time.Second)
 		return err == nil
 	})
@@ -297,7 +297,7 @@ func TestQueueRedisFrozen(t *testing.T) {
 }
 
 func TestQueueRedisNode(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	f := queueFleet(t, "127.0.0.1:1", config.Redis{})
 	for _, fleet := range []*Fleet{f, nil} {
 		_, err := OpenQueues(&config.Config{Queues: []config.Queue{
@@ -387,7 +387,7 @@ func (s slowServer) Do(ctx context.Context, use func(context.Context, redis.Cmda
 
 // What comes after Do gave up is read by nobody, and races with nobody.
 func TestQueueRedisLateAnswer(t *testing.T) {
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 	s := slowServer{make(chan struct{})}
 	b, err := sampleIn(t, &redisStream{server: s, key: "inv"}, 20*time.Millisecond)
 	close(s.let)

@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func sentinelOf(addresses ...string) config.Node {
@@ -22,21 +22,21 @@ func sentinelOf(addresses ...string) config.Node {
 func TestSentinelGroupThroughAFailover(t *testing.T) {
 	noLeaks(t)
 	secret := []string{"--requirepass", "node", "--masterauth", "node"}
-	var servers []*servertest.RedisServer
+	var started []*servers.RedisServer
 	for range 3 {
-		r := servertest.Redis(t)
-		servers = append(servers, r)
+		r := servers.Redis(t)
+		started = append(started, r)
 	}
-	p, a, b := servers[0], servers[1], servers[2]
+	p, a, b := started[0], started[1], started[2]
 	a.Follow(t, p)
 	b.Follow(t, p)
-	for _, r := range servers { // the tests' own clients are in already
+	for _, r := range started { // the tests' own clients are in already
 		for i := 0; i < len(secret); i += 2 {
 			r.Must(t, "config", "set", secret[i][2:], secret[i+1])
 		}
 	}
-	s := servertest.Sentinels(t, 3, "mymaster", p, "requirepass watch", "sentinel auth-pass {master} node")
-	f := openFleet(t, time.Minute, sentinelOf(s[0].Addr, s[1].Addr, s[2].Addr, servertest.Hung(t), servertest.FreeAddr(t)))
+	s := servers.Sentinels(t, 3, "mymaster", p, "requirepass watch", "sentinel auth-pass {master} node")
+	f := openFleet(t, time.Minute, sentinelOf(s[0].Addr, s[1].Addr, s[2].Addr, servers.Hung(t), servers.FreeAddr(t)))
 	all := []string{"main/" + p.Addr, "main/" + a.Addr, "main/" + b.Addr}
 	began := time.Now()
 	got := surveyFleet(t, f, 20*time.Second)
@@ -50,7 +50,7 @@ func TestSentinelGroupThroughAFailover(t *testing.T) {
 	s[0].Freeze(t)
 	p.Stop()
 	var primary string
-	servertest.Eventually(t, "the failover is followed", func() bool {
+	servers.Eventually(t, "the failover is followed", func() bool {
 		got = surveyFleet(t, f, 20*time.Second)
 		primary = ""
 		for name, a := range got {
@@ -79,9 +79,9 @@ func TestSentinelGroupThroughAFailover(t *testing.T) {
 // The group lives on what its members say while no Sentinel answers, and says why it knows none at first.
 func TestSentinelGroupWithoutSentinels(t *testing.T) {
 	noLeaks(t)
-	p, a := servertest.Redis(t), servertest.Redis(t)
+	p, a := servers.Redis(t), servers.Redis(t)
 	a.Follow(t, p)
-	s := servertest.Sentinels(t, 1, "mymaster", p)
+	s := servers.Sentinels(t, 1, "mymaster", p)
 	node := sentinelOf(s[0].Addr)
 	node.Redis.Credentials, node.Redis.Sentinel.Credentials = config.Credentials{}, config.Credentials{}
 	f := openFleet(t, time.Minute, node)
@@ -100,7 +100,7 @@ func TestSentinelGroupWithoutSentinels(t *testing.T) {
 	unknown := openFleet(t, time.Minute, node)
 	want(t, surveyFleet(t, unknown, 300*time.Millisecond))
 	s[0].Thaw(t)
-	servertest.Eventually(t, "the Sentinel tells again", func() bool { return len(surveyFleet(t, unknown, 5*time.Second)) == 2 })
+	servers.Eventually(t, "the Sentinel tells again", func() bool { return len(surveyFleet(t, unknown, 5*time.Second)) == 2 })
 
 	// The old primary still answers as one beside another that Sentinel chose.
 	a.Must(t, "replicaof", "no", "one")

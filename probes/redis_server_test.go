@@ -8,17 +8,17 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	servertest.Eventually(t, what, ok)
+	servers.Eventually(t, what, ok)
 }
 
 func noLeaks(t *testing.T) {
 	t.Helper()
-	servertest.NoLeaks(t)
+	servers.NoLeaks(t)
 }
 
 func testOptions() Options {
@@ -81,5 +81,5 @@ func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	return servertest.FreeAddr(t)
+	return servers.FreeAddr(t)
 }

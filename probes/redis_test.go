@@ -18,7 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/servertest"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // others gives hits and misses that are not our own, as rules compute them.
@@ -28,7 +28,7 @@ func others(s Survey) [2]float64 {
 
 func TestRedisSurveyTellsWhatInfoTells(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+	r := servers.Redis(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
 	r.Must(t, "set", "a", "1")
 	r.Must(t, "set", "b", "1")
 	one := redis.NewClient(&redis.Options{Addr: r.Addr, DB: 1})
@@ -54,9 +54,9 @@ func TestRedisSurveyTellsWhatInfoTells(t *testing.T) {
 // A backup follows the primary like a replica for as long as it lasts, and listens nowhere.
 func TestRedisBackupIsNoReplica(t *testing.T) {
 	noLeaks(t)
-	primary, replica := servertest.Redis(t), servertest.Redis(t)
+	primary, replica := servers.Redis(t), servers.Redis(t)
 	replica.Follow(t, primary)
-	backup := exec.CommandContext(t.Context(), "redis-cli", "-p", servertest.Port(t, primary.Addr), "--replica")
+	backup := exec.CommandContext(t.Context(), "redis-cli", "-p", servers.Port(t, primary.Addr), "--replica")
 	if err := backup.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestRedisBackupIsNoReplica(t *testing.T) {
 		_ = backup.Process.Kill()
 		_ = backup.Wait()
 	}()
-	servertest.Eventually(t, "the primary feeds both", func() bool {
+	servers.Eventually(t, "the primary feeds both", func() bool {
 		return strings.Contains(primary.Info(t.Context(), "replication").Val(), "connected_slaves:2")
 	})
 	s := survey(t, openRedis(t, config.Redis{Address: primary.Addr}, testOptions()))
@@ -75,7 +75,7 @@ func TestRedisBackupIsNoReplica(t *testing.T) {
 
 func TestRedisReadTellsEachKindOfCopy(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	opt := testOptions()
 	opt.MaxValueBytes = 1000
 	n := openRedis(t, config.Redis{Address: r.Addr}, opt)
@@ -125,10 +125,10 @@ func TestRedisReadTellsEachKindOfCopy(t *testing.T) {
 // All keys of a Read go out at once, hashes too.
 func TestRedisRoundTrips(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	r.Must(t, "hset", "h", "f", "v")
 	r.Must(t, "set", "s", "v")
-	proxy := servertest.NewProxy(t, r.Addr)
+	proxy := servers.NewProxy(t, r.Addr)
 	proxy.Delay(30 * time.Millisecond) // answers to what was sent first come after all that is sent without a wait
 	n := openRedis(t, config.Redis{Address: proxy.Addr}, testOptions())
 	keys := make([]Key, 2500)
@@ -159,7 +159,7 @@ func TestRedisRoundTrips(t *testing.T) {
 // The server's counts less our own stay as they are, whatever is read.
 func TestRedisOwnReadsAreExact(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	for _, db := range []string{"0", "3"} {
 		n := openRedis(t, config.Redis{Address: "redis://" + r.Addr + "/" + db}, testOptions())
 		c := redis.NewClient(&redis.Options{Addr: r.Addr, DB: n.url.DB})
@@ -204,7 +204,7 @@ func TestRedisOwnReadsAreExact(t *testing.T) {
 // While keys come, go and expire between two commands of a pipeline, the count stays exact, too.
 func TestRedisOwnReadsAreExactUnderChurn(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	n := openRedis(t, config.Redis{Address: r.Addr}, testOptions())
 	keys := make([]Key, 2500)
 	for i := range keys {
@@ -251,7 +251,7 @@ func TestRedisOwnReadsAreExactUnderChurn(t *testing.T) {
 
 func TestRedisOwnReadsAreExactOverAFreeze(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	n := openRedis(t, config.Redis{Address: r.Addr}, testOptions())
 	r.Must(t, "set", "k0", strings.Repeat("x", 1000))
 	keys := make([]Key, 1000)
@@ -306,8 +306,8 @@ func TestRedisOwnReadsAreExactOverAFreeze(t *testing.T) {
 // A connection whose bytes were lost never answers; the server does, over a new one.
 func TestRedisComesBackAfterACutNetwork(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
-	m := servertest.NewProxy(t, r.Addr)
+	r := servers.Redis(t)
+	m := servers.NewProxy(t, r.Addr)
 	n := openRedis(t, config.Redis{Address: m.Addr}, testOptions())
 	survey(t, n)
 	m.Mute(true)
@@ -323,7 +323,7 @@ func TestRedisComesBackAfterACutNetwork(t *testing.T) {
 
 func TestRedisReconnectsWhereTheServerBeganAnew(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	n := openRedis(t, config.Redis{Address: r.Addr}, testOptions())
 	read(t, n, Key{Name: "no"})
 	if s := survey(t, n); s.OwnMisses != 2 {
@@ -333,7 +333,7 @@ func TestRedisReconnectsWhereTheServerBeganAnew(t *testing.T) {
 	if _, err := n.Survey(within(t, time.Second), nil); err == nil {
 		t.Fatal("a stopped server answered")
 	}
-	servertest.RedisAt(t, r.Addr)
+	servers.RedisAt(t, r.Addr)
 	read(t, n, Key{Name: "no"})
 	survey(t, n)
 	read(t, n, Key{Name: "no"})
@@ -347,7 +347,7 @@ func TestRedisReconnectsWhereTheServerBeganAnew(t *testing.T) {
 
 func TestRedisCredentials(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t, "--requirepass", "first")
+	r := servers.Redis(t, "--requirepass", "first")
 	file := filepath.Join(t.TempDir(), "password")
 	write := func(s string) {
 		if err := os.WriteFile(file, []byte(s+"\n"), 0o600); err != nil {
@@ -398,7 +398,7 @@ func TestRedisCredentials(t *testing.T) {
 
 func TestRedisScanGoesRound(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	p := r.Pipeline()
 	for i := range 500 {
 		p.Set(t.Context(), fmt.Sprintf("user:%d", i), "v", 0)
@@ -432,7 +432,7 @@ func TestRedisScanGoesRound(t *testing.T) {
 // Many large values over one pipeline neither stand still nor hold more than the budget.
 func TestRedisLargeReads(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	opt := testOptions()
 	n := openRedis(t, config.Redis{Address: r.Addr}, opt)
 	value := strings.Repeat("x", 100<<10)
@@ -496,7 +496,7 @@ func TestRedisRefusesOtherProtocols(t *testing.T) {
 // A read that is given up half way is counted to its end, and holds nothing meanwhile.
 func TestRedisReadGivenUpHalfWay(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	opt := testOptions()
 	n := openRedis(t, config.Redis{Address: r.Addr}, opt)
 	keys := make([]Key, 3000)
@@ -539,7 +539,7 @@ func TestRedisReadGivenUpHalfWay(t *testing.T) {
 // Closing does not wait for a frozen server, and leaves nothing behind.
 func TestRedisCloseWhileFrozen(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	n := openRedis(t, config.Redis{Address: r.Addr}, testOptions())
 	survey(t, n)
 	r.Freeze(t)
@@ -559,7 +559,7 @@ func TestRedisCloseWhileFrozen(t *testing.T) {
 
 func TestRedisQueueCommandsOnADeadServer(t *testing.T) {
 	noLeaks(t)
-	n := openRedis(t, config.Redis{Address: servertest.FreeAddr(t)}, testOptions())
+	n := openRedis(t, config.Redis{Address: servers.FreeAddr(t)}, testOptions())
 	start := time.Now()
 	err := n.Do(within(t, 5*time.Second), func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
 		return 0, 0, c.LLen(ctx, "q").Err()
@@ -572,7 +572,7 @@ func TestRedisQueueCommandsOnADeadServer(t *testing.T) {
 // One key that the user may not read costs no other key anything.
 func TestRedisForbiddenKeyAmongOthers(t *testing.T) {
 	noLeaks(t)
-	r := servertest.Redis(t)
+	r := servers.Redis(t)
 	r.Must(t, "acl", "setuser", "seer", "on", ">pw", "~a*", "+info", "+pttl", "+mget", "+type")
 	r.Must(t, "acl", "setuser", "deaf", "on", ">pw", "~*", "+info", "+pttl")
 	r.Must(t, "rpush", "alist", "x")
@@ -613,8 +613,8 @@ func TestRedisTLS(t *testing.T) {
 	server, serverKey, _, _ := certificate(t, a, "cache.example")
 	ours, oursKey, _, _ := certificate(t, a, "exporter-1")
 	ca, cert, key := writeFile(t, "ca", a.pem), writeFile(t, "cert", ours), writeFile(t, "key", oursKey)
-	secure := servertest.FreeAddr(t)
-	r := servertest.Redis(t, "--tls-port", servertest.Port(t, secure), "--tls-cert-file", writeFile(t, "server", server),
+	secure := servers.FreeAddr(t)
+	r := servers.Redis(t, "--tls-port", servers.Port(t, secure), "--tls-cert-file", writeFile(t, "server", server),
 		"--tls-key-file", writeFile(t, "server-key", serverKey), "--tls-ca-cert-file", ca)
 	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+info", "+pttl", "+mget", "+type", "+llen")
 	r.Must(t, "set", "a", "v")

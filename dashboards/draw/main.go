@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cacheinv/cacheinv_exporter/alerts"
-	"github.com/cacheinv/cacheinv_exporter/internal/grafana"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/grafana"
 )
 
 func main() {

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/grafana"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/grafana"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/grafana"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/grafana"
 )
 
 func overview(t *testing.T) *grafana.Dashboard {

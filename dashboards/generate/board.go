@@ -20,7 +20,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
-	"github.com/cacheinv/cacheinv_exporter/internal/rules"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
 const (

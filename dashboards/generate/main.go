@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/cacheinv/cacheinv_exporter/alerts"
-	"github.com/cacheinv/cacheinv_exporter/internal/rules"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
 func main() {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/rules"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
 func options(dir string) Options {

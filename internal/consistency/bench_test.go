@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/verdictcase"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -29,9 +29,9 @@ func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memory) {
 	}
 	var fleet memoryFleet
 	for i := range nodes {
-		m := &memory{id: probes.Identity{Layer: "l2", Name: fmt.Sprintf("n%d", i), Kind: "redis"}, values: map[string]verdictcase.Value{}}
+		m := &memory{id: probes.Identity{Layer: "l2", Name: fmt.Sprintf("n%d", i), Kind: "redis"}, values: map[string]verdicts.Value{}}
 		for k, name := range names {
-			m.values[name] = verdictcase.Value{Bytes: fmt.Appendf(nil, `{"v":%d,"name":"somebody"}`, k)}
+			m.values[name] = verdicts.Value{Bytes: fmt.Appendf(nil, `{"v":%d,"name":"somebody"}`, k)}
 		}
 		fleet = append(fleet, m)
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/verdictcase"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -20,7 +20,7 @@ import (
 type memory struct {
 	id       probes.Identity
 	mu       sync.Mutex
-	values   map[string]verdictcase.Value
+	values   map[string]verdicts.Value
 	frozen   bool
 	primary  *memory // it follows
 	cut      bool
@@ -143,17 +143,17 @@ type memoryWorld struct {
 
 const caseKey = "user:1"
 
-func newMemoryWorld(t *testing.T, c *verdictcase.Case) *memoryWorld {
+func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 	t.Helper()
 	w := &memoryWorld{t: t, nodes: map[string]*memory{}, origin: memoryOrigin{status: 500}}
-	cfg, err := config.Parse("case.yml", c.Config("case", caseKey, func(n verdictcase.Node) string { return n.Name + ".example:1" }, "http://origin.example/{key}"))
+	cfg, err := config.Parse("case.yml", c.Config("case", caseKey, func(n verdicts.Node) string { return n.Name + ".example:1" }, "http://origin.example/{key}"))
 	if err != nil {
 		t.Fatalf("%s: %v", c.Name, err)
 	}
 	var fleet memoryFleet
 	for _, l := range c.Layers {
 		for _, n := range l.Nodes {
-			m := &memory{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Group: n.Group}, values: map[string]verdictcase.Value{}}
+			m := &memory{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Group: n.Group}, values: map[string]verdicts.Value{}}
 			w.nodes[n.Name] = m
 			fleet = append(fleet, m)
 			if n.ReplicaOf != "" {
@@ -172,9 +172,9 @@ func newMemoryWorld(t *testing.T, c *verdictcase.Case) *memoryWorld {
 	return w
 }
 
-func (w *memoryWorld) node(n verdictcase.Node) *memory { return w.nodes[n.Name] }
+func (w *memoryWorld) node(n verdicts.Node) *memory { return w.nodes[n.Name] }
 
-func (w *memoryWorld) each(n verdictcase.Node, do func(m *memory)) {
+func (w *memoryWorld) each(n verdicts.Node, do func(m *memory)) {
 	do(w.node(n))
 	for _, m := range w.nodes {
 		if m.primary == w.node(n) && !m.cut {
@@ -183,32 +183,32 @@ func (w *memoryWorld) each(n verdictcase.Node, do func(m *memory)) {
 	}
 }
 
-func (w *memoryWorld) Set(n verdictcase.Node, v verdictcase.Value, _ time.Duration) {
+func (w *memoryWorld) Set(n verdicts.Node, v verdicts.Value, _ time.Duration) {
 	w.each(n, func(m *memory) { m.values[caseKey] = v })
 }
 
-func (w *memoryWorld) Delete(n verdictcase.Node) {
+func (w *memoryWorld) Delete(n verdicts.Node) {
 	w.each(n, func(m *memory) { delete(m.values, caseKey) })
 }
 
-func (w *memoryWorld) Cut(n verdictcase.Node)    { w.node(n).cut = true }
-func (w *memoryWorld) Freeze(n verdictcase.Node) { w.node(n).frozen = true }
-func (w *memoryWorld) Thaw(n verdictcase.Node)   { w.node(n).frozen = false }
-func (w *memoryWorld) Wait(d time.Duration)      { time.Sleep(d) } // fake time
-func (w *memoryWorld) Settle()                   {}
+func (w *memoryWorld) Cut(n verdicts.Node)    { w.node(n).cut = true }
+func (w *memoryWorld) Freeze(n verdicts.Node) { w.node(n).frozen = true }
+func (w *memoryWorld) Thaw(n verdicts.Node)   { w.node(n).frozen = false }
+func (w *memoryWorld) Wait(d time.Duration)   { time.Sleep(d) } // fake time
+func (w *memoryWorld) Settle()                {}
 
 func (w *memoryWorld) Origin(body string, status int) { w.origin.body, w.origin.status = body, status }
 
-func (w *memoryWorld) Scrape() verdictcase.Expected {
+func (w *memoryWorld) Scrape() verdicts.Expected {
 	time.Sleep(time.Second) // fake time: scrapes are apart
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	return observed(w.sampler.Sample(ctx).Classes[0])
 }
 
-func observed(c ClassResult) verdictcase.Expected {
+func observed(c ClassResult) verdicts.Expected {
 	regressions := int(c.VersionRegressions)
-	got := verdictcase.Expected{
+	got := verdicts.Expected{
 		States: map[string]string{}, Reference: map[string]int{},
 		VersionConflicts: &c.VersionConflicts, VersionRegressions: &regressions, OriginBehind: &c.OriginBehind,
 	}
@@ -230,7 +230,7 @@ func observed(c ClassResult) verdictcase.Expected {
 }
 
 func TestCases(t *testing.T) {
-	for _, c := range verdictcase.All(t) {
+	for _, c := range verdicts.All(t) {
 		t.Run(strings.ReplaceAll(c.Name, "/", "-"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				time.Sleep(30 * 365 * 24 * time.Hour) // the fake clock begins in 2000, and a case speaks of 2024

@@ -18,7 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/verdictcase"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -198,7 +198,7 @@ func (w *world) configure(nodes string, classes ...string) {
 			name, primary, replica := strings.Cut(name, "<")
 			n := w.nodes[name]
 			if n == nil {
-				n = &spy{memory: &memory{id: probes.Identity{Layer: layer, Name: name, Kind: "redis"}, values: map[string]verdictcase.Value{}}}
+				n = &spy{memory: &memory{id: probes.Identity{Layer: layer, Name: name, Kind: "redis"}, values: map[string]verdicts.Value{}}}
 				if replica {
 					n.primary = w.node(primary).memory
 				}
@@ -287,9 +287,9 @@ func (w *world) set(name, key, content string) {
 		case "-":
 			delete(n.values, key)
 		case "?":
-			n.values[key] = verdictcase.Value{Status: 500}
+			n.values[key] = verdicts.Value{Status: 500}
 		default:
-			n.values[key] = verdictcase.Value{Bytes: []byte(w.body(content))}
+			n.values[key] = verdicts.Value{Bytes: []byte(w.body(content))}
 		}
 	}
 }
@@ -1571,7 +1571,7 @@ func (w *world) write(ctx context.Context, random *rand.Rand, deletes int, cut *
 			delete(m.values, "k")
 		default:
 			held[m] = version
-			m.values["k"] = verdictcase.Value{Bytes: fmt.Appendf(nil, `{"n":"%d","v":%d}`, version, version)}
+			m.values["k"] = verdicts.Value{Bytes: fmt.Appendf(nil, `{"n":"%d","v":%d}`, version, version)}
 		}
 		m.mu.Unlock()
 		for _, n := range w.fleet {

@@ -1,0 +1,132 @@
+package detection
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/shop"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/grafana"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
+)
+
+var dashboardsDir = flag.String("dashboards", "../../../dashboards", "folder of Grafana's dashboards")
+
+// neverHere are parts of queries that have no data here, and why.
+var neverHere = map[string]string{
+	"ratio_rate30m_offset1d": "the same time yesterday: an hour and a half ago at this speed",
+}
+
+// dashboards asks Prometheus all that Grafana asks it: panels, variables and annotations. Each query has to have had data at some time,
+// with every label that its legend names.
+func (s *station) dashboards(t *testing.T, since time.Time) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(*dashboardsDir, "*.json"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no dashboards in %s: %v", *dashboardsDir, err)
+	}
+	asked := 0
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := grafana.Parse(text)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		for _, q := range d.Queries(map[string]string{"__rate_interval": "1m"}) {
+			asked++
+			if err := s.answers(t, q, since); err != nil {
+				t.Errorf("%s: %s: %v\n%s", filepath.Base(path), q.Where, err, q.Expr)
+			}
+		}
+	}
+	t.Logf("%d queries of %d dashboards", asked, len(paths))
+}
+
+func (s *station) answers(t *testing.T, q grafana.Query, since time.Time) error {
+	t.Helper()
+	for part := range neverHere {
+		if strings.Contains(q.Expr, part) {
+			return nil
+		}
+	}
+	expr, err := rules.PromQL.ParseExpr(q.Expr)
+	if err != nil {
+		return err
+	}
+	fast, err := rules.Durations(expr, func(d time.Duration) time.Duration { return (d / factor).Round(time.Millisecond) })
+	if err != nil {
+		return err
+	}
+	step := max(time.Since(since)/5000, interval).Round(time.Second) // Prometheus gives 11,000 points at most
+	result := s.prom.Range(t, fast.String(), since, time.Now(), step)
+	if len(result) == 0 {
+		return fmt.Errorf("no data in any scenario")
+	}
+	for _, label := range q.Labels {
+		found := false
+		for _, series := range result {
+			_, has := series.Metric[model.LabelName(label)]
+			found = found || has
+		}
+		if !found {
+			return fmt.Errorf("no series has the label %s, which it names", label)
+		}
+	}
+	return nil
+}
+
+// everything is a healthy estate with all kinds of backends and signals that dashboards show, beside those of the scenarios.
+func everything(t *testing.T, s *station) estate {
+	sh := trading(t, shop.Options{Kafka: true, Broker: s.broker, Topic: "everything", Local: true, Origin: true})
+	primary, replica := servers.Redis(t), servers.Redis(t)
+	replica.Follow(t, primary)
+	sh.Queue.Must(t, "xgroup", "create", "inv:stream", "processors", "0", "mkstream")
+	for i := range 20 {
+		key, value := fmt.Sprintf("session:%d", i), fmt.Sprintf(`{"at":%d}`, time.Now().UnixMilli())
+		primary.Set(t.Context(), key, value, time.Hour)
+		sh.Queue.XAdd(t.Context(), streamed(key))
+	}
+	edge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Cache", "HIT")
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = w.Write([]byte(`{"page":1}`)) // who asked may be gone
+	}))
+	t.Cleanup(edge.Close)
+	config := sh.Config(`  - class: session
+    layers: [pairs]
+    keys: ["session:0", "session:1"]
+    pattern: "session:*"
+    version: {json: $.at, kind: timestamp_ms}
+  - class: page
+    layers: [edge]
+    keys: ["start"]
+invalidation_probes:
+  - {name: end_to_end, interval: 1s, timeout: 3s, layers: [l2, l3], key: "cacheinv:probe:{id}", publish: {redis: {node: queue, list: invalidation_queue}, message: '{"key":"{key}","version":{version},"ts":{timestamp_ms}}'}}`)
+	config = strings.Replace(config, "layers:\n", fmt.Sprintf(`layers:
+  - name: pairs
+    ttl: 1h
+    nodes:
+      - {name: pair, redis: {replication: [%q]}, min_nodes: 2}
+  - name: edge
+    ttl: 300s
+    nodes:
+      - {name: pop-1, http: {url: "%[2]s/1/{key}", ttl_from_headers: true}}
+      - {name: pop-2, http: {url: "%[2]s/2/{key}", ttl_from_headers: true}}
+`, primary.Addr, edge.URL), 1)
+	config = strings.Replace(config, "queues:\n  - name: list", `queues:
+  - {name: stream, redis: {node: queue, stream: "inv:stream", groups: [processors]}, capacity: 20000}
+  - name: list`, 1)
+	return estate{config: config, fault: func(*servers.Process) {}}
+}

@@ -1,0 +1,104 @@
+// Package ratio times several ways to do one thing in one run, turn by turn, so that what disturbs the machine
+// disturbs them alike, and tells them as ratios.
+package ratio
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Way to do the thing.
+type Way struct {
+	Name string
+	// Do it once; an error ends the benchmark.
+	Do func() error
+}
+
+// Cost is what a server or a link counted so far.
+type Cost struct{ Commands, Bytes, RoundTrips float64 }
+
+// tally of one way.
+type tally struct {
+	times  []time.Duration
+	allocs uint64
+	cost   Cost
+}
+
+// Run the ways in turns, rounds times each an iteration, and report medians, and each as a multiple of the first, the
+// reference. cost may be nil.
+func Run(b *testing.B, rounds int, cost func() Cost, ways ...Way) {
+	b.Helper()
+	tallies := make([]tally, len(ways))
+	for _, w := range ways { // connections, caches
+		once(b, w, cost, &tally{})
+	}
+	for b.Loop() {
+		for round := range rounds {
+			for i := range ways {
+				i = (i + round) % len(ways) // no way is always first
+				once(b, ways[i], cost, &tallies[i])
+			}
+		}
+	}
+	report(b, ways, tallies, cost != nil)
+}
+
+func once(b *testing.B, w Way, cost func() Cost, t *tally) {
+	b.Helper()
+	var before, after runtime.MemStats
+	var from Cost
+	if cost != nil {
+		from = cost()
+	}
+	runtime.ReadMemStats(&before)
+	began := time.Now()
+	err := w.Do()
+	took := time.Since(began)
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		b.Fatalf("%s: %v", w.Name, err)
+	}
+	t.times = append(t.times, took)
+	t.allocs += after.Mallocs - before.Mallocs
+	if cost != nil {
+		to := cost()
+		t.cost.Commands += to.Commands - from.Commands
+		t.cost.Bytes += to.Bytes - from.Bytes
+		t.cost.RoundTrips += to.RoundTrips - from.RoundTrips
+	}
+}
+
+func report(b *testing.B, ways []Way, tallies []tally, counted bool) {
+	b.Helper()
+	var table strings.Builder
+	fmt.Fprintf(&table, "%s\n| way | median | of the first | allocations |", b.Name())
+	if counted {
+		table.WriteString(" commands | bytes | round trips |")
+	}
+	table.WriteString("\n")
+	first := median(tallies[0].times)
+	for i, w := range ways {
+		t := &tallies[i]
+		n := float64(len(t.times))
+		m := median(t.times)
+		ratio := float64(m) / float64(first)
+		fmt.Fprintf(&table, "| %s | %v | %.2f | %.0f |", w.Name, m.Round(time.Microsecond), ratio, float64(t.allocs)/n)
+		if counted {
+			fmt.Fprintf(&table, " %.0f | %.0f | %.0f |", t.cost.Commands/n, t.cost.Bytes/n, t.cost.RoundTrips/n)
+		}
+		table.WriteString("\n")
+		if i > 0 {
+			b.ReportMetric(ratio, strings.ReplaceAll(w.Name, " ", "_")+"/"+strings.ReplaceAll(ways[0].Name, " ", "_"))
+		}
+	}
+	b.Log(table.String())
+}
+
+func median(times []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(times))
+	return sorted[len(sorted)/2]
+}

@@ -1,0 +1,28 @@
+package servers
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// Build the exporter's binary, and give its path.
+func Build(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cacheinv_exporter")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".")
+	cmd.Dir = root(t)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return path
+}
+
+// Exporter starts a binary that was built, to serve on addr.
+func Exporter(t testing.TB, binary, addr string, args ...string) *Process {
+	t.Helper()
+	return start(t, addr, ready(addr), binary, append(args, "--web.listen-address", addr)...)
+}
+
+// Output of the server so far, on both its streams.
+func (p *Process) Output() string { return p.out.String() }

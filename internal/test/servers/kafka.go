@@ -1,0 +1,113 @@
+package servers
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// KafkaServer is an Apache Kafka: one process that is broker and controller.
+type KafkaServer struct {
+	*Process
+	dir, properties string
+}
+
+// Kafka's programs; each is a class.
+const (
+	KafkaTopics = "org.apache.kafka.tools.TopicCommand"
+	KafkaGroups = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+)
+
+// Kafka starts a broker; properties (name=value) come after its own.
+func Kafka(t testing.TB, properties ...string) *KafkaServer {
+	t.Helper()
+	k := &KafkaServer{dir: t.TempDir()}
+	addr, controller := FreeAddr(t), FreeAddr(t)
+	lines := append([]string{
+		"process.roles=broker,controller", "node.id=1", "controller.quorum.voters=1@" + controller,
+		"listeners=PLAINTEXT://" + addr + ",CONTROLLER://" + controller, "advertised.listeners=PLAINTEXT://" + addr,
+		"controller.listener.names=CONTROLLER", "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"log.dirs=" + filepath.Join(k.dir, "data"), "offsets.topic.replication.factor=1", "offsets.topic.num.partitions=1",
+		"transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1", "group.initial.rebalance.delay.ms=0",
+	}, properties...)
+	k.properties = filepath.Join(k.dir, "server.properties")
+	if err := os.WriteFile(k.properties, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", k.properties)
+	k.start(t, addr)
+	return k
+}
+
+func (k *KafkaServer) start(t testing.TB, addr string) {
+	t.Helper()
+	accepts := func() bool {
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}
+	k.Process = start(t, addr, accepts, "java", java(t, "kafka.Kafka", k.properties)...)
+}
+
+// Restart ends the broker, if it runs, and starts it again with its data.
+func (k *KafkaServer) Restart(t testing.TB) {
+	t.Helper()
+	k.Stop()
+	k.start(t, k.Addr)
+}
+
+// Tool runs one of Kafka's programs against the broker and gives what it prints.
+func (k *KafkaServer) Tool(t testing.TB, class string, args ...string) string {
+	t.Helper()
+	return run(t, class, append([]string{"--bootstrap-server", k.Addr}, args...)...)
+}
+
+func run(t testing.TB, class string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "java", java(t, class, args...)...)
+	var out, problems bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &problems
+	if err := cmd.Run(); err != nil {
+		t.Fatal(fmt.Errorf("%s: %w\n%s%s", class, err, out.String(), problems.String()))
+	}
+	return out.String()
+}
+
+// java's arguments for a class of Kafka's.
+func java(t testing.TB, class string, args ...string) []string {
+	t.Helper()
+	lib := filepath.Join(root(t), ".deps", "kafka")
+	if jars, err := filepath.Glob(filepath.Join(lib, "kafka_*.jar")); err != nil || len(jars) == 0 {
+		t.Fatalf("Apache Kafka is not in .deps/kafka, and the tests need it: run make deps")
+	}
+	return append([]string{
+		"-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(lib, "*"), class,
+	}, args...)
+}
+
+// root is the folder of go.mod.
+func root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("no go.mod above the test's folder")
+		}
+		dir = parent
+	}
+}

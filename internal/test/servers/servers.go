@@ -1,0 +1,186 @@
+// Package servers starts real servers for tests: caches, queues, tables, Prometheus and Alertmanager, each on a free
+// port of 127.0.0.1, with a folder of its own, and ended with the test. A server that is not installed fails the test.
+package servers
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// patience is how long a server may need for what it was asked to do.
+const patience = 30 * time.Second
+
+// starting is how long a server may need until it answers, on a machine that is busy with others.
+const starting = 2 * time.Minute
+
+// Process is a server that was started.
+type Process struct {
+	// Addr is its host:port.
+	Addr string
+
+	name string
+	cmd  *exec.Cmd
+	out  *output
+	end  sync.Once
+	over atomic.Bool
+}
+
+// output of a server, for the test's log where it does not start.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// start a program that serves on addr; ready tells whether it answers.
+func start(t testing.TB, addr string, ready func() bool, name string, args ...string) *Process {
+	t.Helper()
+	p := &Process{Addr: addr, name: name, cmd: exec.Command(name, args...), out: &output{}}
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also where the test's own process is killed
+	if err := p.cmd.Start(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			t.Fatalf("%s is not installed, and the tests need it: run make deps", name)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	for end := time.Now().Add(starting); !ready(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s does not answer on %s; it says:\n%s", name, addr, p.out)
+		}
+	}
+	return p
+}
+
+// Stop ends the server at once.
+func (p *Process) Stop() {
+	p.end.Do(func() {
+		p.over.Store(true)
+		_ = p.cmd.Process.Kill() // it may have ended by itself
+		_ = p.cmd.Wait()         // killed, and that is its error
+	})
+}
+
+func (p *Process) ended() bool { return p.over.Load() }
+
+// PID of the server's process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Freeze stops the process without ending it (SIGSTOP): it accepts and never answers.
+func (p *Process) Freeze(t testing.TB) {
+	t.Helper()
+	p.signal(t, syscall.SIGSTOP)
+	Eventually(t, p.name+" stands still", func() bool { return p.stopped(t) })
+}
+
+// stopped tells whether every thread is; the signal reaches one after the other.
+func (p *Process) stopped(t testing.TB) bool {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("no threads of %s under /proc: %v", p.name, err)
+	}
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		if err == nil && !bytes.Contains(stat, []byte(") T ")) { // a thread may have ended meanwhile
+			return false
+		}
+	}
+	return true
+}
+
+// Thaw lets a frozen process go on.
+func (p *Process) Thaw(t testing.TB) { p.signal(t, syscall.SIGCONT) }
+
+func (p *Process) signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatal(fmt.Errorf("%s: %w", p.name, err))
+	}
+}
+
+// FreeAddr is a free port of 127.0.0.1, as host:port.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// Port of a host:port.
+func Port(t testing.TB, addr string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// Eventually waits until ok, or fails.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// NoLeaks checks at the test's end that no goroutine is left which the test began.
+func NoLeaks(t *testing.T) {
+	t.Helper()
+	already := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, already) })
+}
+
+// Memcached starts a memcached.
+func Memcached(t testing.TB, args ...string) *Process {
+	t.Helper()
+	return MemcachedAt(t, FreeAddr(t), args...)
+}
+
+// MemcachedAt starts a memcached on addr.
+func MemcachedAt(t testing.TB, addr string, args ...string) *Process {
+	t.Helper()
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepts := func() bool {
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}
+	return start(t, addr, accepts, "memcached",
+		append([]string{"-u", "nobody", "-l", host, "-p", Port(t, addr), "-m", "64"}, args...)...)
+}
