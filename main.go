@@ -97,7 +97,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return server.ExitCode(err, stderr)
 	}
 	c.exporter.Probes.MaxValueBytes, c.exporter.Probes.MaxBody = int64(c.maxValue), int64(c.maxBody)
-	c.exporter.Probes.Budget, c.exporter.Probes.Servers = probes.NewBudget(), probes.NewServers()
+	c.exporter.Probes.Budget, c.exporter.Probes.Kept = probes.NewBudget(), probes.NewKept()
 	code := 0
 	switch name {
 	case "check-config":

@@ -37,7 +37,7 @@ func versionsOf(t *testing.T, a *App) (told []string, err error) {
 }
 
 func TestAppByDNS(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	d, port := servers.StartDNS(t), freePort(t)
 	one := startHTTPAt(t, "127.0.0.1:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.0") })
 	startHTTPAt(t, "127.0.0.2:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.1") })

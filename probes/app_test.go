@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func openTestApps(t testing.TB, versions ...config.App) []*App {
@@ -26,7 +27,7 @@ func openTestApps(t testing.TB, versions ...config.App) []*App {
 }
 
 func TestAppVersions(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	bodies := map[string]string{
 		"/plain": "2.3.1\n", "/json": `{"build": {"version": "v1.0-rc.1+git"}}`, "/number": `{"build": {"version": 17}}`,
 		"/empty": "", "/html": "<html>marker</html>", "/words": "2.3.1 marker", "/lines": "2.3.1\nmarker",
@@ -75,7 +76,7 @@ func TestAppVersions(t *testing.T) {
 
 // Every instance is asked at once, and one that hangs costs no other its answer.
 func TestAppInstances(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hangs" {
 			<-r.Context().Done()
@@ -107,7 +108,7 @@ func TestAppInstances(t *testing.T) {
 }
 
 func TestAppsThatCannotBeAsked(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	good := config.App{Name: "good", Nodes: map[string]string{"n": "http://h"}}
 	for _, c := range []config.App{
 		{Name: "bad", Nodes: map[string]string{"n": "http://u:secret@"}},

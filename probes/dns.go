@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -226,32 +225,16 @@ func brieflyDNS(err error) error {
 	return errors.New("the resolver can't be asked, or failed")
 }
 
-// filled gives a template in which {host} and {port} are a server's, each escaped for where it stands. Other places stay.
-func filled(t config.Template, at place) (config.Template, error) {
-	return config.ParseTemplate(filledText(t.String(), at))
+// again has the next call of places look the name up, as if the time for it had come.
+func (d *directory) again() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.next = time.Time{}
 }
 
-func filledText(text string, at place) string {
-	scheme, rest, found := strings.Cut(text, "://")
-	if !found {
-		scheme, rest = "", text
-	}
-	end := strings.IndexAny(rest, "/?")
-	if end < 0 {
-		end = len(rest)
-	}
-	path, query, asks := strings.Cut(rest[end:], "?")
-	host := at.host
-	if strings.Contains(host, ":") {
-		host = "[" + strings.ReplaceAll(host, "%", "%25") + "]"
-	}
-	out := strings.NewReplacer("{host}", host, "{port}", at.port).Replace(rest[:end]) +
-		strings.NewReplacer("{host}", url.PathEscape(at.host), "{port}", at.port).Replace(path)
-	if asks {
-		out += "?" + strings.NewReplacer("{host}", url.QueryEscape(at.host), "{port}", at.port).Replace(query)
-	}
-	if found {
-		out = scheme + "://" + out
-	}
-	return out
+// idle reports whether no lookup is under way.
+func (d *directory) idle() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.running
 }

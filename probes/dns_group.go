@@ -3,13 +3,10 @@ package probes
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
@@ -59,54 +56,8 @@ func newDNSGroup(id Identity, name config.DNSName, expected int, opt Options, lo
 	}
 }
 
-// redisDNSGroup is a group of which queues may ask the primary, where there is one alone.
-type redisDNSGroup struct{ *dnsGroup }
-
-func newRedisDNSGroup(id Identity, c config.Redis, expected int, opt Options, log *slog.Logger) redisDNSGroup {
-	name := *c.DNS
-	c.TLS = certified(c.TLS, name)
-	return redisDNSGroup{newDNSGroup(id, name, expected, opt, log, func(id Identity, at place) (Node, error) {
-		c := c
-		c.Address = at.address()
-		id.Kind = "redis"
-		return newRedisNode(id, c, opt)
-	})}
-}
-
-func newMemcachedDNSGroup(id Identity, c config.Memcached, expected int, opt Options, log *slog.Logger) *dnsGroup {
-	name := *c.DNS
-	c.TLS = certified(c.TLS, name)
-	return newDNSGroup(id, name, expected, opt, log, func(id Identity, at place) (Node, error) {
-		return newPoolNode(id, c, at.address(), nil, opt)
-	})
-}
-
-func newHTTPDNSGroup(id Identity, c config.HTTPNode, expected int, opt Options, log *slog.Logger) (*dnsGroup, error) {
-	open := func(id Identity, at place) (Node, error) {
-		here := c
-		var err error
-		if here.URL, err = filled(c.URL, at); err != nil {
-			return nil, err
-		}
-		if c.Stats != nil {
-			stats := *c.Stats
-			stats.URL = filledText(stats.URL, at)
-			here.Stats = &stats
-		}
-		here.HealthURL = filledText(c.HealthURL, at)
-		id.Kind = "http"
-		return newHTTPNode(id, here, opt)
-	}
-	n, err := open(id, place{"192.0.2.1", "80"}) // what is wrong with the configuration is told at once
-	if err != nil {
-		return nil, err
-	}
-	n.Close()
-	return newDNSGroup(id, *c.DNS, expected, opt, log, open), nil
-}
-
-// survey asks the members, those of a new answer too. Each settles whether it is a node of its own first.
-func (g *dnsGroup) survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
+// Survey implements Members: it asks those of a new answer too. Each settles whether it is a node of its own first.
+func (g *dnsGroup) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
 	wave := g.begin(g.names.places(ctx))
 	grace := memberGrace
 	if d, ok := ctx.Deadline(); ok {
@@ -270,17 +221,25 @@ func (g *dnsGroup) closeLeft() {
 	}
 }
 
-func (g *dnsGroup) close() { g.names.close() }
+// Close implements Members. Lookups end first, so that no member comes after.
+func (g *dnsGroup) Close() {
+	g.names.close()
+	for _, n := range g.Nodes() {
+		n.Close()
+	}
+}
 
-func (g *dnsGroup) group() Group {
-	out := groupWith(g.id, g.expected, g.nodes())
+// Group implements Members.
+func (g *dnsGroup) Group() (Group, bool) {
+	out := groupWith(g.id, g.expected, g.Nodes())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	out.Err = g.err
-	return out
+	return out, true
 }
 
-func (g *dnsGroup) nodes() []Node {
+// Nodes implements Members.
+func (g *dnsGroup) Nodes() []Node {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	out := make([]Node, 0, len(g.members))
@@ -290,31 +249,19 @@ func (g *dnsGroup) nodes() []Node {
 	return out
 }
 
-var (
-	errNoPrimary = errors.New("none of the servers behind the DNS name answers as a primary")
-	errPrimaries = errors.New("several primaries stand behind the DNS name, and nothing says which is meant; name a node that is one server")
-)
-
-// Do implements RedisServer on the only primary.
-func (g redisDNSGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
-	var primaries []*redisNode
+// pick gives the members whose last survey is the one that is wanted, of those that answer and that the name still has. It
+// waits until there is one, or a survey has ended.
+func (g *dnsGroup) pick(ctx context.Context, wanted func(Survey) bool) ([]Node, error) {
+	var found []Node
 	look := func() bool {
-		primaries = nil
+		found = nil
 		for _, m := range g.members {
-			if n, ok := m.node.(*redisNode); ok && m.survey.Role == "primary" && m.gone.IsZero() && !m.down {
-				primaries = append(primaries, n)
+			if wanted(m.survey) && m.gone.IsZero() && !m.down {
+				found = append(found, m.node)
 			}
 		}
-		return len(primaries) > 0
+		return len(found) > 0
 	}
-	if err := g.found(ctx, &g.mu, look); err != nil {
-		return err
-	}
-	switch len(primaries) {
-	case 0:
-		return errNoPrimary
-	case 1:
-		return primaries[0].Do(ctx, use)
-	}
-	return errPrimaries
+	err := g.found(ctx, &g.mu, look)
+	return found, err
 }

@@ -37,6 +37,8 @@ var errBehind = errors.New("more attempts were stamped than max_read_units lets 
 // dynamoHistory is a DynamoDB table with an item for each attempt. tablePlace says how it is read.
 type dynamoHistory struct {
 	*tally
+	// table is the tally's position, while a sampling runs.
+	table  *tablePlace
 	config config.DynamoDB
 	source string
 	client *httpClient
@@ -72,9 +74,12 @@ func (d *dynamoHistory) Sample(ctx context.Context) error {
 		return errOverlap
 	}
 	defer d.sampling.Unlock()
-	if d.table == nil {
-		d.table = newTablePlace(d.began, d.config.TimeFormat)
+	table, begun := d.position.(*tablePlace)
+	if !begun {
+		table = newTablePlace(d.began, d.config.TimeFormat)
+		d.position = table
 	}
+	d.table = table
 	api, err := d.open(ctx)
 	if err != nil {
 		return err

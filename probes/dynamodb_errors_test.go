@@ -146,35 +146,6 @@ func TestDynamoDBOutOfReach(t *testing.T) {
 	sampleError(t, hung, "closed")
 }
 
-// A changed source begins anew while what was counted stays; one that is gone is forgotten.
-func TestHistoriesOutliveConfigurations(t *testing.T) {
-	servers.NoLeaks(t)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Query().Get("told")) }))
-	t.Cleanup(server.Close)
-	counts := NewHistories()
-	ask := func(name, told string, total, failed float64) {
-		t.Helper()
-		c := config.HTTPHistory{URL: server.URL + "/", Succeeded: "$.ok", Failed: "$.bad"}
-		all, err := OpenHistories(&config.Config{History: []config.History{{Name: name, HTTP: &c}}}, counts, testOptions())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer all[0].Close()
-		h := all[0].(*httpHistory)
-		h.url.RawQuery = "told=" + told
-		sampleHistory(t, h)
-		wantAttempts(t, h, total, failed)
-	}
-	ask("a", `{"ok":10,"bad":1}`, 0, 0)
-	ask("a", `{"ok":20,"bad":3}`, 12, 2)
-	ask("b", `{"ok":30,"bad":3}`, 0, 0)
-	counts.Keep(map[string]bool{"b": true})
-	ask("a", `{"ok":40,"bad":3}`, 0, 0)
-	counts.of("a").source = "another"
-	counts.of("a").counted = Attempts{5, 1}
-	ask("a", `{"ok":50,"bad":3}`, 5, 1)
-}
-
 func TestDynamoDBForgetsRatherThanGrow(t *testing.T) {
 	began := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 	p := newTablePlace(began, "epoch_ms")

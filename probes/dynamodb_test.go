@@ -1,7 +1,6 @@
 package probes
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -131,22 +130,6 @@ func (a *attemptsTable) open(t testing.TB, c *clock) *dynamoHistory {
 	t.Cleanup(h.Close)
 	h.now = func() time.Time { return c.at }
 	return h
-}
-
-func sampleHistory(t testing.TB, h History) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if err := h.Sample(ctx); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func wantAttempts(t testing.TB, h History, total, failed float64) {
-	t.Helper()
-	if got, known := h.Attempts(); !known || got != (Attempts{total, failed}) {
-		t.Errorf("%+v, known: %t; want %v attempts, %v failed", got, known, total, failed)
-	}
 }
 
 // Each item counts once: those of one moment, late ones, over midnight, and when the writer took the day before the time.

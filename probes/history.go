@@ -3,11 +3,8 @@ package probes
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
-
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
 // errOverlap says that a history is still asked on behalf of an earlier sampling.
@@ -62,10 +59,10 @@ type tally struct {
 	sampling sync.Mutex
 	// began is when the source was first opened.
 	began time.Time
-	// source is what the place is of: a changed configuration begins anew, and the counts go on.
+	// source is what the position is of: a changed configuration begins anew, and the counts go on.
 	source string
-	table  *tablePlace
-	web    webPlace
+	// position is up to where the source was counted, in its backend's own terms; nil: not begun.
+	position any
 
 	mu      sync.Mutex
 	counted Attempts
@@ -81,7 +78,7 @@ func (t *tally) begin(source string) bool {
 		if t.source != "" {
 			t.began = time.Now()
 		}
-		t.source, t.table, t.web = source, nil, webPlace{}
+		t.source, t.position = source, nil
 	}
 	return true
 }
@@ -100,27 +97,4 @@ func (t *tally) Attempts() (Attempts, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.counted, t.known
-}
-
-// OpenHistories opens the configured histories, in the order of cfg.History. Nothing is asked yet.
-func OpenHistories(cfg *config.Config, counts *Histories, opt Options) ([]History, error) {
-	var out []History
-	for _, c := range cfg.History {
-		h, err := openHistory(c, counts.of(c.Name), opt)
-		if err != nil {
-			for _, h := range out {
-				h.Close()
-			}
-			return nil, fmt.Errorf("history %s: %w", c.Name, err)
-		}
-		out = append(out, h)
-	}
-	return out, nil
-}
-
-func openHistory(c config.History, counts *tally, opt Options) (History, error) {
-	if c.DynamoDB != nil {
-		return newDynamoDB(*c.DynamoDB, counts, opt)
-	}
-	return newHTTPHistory(*c.HTTP, counts, opt)
 }

@@ -22,7 +22,6 @@ type httpHistory struct {
 
 // webPlace is what the counters were when last told.
 type webPlace struct {
-	seen              bool
 	succeeded, failed float64
 }
 
@@ -72,11 +71,11 @@ func (h *httpHistory) read(body []byte) error {
 		return errors.Join(errs...)
 	}
 	// A counter that went back began anew, and how far it was before that is not known.
-	moved, fell := max(0, succeeded.Value-h.web.succeeded), max(0, failed.Value-h.web.failed)
-	if !h.web.seen {
-		moved, fell = 0, 0
+	moved, fell := 0.0, 0.0
+	if before, seen := h.position.(webPlace); seen {
+		moved, fell = max(0, succeeded.Value-before.succeeded), max(0, failed.Value-before.failed)
 	}
-	h.web = webPlace{seen: true, succeeded: succeeded.Value, failed: failed.Value}
+	h.position = webPlace{succeeded: succeeded.Value, failed: failed.Value}
 	h.add(moved+fell, fell)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func openTestHTTPQueue(t testing.TB, c config.HTTPQueue) *httpQueue {
@@ -25,7 +26,7 @@ func openTestHTTPQueue(t testing.TB, c config.HTTPQueue) *httpQueue {
 }
 
 func TestHTTPQueue(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	var body atomic.Pointer[string]
 	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
 		if *body.Load() == "" {
@@ -76,7 +77,7 @@ func TestHTTPQueue(t *testing.T) {
 }
 
 func TestHTTPQueueThatHangs(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	q := openTestHTTPQueue(t, config.HTTPQueue{URL: s.URL, Depth: "$.depth"})
 	start := time.Now()

@@ -2,25 +2,18 @@ package probes
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log" //nolint:depguard // net/http writes to it
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -68,25 +61,11 @@ func httpAt(t testing.TB, s *httptest.Server) config.HTTPNode {
 // urlOfNobody is a URL at which nothing listens.
 func urlOfNobody(t testing.TB) string {
 	t.Helper()
-	return "http://" + freeAddr(t)
-}
-
-func writeFile(t testing.TB, name, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	rewrite(t, path, text)
-	return path
-}
-
-func rewrite(t testing.TB, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return "http://" + servers.FreeAddr(t)
 }
 
 func TestHTTPNodeTellsEachKindOfCopy(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		status, _ := strconv.Atoi(r.PathValue("status"))
 		if status == 0 {
@@ -162,7 +141,7 @@ func httpState(r Raw) string {
 }
 
 func TestHTTPOnlyIfCachedIsAsked(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	var asked sync.Map
 	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) {
 		asked.Store(r.URL.Path, strings.Join(r.Header.Values("Cache-Control"), ", "))
@@ -192,7 +171,7 @@ func TestHTTPOnlyIfCachedIsAsked(t *testing.T) {
 
 // What an edge's 200 means, by its headers.
 func TestHTTPEdgeCacheStatus(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	var headers atomic.Pointer[http.Header]
 	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
 		for name, values := range *headers.Load() {
@@ -319,7 +298,7 @@ func TestHTTPRemainingTTL(t *testing.T) {
 }
 
 func TestHTTPTTLFromHeaders(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60, s-maxage=100")
 		w.Header().Set("Age", "40")
@@ -339,7 +318,7 @@ func TestHTTPTTLFromHeaders(t *testing.T) {
 
 // A key asks for itself, whatever it is called; what no escape can express is not asked at all.
 func TestHTTPKeysStayInTheirPlace(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	var asked atomic.Pointer[string]
 	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) { asked.Store(&r.RequestURI) })
 	const none = "-"
@@ -437,7 +416,7 @@ func startHTTPCache(t testing.TB) *httpCache {
 
 // The node's counts less our own stay as they are, whatever is read, also over its restarts.
 func TestHTTPOwnReadsAreExact(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	l := startHTTPCache(t)
 	node := httpAt(t, l.Server)
 	node.Edge = true
@@ -485,7 +464,7 @@ func TestHTTPOwnReadsAreExact(t *testing.T) {
 }
 
 func TestHTTPSurvey(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	answers := map[string]struct {
 		status int
 		body   string
@@ -557,7 +536,7 @@ func TestHTTPSurvey(t *testing.T) {
 
 // Statistics without paths only say that the node is up.
 func TestHTTPStatsWithoutPaths(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") })
 	node := httpAt(t, s)
 	node.Stats = &config.HTTPStats{URL: s.URL}
@@ -567,7 +546,7 @@ func TestHTTPStatsWithoutPaths(t *testing.T) {
 }
 
 func TestHTTPSurveyOfNoServer(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	node := config.HTTPNode{URL: httpTemplate(t, "http://h/{key}"), HealthURL: urlOfNobody(t)}
 	n := openHTTP(t, node, testOptions())
 	_, err := n.Survey(within(t, 5*time.Second), nil)
@@ -577,7 +556,7 @@ func TestHTTPSurveyOfNoServer(t *testing.T) {
 }
 
 func TestHTTPHeaders(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	echo := func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s|%s|%s|%s", r.Host, r.Header.Get("X-Team"), r.UserAgent(), r.Header.Get("Accept-Encoding"))
 	}
@@ -603,7 +582,7 @@ func TestHTTPHeaders(t *testing.T) {
 }
 
 func TestHTTPCredentials(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	var want atomic.Pointer[string]
 	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
@@ -653,50 +632,6 @@ func TestHTTPCredentials(t *testing.T) {
 	}
 }
 
-// authority signs the certificates of a test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  string
-}
-
-func newAuthority(t testing.TB) *authority {
-	t.Helper()
-	a := &authority{}
-	a.pem, _, a.cert, a.key = certificate(t, nil, "authority")
-	return a
-}
-
-// certificate signed by a, or by itself where a is nil.
-func certificate(t testing.TB, a *authority, name string) (certPEM, keyPEM string, cert *x509.Certificate, key *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert = &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: a == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}
-	parent, signer := cert, key
-	if a != nil {
-		parent, signer = a.cert, a.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, cert, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	keyPEM = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
-	return certPEM, keyPEM, cert, key
-}
-
 func startHTTPS(t testing.TB, a *authority, name string, handler http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	certPEM, keyPEM, _, _ := certificate(t, a, name)
@@ -715,7 +650,7 @@ func startHTTPS(t testing.TB, a *authority, name string, handler http.HandlerFun
 }
 
 func TestHTTPOverTLS(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	a := newAuthority(t)
 	s := startHTTPS(t, a, "cache.example", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.TLS.PeerCertificates[0].Subject.CommonName)
@@ -774,7 +709,7 @@ func TestHTTPOverTLS(t *testing.T) {
 
 // A URL that says http to a server that speaks TLS, and the other way round.
 func TestHTTPSchemesMixedUp(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	plain := startHTTP(t, func(http.ResponseWriter, *http.Request) {})
 	crypt := httptest.NewUnstartedServer(http.NotFoundHandler())
 	crypt.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -825,7 +760,7 @@ func TestHTTPHangingServer(t *testing.T) {
 		{"half a chunk", "http", answeringEach("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe")},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
-			noLeaks(t)
+			servers.NoLeaks(t)
 			url := c.scheme + "://" + servers.Listen(t, c.talk)
 			node := config.HTTPNode{URL: httpTemplate(t, url+"/{key}"), Stats: &config.HTTPStats{URL: url + "/stats", Hits: "$.hits"}}
 			opt := testOptions()
@@ -874,7 +809,7 @@ func budgetIsFree(t testing.TB, b *Budget) {
 
 // Keys that hang cost the others nothing.
 func TestHTTPSlowKeysAmongOthers(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/k/slow") {
 			<-r.Context().Done()
@@ -900,7 +835,7 @@ func TestHTTPSlowKeysAmongOthers(t *testing.T) {
 }
 
 func TestHTTPSlowBodyInTimeIsRead(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		for _, part := range []string{"a", "b", "c"} {
 			_, _ = io.WriteString(w, part)
@@ -918,7 +853,7 @@ func TestHTTPSlowBodyInTimeIsRead(t *testing.T) {
 
 // Bodies up to the limit are read whole, however they come; larger ones are an error, and nothing stays held.
 func TestHTTPBodySizes(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		how, size, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/k/"), "-")
 		n, _ := strconv.Atoi(size)
@@ -952,7 +887,7 @@ func TestHTTPBodySizes(t *testing.T) {
 
 // While others hold the whole budget no body is read, and Read still returns with its time.
 func TestHTTPBodiesCountAgainstTheBudget(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "chunked") {
 			w.(http.Flusher).Flush()
@@ -988,7 +923,7 @@ func TestHTTPBodiesCountAgainstTheBudget(t *testing.T) {
 
 // A node that gives no answer to any key failed as a whole; one key without an answer is that key's error.
 func TestHTTPKeysWithoutAnswer(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "cut") {
 			conn, _, err := w.(http.Hijacker).Hijack()
@@ -1026,7 +961,7 @@ func TestHTTPKeysWithoutAnswer(t *testing.T) {
 
 // A thousand keys go over few connections, which the next scrape uses again, and are visited one at a time.
 func TestHTTPThousandKeysOverFewConnections(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	var opened, atOnce, most atomic.Int64
 	all := make(chan struct{}) // closed once all lanes have asked
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -1091,7 +1026,7 @@ func TestHTTPThousandKeysOverFewConnections(t *testing.T) {
 
 // A server that closed its idle connections in between is asked over new ones.
 func TestHTTPIdleConnectionsClosedByTheServer(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(http.ResponseWriter, *http.Request) {})
 	n := openHTTP(t, httpAt(t, s), testOptions())
 	for range 20 {
@@ -1106,7 +1041,7 @@ func TestHTTPIdleConnectionsClosedByTheServer(t *testing.T) {
 
 // Close ends what goes on, and waits for it.
 func TestHTTPCloseEndsRequests(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	asked := make(chan struct{}, 100)
 	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) {
 		asked <- struct{}{}
@@ -1126,7 +1061,7 @@ func TestHTTPCloseEndsRequests(t *testing.T) {
 
 // Whatever a server sends or a configuration holds, an error repeats none of it.
 func TestHTTPErrorsHoldNoSecrets(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	const marker = "m4rk3r"
 	long := strings.Repeat(marker, 100_000)
 	for i, text := range []string{
@@ -1230,7 +1165,7 @@ func (l *logLines) String() string {
 
 // What a server sends beyond its answer does not get into the log either.
 func TestHTTPLogHoldsNoBodies(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	if _, ok := log.Writer().(withoutBodies); !ok {
 		t.Fatalf("the log is written by %T", log.Writer())
 	}
@@ -1253,7 +1188,7 @@ func TestHTTPLogHoldsNoBodies(t *testing.T) {
 }
 
 func TestHTTPUnresolvedName(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	n := openHTTP(t, config.HTTPNode{URL: httpTemplate(t, "http://user:secret@name.invalid/{key}")}, testOptions())
 	err := n.Read(within(t, 10*time.Second), profileKeys(t, 100), func(i int, r Raw) { t.Errorf("visited %d: %+v", i, r) })
 	if err == nil || strings.Contains(err.Error(), "secret") {

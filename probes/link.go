@@ -10,9 +10,6 @@ import (
 	"sync"
 )
 
-// errClosed is what a node gives after Close.
-var errClosed = errors.New("the node is closed")
-
 // errAgain is greet's wish for another new connection, on which it will greet otherwise.
 var errAgain = errors.New("the connection is to be opened anew")
 

@@ -1,57 +1,9 @@
 package probes
 
 import (
-	"bytes"
 	"context"
-	"net"
 	"testing"
-	"time"
-
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
-
-// replay is a connection on which a server says all it has to say and hangs up.
-type replay struct {
-	net.Conn // nothing else is called
-	bytes.Reader
-}
-
-func newReplay(said []byte) *replay {
-	r := &replay{}
-	r.Reset(said)
-	return r
-}
-
-func (r *replay) Read(p []byte) (int, error)    { return r.Reader.Read(p) }
-func (*replay) Write(p []byte) (int, error)     { return len(p), nil }
-func (*replay) Close() error                    { return nil }
-func (*replay) SetDeadline(time.Time) error     { return nil }
-func (*replay) SetReadDeadline(time.Time) error { return nil }
-
-// visited counts visits, and checks what holds for whatever a server says.
-type visited struct {
-	t     *testing.T
-	times []int
-}
-
-func (v *visited) visit(i int, r Raw) {
-	v.times[i]++
-	if r.Err != nil && (r.Present || r.Value != nil || r.HasTTL || r.NoExpiry) || r.HasTTL && (r.NoExpiry || r.TTL < 0) || len(r.Value) > 64 {
-		v.t.Errorf("%+v", r)
-	}
-}
-
-// check that each key was visited once, but for those left out; at most once where the replies ended in an error.
-func (v *visited) check(err error, out ...int) {
-	for _, i := range out {
-		v.times[i]++
-	}
-	for i, n := range v.times {
-		if n > 1 || n == 0 && err == nil {
-			v.t.Errorf("key %d was visited %d times: %v", i, n, err)
-		}
-	}
-}
 
 func FuzzMemcachedReplies(f *testing.F) {
 	for _, said := range []string{
@@ -101,38 +53,5 @@ func FuzzMemcachedReplies(f *testing.F) {
 			}
 			return err
 		}})
-	})
-}
-
-func FuzzRESP(f *testing.F) {
-	for _, said := range []string{
-		":-2\r\n:100\r\n:-1\r\n+string\r\n:5\r\n*3\r\n$-1\r\n$2\r\nhi\r\n$0\r\n\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
-		":1\r\n:1\r\n:1\r\n-NOPERM x\r\n:1\r\n-LOADING\r\n*0\r\n",
-		"-ERR\r\n-ERR\r\n-ERR\r\n+none\r\n:1\r\n*3\r\n$-1\r\n$-1\r\n$-1\r\n-WRONGTYPE x\r\n",
-		"$21\r\nrole:master\r\nrun_id:a\r\n*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n",
-		"*99999999\r\n", "$999999999999\r\n", "$-5\r\n", ":\r\n", "+\r\n", "\r\n", "*2\r\n+a\r\n*-1\r\n",
-	} {
-		f.Add([]byte(said))
-	}
-	keys := []Key{{Name: "a"}, {Name: "b"}, {Name: "h", Hash: true}, {Name: "c", Check: true}}
-	f.Fuzz(func(t *testing.T, said []byte) {
-		opt := testOptions()
-		opt.MaxValueBytes = 64
-		n, err := newRedisNode(Identity{}, config.Redis{Address: "127.0.0.1:1"}, opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v := &visited{t, make([]int, len(keys))}
-		p := &pipeline{node: n, keys: keys, visit: v.visit}
-		v.check(newWire(newReplay(said), errProtocol).converse(context.Background(), request{p.commands(), p.read}))
-		if counted := n.server.hits + n.server.misses; counted > 3*uint64(len(keys)) {
-			t.Errorf("%d counted of %d keys", counted, len(keys))
-		}
-		whole(t, opt.Budget)
-		delivered := 0
-		ask := n.surveyRequest(request{read: func(*exchange) error { return nil }}, &Scan{Count: 1}, func(Survey, error) { delivered++ })
-		if err := newWire(newReplay(said), errProtocol).converse(context.Background(), ask); err == nil && delivered != 1 {
-			t.Errorf("delivered %d times", delivered)
-		}
 	})
 }

@@ -20,7 +20,7 @@ func listedKeys(t testing.TB, n Node, match string, want int) ([]string, error) 
 	t.Helper()
 	var found []string
 	var refused error
-	eventually(t, "the keys are listed", func() bool {
+	servers.Eventually(t, "the keys are listed", func() bool {
 		s, err := n.Survey(within(t, 5*time.Second), &Scan{Match: match})
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +40,7 @@ func relist(n *memcachedNode) {
 }
 
 func TestMemcachedListsKeys(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	odd := []string{"%", "%41", "+", "?", "&x=y", "/", "é", "\"", "\\", "*", "key=", "END", "\xff", "~", "'"}
@@ -92,7 +92,7 @@ func TestMemcachedListsKeys(t *testing.T) {
 }
 
 func TestMemcachedNodesAtOneServerShareAListing(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	for i := range 10 {
@@ -126,7 +126,7 @@ func TestMemcachedNodesAtOneServerShareAListing(t *testing.T) {
 }
 
 func TestMemcachedListingIsRefused(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	for _, args := range [][]string{{"-X"}, {"-o", "no_lru_crawler"}} {
 		p := servers.Memcached(t, args...)
 		n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
@@ -134,7 +134,7 @@ func TestMemcachedListingIsRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "lru_crawler metadump: refused (") || !strings.Contains(err.Error(), "keys instead") {
 			t.Errorf("%v: %v", args, err)
 		}
-		if left := time.Until(n.server.listing.next); left > listAgain || left < listAgain/2 {
+		if left := time.Until(n.kept.listing.next); left > listAgain || left < listAgain/2 {
 			t.Errorf("%v: asked again in %v", args, left)
 		}
 		read(t, n, Key{Name: "a"})
@@ -155,7 +155,7 @@ func crawled(t testing.TB, dump func(what string, out *bufio.Writer) bool) *memc
 }
 
 func TestMemcachedListingByLRUs(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	var asked []string
 	n := crawled(t, func(what string, out *bufio.Writer) bool {
 		switch asked = append(asked, what); len(asked) {
@@ -177,7 +177,7 @@ func TestMemcachedListingByLRUs(t *testing.T) {
 }
 
 func TestMemcachedListingEnds(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	ended := make(chan struct{})
 	n := crawled(t, func(_ string, out *bufio.Writer) bool {
 		defer close(ended)
@@ -191,14 +191,14 @@ func TestMemcachedListingEnds(t *testing.T) {
 		t.Errorf("%d keys, %v", len(got), err)
 	}
 	<-ended // the server, which would have gone on for ever, was left
-	if left := time.Until(n.server.listing.next); left < listEvery-time.Minute {
+	if left := time.Until(n.kept.listing.next); left < listEvery-time.Minute {
 		t.Errorf("the next listing in %v", left)
 	}
 }
 
 // A listing that stands still keeps nobody waiting: no survey, no read and no Close.
 func TestMemcachedListingStandsStill(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var dumps atomic.Int64

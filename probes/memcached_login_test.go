@@ -13,7 +13,7 @@ import (
 )
 
 func TestMemcachedLogin(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	users := writeFile(t, "users", "exporter:first-secret\n")
 	p := servers.Memcached(t, "-u", "root", "-Y", users)
 	file := writeFile(t, "password", "wrong-secret\n")
@@ -39,7 +39,7 @@ func TestMemcachedLogin(t *testing.T) {
 	if _, err := n.Survey(within(t, time.Second), &Scan{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a listing ends", func() bool {
+	servers.Eventually(t, "a listing ends", func() bool {
 		n.keys.of.mu.Lock()
 		defer n.keys.of.mu.Unlock()
 		return !n.keys.of.running
@@ -59,7 +59,7 @@ func TestMemcachedLogin(t *testing.T) {
 
 // To a server that asks for no password, the login would be a value to store.
 func TestMemcachedLoginIsNotForcedOnAServer(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := config.Memcached{Address: p.Addr, Credentials: config.Credentials{Username: "exporter", Password: "secret"}}
 	n := openMemcached(t, c, testOptions())
@@ -72,7 +72,7 @@ func TestMemcachedLoginIsNotForcedOnAServer(t *testing.T) {
 
 // A server that repeats what it was told does not get the secret into an error.
 func TestMemcachedLoginKeepsTheSecret(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	var heard []string
 	addr := scripted(t, func(line string, out *bufio.Writer) bool {
 		if heard = append(heard, line); line == "version" {
@@ -89,7 +89,7 @@ func TestMemcachedLoginKeepsTheSecret(t *testing.T) {
 }
 
 func TestMemcachedTLS(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	a := newAuthority(t)
 	server, serverKey, _, _ := certificate(t, a, "cache.example")
 	ours, oursKey, _, _ := certificate(t, a, "exporter-1")

@@ -1,10 +1,10 @@
 package probes
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -34,11 +34,6 @@ func (n *poolNode) Place(key string) Placement {
 		return Placement{Holding: Holds}
 	}
 	return Placement{Holding: Foreign}
-}
-
-// memberOf names the member GROUP/HOST:PORT.
-func memberOf(group Identity, address string) Identity {
-	return Identity{Layer: group.Layer, Name: group.Name + "/" + address, Group: group.Name}
 }
 
 func newPoolNode(id Identity, c config.Memcached, address string, own func(string) bool, opt Options) (Node, error) {
@@ -111,11 +106,8 @@ func gomemcachePick(key string, servers int) int {
 	return int(sum % uint32(servers))
 }
 
-func sortNodes(nodes []Node) {
-	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.Identity().Name, b.Identity().Name) })
-}
-
-func (g *memcachedPool) survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
+// Survey implements Members.
+func (g *memcachedPool) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
 	var wait sync.WaitGroup
 	for _, n := range g.members {
 		wait.Go(func() {
@@ -126,14 +118,38 @@ func (g *memcachedPool) survey(ctx context.Context, scanFor func(Identity) *Scan
 	wait.Wait()
 }
 
-func (g *memcachedPool) group() Group { return groupWith(g.id, g.expected, g.members) }
+// Group implements Members.
+func (g *memcachedPool) Group() (Group, bool) { return groupWith(g.id, g.expected, g.members), true }
 
-func (g *memcachedPool) nodes() []Node { return slices.Clone(g.members) }
-
-func groupWith(id Identity, expected int, members []Node) Group {
-	out := Group{Layer: id.Layer, Name: id.Name, Expected: expected}
-	for _, n := range members {
-		out.Nodes = append(out.Nodes, n.Identity().Name)
+// Close implements Members.
+func (g *memcachedPool) Close() {
+	for _, n := range g.members {
+		n.Close()
 	}
-	return out
+}
+
+// Nodes implements Members.
+func (g *memcachedPool) Nodes() []Node { return slices.Clone(g.members) }
+
+func newMemcachedDNSGroup(id Identity, c config.Memcached, expected int, opt Options, log *slog.Logger) *dnsGroup {
+	name := *c.DNS
+	c.TLS = certified(c.TLS, name)
+	return newDNSGroup(id, name, expected, opt, log, func(id Identity, at place) (Node, error) {
+		return newPoolNode(id, c, at.address(), nil, opt)
+	})
+}
+
+func openMemcachedMembers(id Identity, c config.Memcached, expected int, opt Options, log *slog.Logger) (Members, error) {
+	switch {
+	case len(c.Servers) > 0:
+		return newMemcachedPool(id, c, expected, opt)
+	case c.DNS != nil:
+		return newMemcachedDNSGroup(id, c, expected, opt, log), nil
+	}
+	id.Kind = "memcached"
+	n, err := newMemcachedNode(id, c, opt)
+	if err != nil {
+		return nil, err
+	}
+	return Single(n), nil
 }

@@ -80,7 +80,7 @@ func TestPoolWithoutHashing(t *testing.T) {
 			t.Errorf("%s says %v", n.Identity().Name, p.Holding)
 		}
 	}
-	got := g.group()
+	got, _ := g.Group()
 	if !slices.Equal(got.Nodes, []string{"pool/a:11211", "pool/b:11211"}) || got.Expected != 2 || got.Err != nil {
 		t.Errorf("the group is %+v", got)
 	}
@@ -91,7 +91,7 @@ func TestPoolWithoutHashing(t *testing.T) {
 
 // What a real client writes is found on the server that Place names, and on no other.
 func TestClientsKeysAreWhereTheyArePlaced(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	var started []string
 	for range 3 {
 		started = append(started, servers.Memcached(t).Addr)
@@ -110,7 +110,7 @@ func TestClientsKeysAreWhereTheyArePlaced(t *testing.T) {
 	var mu sync.Mutex
 	held := map[string]int{}
 	ctx := within(t, 10*time.Second)
-	g.survey(ctx, func(Identity) *Scan { return nil }, func(n Node, _ Survey, err error) {
+	g.Survey(ctx, func(Identity) *Scan { return nil }, func(n Node, _ Survey, err error) {
 		if err != nil {
 			t.Error(err)
 		}
@@ -139,7 +139,7 @@ func TestClientsKeysAreWhereTheyArePlaced(t *testing.T) {
 
 // A server of the pool that hangs costs the others nothing.
 func TestPoolWithAHungServer(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	well := servers.Memcached(t)
 	g := openPool(t, config.Memcached{Servers: poolServers(t, well.Addr, servers.Hung(t)), Hashing: config.HashingKetama})
 	answered := make(chan string, 2)
@@ -148,7 +148,7 @@ func TestPoolWithAHungServer(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		g.survey(ctx, func(Identity) *Scan { return nil }, func(n Node, _ Survey, err error) {
+		g.Survey(ctx, func(Identity) *Scan { return nil }, func(n Node, _ Survey, err error) {
 			if err == nil {
 				answered <- n.Identity().Name
 			}

@@ -80,7 +80,7 @@ func oldMemcached(t testing.TB, addr, refusal string, without ...string) string 
 
 // Servers and proxies without meta commands are read with get, and counted as exactly.
 func TestMemcachedFallsBackToGet(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	set(t, c, "a", "1", 100)
@@ -115,7 +115,7 @@ func TestMemcachedFallsBackToGet(t *testing.T) {
 
 // twemproxy knows neither stats nor version. Such a node can be read all the same, and is up when it answers that.
 func TestMemcachedProxyWithoutStats(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	set(t, memcacheClient(t, p.Addr), "a", "1", 100)
 	addr := oldMemcached(t, p.Addr, "", "stats", "version")
@@ -145,7 +145,7 @@ func TestMemcachedProxyWithoutStats(t *testing.T) {
 
 // A proxy that closes because the server behind it is dead is not taken for one without stats once the server is back.
 func TestMemcachedBehindAProxyComesBack(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	addr := servers.FreeAddr(t)
 	proxy := servers.NewProxy(t, addr)
 	n := openMemcached(t, config.Memcached{Address: proxy.Addr}, testOptions())
@@ -181,7 +181,7 @@ func TestMemcachedBehindAProxyComesBack(t *testing.T) {
 
 // Servers may know mn without mg, and say so in one way or another.
 func TestMemcachedRefusesMetaGetAlone(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	for _, c := range []struct {
 		refusal string
 		closes  bool
@@ -212,7 +212,7 @@ func TestMemcachedRefusesMetaGetAlone(t *testing.T) {
 
 // What is no memcached, or has gone wrong, gives errors, not hangs or panics.
 func TestMemcachedRefusesOtherProtocols(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	for _, said := range []string{
 		"HTTP/1.1 400 Bad Request\r\n\r\n", "-ERR unknown command\r\n", "\r\n", "STAT pid 1\r\nVA 3 O0\r\n", "END\r\n", "VA -1\r\n", "VA\r\n",
 		"END\r\nMN\r\nVA 5 O0\r\nab", "END\r\nMN\r\nVA 2 O7\r\nab\r\n", "END\r\nMN\r\nVA 2 O0\r\nabcdef\r\n", "END\r\nMN\r\nEN O8\r\n",
@@ -237,7 +237,7 @@ func TestMemcachedRefusesOtherProtocols(t *testing.T) {
 
 // One key that the server can't serve costs no other.
 func TestMemcachedErrorOfOneKey(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	addr := scripted(t, func(line string, out *bufio.Writer) bool {
 		f := strings.Fields(line)
 		switch {
@@ -274,7 +274,7 @@ func TestMemcachedErrorOfOneKey(t *testing.T) {
 
 // What a server does not tell stays unknown (mcrouter's stats, for one).
 func TestMemcachedSparseStats(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	for stats, want := range map[string]Survey{
 		"STAT version mcrouter 40\r\nSTAT commandargs -p 11211 -f x\r\nSTAT uptime 5\r\nSTAT time 1000\r\nEND\r\n": {
 			Version: "mcrouter 40", UptimeSeconds: Count{5, true},
@@ -302,7 +302,7 @@ func TestMemcachedSparseStats(t *testing.T) {
 // Answers that trickle in after the caller has gone are waited for, also where the server answers others at once. Only
 // silence ends a connection before its time.
 func TestMemcachedSlowAnswersAreCounted(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	addr := scripted(t, func(line string, out *bufio.Writer) bool {
 		switch f := strings.Fields(line); f[0] {
 		case "stats":

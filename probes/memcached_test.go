@@ -20,12 +20,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
-// sharedServers are those of the whole process, as in the exporter.
-var sharedServers = NewServers()
+// sharedKept are those of the whole process, as in the exporter.
+var sharedKept = NewKept()
 
 func openMemcached(t testing.TB, c config.Memcached, opt Options) *memcachedNode {
 	t.Helper()
-	opt.Servers = sharedServers
+	opt.Kept = sharedKept
 	n, err := newMemcachedNode(Identity{Layer: "l3", Name: "mc-1", Kind: "memcached"}, c, opt)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func tell(t testing.TB, addr string) map[string]string {
 }
 
 func TestMemcachedSurveyTellsWhatStatsTell(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t, "-m", "2")
 	c := memcacheClient(t, p.Addr)
 	set(t, c, "a", "value", 0)
@@ -143,7 +143,7 @@ func TestMemcachedSurveyTellsWhatStatsTell(t *testing.T) {
 
 // The policy is asked for once it is known that it is a memcached that answers, in the same round trip as the rest.
 func TestMemcachedSurveyTellsThePolicy(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	for policy, args := range map[string][]string{
 		"segmented-lru": nil, "lru": {"-o", "no_lru_maintainer"}, "noeviction": {"-M"},
 	} {
@@ -163,7 +163,7 @@ func TestMemcachedSurveyTellsThePolicy(t *testing.T) {
 
 // An expired item is counted once, whoever drops it; after flush_all nothing tells.
 func TestMemcachedSurveyCountsExpiredItems(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
@@ -171,12 +171,12 @@ func TestMemcachedSurveyCountsExpiredItems(t *testing.T) {
 		set(t, c, "k"+strconv.Itoa(i), "v", 1)
 	}
 	for i := range 10 { // dropped by a read; the others by the crawler
-		eventually(t, "the item expires", func() bool {
+		servers.Eventually(t, "the item expires", func() bool {
 			_, err := c.Get("k" + strconv.Itoa(i))
 			return errors.Is(err, memcache.ErrCacheMiss)
 		})
 	}
-	eventually(t, "the crawler drops the rest", func() bool {
+	servers.Eventually(t, "the crawler drops the rest", func() bool {
 		say(t, p.Addr, "lru_crawler crawl all")
 		return tell(t, p.Addr)["curr_items"] == "0"
 	})
@@ -190,7 +190,7 @@ func TestMemcachedSurveyCountsExpiredItems(t *testing.T) {
 }
 
 func TestMemcachedReadTellsEachKindOfCopy(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	opt := testOptions()
@@ -251,7 +251,7 @@ func TestMemcachedReadTellsEachKindOfCopy(t *testing.T) {
 }
 
 func TestMemcachedValuesThatLookLikeProtocol(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	values := []string{
@@ -275,7 +275,7 @@ func TestMemcachedValuesThatLookLikeProtocol(t *testing.T) {
 
 // All keys of a Read go out at once, and answers are told apart though keys repeat.
 func TestMemcachedRoundTrips(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	for i := range 500 {
@@ -315,7 +315,7 @@ func TestMemcachedRoundTrips(t *testing.T) {
 }
 
 func TestMemcachedOwnReadsAreExactUnderChurn(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	nodes := []*memcachedNode{ // two layers may name one server
@@ -366,7 +366,7 @@ func TestMemcachedOwnReadsAreExactUnderChurn(t *testing.T) {
 }
 
 func TestMemcachedOwnReadsAreExactOverAFreeze(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	set(t, memcacheClient(t, p.Addr), "k0", strings.Repeat("x", 1000), 0)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
@@ -401,7 +401,7 @@ func TestMemcachedOwnReadsAreExactOverAFreeze(t *testing.T) {
 
 // A server that began anew has counted none of our reads; those over the new connection count at once.
 func TestMemcachedOwnReadsAreExactOverARestart(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	other := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
@@ -438,11 +438,11 @@ func TestMemcachedOwnReadsAreExactOverARestart(t *testing.T) {
 
 // An idle connection that the server closed costs nothing.
 func TestMemcachedIdleConnection(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t, "-o", "idle_timeout=1")
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	survey(t, n)
-	eventually(t, "the server closes the connection", func() bool { return tell(t, p.Addr)["idle_kicks"] != "0" })
+	servers.Eventually(t, "the server closes the connection", func() bool { return tell(t, p.Addr)["idle_kicks"] != "0" })
 	survey(t, n)
 	if raw := read(t, n, Key{Name: "no"})[0]; raw.Err != nil {
 		t.Error(raw.Err)
@@ -451,7 +451,7 @@ func TestMemcachedIdleConnection(t *testing.T) {
 
 // A read that is given up half way is counted to its end, and holds nothing meanwhile.
 func TestMemcachedReadGivenUpHalfWay(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	opt := testOptions()
@@ -502,7 +502,7 @@ func whole(t testing.TB, b *Budget) {
 
 // Many large values over one pipeline neither stand still nor hold more than the budget.
 func TestMemcachedLargeReads(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	value := strings.Repeat("x", 100<<10)
@@ -531,7 +531,7 @@ func TestMemcachedLargeReads(t *testing.T) {
 
 // Reads leave no trace: not in the LRU, and not with a token that an application's client should have had.
 func TestMemcachedReadsLeaveNoTrace(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
@@ -546,7 +546,7 @@ func TestMemcachedReadsLeaveNoTrace(t *testing.T) {
 		}
 		return age, fetched
 	}
-	eventually(t, "the item ages", func() bool { age, _ := state(); return age >= 2 })
+	servers.Eventually(t, "the item ages", func() bool { age, _ := state(); return age >= 2 })
 	if raw := read(t, n, Key{Name: "k"})[0]; !raw.Present {
 		t.Fatalf("%+v", raw)
 	}
@@ -563,7 +563,7 @@ func TestMemcachedReadsLeaveNoTrace(t *testing.T) {
 
 // Who first reads an item that was marked stale wins the right to make it anew. We give it back.
 func TestMemcachedRecacheTokensAreGivenBack(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
@@ -607,7 +607,7 @@ func TestMemcachedRecacheTokensAreGivenBack(t *testing.T) {
 
 // Closing does not wait for a frozen server, and leaves nothing behind.
 func TestMemcachedCloseWhileFrozen(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	survey(t, n)
@@ -627,7 +627,7 @@ func TestMemcachedCloseWhileFrozen(t *testing.T) {
 }
 
 func TestMemcachedFrozenBeforeTheFirstConnection(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	n := openMemcached(t, config.Memcached{Address: p.Addr}, testOptions())
 	p.Freeze(t)
@@ -643,7 +643,7 @@ func TestMemcachedFrozenBeforeTheFirstConnection(t *testing.T) {
 }
 
 func TestMemcachedDeadServer(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	n := openMemcached(t, config.Memcached{Address: servers.FreeAddr(t)}, testOptions())
 	start := time.Now()
 	if _, err := n.Survey(within(t, 5*time.Second), &Scan{}); err == nil {
@@ -662,7 +662,7 @@ func TestMemcachedDeadServer(t *testing.T) {
 
 // A connection whose bytes were lost never answers; the server does, over a new one.
 func TestMemcachedComesBackAfterACutNetwork(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	m := servers.NewProxy(t, p.Addr)
 	n := openMemcached(t, config.Memcached{Address: m.Addr}, testOptions())

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 func openTestOrigin(t testing.TB, c config.Origin, opt Options) *Origin {
@@ -24,7 +25,7 @@ func openTestOrigin(t testing.TB, c config.Origin, opt Options) *Origin {
 }
 
 func TestOriginAnswers(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		status, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/api/"))
 		w.Header().Set("Location", "/api/200")
@@ -69,7 +70,7 @@ func TestOriginAnswers(t *testing.T) {
 }
 
 func TestOriginBodyIsCountedWhileItIsHeld(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 1000)) })
 	opt := testOptions()
 	opt.MaxBody = 1000
@@ -94,7 +95,7 @@ func TestOriginBodyIsCountedWhileItIsHeld(t *testing.T) {
 }
 
 func TestOriginThatHangs(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	o := openTestOrigin(t, config.Origin{URL: httpTemplate(t, s.URL+"/{key}")}, testOptions())
 	start := time.Now()

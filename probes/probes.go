@@ -130,8 +130,8 @@ type Options struct {
 	ForgetAfter time.Duration
 	// Budget bounds the bytes of values held at once by all probes.
 	Budget *Budget
-	// Servers counts the process's own reads.
-	Servers *Servers
+	// Kept is what the process remembers of servers.
+	Kept *Kept
 	// SampleMessages bounds the newest messages that are looked at in each queue (--queue.sample); 0: none.
 	SampleMessages int
 	// Resolver of the DNS names that stand for groups; nil: the system's.

@@ -1,15 +1,26 @@
 package probes
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
 // redisPublisher pushes to a list's right end, or adds to a stream.
 type redisPublisher struct {
 	server       RedisServer
 	list, stream string
+}
+
+func openRedisPublisher(c config.PublishRedis, fleet *Fleet) (Publisher, error) {
+	server, err := serverOf(fleet, c.Node, cmp.Or(c.List, c.Stream))
+	if err != nil {
+		return nil, err
+	}
+	return redisPublisher{server: server, list: c.List, stream: c.Stream}, nil
 }
 
 func (redisPublisher) Close() {} // the connection is the fleet's

@@ -3,7 +3,6 @@ package probes
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -17,34 +16,6 @@ const maxGroups = 100
 type Queue interface {
 	Sample(ctx context.Context) (Backlog, error)
 	Close()
-}
-
-// OpenQueues opens the queues in the order of cfg.Queues. Nothing is asked yet. Those in Redis use the nodes of fleet,
-// which must be closed after them.
-func OpenQueues(cfg *config.Config, fleet *Fleet, opt Options, log *slog.Logger) ([]Queue, error) {
-	var out []Queue
-	for _, c := range cfg.Queues {
-		q, err := openQueue(c, fleet, opt, log)
-		if err != nil {
-			for _, q := range out {
-				q.Close()
-			}
-			return nil, fmt.Errorf("queue %s: %w", c.Name, err)
-		}
-		out = append(out, q)
-	}
-	return out, nil
-}
-
-func openQueue(c config.Queue, fleet *Fleet, opt Options, log *slog.Logger) (Queue, error) {
-	switch {
-	case c.Redis != nil:
-		return openRedisQueue(c, fleet, opt)
-	case c.Kafka != nil:
-		return newKafkaQueue(*c.Kafka, c.Message, opt, log.With("queue", c.Name))
-	default:
-		return newHTTPQueue(*c.HTTP, c.Name, opt)
-	}
 }
 
 // fewGroups sorts the names of groups and keeps the first maxGroups; the error says that there are more.

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,9 +15,6 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
-
-// batch is how many keys go into one pipeline.
-const batch = 1000
 
 // The library writes each failed connection to stderr by itself; here errors go to the callers alone.
 func init() { logging.Disable() }
@@ -54,7 +50,7 @@ func newRedisNode(id Identity, c config.Redis, opt Options) (*redisNode, error) 
 	if err != nil {
 		return nil, errors.New("the address is no redis:// or rediss:// URL") // its text may hold a password
 	}
-	n := &redisNode{id: id, config: c, url: u, opt: opt, server: opt.Servers.at("redis", u.Addr), cursor: "0", doubts: map[string]uint64{}}
+	n := &redisNode{id: id, config: c, url: u, opt: opt, server: accountOf(opt.Kept, "redis", u.Addr), cursor: "0", doubts: map[string]uint64{}}
 	n.link = &link{
 		address: u.Addr, secure: n.secure, foreign: errProtocol, greet: n.greet, server: n.server,
 		ping: request{appendCommand(nil, "PING"), ignore},
@@ -261,227 +257,4 @@ func (n *redisNode) readType(x *exchange, key string) (string, error) {
 		n.server.hits += times
 	}
 	return kind, nil
-}
-
-func infoRefused(said errReply) error {
-	switch said.word() {
-	case "NOAUTH":
-		return errors.New("INFO was refused (NOAUTH); give the node a password or password_file")
-	case "NOPERM":
-		return errors.New("INFO was refused (NOPERM); grant its user +info +mget +pttl +type +hgetall +scan and the keys' patterns")
-	}
-	return fmt.Errorf("INFO was refused: %w", said)
-}
-
-// readScan reads SCAN's reply. refused is the server's, and the connection is in order.
-func readScan(x *exchange) (cursor string, found []string, refused, err error) {
-	kind, size, said, err := x.header()
-	switch {
-	case err != nil:
-		return "", nil, nil, err
-	case kind == '-':
-		if e := errReply(said); e.word() == "NOPERM" {
-			refused = errors.New("SCAN was refused (NOPERM); grant the node's user +scan")
-		} else {
-			refused = fmt.Errorf("SCAN was refused: %w", e)
-		}
-		return "0", nil, refused, nil
-	case kind != '*' || size != 2:
-		return "", nil, nil, errProtocol
-	}
-	if cursor, err = x.text(); err != nil {
-		return "", nil, nil, err
-	}
-	if kind, size, _, err = x.header(); err != nil || kind != '*' {
-		return "", nil, nil, errors.Join(errProtocol, err)
-	}
-	for range size {
-		key, err := x.text()
-		if err != nil {
-			return "", nil, nil, err
-		}
-		found = append(found, key)
-	}
-	return cursor, found, nil, nil
-}
-
-// parseInfo reads INFO's text.
-func parseInfo(text string, s *Survey) {
-	var rep Replication
-	var host, port string
-	var primaryOffset, replicaOffset Count
-	for line := range strings.Lines(text) {
-		name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
-		if !ok {
-			continue
-		}
-		switch name {
-		case "redis_version":
-			if s.Version == "" {
-				s.Version = value
-			}
-		case "valkey_version":
-			s.Version = value
-		case "run_id":
-			s.RunID = value
-		case "role":
-			s.Role = map[string]string{"master": "primary", "slave": "replica"}[value]
-		case "maxmemory_policy":
-			s.EvictionPolicy = value
-		case "keyspace_hits":
-			s.Hits = count(value)
-		case "keyspace_misses":
-			s.Misses = count(value)
-		case "evicted_keys":
-			s.Evicted = count(value)
-		case "expired_keys":
-			s.Expired = count(value)
-		case "used_memory":
-			s.MemoryUsed = count(value)
-		case "maxmemory":
-			if s.MemoryLimit = count(value); s.MemoryLimit.Value == 0 {
-				s.MemoryLimit = Count{} // no limit
-			}
-		case "uptime_in_seconds":
-			s.UptimeSeconds = count(value)
-		case "loading":
-			s.Loading = value == "1"
-		case "master_replid":
-			rep.ReplID = value
-		case "master_replid2":
-			if strings.Trim(value, "0") != "" {
-				rep.ReplID2 = value
-			}
-		case "master_host":
-			host = value
-		case "master_port":
-			port = value
-		case "master_link_status":
-			rep.LinkUp = value == "up"
-		case "master_repl_offset":
-			primaryOffset = count(value)
-		case "slave_repl_offset":
-			replicaOffset = count(value)
-		default:
-			switch {
-			case strings.HasPrefix(name, "slave") && strings.HasPrefix(value, "ip="):
-				if r, ok := parseReplica(value); ok {
-					rep.Replicas = append(rep.Replicas, r)
-				}
-			case strings.HasPrefix(name, "db") && strings.HasPrefix(value, "keys="):
-				keys, _, _ := strings.Cut(strings.TrimPrefix(value, "keys="), ",")
-				s.Items.Value += count(keys).Value
-			}
-		}
-	}
-	s.Items.Known = strings.Contains(text, "# Keyspace") // an empty server lists no database
-	if s.Role == "" {
-		return
-	}
-	if host != "" {
-		rep.Primary = net.JoinHostPort(host, port)
-	}
-	rep.Offset = int64(primaryOffset.Value)
-	if s.Role == "replica" && replicaOffset.Known {
-		rep.Offset = int64(replicaOffset.Value)
-	}
-	s.Replication = &rep
-}
-
-func count(s string) Count {
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil {
-		return Count{}
-	}
-	return Count{Value: f, Known: true}
-}
-
-// parseReplica reads a line of INFO. What listens on no port only copies the stream, as a backup by redis-cli --rdb does:
-// that is no node, and false.
-func parseReplica(value string) (Replica, bool) {
-	var r Replica
-	var ip, port string
-	for part := range strings.SplitSeq(value, ",") {
-		name, v, _ := strings.Cut(part, "=")
-		switch name {
-		case "ip":
-			ip = v
-		case "port":
-			port = v
-		case "state":
-			r.Online = v == "online"
-		case "offset":
-			r.Offset = int64(count(v).Value)
-		}
-	}
-	r.Address = net.JoinHostPort(ip, port)
-	return r, port != "" && port != "0"
-}
-
-// RedisServer runs commands of queues on a node of the fleet.
-type RedisServer interface {
-	// Do runs use with a client; the hits and misses that its commands moved on the server are counted as our own.
-	// When ctx ends first, Do returns an error while use goes on, so that what the server owes is still counted: use
-	// must not write what Do's caller reads after an error.
-	Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error
-}
-
-// Do implements RedisServer.
-func (n *redisNode) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
-	turn, err := n.server.enter(ctx, n.link.answers)
-	if err != nil {
-		return err
-	}
-	client, err := n.goRedis()
-	if err != nil {
-		n.server.leave(turn)
-		return err
-	}
-	longest := owedLongest
-	if d, ok := ctx.Deadline(); ok {
-		longest += time.Until(d)
-	}
-	owed, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
-	done := make(chan error, 1)
-	go func() {
-		defer cancel()
-		hits, misses, err := use(owed, client)
-		n.server.hits += hits
-		n.server.misses += misses
-		n.server.leave(turn)
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		n.server.abandon(turn, func() { n.dropClient(client) }, func() int64 { return 0 })
-		return noAnswer(ctx)
-	}
-}
-
-func (n *redisNode) dropClient(c *redis.Client) {
-	n.mu.Lock()
-	if n.client == c {
-		n.client = nil
-	}
-	n.mu.Unlock()
-	_ = c.Close() // nothing is left to be told
-}
-
-func (n *redisNode) goRedis() (*redis.Client, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.closed {
-		return nil, errClosed
-	}
-	if n.client == nil {
-		n.client = redis.NewClient(&redis.Options{
-			Addr: n.url.Addr, DB: n.url.DB, Protocol: 2, DisableIdentity: true,
-			MaxRetries: -1, DialerRetries: 1, PoolSize: 2, ReadTimeout: -1, WriteTimeout: -1, ContextTimeoutEnabled: true,
-			Dialer:                     func(ctx context.Context, _, _ string) (net.Conn, error) { return n.link.dial(ctx) },
-			CredentialsProviderContext: func(context.Context) (string, string, error) { return n.credentials() },
-		})
-	}
-	return n.client, nil
 }

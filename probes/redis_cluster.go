@@ -35,13 +35,13 @@ type clusterGroup struct {
 	collision string
 }
 
-func newClusterGroup(id Identity, c config.Node, opt Options, log *slog.Logger) (group, error) {
+func newClusterGroup(id Identity, c config.Redis, expected int, opt Options, log *slog.Logger) (*clusterGroup, error) {
 	g := &clusterGroup{
-		roster: newRoster(id, c, opt, log), known: make(chan struct{}),
+		roster: newRoster(id, c, expected, opt, log), known: make(chan struct{}),
 		owners: make([]string, clusterSlots), moves: make([]int, clusterSlots),
 		moving: map[int]bool{}, followed: map[string]string{},
 	}
-	g.seeds = c.Redis.Cluster
+	g.seeds = c.Cluster
 	g.wrap = func(m *member) Node {
 		m.node.cluster = true
 		return &clusterNode{redisNode: m.node, group: g, member: m}
@@ -49,12 +49,13 @@ func newClusterGroup(id Identity, c config.Node, opt Options, log *slog.Logger) 
 	return g, g.openSeeds()
 }
 
-func (g *clusterGroup) survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
+// Survey implements Members.
+func (g *clusterGroup) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
 	g.patience = memberGrace / 2
 	if d, ok := ctx.Deadline(); ok {
 		g.patience = min(g.patience, time.Until(d)/8)
 	}
-	g.roster.survey(ctx, g, scanFor, visit)
+	g.surveyAs(ctx, g, scanFor, visit)
 	g.closeLeft()
 }
 
@@ -302,13 +303,14 @@ func (g *clusterGroup) judge(listed map[*member]bool) Cluster {
 	return out
 }
 
-func (g *clusterGroup) group() Group {
-	out := g.roster.group()
+// Group implements Members.
+func (g *clusterGroup) Group() (Group, bool) {
+	out := g.roster.known()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	told := g.told
 	out.Cluster = &told
-	return out
+	return out, true
 }
 
 // clusterNode is one server of a Cluster.

@@ -117,7 +117,7 @@ func cli(t *testing.T, c *servers.Cluster, key string) string {
 }
 
 func TestClusterKeysAreReadWhereTheyBelong(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	c := servers.RedisCluster(t, 3, 1)
 	keys := testKeys(t, c, 300)
 	_, port, _ := net.SplitHostPort(c.Shards[1][1].Announced)
@@ -132,7 +132,7 @@ func TestClusterKeysAreReadWhereTheyBelong(t *testing.T) {
 	}
 	for range 3 {
 		told, got := sampleCluster(t, f, 10*time.Second, keys...)
-		want(t, told, append(names, f.groups[0].(*clusterGroup).seedName(1))...)
+		want(t, told, append(names, f.Named("c").(*clusterGroup).seedName(1))...)
 		for _, k := range keys {
 			shard := c.Owner(t, k)
 			if len(got[k]) != 2 {
@@ -163,9 +163,9 @@ func TestClusterKeysAreReadWhereTheyBelong(t *testing.T) {
 	}
 	for i := range 20 {
 		key := fmt.Sprintf("queue:%d", i)
-		server, ok := f.Redis("c", key)
-		if !ok {
-			t.Fatal("no server")
+		server, err := serverOf(f, "c", key)
+		if err != nil {
+			t.Fatal(err)
 		}
 		if err := server.Do(within(t, 5*time.Second), func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
 			return 0, 0, c.Set(ctx, key, "on its owner", 0).Err()
@@ -179,7 +179,7 @@ func (r *roster) seedName(i int) string { return r.id.Name + "/" + r.seeds[i] }
 
 // Slots go from one shard to another, key by key, while they are read all the time.
 func TestClusterThroughAResharding(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	c := servers.RedisCluster(t, 2, 1)
 	keys := testKeys(t, c, 60)
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()[0]))
@@ -271,7 +271,7 @@ func TestClusterThroughAResharding(t *testing.T) {
 
 // A slot that moved since the survey costs its keys this scrape, and nothing else.
 func TestClusterKeysThatMovedSinceTheSurvey(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	c := servers.RedisCluster(t, 2, 0)
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()...))
 	c.Client.Set(t.Context(), "a", "1", 0)
@@ -298,7 +298,7 @@ func TestClusterKeysThatMovedSinceTheSurvey(t *testing.T) {
 }
 
 func TestClusterThroughAFailover(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	c := servers.RedisCluster(t, 3, 1)
 	keys := testKeys(t, c, 100)
 	f := openFleet(t, 200*time.Millisecond, clusterOf(c.Addrs()[1:]...))
@@ -352,7 +352,7 @@ func TestClusterThroughAFailover(t *testing.T) {
 }
 
 func TestClusterCutInTwo(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	c := servers.ProxiedRedisCluster(t, 3, 1)
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()[0]))
 	keys := testKeys(t, c, 30)
@@ -389,7 +389,7 @@ func TestClusterCutInTwo(t *testing.T) {
 
 // Frozen nodes cost nobody anything, and the Cluster is told as far as it answers.
 func TestClusterWithFrozenNodes(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	c := servers.RedisCluster(t, 2, 1, "--cluster-node-timeout", "60000")
 	keys := testKeys(t, c, 50)
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()...))
@@ -426,7 +426,7 @@ func TestClusterWithFrozenNodes(t *testing.T) {
 
 // A batch costs as many round trips as on a plain node.
 func TestClusterRoundTrips(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	c := servers.ProxiedRedisCluster(t, 1, 1)
 	keys := testKeys(t, c, 1000)
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()...))
@@ -456,7 +456,7 @@ func TestClusterRoundTrips(t *testing.T) {
 }
 
 func TestSlotsAreRedissOwn(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.RedisCluster(t, 1, 0).Shards[0][0]
 	for _, key := range []string{"", "a", "user:1000", "{user}:1", "a{b}c{d}", "{}x", "a{}b{c}", "{", "}", "a{b", "{{x}}", "\x00\xff", strings.Repeat("k", 300)} {
 		want, err := r.Do(t.Context(), "cluster", "keyslot", key).Int()
@@ -535,9 +535,9 @@ func BenchmarkClusterRead(b *testing.B) {
 
 // A server that is started anew under a seed's name keeps its name, and another one may have its old address.
 func TestClusterSeedThatIsStartedAnew(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	a, b := servers.Redis(t), servers.Redis(t)
-	r := newRoster(Identity{Layer: "l2", Name: "g"}, clusterOf(a.Addr), testOptions(), quiet())
+	r := newRoster(Identity{Layer: "l2", Name: "g"}, config.Redis{Cluster: []string{a.Addr}}, 6, testOptions(), quiet())
 	r.seeds = []string{a.Addr}
 	for _, m := range r.begin() {
 		m.survey, m.answered = survey(t, m.node), true

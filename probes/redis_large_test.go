@@ -152,24 +152,24 @@ func TestQueueBudget(t *testing.T) {
 	opt := testOptions()
 	opt.SampleMessages = 10
 	for _, c := range []config.RedisQueue{{Node: "redis-1", List: "list"}, {Node: "redis-1", Stream: "stream"}} {
-		all, err := OpenQueues(&config.Config{Queues: []config.Queue{{Name: "q", Redis: &c}}}, f, opt, quiet())
+		q, err := openRedisQueue(c, nil, f, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := opt.Budget.Acquire(t.Context(), HeldAtOnce); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := sampleIn(t, all[0], 50*time.Millisecond); err == nil {
+		if _, err := sampleIn(t, q, 50*time.Millisecond); err == nil {
 			t.Errorf("%+v: read without a budget", c)
 		}
 		opt.Budget.Release(HeldAtOnce)
-		if b, err := ownReadsExact(t, f, all[0]); err != nil || b.Sample == nil || b.Sample.Messages != 1 {
+		if b, err := ownReadsExact(t, f, q); err != nil || b.Sample == nil || b.Sample.Messages != 1 {
 			t.Errorf("%+v: %+v, %v", c, b, err)
 		}
 		if err := opt.Budget.Acquire(within(t, time.Second), HeldAtOnce); err != nil {
 			t.Errorf("%+v: the budget is not whole: %v", c, err)
 		}
 		opt.Budget.Release(HeldAtOnce)
-		all[0].Close()
+		q.Close()
 	}
 }

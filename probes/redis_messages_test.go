@@ -25,14 +25,12 @@ func messageQueue(t *testing.T, f *Fleet, sample int, c config.RedisQueue) Queue
 	c.Node = "redis-1"
 	opt := testOptions()
 	opt.SampleMessages = sample
-	all, err := OpenQueues(&config.Config{Queues: []config.Queue{{
-		Name: "q", Redis: &c, Message: &config.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"},
-	}}}, f, opt, quiet())
+	q, err := openRedisQueue(c, &config.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, f, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(all[0].Close)
-	return all[0]
+	t.Cleanup(q.Close)
+	return q
 }
 
 // wantAge in seconds, within what the test itself takes.

@@ -14,17 +14,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
-func openRedisQueue(q config.Queue, fleet *Fleet, opt Options) (Queue, error) {
-	c := q.Redis
-	var server RedisServer
-	found := false
-	if fleet != nil {
-		server, found = fleet.Redis(c.Node, cmp.Or(c.List, c.Stream))
+func openRedisQueue(c config.RedisQueue, message *config.Message, fleet *Fleet, opt Options) (Queue, error) {
+	server, err := serverOf(fleet, c.Node, cmp.Or(c.List, c.Stream))
+	if err != nil {
+		return nil, err
 	}
-	if !found {
-		return nil, fmt.Errorf("%q is no redis node of the layers; write the name of one", c.Node)
-	}
-	messages, err := newMessageReader(q.Message)
+	messages, err := newMessageReader(message)
 	if err != nil {
 		return nil, err
 	}

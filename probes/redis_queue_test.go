@@ -17,25 +17,18 @@ import (
 func queueFleet(t *testing.T, address string, c config.Redis) *Fleet {
 	t.Helper()
 	c.Address = address
-	f, err := OpenFleet(&config.Config{Layers: []config.Layer{
-		{Name: "l2", Nodes: []config.Node{{Name: "redis-1", Redis: &c}}},
-	}}, testOptions(), quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(f.Close)
-	return f
+	return openFleet(t, testOptions().ForgetAfter, config.Node{Name: "redis-1", Redis: &c})
 }
 
 func openRedisTestQueue(t *testing.T, f *Fleet, c config.RedisQueue) Queue {
 	t.Helper()
 	c.Node = "redis-1"
-	all, err := OpenQueues(&config.Config{Queues: []config.Queue{{Name: "q", Redis: &c}}}, f, testOptions(), quiet())
+	q, err := openRedisQueue(c, nil, f, testOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(all[0].Close)
-	return all[0]
+	t.Cleanup(q.Close)
+	return q
 }
 
 // ownReadsExact samples the queue, and checks that the server's hits and misses moved by what was counted as ours alone.
@@ -300,11 +293,8 @@ func TestQueueRedisNode(t *testing.T) {
 	servers.NoLeaks(t)
 	f := queueFleet(t, "127.0.0.1:1", config.Redis{})
 	for _, fleet := range []*Fleet{f, nil} {
-		_, err := OpenQueues(&config.Config{Queues: []config.Queue{
-			{Name: "ok", HTTP: &config.HTTPQueue{URL: "http://127.0.0.1:1/", Depth: "$.depth"}},
-			{Name: "q", Redis: &config.RedisQueue{Node: "none", List: "l"}},
-		}}, fleet, testOptions(), quiet())
-		if err == nil || !strings.Contains(err.Error(), `queue q: "none" is no redis node of the layers`) {
+		_, err := openRedisQueue(config.RedisQueue{Node: "none", List: "l"}, nil, fleet, testOptions())
+		if err == nil || !strings.Contains(err.Error(), `"none" is no redis node of the layers`) {
 			t.Errorf("error %v", err)
 		}
 	}

@@ -32,8 +32,8 @@ type sentinels struct {
 }
 
 // newSentinelGroup is a replication group whose seeds are what Sentinels tell.
-func newSentinelGroup(id Identity, c config.Node, opt Options, log *slog.Logger) (group, error) {
-	s := &sentinels{config: *c.Redis.Sentinel}
+func newSentinelGroup(id Identity, c config.Redis, expected int, opt Options, log *slog.Logger) (*sentinelGroup, error) {
+	s := &sentinels{config: *c.Sentinel}
 	for _, address := range s.config.Addresses {
 		n, err := newRedisNode(Identity{}, config.Redis{Address: address, Credentials: s.config.Credentials, TLS: s.config.TLS}, opt)
 		if err != nil {
@@ -41,7 +41,7 @@ func newSentinelGroup(id Identity, c config.Node, opt Options, log *slog.Logger)
 		}
 		s.nodes = append(s.nodes, n)
 	}
-	return &sentinelGroup{replicationGroup: replicationGroup{roster: newRoster(id, c, opt, log), sentinels: s, lineage: map[string]bool{}}}, nil
+	return &sentinelGroup{replicationGroup: replicationGroup{roster: newRoster(id, c, expected, opt, log), sentinels: s, lineage: map[string]bool{}}}, nil
 }
 
 // sentinelGroup follows the failovers that Sentinels make.
@@ -50,21 +50,23 @@ type sentinelGroup struct {
 	once
 }
 
-func (g *sentinelGroup) close() {
+// Close implements Members.
+func (g *sentinelGroup) Close() {
 	for _, n := range g.sentinels.nodes {
 		n.Close()
 	}
+	g.replicationGroup.Close()
 }
 
-// group tells, besides, that no Sentinel says which its nodes are.
-func (g *sentinelGroup) group() Group {
-	out := g.replicationGroup.group()
+// Group implements Members. It tells, besides, that no Sentinel says which its nodes are.
+func (g *sentinelGroup) Group() (Group, bool) {
+	out, _ := g.replicationGroup.Group()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.sentinels.failing != "" {
 		out.Err = errors.New("no Sentinel tells its nodes: " + g.sentinels.failing)
 	}
-	return out
+	return out, true
 }
 
 // Do implements RedisServer. Before the Sentinels were asked for the first time there is no member: they are being asked.
@@ -75,8 +77,8 @@ func (g *sentinelGroup) Do(ctx context.Context, use func(ctx context.Context, c 
 	return g.replicationGroup.Do(ctx, use)
 }
 
-// survey asks the Sentinels and the members that are known at the same time.
-func (g *sentinelGroup) survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
+// Survey implements Members: it asks the Sentinels and the members that are known at the same time.
+func (g *sentinelGroup) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
 	asking, stop := context.WithCancel(ctx)
 	s := g.sentinels
 	s.all, s.stop = make(chan struct{}), stop
@@ -85,7 +87,7 @@ func (g *sentinelGroup) survey(ctx context.Context, scanFor func(Identity) *Scan
 		defer close(done)
 		g.askSentinels(asking)
 	}()
-	g.roster.survey(ctx, g, scanFor, visit)
+	g.surveyAs(ctx, g, scanFor, visit)
 	stop()
 	<-done
 	g.once.end()

@@ -20,7 +20,7 @@ func sentinelOf(addresses ...string) config.Node {
 }
 
 func TestSentinelGroupThroughAFailover(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	secret := []string{"--requirepass", "node", "--masterauth", "node"}
 	var started []*servers.RedisServer
 	for range 3 {
@@ -64,9 +64,9 @@ func TestSentinelGroupThroughAFailover(t *testing.T) {
 	if !slices.Contains(all[1:], primary) || got[all[0]].err == nil {
 		t.Errorf("%s is primary: %+v", primary, got)
 	}
-	server, ok := f.Redis("main", "any")
-	if !ok {
-		t.Fatal("the group has no server for queues")
+	server, err := serverOf(f, "main", "any")
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := server.Do(within(t, 5*time.Second), func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
 		return 0, 0, c.Set(ctx, "written", "on the primary alone", 0).Err()
@@ -78,7 +78,7 @@ func TestSentinelGroupThroughAFailover(t *testing.T) {
 
 // The group lives on what its members say while no Sentinel answers, and says why it knows none at first.
 func TestSentinelGroupWithoutSentinels(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p, a := servers.Redis(t), servers.Redis(t)
 	a.Follow(t, p)
 	s := servers.Sentinels(t, 1, "mymaster", p)
@@ -113,7 +113,7 @@ func TestSentinelGroupWithoutSentinels(t *testing.T) {
 	node.Redis.Sentinel.Master = "nobody"
 	other := openFleet(t, time.Minute, node)
 	want(t, surveyFleet(t, other, 5*time.Second))
-	if g := other.groups[0].(*sentinelGroup); g.sentinels.failing == "" {
+	if g := other.Named("main").(*sentinelGroup); g.sentinels.failing == "" {
 		t.Error("nothing says that the master is unknown")
 	}
 }

@@ -21,13 +21,8 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
-// others gives hits and misses that are not our own, as rules compute them.
-func others(s Survey) [2]float64 {
-	return [2]float64{s.Hits.Value - float64(s.OwnHits), s.Misses.Value - float64(s.OwnMisses)}
-}
-
 func TestRedisSurveyTellsWhatInfoTells(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
 	r.Must(t, "set", "a", "1")
 	r.Must(t, "set", "b", "1")
@@ -53,7 +48,7 @@ func TestRedisSurveyTellsWhatInfoTells(t *testing.T) {
 
 // A backup follows the primary like a replica for as long as it lasts, and listens nowhere.
 func TestRedisBackupIsNoReplica(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	primary, replica := servers.Redis(t), servers.Redis(t)
 	replica.Follow(t, primary)
 	backup := exec.CommandContext(t.Context(), "redis-cli", "-p", servers.Port(t, primary.Addr), "--replica")
@@ -74,7 +69,7 @@ func TestRedisBackupIsNoReplica(t *testing.T) {
 }
 
 func TestRedisReadTellsEachKindOfCopy(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	opt := testOptions()
 	opt.MaxValueBytes = 1000
@@ -124,7 +119,7 @@ func TestRedisReadTellsEachKindOfCopy(t *testing.T) {
 
 // All keys of a Read go out at once, hashes too.
 func TestRedisRoundTrips(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	r.Must(t, "hset", "h", "f", "v")
 	r.Must(t, "set", "s", "v")
@@ -158,7 +153,7 @@ func TestRedisRoundTrips(t *testing.T) {
 
 // The server's counts less our own stay as they are, whatever is read.
 func TestRedisOwnReadsAreExact(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	for _, db := range []string{"0", "3"} {
 		n := openRedis(t, config.Redis{Address: "redis://" + r.Addr + "/" + db}, testOptions())
@@ -203,7 +198,7 @@ func TestRedisOwnReadsAreExact(t *testing.T) {
 
 // While keys come, go and expire between two commands of a pipeline, the count stays exact, too.
 func TestRedisOwnReadsAreExactUnderChurn(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	n := openRedis(t, config.Redis{Address: r.Addr}, testOptions())
 	keys := make([]Key, 2500)
@@ -250,7 +245,7 @@ func TestRedisOwnReadsAreExactUnderChurn(t *testing.T) {
 }
 
 func TestRedisOwnReadsAreExactOverAFreeze(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	n := openRedis(t, config.Redis{Address: r.Addr}, testOptions())
 	r.Must(t, "set", "k0", strings.Repeat("x", 1000))
@@ -305,7 +300,7 @@ func TestRedisOwnReadsAreExactOverAFreeze(t *testing.T) {
 
 // A connection whose bytes were lost never answers; the server does, over a new one.
 func TestRedisComesBackAfterACutNetwork(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	m := servers.NewProxy(t, r.Addr)
 	n := openRedis(t, config.Redis{Address: m.Addr}, testOptions())
@@ -322,7 +317,7 @@ func TestRedisComesBackAfterACutNetwork(t *testing.T) {
 }
 
 func TestRedisReconnectsWhereTheServerBeganAnew(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	n := openRedis(t, config.Redis{Address: r.Addr}, testOptions())
 	read(t, n, Key{Name: "no"})
@@ -346,7 +341,7 @@ func TestRedisReconnectsWhereTheServerBeganAnew(t *testing.T) {
 }
 
 func TestRedisCredentials(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t, "--requirepass", "first")
 	file := filepath.Join(t.TempDir(), "password")
 	write := func(s string) {
@@ -397,7 +392,7 @@ func TestRedisCredentials(t *testing.T) {
 }
 
 func TestRedisScanGoesRound(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	p := r.Pipeline()
 	for i := range 500 {
@@ -431,7 +426,7 @@ func TestRedisScanGoesRound(t *testing.T) {
 
 // Many large values over one pipeline neither stand still nor hold more than the budget.
 func TestRedisLargeReads(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	opt := testOptions()
 	n := openRedis(t, config.Redis{Address: r.Addr}, opt)
@@ -460,7 +455,7 @@ func TestRedisLargeReads(t *testing.T) {
 
 // What is no Redis gives errors, not hangs or panics.
 func TestRedisRefusesOtherProtocols(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	for _, answer := range []string{
 		"HTTP/1.1 400 Bad Request\r\n\r\n", "$-5\r\n", "*99999999999\r\n", "\r\n", "$5\r\nab", "+\r\n+\r\n:1\r\n",
 		strings.Repeat("x", 1<<16),
@@ -495,7 +490,7 @@ func TestRedisRefusesOtherProtocols(t *testing.T) {
 
 // A read that is given up half way is counted to its end, and holds nothing meanwhile.
 func TestRedisReadGivenUpHalfWay(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	opt := testOptions()
 	n := openRedis(t, config.Redis{Address: r.Addr}, opt)
@@ -538,7 +533,7 @@ func TestRedisReadGivenUpHalfWay(t *testing.T) {
 
 // Closing does not wait for a frozen server, and leaves nothing behind.
 func TestRedisCloseWhileFrozen(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	n := openRedis(t, config.Redis{Address: r.Addr}, testOptions())
 	survey(t, n)
@@ -558,7 +553,7 @@ func TestRedisCloseWhileFrozen(t *testing.T) {
 }
 
 func TestRedisQueueCommandsOnADeadServer(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	n := openRedis(t, config.Redis{Address: servers.FreeAddr(t)}, testOptions())
 	start := time.Now()
 	err := n.Do(within(t, 5*time.Second), func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
@@ -571,7 +566,7 @@ func TestRedisQueueCommandsOnADeadServer(t *testing.T) {
 
 // One key that the user may not read costs no other key anything.
 func TestRedisForbiddenKeyAmongOthers(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	r.Must(t, "acl", "setuser", "seer", "on", ">pw", "~a*", "+info", "+pttl", "+mget", "+type")
 	r.Must(t, "acl", "setuser", "deaf", "on", ">pw", "~*", "+info", "+pttl")
@@ -608,7 +603,7 @@ func TestRedisForbiddenKeyAmongOthers(t *testing.T) {
 
 // Keys and a queue's commands over TLS, with certificates on both sides and an ACL user.
 func TestRedisTLS(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	a := newAuthority(t)
 	server, serverKey, _, _ := certificate(t, a, "cache.example")
 	ours, oursKey, _, _ := certificate(t, a, "exporter-1")

@@ -21,14 +21,15 @@ type replicationGroup struct {
 	lineage map[string]bool
 }
 
-func newReplicationGroup(id Identity, c config.Node, opt Options, log *slog.Logger) (*replicationGroup, error) {
-	g := &replicationGroup{roster: newRoster(id, c, opt, log), lineage: map[string]bool{}}
-	g.seeds = c.Redis.Replication
+func newReplicationGroup(id Identity, c config.Redis, expected int, opt Options, log *slog.Logger) (*replicationGroup, error) {
+	g := &replicationGroup{roster: newRoster(id, c, expected, opt, log), lineage: map[string]bool{}}
+	g.seeds = c.Replication
 	return g, g.openSeeds()
 }
 
-func (g *replicationGroup) survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
-	g.roster.survey(ctx, g, scanFor, visit)
+// Survey implements Members.
+func (g *replicationGroup) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
+	g.surveyAs(ctx, g, scanFor, visit)
 	g.closeLeft()
 }
 
@@ -124,10 +125,11 @@ func (g *replicationGroup) end() {
 	}
 }
 
-func (g *replicationGroup) group() Group {
-	out := g.roster.group()
+// Group implements Members.
+func (g *replicationGroup) Group() (Group, bool) {
+	out := g.roster.known()
 	out.Replication = true
-	return out
+	return out, true
 }
 
 // Do implements RedisServer on the primary as last surveyed, one that answered then if there is one.

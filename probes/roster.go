@@ -10,9 +10,6 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
-// memberGrace is how long new members wait for the others to say who they are.
-const memberGrace = time.Second
-
 // roster is the members of a group of Redis servers: their names, and which of them are one.
 type roster struct {
 	id       Identity // the group's layer and name
@@ -54,8 +51,8 @@ type member struct {
 	heard chan struct{}
 }
 
-func newRoster(id Identity, c config.Node, opt Options, log *slog.Logger) roster {
-	return roster{id: id, expected: c.MinNodes, config: *c.Redis, opt: opt, log: log, aliases: map[string]*member{}, bad: map[string]bool{}}
+func newRoster(id Identity, c config.Redis, expected int, opt Options, log *slog.Logger) roster {
+	return roster{id: id, expected: expected, config: c, opt: opt, log: log, aliases: map[string]*member{}, bad: map[string]bool{}}
 }
 
 // openSeeds opens the members that are not known yet.
@@ -125,25 +122,6 @@ func (r *roster) same(m *member, run string) *member {
 	return holder(r.members, m, func(k *member) (own, told bool) { return k.run == run, k.answered && k.survey.RunID == run })
 }
 
-// holder of a run_id among members in their order: one whose own it is already, else one before m that told it in this
-// survey; nil: m itself.
-func holder[M any](members []*M, m *M, knows func(*M) (own, told bool)) *M {
-	var before *M
-	past := false
-	for _, k := range members {
-		own, told := knows(k)
-		switch {
-		case k == m:
-			past = true
-		case own:
-			return k
-		case !past && before == nil && told:
-			before = k
-		}
-	}
-	return before
-}
-
 // identify gives a member that answered its name; false: it is known by another one.
 func (r *roster) identify(m *member) bool {
 	run := m.survey.RunID
@@ -203,8 +181,8 @@ type party interface {
 	end()
 }
 
-// survey asks the members known, then those that these announced, as long as new ones turn up.
-func (r *roster) survey(ctx context.Context, p party, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
+// surveyAs asks the members known, then those that these announced, as long as new ones turn up.
+func (r *roster) surveyAs(ctx context.Context, p party, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
 	grace := memberGrace // new addresses wait for the known members, but not long for one that hangs
 	if d, ok := ctx.Deadline(); ok {
 		grace = min(grace, time.Until(d)/4)
@@ -238,15 +216,6 @@ func (r *roster) survey(ctx context.Context, p party, scanFor func(Identity) *Sc
 	p.end()
 }
 
-func await(all <-chan struct{}, longest time.Duration) {
-	t := time.NewTimer(longest)
-	defer t.Stop()
-	select {
-	case <-all:
-	case <-t.C:
-	}
-}
-
 // closeLeft closes the nodes that left.
 func (r *roster) closeLeft() {
 	r.mu.Lock()
@@ -258,15 +227,17 @@ func (r *roster) closeLeft() {
 	}
 }
 
-func (r *roster) group() Group {
+// known gives the group as known now.
+func (r *roster) known() Group {
 	out := Group{Layer: r.id.Layer, Name: r.id.Name, Expected: r.expected}
-	for _, n := range r.nodes() {
+	for _, n := range r.Nodes() {
 		out.Nodes = append(out.Nodes, n.Identity().Name)
 	}
 	return out
 }
 
-func (r *roster) nodes() []Node {
+// Nodes implements Members.
+func (r *roster) Nodes() []Node {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make([]Node, 0, len(r.members))
@@ -274,4 +245,11 @@ func (r *roster) nodes() []Node {
 		out = append(out, m.face)
 	}
 	return out
+}
+
+// Close implements Members.
+func (r *roster) Close() {
+	for _, n := range r.Nodes() {
+		n.Close()
+	}
 }

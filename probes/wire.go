@@ -148,8 +148,6 @@ func (x *exchange) wait(ctx context.Context) error {
 	return noAnswer(ctx)
 }
 
-func noAnswer(ctx context.Context) error { return fmt.Errorf("no answer in time: %w", ctx.Err()) }
-
 // converse runs requests over a wire that nobody else uses, and leaves nothing behind: an error closes the wire.
 func (w *wire) converse(ctx context.Context, requests ...request) error {
 	x := w.begin(ctx, requests, func(*exchange) {})

@@ -71,7 +71,7 @@ func begin(t *testing.T, text string) (*Runner, *notes) {
 		t.Fatal(err)
 	}
 	n := &notes{by: map[string]int{}}
-	opt := probes.Options{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, ForgetAfter: time.Minute, Budget: probes.NewBudget(), Servers: probes.NewServers()}
+	opt := probes.Options{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, ForgetAfter: time.Minute, Budget: probes.NewBudget(), Kept: probes.NewKept()}
 	r, err := Start(cfg, opt, n, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		t.Fatal(err)

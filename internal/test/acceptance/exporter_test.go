@@ -68,7 +68,7 @@ func options() collector.Options {
 		StallWindow:   time.Minute,
 		Sampler:       consistency.Options{RereadDelay: 20 * time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000},
 		Probes: probes.Options{
-			MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, SampleMessages: 1000, Budget: probes.NewBudget(), Servers: probes.NewServers(),
+			MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, SampleMessages: 1000, Budget: probes.NewBudget(), Kept: probes.NewKept(),
 		},
 	}
 }

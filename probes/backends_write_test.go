@@ -29,7 +29,7 @@ func dedicatedFleet(t *testing.T) (f *Fleet, r, replica *servers.RedisServer, no
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := Options{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: NewBudget(), Servers: NewServers()}
+	opt := Options{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: NewBudget(), Kept: NewKept()}
 	if f, err = OpenFleet(cfg, opt, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestPublishers(t *testing.T) {
 		w.WriteHeader(status)
 	}))
 	t.Cleanup(web.Close)
-	opt := Options{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: NewBudget(), Servers: NewServers()}
+	opt := Options{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: NewBudget(), Kept: NewKept()}
 	publish := func(c config.Publish) error {
 		t.Helper()
 		p, err := OpenPublisher(c, f, opt)

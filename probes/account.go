@@ -9,37 +9,6 @@ import (
 // aliveGrace is how long a server that answers others may say nothing on a connection where it owes answers.
 const aliveGrace = time.Second
 
-// Servers holds what this process's reads have moved on each server. It outlives nodes that leave and come back, and
-// configurations: these reads are the process's.
-type Servers struct {
-	mu sync.Mutex
-	// by kind and address; web by the URL of the keys.
-	by  map[string]*server
-	web map[string]*webReads
-}
-
-// NewServers of which none was asked yet.
-func NewServers() *Servers { return &Servers{by: map[string]*server{}, web: map[string]*webReads{}} }
-
-func (s *Servers) at(kind, address string) *server {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name := kind + " " + address
-	if s.by[name] == nil {
-		s.by[name] = &server{lane: make(chan struct{}, 1)}
-	}
-	return s.by[name]
-}
-
-func (s *Servers) webAt(url string) *webReads {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.web[url] == nil {
-		s.web[url] = &webReads{}
-	}
-	return s.web[url]
-}
-
 // server counts what this process's reads add to one server's hits and misses. Nodes at one address (two databases)
 // share it, for the server has but one count.
 type server struct {
@@ -51,12 +20,14 @@ type server struct {
 	hits, misses         uint64 // ours, since the server's own counts began
 	run                  string // names the process that counts; empty where the server doesn't tell
 	seenHits, seenMisses float64
-	started              int64 // memcached: Unix seconds, see runOf
 
 	mu     sync.Mutex
 	holder *turn
+}
 
-	listing listing // memcached
+// accountOf the server of a kind at an address.
+func accountOf(k *Kept, kind, address string) *server {
+	return KeptOf(k, kind, address, func() *server { return &server{lane: make(chan struct{}, 1)} })
 }
 
 // turn is one holding of the lane. kill and moved (what was received) are set when its caller has gone and only

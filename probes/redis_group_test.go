@@ -2,12 +2,8 @@ package probes
 
 import (
 	"context"
-	"maps"
 	"net"
-	"slices"
-	"sort"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,49 +13,19 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
-// answers are what one Fleet.Survey told, by node.
-type answers map[string]struct {
-	Survey
-	err error
-}
-
-func (a answers) names() []string {
-	var out []string
-	for n := range a {
-		out = append(out, n)
-	}
-	sort.Strings(out)
-	return out
-}
-
-func surveyFleet(t *testing.T, f *Fleet, d time.Duration) answers {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	defer cancel()
-	out := answers{}
-	var mu sync.Mutex
-	f.Survey(ctx, func(Identity) *Scan { return nil }, func(n Node, s Survey, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if _, twice := out[n.Identity().Name]; twice {
-			t.Errorf("%s was visited twice", n.Identity().Name)
-		}
-		a := out[n.Identity().Name]
-		a.Survey, a.err = s, err
-		out[n.Identity().Name] = a
-	})
-	return out
-}
-
 func openFleet(t *testing.T, forget time.Duration, nodes ...config.Node) *Fleet {
 	t.Helper()
 	opt := testOptions()
 	opt.ForgetAfter = forget
-	f, err := OpenFleet(&config.Config{Layers: []config.Layer{{Name: "l2", Nodes: nodes}}}, opt, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := &Fleet{}
 	t.Cleanup(f.Close)
+	for _, c := range nodes {
+		m, err := openRedisMembers(Identity{Layer: "l2", Name: c.Name}, *c.Redis, c.MinNodes, opt, quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Add(c.Name, m)
+	}
 	return f
 }
 
@@ -67,116 +33,8 @@ func pair(seeds ...string) config.Node {
 	return config.Node{Name: "pair", Redis: &config.Redis{Replication: seeds}}
 }
 
-func want(t *testing.T, a answers, names ...string) {
-	t.Helper()
-	names = slices.Sorted(slices.Values(names))
-	if !slices.Equal(a.names(), names) {
-		t.Fatalf("nodes %v, want %v", a.names(), names)
-	}
-}
-
-func TestFleetHungNodeCostsNobodyAnything(t *testing.T) {
-	noLeaks(t)
-	r := servers.Redis(t)
-	hung, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer hung.Close()
-	f := openFleet(t, time.Minute,
-		config.Node{Name: "hung", Redis: &config.Redis{Address: hung.Addr().String()}},
-		config.Node{Name: "dead", Redis: &config.Redis{Address: servers.FreeAddr(t)}},
-		config.Node{Name: "well", Redis: &config.Redis{Address: r.Addr}})
-	for range 3 {
-		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-		start := time.Now()
-		var mu sync.Mutex
-		took := map[string]time.Duration{}
-		f.Survey(ctx, func(Identity) *Scan { return nil }, func(n Node, _ Survey, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			took[n.Identity().Name] = time.Since(start)
-			if well := n.Identity().Name == "well"; well != (err == nil) {
-				t.Errorf("%s: %v", n.Identity().Name, err)
-			}
-		})
-		cancel()
-		if len(took) != 3 || took["well"] > 200*time.Millisecond || time.Since(start) > time.Second {
-			t.Errorf("took %v, in all %v", took, time.Since(start))
-		}
-	}
-}
-
-// A frozen server holds its own node up in each sampling until it is thawed, and nobody else, however much it owes.
-func TestFleetFrozenServersCostNobodyAnything(t *testing.T) {
-	noLeaks(t)
-	started := map[string]*servers.Process{
-		"redis-frozen": servers.Redis(t).Process, "redis-well": servers.Redis(t).Process,
-		"memcached-frozen": servers.Memcached(t), "memcached-well": servers.Memcached(t),
-	}
-	var nodes []config.Node
-	for name, p := range started {
-		node := config.Node{Name: name, Redis: &config.Redis{Address: p.Addr}}
-		if strings.HasPrefix(name, "memcached") {
-			node = config.Node{Name: name, Memcached: &config.Memcached{Address: p.Addr}}
-		}
-		nodes = append(nodes, node)
-	}
-	f := openFleet(t, time.Minute, nodes...)
-	keys := make([]Key, 2500)
-	for i := range keys {
-		keys[i].Name = strings.Repeat("k", 100)
-	}
-	sample := func(d time.Duration) (took map[string]time.Duration, foreign map[string][2]float64) {
-		ctx, cancel := context.WithTimeout(context.Background(), d)
-		defer cancel()
-		var mu sync.Mutex
-		took, foreign = map[string]time.Duration{}, map[string][2]float64{}
-		start := time.Now()
-		f.Survey(ctx, func(Identity) *Scan { return nil }, func(n Node, s Survey, err error) {
-			if err == nil {
-				err = n.Read(ctx, keys, func(int, Raw) {})
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil {
-				took[n.Identity().Name], foreign[n.Identity().Name] = time.Since(start), others(s)
-			}
-		})
-		if over := time.Since(start) - d; over > time.Second {
-			t.Errorf("a sampling took %v longer than it may", over)
-		}
-		return took, foreign
-	}
-	_, before := sample(20 * time.Second)
-	for name, p := range started {
-		if strings.HasSuffix(name, "frozen") {
-			p.Freeze(t)
-		}
-	}
-	for _, n := range f.Nodes() {
-		if strings.HasSuffix(n.Identity().Name, "frozen") && n.Read(within(t, 20*time.Millisecond), keys, func(int, Raw) {}) == nil {
-			t.Error("a frozen server answered")
-		}
-	}
-	for round := range 3 {
-		took, _ := sample(time.Second)
-		if len(took) != 2 || took["redis-well"] == 0 || took["memcached-well"] == 0 {
-			t.Errorf("round %d: answered: %v", round, took)
-		}
-	}
-	for name, p := range started {
-		if strings.HasSuffix(name, "frozen") {
-			p.Thaw(t)
-		}
-	}
-	if _, after := sample(20 * time.Second); len(before) != 4 || !maps.Equal(before, after) {
-		t.Errorf("others' hits and misses %v, want %v", after, before)
-	}
-}
-
 func TestGroupFindsItsMembers(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p, a, b := servers.Redis(t), servers.Redis(t), servers.Redis(t)
 	a.Follow(t, p)
 	b.Follow(t, a) // a replica of a replica
@@ -194,11 +52,11 @@ func TestGroupFindsItsMembers(t *testing.T) {
 		if n := f.Nodes(); len(n) != 3 || n[0].Identity().Group != "pair" || n[0].Identity().Kind != "redis" {
 			t.Errorf("nodes %+v", n)
 		}
-		server, ok := f.Redis("pair", "any")
-		if !ok {
-			t.Fatal("the group has no server for queues")
+		server, err := serverOf(f, "pair", "any")
+		if err != nil {
+			t.Fatal(err)
 		}
-		err := server.Do(within(t, time.Second), func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
+		err = server.Do(within(t, time.Second), func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
 			return 0, 0, c.Set(ctx, "written", "on the primary alone", 0).Err()
 		})
 		if err != nil {
@@ -208,7 +66,7 @@ func TestGroupFindsItsMembers(t *testing.T) {
 }
 
 func TestGroupKeepsOneNameForOneServer(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p, a := servers.Redis(t), servers.Redis(t)
 	a.Follow(t, p)
 	_, port, _ := net.SplitHostPort(p.Addr)
@@ -229,7 +87,7 @@ func TestGroupKeepsOneNameForOneServer(t *testing.T) {
 }
 
 func TestGroupThroughAFailover(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p, a, b := servers.Redis(t), servers.Redis(t), servers.Redis(t)
 	a.Follow(t, p)
 	b.Follow(t, p)
@@ -255,7 +113,7 @@ func TestGroupThroughAFailover(t *testing.T) {
 }
 
 func TestGroupMembersThatLeave(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	p, a, b, other := servers.Redis(t), servers.Redis(t), servers.Redis(t), servers.Redis(t)
 	a.Follow(t, p)
 	b.Follow(t, p)
@@ -266,7 +124,7 @@ func TestGroupMembersThatLeave(t *testing.T) {
 	// A replica whose link is lost is not in the primary's list, and stays, however long.
 	host, port, _ := net.SplitHostPort(servers.FreeAddr(t))
 	a.Must(t, "replicaof", host, port)
-	eventually(t, "the primary drops the replica", func() bool {
+	servers.Eventually(t, "the primary drops the replica", func() bool {
 		return strings.Contains(p.Info(t.Context(), "replication").Val(), "connected_slaves:1")
 	})
 	got := surveyFleet(t, f, 5*time.Second)
@@ -282,7 +140,7 @@ func TestGroupMembersThatLeave(t *testing.T) {
 
 	// One that answers as a primary stays.
 	b.Must(t, "replicaof", "no", "one")
-	eventually(t, "the primary drops the replica", func() bool {
+	servers.Eventually(t, "the primary drops the replica", func() bool {
 		return strings.Contains(p.Info(t.Context(), "replication").Val(), "connected_slaves:0")
 	})
 	want(t, surveyFleet(t, f, 5*time.Second), all[0], all[2])
@@ -295,12 +153,12 @@ func TestGroupMembersThatLeave(t *testing.T) {
 	if got[all[2]].err == nil {
 		t.Error("a stopped server answered")
 	}
-	eventually(t, "the member is forgotten", func() bool { return len(surveyFleet(t, f, 5*time.Second)) == 1 })
+	servers.Eventually(t, "the member is forgotten", func() bool { return len(surveyFleet(t, f, 5*time.Second)) == 1 })
 	want(t, surveyFleet(t, f, 5*time.Second), all[0])
 }
 
 func TestNodesAtOneServerShareItsCounts(t *testing.T) {
-	noLeaks(t)
+	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	f := openFleet(t, time.Minute,
 		config.Node{Name: "db0", Redis: &config.Redis{Address: "redis://" + r.Addr + "/0"}},

@@ -1,0 +1,254 @@
+package probes
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+)
+
+func testOptions() Options {
+	return Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Budget: NewBudget(), Kept: NewKept()}
+}
+
+func within(t testing.TB, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func survey(t testing.TB, n Node) Survey {
+	t.Helper()
+	s, err := n.Survey(within(t, 5*time.Second), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// read gives what Read tells of each key, with values copied.
+func read(t testing.TB, n Node, keys ...Key) []Raw {
+	t.Helper()
+	out := make([]Raw, len(keys))
+	visited := make([]int, len(keys))
+	err := n.Read(within(t, 10*time.Second), keys, func(i int, r Raw) {
+		visited[i]++
+		r.Value = append([]byte(nil), r.Value...)
+		var copied []Field
+		for _, f := range r.Fields {
+			copied = append(copied, Field{Name: append([]byte(nil), f.Name...), Value: append([]byte(nil), f.Value...)})
+		}
+		r.Fields = copied
+		out[i] = r
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, times := range visited {
+		if times != 1 {
+			t.Fatalf("key %d was visited %d times", i, times)
+		}
+	}
+	return out
+}
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// others gives hits and misses that are not our own, as rules compute them.
+func others(s Survey) [2]float64 {
+	return [2]float64{s.Hits.Value - float64(s.OwnHits), s.Misses.Value - float64(s.OwnMisses)}
+}
+
+func writeFile(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	rewrite(t, path, text)
+	return path
+}
+
+func rewrite(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// authority signs the certificates of a test.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  string
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	a := &authority{}
+	a.pem, _, a.cert, a.key = certificate(t, nil, "authority")
+	return a
+}
+
+// certificate signed by a, or by itself where a is nil.
+func certificate(t testing.TB, a *authority, name string) (certPEM, keyPEM string, cert *x509.Certificate, key *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert = &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: a == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	parent, signer := cert, key
+	if a != nil {
+		parent, signer = a.cert, a.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, parent, &key.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certPEM = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	keyPEM = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+	return certPEM, keyPEM, cert, key
+}
+
+// replay is a connection on which a server says all it has to say and hangs up.
+type replay struct {
+	net.Conn // nothing else is called
+	bytes.Reader
+}
+
+func newReplay(said []byte) *replay {
+	r := &replay{}
+	r.Reset(said)
+	return r
+}
+
+func (r *replay) Read(p []byte) (int, error) { return r.Reader.Read(p) }
+
+func (*replay) Write(p []byte) (int, error) { return len(p), nil }
+
+func (*replay) Close() error { return nil }
+
+func (*replay) SetDeadline(time.Time) error { return nil }
+
+func (*replay) SetReadDeadline(time.Time) error { return nil }
+
+// visited counts visits, and checks what holds for whatever a server says.
+type visited struct {
+	t     *testing.T
+	times []int
+}
+
+func (v *visited) visit(i int, r Raw) {
+	v.times[i]++
+	if r.Err != nil && (r.Present || r.Value != nil || r.HasTTL || r.NoExpiry) || r.HasTTL && (r.NoExpiry || r.TTL < 0) || len(r.Value) > 64 {
+		v.t.Errorf("%+v", r)
+	}
+}
+
+// check that each key was visited once, but for those left out; at most once where the replies ended in an error.
+func (v *visited) check(err error, out ...int) {
+	for _, i := range out {
+		v.times[i]++
+	}
+	for i, n := range v.times {
+		if n > 1 || n == 0 && err == nil {
+			v.t.Errorf("key %d was visited %d times: %v", i, n, err)
+		}
+	}
+}
+
+// answers are what one Fleet.Survey told, by node.
+type answers map[string]struct {
+	Survey
+	err error
+}
+
+func (a answers) names() []string {
+	var out []string
+	for n := range a {
+		out = append(out, n)
+	}
+	sort.Strings(out)
+	return out
+}
+
+func surveyFleet(t *testing.T, f *Fleet, d time.Duration) answers {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	out := answers{}
+	var mu sync.Mutex
+	f.Survey(ctx, func(Identity) *Scan { return nil }, func(n Node, s Survey, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, twice := out[n.Identity().Name]; twice {
+			t.Errorf("%s was visited twice", n.Identity().Name)
+		}
+		a := out[n.Identity().Name]
+		a.Survey, a.err = s, err
+		out[n.Identity().Name] = a
+	})
+	return out
+}
+
+func want(t *testing.T, a answers, names ...string) {
+	t.Helper()
+	names = slices.Sorted(slices.Values(names))
+	if !slices.Equal(a.names(), names) {
+		t.Fatalf("nodes %v, want %v", a.names(), names)
+	}
+}
+
+// freePort of all of 127.0.0.0/8, as far as one address tells.
+func freePort(t testing.TB) string {
+	t.Helper()
+	return servers.Port(t, servers.FreeAddr(t))
+}
+
+func wantNodes(t *testing.T, m Members, want ...string) {
+	t.Helper()
+	if g, _ := m.Group(); !slices.Equal(g.Nodes, want) {
+		t.Errorf("the nodes are %q, not %q", g.Nodes, want)
+	}
+}
+
+func sampleHistory(t testing.TB, h History) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := h.Sample(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantAttempts(t testing.TB, h History, total, failed float64) {
+	t.Helper()
+	if got, known := h.Attempts(); !known || got != (Attempts{total, failed}) {
+		t.Errorf("%+v, known: %t; want %v attempts, %v failed", got, known, total, failed)
+	}
+}
