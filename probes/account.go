@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 )
 
 // aliveGrace is how long a server that answers others may say nothing on a connection where it owes answers.
@@ -57,7 +59,7 @@ func (s *server) enter(ctx context.Context, answers func(context.Context) bool) 
 			}
 			for before := int64(-1); orphan.moved() != before; {
 				before = orphan.moved()
-				if !pause(ctx, aliveGrace) {
+				if !pause.For(ctx, aliveGrace) {
 					return
 				}
 			}

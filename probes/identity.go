@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 )
 
 // once tells whether a group was surveyed to the end: before that it may have no members yet, which is no fault.
@@ -27,7 +29,7 @@ func (o *once) found(ctx context.Context, mu *sync.Mutex, there func() bool) err
 		if ok || surveyed {
 			return nil
 		}
-		if !pause(ctx, foundEvery) {
+		if !pause.For(ctx, foundEvery) {
 			return noAnswer(ctx)
 		}
 	}

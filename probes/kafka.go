@@ -241,18 +241,6 @@ func partOf(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, time.Until(end)/time.Duration(n))
 }
 
-// pause waits for d; false: ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // backlog puts together what was learned.
 func (s *kafkaSampling) backlog() Backlog {
 	b := Backlog{Kafka: true, Ends: map[Partition]float64{}, Sample: s.newestSample()}

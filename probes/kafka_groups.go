@@ -10,6 +10,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 )
 
 // nowhere is the coordinator of a group before it was asked for.
@@ -171,7 +173,7 @@ func (s *kafkaSampling) askGroups(ctx context.Context) {
 			moved = append(moved, g)
 		}
 	}
-	if len(moved) > 0 && pause(ctx, kafkaSettle) {
+	if len(moved) > 0 && pause.For(ctx, kafkaSettle) {
 		second, done := partOf(ctx, 2)
 		defer done()
 		s.locate(second, moved)

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
@@ -48,7 +49,7 @@ func TestKafkaLagIsTheTruth(t *testing.T) {
 				records = append(records, &kgo.Record{Topic: "truth", Partition: p, Value: []byte("x"), Timestamp: at})
 			}
 			u.write(t, records...)
-			pause(t.Context(), time.Duration(rand.IntN(100))*time.Millisecond)
+			pause.For(t.Context(), time.Duration(rand.IntN(100))*time.Millisecond)
 		}
 		commits := map[int32]int64{}
 		for p := range partitions {

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 )
 
 // What ListOffsets is asked for.
@@ -218,7 +219,7 @@ func (s *kafkaSampling) askOffsets(ctx context.Context) {
 		}
 	}
 	s.listOffsets(first, led, true)
-	if moved := s.movedPartitions(); len(moved) > 0 && pause(ctx, kafkaSettle) {
+	if moved := s.movedPartitions(); len(moved) > 0 && pause.For(ctx, kafkaSettle) {
 		s.follow(ctx, moved)
 	}
 	for id, p := range s.partitions {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 )
 
 const (
@@ -185,7 +187,7 @@ func (n *memcachedNode) listKeys(ctx context.Context, found func(string)) error 
 			return fmt.Errorf("refused (%.100s); run memcached 1.5.6 or newer with lru_crawler and without -X, "+
 				"or give the class keys instead of a pattern", refused)
 		default:
-			if !pause(ctx, busyPause) {
+			if !pause.For(ctx, busyPause) {
 				return fmt.Errorf("refused (%.100s)", refused)
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 )
 
 const (
@@ -110,37 +112,12 @@ func (v value) noCanary(p InvalidationProbe, classes []Class) {
 		}
 		for _, l := range k.Layers {
 			key, ok := l.Key.Key(name)
-			if ok && slices.Contains(p.Layers, l.Name) && globMatches(k.Pattern, key) && (k.Match == nil || k.Match.MatchString(key)) {
+			if ok && slices.Contains(p.Layers, l.Name) && glob.Match(k.Pattern, key) && (k.Match == nil || k.Match.MatchString(key)) {
 				v.fault("matches the pattern of class %q, whose canary it would become; write another key, or a narrower pattern", k.Name)
 				return
 			}
 		}
 	}
-}
-
-// globMatches: Redis's glob, well enough to warn.
-func globMatches(glob, s string) bool {
-	var b strings.Builder
-	b.WriteString("(?s)^")
-	for i := 0; i < len(glob); i++ {
-		switch c := glob[i]; {
-		case c == '*':
-			b.WriteString(".*")
-		case c == '?':
-			b.WriteString(".")
-		case c == '\\' && i+1 < len(glob):
-			i++
-			b.WriteString(regexp.QuoteMeta(glob[i : i+1]))
-		case c == '[' && strings.IndexByte(glob[i+1:], ']') > 0:
-			end := i + 1 + strings.IndexByte(glob[i+1:], ']')
-			b.WriteString("[" + strings.ReplaceAll(strings.ReplaceAll(glob[i+1:end], `\`, ""), "[", `\[`) + "]")
-			i = end
-		default:
-			b.WriteString(regexp.QuoteMeta(string(rune(c))))
-		}
-	}
-	re, err := regexp.Compile(b.String() + "$")
-	return err == nil && re.MatchString(s)
 }
 
 // message of an invalidation. Its own braces are JSON's: only the names that are known are places.

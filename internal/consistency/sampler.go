@@ -16,6 +16,8 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/glob"
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -621,7 +623,7 @@ func (r *round) found(c *class, nr *nodeReads) {
 				continue
 			}
 		}
-		if !c.literal[key] && MatchGlob(c.Pattern, key) && (c.Match == nil || c.Match.MatchString(key)) {
+		if !c.literal[key] && glob.Match(c.Pattern, key) && (c.Match == nil || c.Match.MatchString(key)) {
 			c.history.sampled.found(key)
 		}
 	}
@@ -771,11 +773,7 @@ func (r *round) rereads(ctx context.Context) {
 	if !found {
 		return
 	}
-	wait := time.NewTimer(r.opt.RereadDelay)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
+	if !pause.For(ctx, r.opt.RereadDelay) {
 		return
 	}
 	r.askOrigins(ctx, 1)

@@ -58,7 +58,7 @@ func (s *spy) asNode() probes.Node {
 
 func (s *spy) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, error) {
 	s.scanned = scan != nil
-	if err := pause(ctx, s.surveySlow); err != nil {
+	if err := rest(ctx, s.surveySlow); err != nil {
 		return probes.Survey{}, err
 	}
 	survey, err := s.memory.Survey(ctx, scan)
@@ -81,7 +81,7 @@ func (s *spy) Read(ctx context.Context, keys []probes.Key, visit func(int, probe
 	}
 	s.asked = append(s.asked, names)
 	turn := min(len(s.asked), 2) - 1
-	if err := pause(ctx, s.slow[turn]); err != nil {
+	if err := rest(ctx, s.slow[turn]); err != nil {
 		return err
 	}
 	return s.memory.Read(ctx, keys, func(i int, r probes.Raw) {
@@ -97,8 +97,8 @@ func (s *spy) Read(ctx context.Context, keys []probes.Key, visit func(int, probe
 	})
 }
 
-// pause for d, in fake time; below 0: until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
+// rest for d, in fake time; below 0: until ctx ends.
+func rest(ctx context.Context, d time.Duration) error {
 	switch {
 	case d < 0:
 		<-ctx.Done()
@@ -658,7 +658,7 @@ func TestTheOriginGetsAnEighthInEachRound(t *testing.T) {
 		},
 		{
 			"it is slow both times, and so are the nodes", func(ctx context.Context, _ int) (string, int) {
-				_ = pause(ctx, 1200*time.Millisecond)
+				_ = rest(ctx, 1200*time.Millisecond)
 				return `{"n":"y"}`, 200
 			}, func(w *world) { w.node("a").slow = [2]time.Duration{4 * time.Second, 2 * time.Second} },
 			"a=stale b=stale c=fresh origin", 9 * time.Second,

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 )
 
 // The scenarios that Start knows.
@@ -139,7 +141,7 @@ func (d *Demo) Close() {
 
 // direct lets the scenario's fault begin.
 func (d *Demo) direct(ctx context.Context) {
-	if d.scenario == Healthy || !pause(ctx, faultAfter) {
+	if d.scenario == Healthy || !pause.For(ctx, faultAfter) {
 		return
 	}
 	var nodes []string
@@ -160,7 +162,7 @@ func (d *Demo) direct(ctx context.Context) {
 		d.apps[2].version.Store(&olderVersion)
 		d.site.cutOff(nodes, true)
 	}
-	if len(nodes) > 0 && !d.awaitOverwritten(ctx, nodes) || !pause(ctx, shows) {
+	if len(nodes) > 0 && !d.awaitOverwritten(ctx, nodes) || !pause.For(ctx, shows) {
 		return
 	}
 	d.logger.Warn("fault", "scenario", d.scenario, "fault", "begins", "nodes", strings.Join(nodes, ","))
@@ -170,23 +172,11 @@ func (d *Demo) direct(ctx context.Context) {
 // just after the log line may still be given the answer of one just before it.
 func (d *Demo) awaitOverwritten(ctx context.Context, nodes []string) bool {
 	for !d.site.overwritten(nodes) {
-		if !pause(ctx, 20*time.Millisecond) {
+		if !pause.For(ctx, 20*time.Millisecond) {
 			return false
 		}
 	}
-	return pause(ctx, time.Second)
-}
-
-// pause waits; false: ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return pause.For(ctx, time.Second)
 }
 
 // Config is the exporter's configuration over this estate, as YAML.

@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 )
 
 const (
@@ -177,7 +179,7 @@ func (q *queues) consumeTopic(ctx context.Context) {
 		fetches := q.consumer.PollRecords(ctx, limit)
 		records := fetches.Records()
 		if len(records) == 0 {
-			pause(ctx, 20*time.Millisecond) // an error that the client mends by itself
+			pause.For(ctx, 20*time.Millisecond) // an error that the client mends by itself
 			continue
 		}
 		q.backlog.Add(-int64(len(records)))
@@ -187,9 +189,9 @@ func (q *queues) consumeTopic(ctx context.Context) {
 		}
 		switch {
 		case limit == 1:
-			pause(ctx, slowStep)
+			pause.For(ctx, slowStep)
 		case looped:
-			pause(ctx, loopEvery)
+			pause.For(ctx, loopEvery)
 		}
 	}
 }
@@ -216,7 +218,7 @@ func (q *queues) consumeList(ctx context.Context) {
 		if slow {
 			step = slowStep
 		}
-		if !pause(ctx, step) {
+		if !pause.For(ctx, step) {
 			return
 		}
 		for q.list.pop() {
@@ -229,7 +231,7 @@ func (q *queues) consumeList(ctx context.Context) {
 
 // trim deletes what has long been processed, never what has not.
 func (q *queues) trim(ctx context.Context) {
-	for pause(ctx, trimEvery) {
+	for pause.For(ctx, trimEvery) {
 		committed, err := q.admin.FetchOffsets(ctx, group)
 		if err != nil {
 			continue // next time

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -98,7 +99,7 @@ func choose(cfg *config.Config, opt CheckOptions) (*config.Config, error) {
 			if opt.Class == "" && !serves(c, opt.Pattern) {
 				continue
 			}
-			c.Keys = slices.DeleteFunc(slices.Clone(c.Keys), func(key string) bool { return !consistency.MatchGlob(opt.Pattern, key) })
+			c.Keys = slices.DeleteFunc(slices.Clone(c.Keys), func(key string) bool { return !glob.Match(opt.Pattern, key) })
 			c.Pattern = opt.Pattern
 		}
 		if opt.Limit > 0 {
@@ -128,10 +129,10 @@ func names(cfg *config.Config) []string {
 
 // serves reports whether a class's settings are meant for the keys of pattern.
 func serves(c config.Class, pattern string) bool {
-	if c.Pattern != "" && consistency.MatchGlob(c.Pattern, pattern) {
+	if c.Pattern != "" && glob.Match(c.Pattern, pattern) {
 		return true
 	}
-	return slices.ContainsFunc(c.Keys, func(key string) bool { return consistency.MatchGlob(pattern, key) })
+	return slices.ContainsFunc(c.Keys, func(key string) bool { return glob.Match(pattern, key) })
 }
 
 // everywhere is a class of keys that every layer holds under the same name and of which nothing else is known.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 )
 
 const (
@@ -31,12 +32,7 @@ func Diagnose(ctx context.Context, r Reporter) (*diagnosis.Diagnosis, error) {
 	d := diagnosis.Diagnose(diagnosis.Evidence{})
 	for i := range samplings {
 		if i > 0 {
-			wait := time.NewTimer(betweenSamplings)
-			select {
-			case <-wait.C:
-			case <-ctx.Done():
-			}
-			wait.Stop()
+			pause.For(ctx, betweenSamplings) // an interrupted one is told below
 		}
 		report := r.Report(ctx, samplingTime)
 		if err := ctx.Err(); err != nil {

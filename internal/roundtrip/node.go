@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -75,7 +76,7 @@ func (n *node) arrived(ctx context.Context, k *dedicated) error {
 			case seen[0] == probes.Served:
 				return nil
 			}
-			if !pause(ctx, lookFirst) {
+			if !pause.For(ctx, lookFirst) {
 				return errNotArrived
 			}
 		}

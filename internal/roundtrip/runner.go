@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -197,7 +198,7 @@ func (r *Runner) follow() {
 		if first {
 			close(r.settled)
 		}
-		if !pause(r.life, surveyAgain) {
+		if !pause.For(r.life, surveyAgain) {
 			return
 		}
 		next := time.NewTimer(surveyEvery - surveyAgain)
@@ -285,18 +286,6 @@ func (r *Runner) outdated() {
 	select {
 	case r.outdate <- struct{}{}:
 	default:
-	}
-}
-
-// pause waits for d; false: ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
