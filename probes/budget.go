@@ -20,5 +20,8 @@ func (b *Budget) Acquire(ctx context.Context, n int64) error {
 	return b.sem.Acquire(ctx, min(n, HeldAtOnce))
 }
 
+// TryAcquire holds n bytes if that can be done at once.
+func (b *Budget) TryAcquire(n int64) bool { return b.sem.TryAcquire(min(n, HeldAtOnce)) }
+
 // Release gives n bytes back.
 func (b *Budget) Release(n int64) { b.sem.Release(min(n, HeldAtOnce)) }

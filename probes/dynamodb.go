@@ -331,38 +331,25 @@ type transportError struct{ error }
 
 // Do implements the SDK's HTTPClient.
 func (a awsHTTP) Do(req *http.Request) (*http.Response, error) {
-	caller := req.Context()
-	ctx, end, err := a.client.begin(caller)
-	if err != nil {
-		return nil, transportError{err}
-	}
 	if req.Body != nil { // a query may be sent again over another connection where the server had closed this one
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
-			end()
 			return nil, transportError{err}
 		}
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 		req.Body, _ = req.GetBody()
 		req.Header["X-Idempotency-Key"] = nil // tells net/http so, and is not sent
 	}
-	resp, err := a.client.transport.RoundTrip(req.WithContext(context.WithValue(ctx, httpAsker{}, caller)))
+	resp, err := a.client.send(req)
 	if err != nil {
-		defer end()
-		return nil, transportError{a.client.brief(ctx, err)}
+		return nil, transportError{err}
 	}
-	resp.Body = &awsBody{io.LimitReader(resp.Body, maxPage), resp.Body, end}
+	resp.Body = awsBody{io.LimitReader(resp.Body, maxPage), resp.Body}
 	return resp, nil
 }
 
-// awsBody ends its request when it is closed.
+// awsBody is a body of bounded size.
 type awsBody struct {
 	io.Reader
 	io.Closer
-	end func()
-}
-
-func (b *awsBody) Close() error {
-	defer b.end()
-	return b.Closer.Close()
 }

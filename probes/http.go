@@ -265,14 +265,19 @@ func (c *httpClient) authorize(req *http.Request) error {
 // get asks for u. An error of its own means that there was no answer; use gets the answer's head, may hold its body, and
 // its error is given on.
 func (c *httpClient) get(ctx context.Context, u *url.URL, header http.Header, use func(*httpAnswer) error) error {
+	return c.do(ctx, &http.Request{Method: http.MethodGet, URL: u, Header: header.Clone()}, use)
+}
+
+// do sends a request of our own making, as get does.
+func (c *httpClient) do(ctx context.Context, req *http.Request, use func(*httpAnswer) error) error {
 	caller := ctx
 	ctx, end, err := c.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	req := (&http.Request{Method: http.MethodGet, URL: u, Header: header.Clone()}).WithContext(context.WithValue(ctx, httpAsker{}, caller))
-	if u.Host == c.hostOf {
+	req = req.WithContext(context.WithValue(ctx, httpAsker{}, caller))
+	if req.URL.Host == c.hostOf {
 		req.Host = c.virtual
 	}
 	if err := c.authorize(req); err != nil {
@@ -286,6 +291,34 @@ func (c *httpClient) get(ctx context.Context, u *url.URL, header http.Header, us
 	err = use(&httpAnswer{Response: resp, ctx: ctx, client: c})
 	_, _ = io.CopyN(io.Discard, resp.Body, drainedBody) // only for the connection's sake
 	return err
+}
+
+// send a request as it is, for a library that makes its own. The request ends with its context, when the client is closed,
+// and when the answer's body is.
+func (c *httpClient) send(req *http.Request) (*http.Response, error) {
+	caller := req.Context()
+	ctx, end, err := c.begin(caller)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.transport.RoundTrip(req.WithContext(context.WithValue(ctx, httpAsker{}, caller)))
+	if err != nil {
+		defer end()
+		return nil, c.brief(ctx, err)
+	}
+	resp.Body = &endingBody{resp.Body, end}
+	return resp, nil
+}
+
+// endingBody ends its request when it is closed.
+type endingBody struct {
+	io.ReadCloser
+	end func()
+}
+
+func (b *endingBody) Close() error {
+	defer b.end()
+	return b.ReadCloser.Close()
 }
 
 // content asks for u and hands on the body of a 200; anything else is an error.

@@ -800,11 +800,11 @@ func profileKeys(t testing.TB, n int) []Key {
 // allReturned: nothing of the budget is held.
 func budgetIsFree(t testing.TB, b *Budget) {
 	t.Helper()
-	if !b.sem.TryAcquire(HeldAtOnce) {
+	if !b.TryAcquire(HeldAtOnce) {
 		t.Error("a part of the budget is still held")
 		return
 	}
-	b.sem.Release(HeldAtOnce)
+	b.Release(HeldAtOnce)
 }
 
 // Keys that hang cost the others nothing.
@@ -903,7 +903,7 @@ func TestHTTPBodiesCountAgainstTheBudget(t *testing.T) {
 	held := 0
 	err := n.Read(within(t, 10*time.Second), keys, func(_ int, r Raw) {
 		held++
-		if opt.Budget.sem.TryAcquire(1000) {
+		if opt.Budget.TryAcquire(1000) {
 			t.Errorf("%d bytes are held and not counted", len(r.Value))
 		}
 	})

@@ -47,18 +47,6 @@ func allAt(offset int64) map[int32]int64 {
 	return out
 }
 
-func wantFault(t *testing.T, b Backlog, err error, parts ...string) {
-	t.Helper()
-	if b.Complete {
-		t.Error("the sampling calls itself complete")
-	}
-	for _, part := range parts {
-		if err == nil || !strings.Contains(err.Error(), part) {
-			t.Errorf("%q is missing in the error:\n%v", part, err)
-		}
-	}
-}
-
 func TestKafkaUnauthorised(t *testing.T) {
 	c, u := fakeKafka(t, kfake.SeedTopics(2, "secret"))
 	u.commit(t, "yes", "inv", allAt(4))

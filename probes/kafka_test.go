@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,19 +19,6 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
-
-// kafkaMatches writes names as a configuration does.
-func kafkaMatches(names ...string) []config.NameMatch {
-	var out []config.NameMatch
-	for _, n := range names {
-		if strings.HasPrefix(n, "/") {
-			out = append(out, config.NameMatch{Regexp: regexp.MustCompile(strings.Trim(n, "/"))})
-		} else {
-			out = append(out, config.NameMatch{Exact: n})
-		}
-	}
-	return out
-}
 
 func kafkaConfig(brokers, topics, groups []string) config.KafkaQueue {
 	return config.KafkaQueue{Brokers: brokers, Topics: kafkaMatches(topics...), Groups: kafkaMatches(groups...)}
@@ -50,19 +36,6 @@ func openKafka(t *testing.T, c config.KafkaQueue, options ...kgo.Opt) *kafkaQueu
 	return q
 }
 
-// sampleIn gives one sampling's result, which must come soon after d.
-func sampleIn(t *testing.T, q Queue, d time.Duration) (Backlog, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	defer cancel()
-	began := time.Now()
-	b, err := q.Sample(ctx)
-	if took := time.Since(began); took > d+200*time.Millisecond {
-		t.Errorf("a sampling with %v took %v", d, took)
-	}
-	return b, err
-}
-
 // sampleWell fails where anything was not learned.
 func sampleWell(t *testing.T, q Queue) Backlog {
 	t.Helper()
@@ -71,17 +44,6 @@ func sampleWell(t *testing.T, q Queue) Backlog {
 		t.Errorf("complete %v, error %v", b.Complete, err)
 	}
 	return b
-}
-
-func groupOf(t *testing.T, b Backlog, name string) GroupBacklog {
-	t.Helper()
-	for _, g := range b.Groups {
-		if g.Group == name {
-			return g
-		}
-	}
-	t.Fatalf("group %s is not in %+v", name, b.Groups)
-	return GroupBacklog{}
 }
 
 // kafkaUser writes and reads as the applications do.
@@ -174,13 +136,6 @@ func wantLag(t *testing.T, g GroupBacklog, want map[Partition]int64) {
 	t.Helper()
 	if !maps.Equal(g.Lag, want) {
 		t.Errorf("group %s: lag %v, want %v", g.Group, g.Lag, want)
-	}
-}
-
-func wantDepth(t *testing.T, b Backlog, want float64) {
-	t.Helper()
-	if b.Depth != (Count{want, true}) {
-		t.Errorf("depth %+v, want %v", b.Depth, want)
 	}
 }
 

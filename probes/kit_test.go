@@ -15,12 +15,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
@@ -251,4 +254,69 @@ func wantAttempts(t testing.TB, h History, total, failed float64) {
 	if got, known := h.Attempts(); !known || got != (Attempts{total, failed}) {
 		t.Errorf("%+v, known: %t; want %v attempts, %v failed", got, known, total, failed)
 	}
+}
+
+func wantFault(t *testing.T, b Backlog, err error, parts ...string) {
+	t.Helper()
+	if b.Complete {
+		t.Error("the sampling calls itself complete")
+	}
+	for _, part := range parts {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is missing in the error:\n%v", part, err)
+		}
+	}
+}
+
+// kafkaMatches writes names as a configuration does.
+func kafkaMatches(names ...string) []config.NameMatch {
+	var out []config.NameMatch
+	for _, n := range names {
+		if strings.HasPrefix(n, "/") {
+			out = append(out, config.NameMatch{Regexp: regexp.MustCompile(strings.Trim(n, "/"))})
+		} else {
+			out = append(out, config.NameMatch{Exact: n})
+		}
+	}
+	return out
+}
+
+// sampleIn gives one sampling's result, which must come soon after d.
+func sampleIn(t *testing.T, q Queue, d time.Duration) (Backlog, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	began := time.Now()
+	b, err := q.Sample(ctx)
+	if took := time.Since(began); took > d+200*time.Millisecond {
+		t.Errorf("a sampling with %v took %v", d, took)
+	}
+	return b, err
+}
+
+func groupOf(t *testing.T, b Backlog, name string) GroupBacklog {
+	t.Helper()
+	for _, g := range b.Groups {
+		if g.Group == name {
+			return g
+		}
+	}
+	t.Fatalf("group %s is not in %+v", name, b.Groups)
+	return GroupBacklog{}
+}
+
+func wantDepth(t *testing.T, b Backlog, want float64) {
+	t.Helper()
+	if b.Depth != (Count{want, true}) {
+		t.Errorf("depth %+v, want %v", b.Depth, want)
+	}
+}
+
+// whole checks that nothing is held of a budget.
+func whole(t testing.TB, b *Budget) {
+	t.Helper()
+	if err := b.Acquire(within(t, time.Second), HeldAtOnce); err != nil {
+		t.Fatalf("the budget is not given back: %v", err)
+	}
+	b.Release(HeldAtOnce)
 }

@@ -491,15 +491,6 @@ func TestMemcachedReadGivenUpHalfWay(t *testing.T) {
 	}
 }
 
-// whole checks that nothing is held of a budget.
-func whole(t testing.TB, b *Budget) {
-	t.Helper()
-	if err := b.Acquire(within(t, time.Second), HeldAtOnce); err != nil {
-		t.Fatalf("the budget is not given back: %v", err)
-	}
-	b.Release(HeldAtOnce)
-}
-
 // Many large values over one pipeline neither stand still nor hold more than the budget.
 func TestMemcachedLargeReads(t *testing.T) {
 	servers.NoLeaks(t)

@@ -105,7 +105,7 @@ func (n *redisNode) greet(context.Context, *wire) ([]request, error) {
 	}
 	must := func(what string) func(*exchange) error {
 		return func(x *exchange) error {
-			_, err := x.text()
+			_, err := readText(x)
 			var said errReply
 			if errors.As(err, &said) { // the first word alone: a proxy may repeat the arguments
 				return fmt.Errorf("%s was refused (%s)", what, said.word())
@@ -167,7 +167,7 @@ func (n *redisNode) surveyRequest(also request, scan *Scan, deliver func(Survey,
 			}
 		}
 		var s Survey
-		text, err := x.text()
+		text, err := readText(x)
 		if err != nil {
 			return Survey{}, err
 		}
@@ -233,7 +233,7 @@ func (n *redisNode) doubtful() []string {
 
 // readType reads TYPE's answer ("" if refused), counts it, and settles which lookups of the key had been hits.
 func (n *redisNode) readType(x *exchange, key string) (string, error) {
-	kind, err := x.text()
+	kind, err := readText(x)
 	var refused errReply
 	if errors.As(err, &refused) {
 		kind, err = "", nil

@@ -28,15 +28,15 @@ func (n *redisNode) surveyCluster(ctx context.Context, scan *Scan) (s Survey, vi
 // readView reads the answers to CLUSTER INFO, NODES and SHARDS; the last is missing before Redis 7.
 func (n *redisNode) readView(x *exchange) (view *clusterView, refused, err error) {
 	var said errReply
-	info, err := x.text()
+	info, err := readText(x)
 	if err != nil && !errors.As(err, &said) {
 		return nil, nil, err
 	}
-	nodes, err := x.text()
+	nodes, err := readText(x)
 	if err != nil && !errors.As(err, &said) {
 		return nil, nil, err
 	}
-	shards, err := x.reply()
+	shards, err := readReply(x)
 	var old errReply
 	if err != nil && !errors.As(err, &old) {
 		return nil, nil, err

@@ -495,7 +495,7 @@ func FuzzReply(f *testing.F) {
 	f.Add([]byte("*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*0\r\n"))
 	f.Fuzz(func(t *testing.T, said []byte) {
 		_ = newWire(newReplay(said), errProtocol).converse(context.Background(), request{nil, func(x *exchange) error {
-			v, err := x.reply()
+			v, err := readReply(x)
 			if err != nil && v != nil {
 				t.Errorf("%v beside %v", v, err)
 			}

@@ -19,7 +19,7 @@ func infoRefused(said errReply) error {
 
 // readScan reads SCAN's reply. refused is the server's, and the connection is in order.
 func readScan(x *exchange) (cursor string, found []string, refused, err error) {
-	kind, size, said, err := x.header()
+	kind, size, said, err := readHeader(x)
 	switch {
 	case err != nil:
 		return "", nil, nil, err
@@ -33,14 +33,14 @@ func readScan(x *exchange) (cursor string, found []string, refused, err error) {
 	case kind != '*' || size != 2:
 		return "", nil, nil, errProtocol
 	}
-	if cursor, err = x.text(); err != nil {
+	if cursor, err = readText(x); err != nil {
 		return "", nil, nil, err
 	}
-	if kind, size, _, err = x.header(); err != nil || kind != '*' {
+	if kind, size, _, err = readHeader(x); err != nil || kind != '*' {
 		return "", nil, nil, errors.Join(errProtocol, err)
 	}
 	for range size {
-		key, err := x.text()
+		key, err := readText(x)
 		if err != nil {
 			return "", nil, nil, err
 		}

@@ -172,7 +172,7 @@ func (p *pipeline) read(x *exchange) error {
 }
 
 func (p *pipeline) readTTL(x *exchange) (int64, error) {
-	kind, ttl, _, err := x.header()
+	kind, ttl, _, err := readHeader(x)
 	switch {
 	case err != nil:
 		return 0, err
@@ -202,7 +202,7 @@ func (p *pipeline) hand(x *exchange, i int, raw Raw) {
 
 // readMGet reads the answer for some of the keys.
 func (p *pipeline) readMGet(x *exchange, keys []int) error {
-	kind, size, said, err := x.header()
+	kind, size, said, err := readHeader(x)
 	switch {
 	case err != nil:
 		return err
@@ -219,7 +219,7 @@ func (p *pipeline) readMGet(x *exchange, keys []int) error {
 		return errProtocol
 	}
 	for _, i := range keys {
-		kind, size, _, err := x.header()
+		kind, size, _, err := readHeader(x)
 		switch {
 		case err != nil:
 			return err
@@ -314,7 +314,7 @@ func (p *pipeline) absent(i int) Raw {
 }
 
 func (p *pipeline) readHash(x *exchange, i int) error {
-	kind, size, said, err := x.header()
+	kind, size, said, err := readHeader(x)
 	switch {
 	case err != nil:
 		return err
@@ -347,7 +347,7 @@ func (p *pipeline) readFields(x *exchange, i int, size int64) error {
 	ends := make([]int, 0, min(size, 256))
 	total := int64(0)
 	for range size {
-		kind, length, _, err := x.header()
+		kind, length, _, err := readHeader(x)
 		if err != nil {
 			return err
 		}

@@ -210,12 +210,12 @@ func (s *sentinels) ask(ctx context.Context, n *redisNode) ([]string, error) {
 		// REPLICAS is a newer name of SLAVES.
 		commands: appendCommand(appendCommand(nil, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.config.Master), "SENTINEL", "SLAVES", s.config.Master),
 		read: func(x *exchange) error {
-			p, err := x.reply()
+			p, err := readReply(x)
 			var said errReply
 			if err != nil && !errors.As(err, &said) {
 				return err
 			}
-			r, err := x.reply()
+			r, err := readReply(x)
 			var unknown errReply
 			if err != nil && !errors.As(err, &unknown) {
 				return err

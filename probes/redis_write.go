@@ -33,7 +33,7 @@ func (n *redisNode) change(ctx context.Context, name string, commands []byte, re
 		return []request{{commands, func(x *exchange) error {
 			var first error
 			for range replies {
-				_, err := x.text()
+				_, err := readText(x)
 				var said errReply
 				if errors.As(err, &said) {
 					if first == nil {
@@ -101,7 +101,7 @@ func (n *redisNode) Look(ctx context.Context, keys []string, values [][]byte) ([
 }
 
 func (n *redisNode) readSight(x *exchange, value []byte) (s Sight, refused, err error) {
-	kind, size, said, err := x.header()
+	kind, size, said, err := readHeader(x)
 	switch {
 	case err != nil:
 		return Unseen, nil, err

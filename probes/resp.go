@@ -22,9 +22,9 @@ func (e errReply) word() string {
 
 var errProtocol = errors.New("the server's answer is not RESP")
 
-// header reads a reply's first line (RESP2): its type and number, or the text of a status or an error, valid until the
+// readHeader reads a reply's first line (RESP2): its type and number, or the text of a status or an error, valid until the
 // next read.
-func (x *exchange) header() (kind byte, n int64, text []byte, err error) {
+func readHeader(x *exchange) (kind byte, n int64, text []byte, err error) {
 	b, err := x.line()
 	if err != nil {
 		return 0, 0, nil, err
@@ -46,9 +46,9 @@ func (x *exchange) header() (kind byte, n int64, text []byte, err error) {
 	return 0, 0, nil, errProtocol
 }
 
-// text reads a short reply as text; what the server refused is errReply.
-func (x *exchange) text() (string, error) {
-	kind, n, s, err := x.header()
+// readText reads a short reply as text; what the server refused is errReply.
+func readText(x *exchange) (string, error) {
+	kind, n, s, err := readHeader(x)
 	switch {
 	case err != nil:
 		return "", err
@@ -70,17 +70,17 @@ func (x *exchange) text() (string, error) {
 // mostElements of a reply that is read as a whole.
 const mostElements = 1 << 20
 
-// reply reads a whole reply: int64, string, nil, or []any of these; what the server refused is errReply.
-func (x *exchange) reply() (any, error) {
+// readReply reads a whole reply: int64, string, nil, or []any of these; what the server refused is errReply.
+func readReply(x *exchange) (any, error) {
 	left := mostElements
-	return x.element(&left, 0)
+	return readElement(x, &left, 0)
 }
 
-func (x *exchange) element(left *int, depth int) (any, error) {
+func readElement(x *exchange, left *int, depth int) (any, error) {
 	if *left--; *left < 0 || depth > 8 {
 		return nil, errProtocol
 	}
-	kind, n, s, err := x.header()
+	kind, n, s, err := readHeader(x)
 	switch {
 	case err != nil:
 		return nil, err
@@ -103,7 +103,7 @@ func (x *exchange) element(left *int, depth int) (any, error) {
 	}
 	var out []any
 	for range n {
-		e, err := x.element(left, depth+1)
+		e, err := readElement(x, left, depth+1)
 		var refused errReply
 		if err != nil && !errors.As(err, &refused) {
 			return nil, err
@@ -115,7 +115,7 @@ func (x *exchange) element(left *int, depth int) (any, error) {
 
 // ignore reads a reply that doesn't matter.
 func ignore(x *exchange) error {
-	_, err := x.text()
+	_, err := readText(x)
 	var said errReply
 	if errors.As(err, &said) {
 		return nil
