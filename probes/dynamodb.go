@@ -70,10 +70,11 @@ func newDynamoDB(c config.DynamoDB, counts *tally, opt Options) (*dynamoHistory,
 
 // Sample implements History: it reads pages until all is read, or the read units of one sampling are used up.
 func (d *dynamoHistory) Sample(ctx context.Context) error {
-	if !d.begin(d.source) {
-		return errOverlap
+	end, err := d.begin(d.source)
+	if err != nil {
+		return err
 	}
-	defer d.sampling.Unlock()
+	defer end()
 	table, begun := d.position.(*tablePlace)
 	if !begun {
 		table = newTablePlace(d.began, d.config.TimeFormat)

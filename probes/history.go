@@ -69,10 +69,10 @@ type tally struct {
 	known   bool
 }
 
-// begin a sampling of a source; false: another one is under way. end it with t.sampling.Unlock.
-func (t *tally) begin(source string) bool {
+// begin a sampling of a source; end it with end. errOverlap: another one is under way, perhaps of the configuration before.
+func (t *tally) begin(source string) (end func(), err error) {
 	if !t.sampling.TryLock() {
-		return false
+		return nil, errOverlap
 	}
 	if t.source != source {
 		if t.source != "" {
@@ -80,7 +80,7 @@ func (t *tally) begin(source string) bool {
 		}
 		t.source, t.position = source, nil
 	}
-	return true
+	return t.sampling.Unlock, nil
 }
 
 // add what a sampling found; it makes the counts known.

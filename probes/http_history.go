@@ -45,10 +45,11 @@ func newHTTPHistory(c config.HTTPHistory, counts *tally, opt Options) (*httpHist
 
 // Sample implements History.
 func (h *httpHistory) Sample(ctx context.Context) error {
-	if !h.begin(h.source) {
-		return errOverlap
+	end, err := h.begin(h.source)
+	if err != nil {
+		return err
 	}
-	defer h.sampling.Unlock()
+	defer end()
 	return h.client.content(ctx, h.url, h.read)
 }
 

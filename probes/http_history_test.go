@@ -34,8 +34,11 @@ func TestHistoriesOutliveConfigurations(t *testing.T) {
 	counts.Keep(map[string]bool{"b": true})
 	ask("a", `{"ok":40,"bad":3}`, 0, 0)
 	another := counts.of("a")
-	another.begin("another")
+	end, err := another.begin("another")
+	if err != nil {
+		t.Fatal(err)
+	}
 	another.add(5, 1)
-	another.sampling.Unlock()
+	end()
 	ask("a", `{"ok":50,"bad":3}`, 5, 1)
 }

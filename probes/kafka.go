@@ -68,12 +68,12 @@ type kafkaBroker struct {
 	gone time.Time
 }
 
-func newKafkaQueue(c config.KafkaQueue, message *config.Message, opt Options, log *slog.Logger) (*kafkaQueue, error) {
+func newKafkaQueue(c config.KafkaQueue, m *config.Message, opt Options, log *slog.Logger) (*kafkaQueue, error) {
 	dialer, err := newKafkaDialer(c)
 	if err != nil {
 		return nil, err
 	}
-	messages, err := newMessageReader(message)
+	messages, err := newMessageReader(m)
 	if err != nil {
 		return nil, err
 	}

@@ -166,6 +166,9 @@ type visited struct {
 	times []int
 }
 
+// newVisited for n keys.
+func newVisited(t *testing.T, n int) *visited { return &visited{t: t, times: make([]int, n)} }
+
 func (v *visited) visit(i int, r Raw) {
 	v.times[i]++
 	if r.Err != nil && (r.Present || r.Value != nil || r.HasTTL || r.NoExpiry) || r.HasTTL && (r.NoExpiry || r.TTL < 0) || len(r.Value) > 64 {

@@ -23,7 +23,7 @@ func FuzzMemcachedReplies(f *testing.F) {
 		opt.MaxValueBytes = 64
 		for _, plain := range []bool{false, true} {
 			n := &memcachedNode{opt: opt, server: &server{}}
-			v := &visited{t, make([]int, len(keys))}
+			v := newVisited(t, len(keys))
 			r := &memcachedRead{node: n, keys: keys, visit: v.visit}
 			requests := r.metaGets(all)
 			if plain {

@@ -25,7 +25,7 @@ func FuzzRESP(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := &visited{t, make([]int, len(keys))}
+		v := newVisited(t, len(keys))
 		p := &pipeline{node: n, keys: keys, visit: v.visit}
 		v.check(newWire(newReplay(said), errProtocol).converse(context.Background(), request{p.commands(), p.read}))
 		if counted := n.server.hits + n.server.misses; counted > 3*uint64(len(keys)) {

@@ -14,12 +14,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
-func openRedisQueue(c config.RedisQueue, message *config.Message, fleet *Fleet, opt Options) (Queue, error) {
+func openRedisQueue(c config.RedisQueue, m *config.Message, fleet *Fleet, opt Options) (Queue, error) {
 	server, err := serverOf(fleet, c.Node, cmp.Or(c.List, c.Stream))
 	if err != nil {
 		return nil, err
 	}
-	messages, err := newMessageReader(message)
+	messages, err := newMessageReader(m)
 	if err != nil {
 		return nil, err
 	}
