@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+	"github.com/cacheinv/cacheinv_exporter/probes/http"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -72,7 +75,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		enabled, ok := e.opt.Enabled[name]
 		return !ok || *enabled
 	}
-	fleet, err := probes.OpenFleet(cfg, e.opt.Probes, e.log)
+	fleet, err := backends.OpenFleet(cfg, e.opt.Probes, e.log)
 	if err != nil {
 		return nil, fmt.Errorf("opening the nodes: %w", err)
 	}
@@ -104,7 +107,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 
 	var others []Collector
 	if on("queue") {
-		queues, err := probes.OpenQueues(cfg, fleet, e.opt.Probes, e.log)
+		queues, err := backends.OpenQueues(cfg, fleet, e.opt.Probes, e.log)
 		if err != nil {
 			return nil, fmt.Errorf("opening the queues: %w", err)
 		}
@@ -114,7 +117,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		others = append(others, NewQueue(cfg.Queues, queues, e.state.queues, e.log))
 	}
 	if on("history") {
-		histories, err := probes.OpenHistories(cfg, e.state.histories.counted, e.opt.Probes)
+		histories, err := backends.OpenHistories(cfg, e.state.histories.counted, e.opt.Probes)
 		if err != nil {
 			return nil, fmt.Errorf("opening the histories: %w", err)
 		}
@@ -124,7 +127,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		others = append(others, newHistory(cfg.History, histories, e.state.histories))
 	}
 	if on("app_version") {
-		apps, err := probes.OpenApps(cfg, e.opt.Probes, e.log)
+		apps, err := http.OpenApps(cfg, e.opt.Probes, e.log)
 		if err != nil {
 			return nil, fmt.Errorf("opening the applications: %w", err)
 		}

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// errClosed is what a node gives after Close.
-var errClosed = errors.New("the node is closed")
+// ErrClosed is what a node gives after Close.
+var ErrClosed = errors.New("the node is closed")
 
-// noAnswer is what is told of a server that did not answer before ctx ended.
-func noAnswer(ctx context.Context) error { return fmt.Errorf("no answer in time: %w", ctx.Err()) }
+// NoAnswer is what is told of a server that did not answer before ctx ended.
+func NoAnswer(ctx context.Context) error { return fmt.Errorf("no answer in time: %w", ctx.Err()) }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// errOverlap says that a history is still asked on behalf of an earlier sampling.
-var errOverlap = errors.New("still busy with an earlier sampling")
+// ErrBusy says that a history is still asked on behalf of an earlier sampling.
+var ErrBusy = errors.New("still busy with an earlier sampling")
 
 // Attempts are invalidations, and those of them that failed, since the process began.
 type Attempts struct{ Total, Failed float64 }
@@ -25,11 +25,11 @@ type History interface {
 // Histories are what was counted, and up to where. They outlive configurations.
 type Histories struct {
 	mu sync.Mutex
-	by map[string]*tally
+	by map[string]*Tally
 }
 
 // NewHistories that hold nothing. Each history counts from the time when it is first opened.
-func NewHistories() *Histories { return &Histories{by: map[string]*tally{}} }
+func NewHistories() *Histories { return &Histories{by: map[string]*Tally{}} }
 
 // Keep only the histories with these names.
 func (h *Histories) Keep(names map[string]bool) {
@@ -42,49 +42,49 @@ func (h *Histories) Keep(names map[string]bool) {
 	}
 }
 
-func (h *Histories) of(name string) *tally {
+func (h *Histories) Of(name string) *Tally {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := h.by[name]
 	if t == nil {
-		t = &tally{began: time.Now()}
+		t = &Tally{Began: time.Now()}
 		h.by[name] = t
 	}
 	return t
 }
 
-// tally is what was counted of one history.
-type tally struct {
+// Tally is what was counted of one history.
+type Tally struct {
 	// sampling is held while the history is asked, and guards what follows.
 	sampling sync.Mutex
-	// began is when the source was first opened.
-	began time.Time
+	// Began is when the source was first opened.
+	Began time.Time
 	// source is what the position is of: a changed configuration begins anew, and the counts go on.
 	source string
-	// position is up to where the source was counted, in its backend's own terms; nil: not begun.
-	position any
+	// Position is up to where the source was counted, in its backend's own terms; nil: not begun.
+	Position any
 
 	mu      sync.Mutex
 	counted Attempts
 	known   bool
 }
 
-// begin a sampling of a source; end it with end. errOverlap: another one is under way, perhaps of the configuration before.
-func (t *tally) begin(source string) (end func(), err error) {
+// Begin a sampling of a source; end it with end. errOverlap: another one is under way, perhaps of the configuration before.
+func (t *Tally) Begin(source string) (end func(), err error) {
 	if !t.sampling.TryLock() {
-		return nil, errOverlap
+		return nil, ErrBusy
 	}
 	if t.source != source {
 		if t.source != "" {
-			t.began = time.Now()
+			t.Began = time.Now()
 		}
-		t.source, t.position = source, nil
+		t.source, t.Position = source, nil
 	}
 	return t.sampling.Unlock, nil
 }
 
-// add what a sampling found; it makes the counts known.
-func (t *tally) add(total, failed float64) {
+// Add what a sampling found; it makes the counts known.
+func (t *Tally) Add(total, failed float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.counted.Total += total
@@ -93,7 +93,7 @@ func (t *tally) add(total, failed float64) {
 }
 
 // Attempts implements History.
-func (t *tally) Attempts() (Attempts, bool) {
+func (t *Tally) Attempts() (Attempts, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.counted, t.known

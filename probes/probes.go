@@ -5,6 +5,7 @@ package probes
 import (
 	"context"
 	"net"
+	"strconv"
 	"time"
 )
 
@@ -58,10 +59,22 @@ type Raw struct {
 // Field of a hash.
 type Field struct{ Name, Value []byte }
 
+// BatchKeys is how many keys go into one pipeline.
+const BatchKeys = 1000
+
 // Count is a number that a server may not tell.
 type Count struct {
 	Value float64
 	Known bool
+}
+
+// ParseCount reads a decimal number, as INFO and stats tell them; what is none is not known.
+func ParseCount(s string) Count {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return Count{}
+	}
+	return Count{Value: f, Known: true}
 }
 
 // Survey is what a node said of itself.

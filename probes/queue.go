@@ -18,8 +18,8 @@ type Queue interface {
 	Close()
 }
 
-// fewGroups sorts the names of groups and keeps the first maxGroups; the error says that there are more.
-func fewGroups(names []string) ([]string, error) {
+// FirstGroups sorts the names of groups and keeps the first maxGroups; the error says that there are more.
+func FirstGroups(names []string) ([]string, error) {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	if len(names) <= maxGroups {
@@ -29,13 +29,13 @@ func fewGroups(names []string) ([]string, error) {
 		"write narrower names in groups", len(names), maxGroups)
 }
 
-// selected reports whether any of the matches means name.
-func selected(matches []config.NameMatch, name string) bool {
+// AnyMatches reports whether any of the matches means name.
+func AnyMatches(matches []config.NameMatch, name string) bool {
 	return slices.ContainsFunc(matches, func(m config.NameMatch) bool { return m.Matches(name) })
 }
 
-// exactNames are those of the matches that are no regular expressions.
-func exactNames(matches []config.NameMatch) []string {
+// ExactNames are those of the matches that are no regular expressions.
+func ExactNames(matches []config.NameMatch) []string {
 	var out []string
 	for _, m := range matches {
 		if m.Regexp == nil {

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/http"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/glob"
@@ -35,7 +37,7 @@ type Options struct {
 	Details, ShowValues bool
 	// Probes are the limits of the origins' probes.
 	Probes probes.Options
-	// openOrigin replaces the HTTP origins in tests; nil: probes.OpenOrigin.
+	// openOrigin replaces the HTTP origins in tests; nil: http.OpenOrigin.
 	openOrigin func(config.Origin) (asker, error)
 }
 
@@ -184,7 +186,7 @@ func (s *Sampler) openOrigin(c config.Origin) (asker, error) {
 	if s.opt.openOrigin != nil {
 		return s.opt.openOrigin(c)
 	}
-	return probes.OpenOrigin(c, s.opt.Probes)
+	return http.OpenOrigin(c, s.opt.Probes)
 }
 
 // Close ends the connections to the origins.

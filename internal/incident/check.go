@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/glob"
@@ -52,7 +54,7 @@ func Check(ctx context.Context, cfg *config.Config, opt CheckOptions, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	fleet, err := probes.OpenFleet(chosen, opt.Probes, log)
+	fleet, err := backends.OpenFleet(chosen, opt.Probes, log)
 	if err != nil {
 		return nil, fmt.Errorf("opening the nodes: %w", err)
 	}

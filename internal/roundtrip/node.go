@@ -28,7 +28,7 @@ var (
 
 // node is one that is probed. Its keys are watched by one goroutine, as long as there are any.
 type node struct {
-	probes.Dedicated
+	probes.Writable
 	r       *Runner
 	replica atomic.Bool
 	// silent: the last key that was to be set up was not answered.
@@ -41,8 +41,8 @@ type node struct {
 	wake     chan struct{}
 }
 
-func newNode(r *Runner, d probes.Dedicated) *node {
-	return &node{Dedicated: d, r: r, wake: make(chan struct{}, 1)}
+func newNode(r *Runner, d probes.Writable) *node {
+	return &node{Writable: d, r: r, wake: make(chan struct{}, 1)}
 }
 
 func compareNames(a, b *node) int { return strings.Compare(a.Identity().Name, b.Identity().Name) }
@@ -69,7 +69,7 @@ func (n *node) try(ctx context.Context, do func() error) error {
 func (n *node) arrived(ctx context.Context, k *dedicated) error {
 	return n.try(ctx, func() error {
 		for {
-			seen, err := n.Look(ctx, []string{k.key}, [][]byte{k.value})
+			seen, err := n.Watch(ctx, []string{k.key}, [][]byte{k.value})
 			switch {
 			case err != nil:
 				return err
@@ -179,7 +179,7 @@ func (n *node) look() {
 		}
 		ctx, cancel := context.WithTimeout(n.r.life, lookLongest)
 		asked := time.Now()
-		seen, _ := n.Look(ctx, keys, values) // what it failed to see is Unseen
+		seen, _ := n.Watch(ctx, keys, values) // what it failed to see is Unseen
 		cancel()
 		answered := time.Now()
 		for i, w := range due {
@@ -192,10 +192,10 @@ func (n *node) look() {
 }
 
 // judge one look.
-func (w *watch) judge(s probes.Sight, asked, answered time.Time) (o outcome, ended bool) {
+func (w *watch) judge(s probes.Seen, asked, answered time.Time) (o outcome, ended bool) {
 	at := asked.Add(answered.Sub(asked) / 2)
 	switch s {
-	case probes.Unseen:
+	case probes.NotTold:
 		if answered.After(w.end.Add(lookLongest)) {
 			return outcome{unsure: true}, true
 		}

@@ -50,7 +50,7 @@ func (r *Runner) share(p *probe, id string) []*dedicated {
 	left := r.of(p)
 	most := 1
 	for _, n := range left {
-		if _, ok := n.Dedicated.(probes.Placer); ok {
+		if _, ok := n.Writable.(probes.Placer); ok {
 			most += keysFor
 		}
 	}
@@ -63,7 +63,7 @@ func (r *Runner) share(p *probe, id string) []*dedicated {
 		k.key = p.Key.Expand(map[string]string{"id": k.id}, nil)
 		left = slices.DeleteFunc(left, func(n *node) bool {
 			holding := probes.Holds
-			if placer, ok := n.Dedicated.(probes.Placer); ok {
+			if placer, ok := n.Writable.(probes.Placer); ok {
 				holding = placer.Place(k.key).Holding
 			}
 			switch holding {

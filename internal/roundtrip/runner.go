@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -100,14 +102,14 @@ func Start(cfg *config.Config, opt probes.Options, observer Observer, log *slog.
 		outdate: make(chan struct{}, 1), settled: make(chan struct{}),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
-	fleet, err := probes.OpenFleet(needed(cfg), opt, log)
+	fleet, err := backends.OpenFleet(needed(cfg), opt, log)
 	if err != nil {
 		return nil, err
 	}
 	r.fleet = fleet
 	for _, c := range cfg.Probes {
 		p := &probe{InvalidationProbe: c, slots: make(chan struct{}, mostRounds(c)), told: failures{by: map[string]Reason{}}}
-		if p.publisher, err = probes.OpenPublisher(c.Publish, fleet, opt); err != nil {
+		if p.publisher, err = backends.OpenPublisher(c.Publish, fleet, opt); err != nil {
 			r.Close()
 			return nil, fmt.Errorf("probe %s: publish: %w", c.Name, err)
 		}
@@ -239,7 +241,7 @@ var errNotAsked = fmt.Errorf("not asked yet")
 
 // learn what a node told. One that did not answer keeps the role that it had.
 func (r *Runner) learn(n probes.Node, s probes.Survey, err error) {
-	d, ok := n.(probes.Dedicated)
+	d, ok := n.(probes.Writable)
 	if !ok {
 		return
 	}
@@ -247,7 +249,7 @@ func (r *Runner) learn(n probes.Node, s probes.Survey, err error) {
 	defer r.mu.Unlock()
 	name := n.Identity().Name
 	known := r.nodes[name]
-	if known == nil || known.Dedicated != d {
+	if known == nil || known.Writable != d {
 		known = newNode(r, d)
 		r.nodes[name] = known
 	}

@@ -201,7 +201,7 @@ invalidation_probes:
 
 // sharer holds the keys that end in its digit.
 type sharer struct {
-	probes.Dedicated
+	probes.Writable
 	name   string
 	digits string
 	not    probes.Holding
@@ -216,7 +216,7 @@ func (s sharer) Place(key string) probes.Placement {
 	return probes.Placement{Holding: s.not}
 }
 
-type whole struct{ probes.Dedicated }
+type whole struct{ probes.Writable }
 
 func (whole) Identity() probes.Identity { return probes.Identity{Layer: "l2", Name: "whole"} }
 
@@ -224,7 +224,7 @@ func (whole) Identity() probes.Identity { return probes.Identity{Layer: "l2", Na
 func TestKeysAreSharedOut(t *testing.T) {
 	n := &notes{by: map[string]int{}}
 	r := &Runner{observer: n, log: slog.New(slog.NewTextHandler(io.Discard, nil)), life: t.Context(), nodes: map[string]*node{}}
-	for _, d := range []probes.Dedicated{
+	for _, d := range []probes.Writable{
 		whole{},
 		sharer{name: "shard-1", digits: "369", not: probes.Elsewhere},
 		sharer{name: "shard-1-replica", digits: "369", not: probes.Elsewhere},
@@ -272,10 +272,10 @@ func TestJudge(t *testing.T) {
 		t.Errorf("%+v %t", o, ended)
 	}
 	w = fresh()
-	if _, ended := w.judge(probes.Unseen, at(1500), at(1999)); ended {
+	if _, ended := w.judge(probes.NotTold, at(1500), at(1999)); ended {
 		t.Error("not asked for long enough")
 	}
-	if o, ended := w.judge(probes.Unseen, at(2000), at(2002)); !ended || !o.unsure {
+	if o, ended := w.judge(probes.NotTold, at(2000), at(2002)); !ended || !o.unsure {
 		t.Errorf("%+v %t", o, ended)
 	}
 	if o, ended := w.judge(probes.Changed, at(50), at(50)); !ended || o.lost || o.unsure {

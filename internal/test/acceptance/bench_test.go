@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
@@ -17,7 +19,6 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/ratio"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
-	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // benchValue is JSON of about 100 bytes.
@@ -90,7 +91,7 @@ func sampling(b *testing.B, cfg string) func() error {
 		b.Fatal(err)
 	}
 	opt, log := options(), slog.New(slog.DiscardHandler)
-	fleet, err := probes.OpenFleet(parsed, opt.Probes, log)
+	fleet, err := backends.OpenFleet(parsed, opt.Probes, log)
 	if err != nil {
 		b.Fatal(err)
 	}

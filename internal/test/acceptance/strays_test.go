@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
@@ -64,7 +66,7 @@ func TestKeysSharedOutOverServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	opt, log := options(), slog.New(slog.DiscardHandler)
-	fleet, err := probes.OpenFleet(cfg, opt.Probes, log)
+	fleet, err := backends.OpenFleet(cfg, opt.Probes, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,222 @@
+package dynamodb
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+)
+
+func sampleError(t testing.TB, h probes.History, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err := h.Sample(ctx)
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v; want %q", err, want)
+	}
+	if err != nil && (strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "\n")) {
+		t.Errorf("a secret or a second line is in %q", err)
+	}
+}
+
+// What a real server says to names that are wrong.
+func TestDynamoDBWrongNames(t *testing.T) {
+	servers.NoLeaks(t)
+	a := newAttemptsTable(t, "epoch_ms")
+	c := &clock{time.Now()}
+	for name, f := range map[string]struct {
+		change func(*config.DynamoDB)
+		want   string
+	}{
+		"table":         {func(d *config.DynamoDB) { d.Table = "none" }, "there is no table none in us-east-1"},
+		"index":         {func(d *config.DynamoDB) { d.Index = "by_name" }, "check index, partition_key"},
+		"partition key": {func(d *config.DynamoDB) { d.PartitionKey.Name = "date" }, "the query does not fit table attempts"},
+		"time":          {func(d *config.DynamoDB) { d.TimeAttribute = "when" }, "the query does not fit table attempts"},
+		"time's form":   {func(d *config.DynamoDB) { d.TimeFormat = "rfc3339" }, "time_format"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wrong := *a
+			f.change(&wrong.config)
+			h := wrong.open(t, c)
+			sampleError(t, h, f.want)
+			if _, known := h.Attempts(); known {
+				t.Error("something is known all the same")
+			}
+		})
+	}
+}
+
+// A form that finds nothing is told as soon as there is any item.
+func TestDynamoDBWrongTimeFormat(t *testing.T) {
+	servers.NoLeaks(t)
+	a := newAttemptsTable(t, "epoch_ms")
+	c := &clock{time.Now()}
+	wrong := *a
+	wrong.config.TimeFormat = "epoch_s"
+	h := wrong.open(t, c)
+	probetest.SampleHistory(t, h) // the table is empty
+	a.attempt(t, c.at, "FAILED")
+	sampleError(t, h, "mend time_attribute or time_format")
+
+	a.config.TimeFormat = "epoch_s"
+	a.attempt(t, c.at, "FAILED")
+	wrong.config.TimeFormat = "epoch_ms"
+	_, err := a.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{
+		TableName: aws.String("attempts"), Key: map[string]types.AttributeValue{"id": &types.AttributeValueMemberS{Value: "attempt-1"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sampleError(t, wrong.open(t, c), "mend time_attribute or time_format")
+	probetest.SampleHistory(t, a.open(t, c))
+}
+
+// What AWS says, as its SDK takes it from an answer; its messages may hold the request with its tokens.
+func TestDynamoDBRefusals(t *testing.T) {
+	servers.NoLeaks(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-aws")
+	for code, want := range map[string]string{
+		"ProvisionedThroughputExceededException": "lower max_read_units",
+		"ThrottlingException":                    "the table throttles reads",
+		"ExpiredTokenException":                  "have expired",
+		"UnrecognizedClientException":            "AWS does not take the credentials",
+		"InvalidSignatureException":              "AWS does not take the credentials",
+		"AccessDeniedException":                  "allow dynamodb:Query",
+		"InternalServerError":                    "DynamoDB answered InternalServerError",
+		"":                                       "not DynamoDB's", // it is none at all
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			if code == "" {
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = io.WriteString(w, "<html>s3cret</html>")
+				return
+			}
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprintf(w, `{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":"x-amz-security-token:s3cret\nand more"}`, code)
+		}))
+		a := &attemptsTable{config: config.DynamoDB{Table: "attempts", Region: "us-east-1", Endpoint: server.URL, MaxReadUnits: 25}}
+		h := a.open(t, &clock{time.Now()})
+		sampleError(t, h, want)
+		h.Close()
+		server.Close()
+	}
+}
+
+// Without any credentials, and with a server that is not there or hangs, a sampling ends in time and says why.
+func TestDynamoDBOutOfReach(t *testing.T) {
+	servers.NoLeaks(t)
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("AWS_CONFIG_FILE", "/none")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/none")
+	at := func(address string) *history {
+		a := &attemptsTable{config: config.DynamoDB{Table: "attempts", Region: "us-east-1", Endpoint: "http://" + address, MaxReadUnits: 25}}
+		return a.open(t, &clock{time.Now()})
+	}
+	sampleError(t, at(servers.FreeAddr(t)), "no AWS credentials were found")
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-aws")
+	sampleError(t, at(servers.FreeAddr(t)), "connection refused")
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	hung := at(servers.Hung(t))
+	if err := hung.Sample(ctx); err == nil || !strings.Contains(err.Error(), "no answer in time") {
+		t.Error(err)
+	}
+	hung.Close()
+	sampleError(t, hung, "closed")
+}
+
+func TestDynamoDBForgetsRatherThanGrow(t *testing.T) {
+	began := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	p := newPosition(began, "epoch_ms")
+	p.begin(began.Add(5*time.Second), true)
+	const n = maxSeen + 10
+	for i := range n {
+		id := itemID{byte(i), byte(i >> 8), byte(i >> 16), byte(i >> 24)}
+		if news, _ := p.see(id, began.Add(time.Duration(i/100)*time.Millisecond/4), false); !news {
+			t.Fatalf("item %d is not new", i)
+		}
+	}
+	if len(p.coming) > maxSeen {
+		t.Errorf("%d items are remembered", len(p.coming))
+	}
+	p.turn(nil)
+	p.begin(began.Add(6*time.Second), true)
+	for i := range n {
+		at := began.Add(time.Duration(i/100) * time.Millisecond / 4)
+		if at.Before(p.low) {
+			continue // not asked for
+		}
+		id := itemID{byte(i), byte(i >> 8), byte(i >> 16), byte(i >> 24)}
+		if news, _ := p.see(id, at, false); news {
+			t.Fatalf("item %d counts twice", i)
+		}
+	}
+}
+
+// Whatever an attribute holds, a time that is read is one that the format can write.
+func FuzzStamp(f *testing.F) {
+	for _, s := range []string{"1772452800123", "1772452800", "1772452800.5", "2026-03-02T12:00:00Z", "2026-03-02T12:00:00.5+02:00", "", "NaN", "1e400", "-1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, format := range []string{"epoch_ms", "epoch_s"} {
+			at, ok := stampOf(&types.AttributeValueMemberN{Value: s}, format)
+			if !ok {
+				continue
+			}
+			digits := 9
+			if format == "epoch_ms" {
+				digits = 6
+			}
+			back, ok := stampOf(&types.AttributeValueMemberN{Value: decimal(at, digits)}, format)
+			if positive := at.UnixNano() >= int64(math.Pow10(digits)) && at.Year() < 2200; positive && (!ok || back.Sub(at).Abs() > time.Millisecond) {
+				t.Errorf("%s: %q is %v, and again %v", format, s, at, back)
+			}
+		}
+		if at, ok := stampOf(&types.AttributeValueMemberS{Value: s}, "rfc3339"); ok && at.IsZero() && !strings.HasPrefix(s, "0001") {
+			t.Errorf("%q is %v", s, at)
+		}
+	})
+}
+
+// Two items are one only where all their keys are the same.
+func FuzzIdentify(f *testing.F) {
+	f.Add("a", "b", "ab", "")
+	f.Fuzz(func(t *testing.T, a, b, c, d string) {
+		item := func(x, y string) map[string]types.AttributeValue {
+			return map[string]types.AttributeValue{"k": &types.AttributeValueMemberS{Value: x}, "l": &types.AttributeValueMemberN{Value: y}}
+		}
+		keys := []string{"k", "l"}
+		one, ok := identify(item(a, b), keys)
+		two, ok2 := identify(item(c, d), keys)
+		if !ok || !ok2 || (one == two) != (a == c && b == d) {
+			t.Errorf("%q %q and %q %q: %x, %x", a, b, c, d, one, two)
+		}
+		if _, ok := identify(item(a, b), []string{"k", "m"}); ok {
+			t.Error("a key is missing")
+		}
+	})
+}

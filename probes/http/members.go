@@ -1,0 +1,77 @@
+package http
+
+import (
+	"log/slog"
+	"net/url"
+	"strings"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
+)
+
+// filled gives a template in which {host} and {port} are a server's, each escaped for where it stands. Other places stay.
+func filled(t config.Template, at group.Address) (config.Template, error) {
+	return config.ParseTemplate(filledText(t.String(), at))
+}
+
+func filledText(text string, at group.Address) string {
+	scheme, rest, found := strings.Cut(text, "://")
+	if !found {
+		scheme, rest = "", text
+	}
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		end = len(rest)
+	}
+	path, query, asks := strings.Cut(rest[end:], "?")
+	host := at.Host
+	if strings.Contains(host, ":") {
+		host = "[" + strings.ReplaceAll(host, "%", "%25") + "]"
+	}
+	out := strings.NewReplacer("{host}", host, "{port}", at.Port).Replace(rest[:end]) +
+		strings.NewReplacer("{host}", url.PathEscape(at.Host), "{port}", at.Port).Replace(path)
+	if asks {
+		out += "?" + strings.NewReplacer("{host}", url.QueryEscape(at.Host), "{port}", at.Port).Replace(query)
+	}
+	if found {
+		out = scheme + "://" + out
+	}
+	return out
+}
+
+func newDNSGroup(id probes.Identity, c config.HTTPNode, expected int, opt probes.Options, log *slog.Logger) (*group.DNS, error) {
+	open := func(id probes.Identity, at group.Address) (probes.Node, error) {
+		here := c
+		var err error
+		if here.URL, err = filled(c.URL, at); err != nil {
+			return nil, err
+		}
+		if c.Stats != nil {
+			stats := *c.Stats
+			stats.URL = filledText(stats.URL, at)
+			here.Stats = &stats
+		}
+		here.HealthURL = filledText(c.HealthURL, at)
+		id.Kind = "http"
+		return newNode(id, here, opt)
+	}
+	n, err := open(id, group.Address{Host: "192.0.2.1", Port: "80"}) // what is wrong with the configuration is told at once
+	if err != nil {
+		return nil, err
+	}
+	n.Close()
+	return group.NewDNS(id, *c.DNS, expected, opt, log, open), nil
+}
+
+func OpenMembers(id probes.Identity, c config.HTTPNode, expected int, opt probes.Options, log *slog.Logger) (probes.Members, error) {
+	if c.DNS != nil {
+		return newDNSGroup(id, c, expected, opt, log)
+	}
+	id.Kind = "http"
+	n, err := newNode(id, c, opt)
+	if err != nil {
+		return nil, err
+	}
+	return probes.Single(n), nil
+}

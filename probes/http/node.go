@@ -1,0 +1,212 @@
+package http
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
+)
+
+// node is a cache that answers over HTTP: an edge, or an application's local cache.
+type node struct {
+	id     probes.Identity
+	config config.HTTPNode
+	client *httpclient.Client
+	keys   *httpclient.Template
+	// header of requests for keys.
+	header http.Header
+	// stats and health are nil where they are not configured.
+	stats, health *url.URL
+	counts        []statsCount
+
+	mu sync.Mutex
+	// answered: what tells that the node is up was answered since the last survey began.
+	answered bool
+	reads    *ownReads
+}
+
+// ownReads are our part of an HTTP node's own counts; seen is what these were when last told.
+type ownReads struct {
+	mu                  sync.Mutex
+	fills, hits, misses uint64
+	seen                probes.Survey
+}
+
+// statsCount is one of the node's own counters, and where it stands.
+type statsCount struct {
+	path content.Path
+	of   func(*probes.Survey) *probes.Count
+}
+
+func newNode(id probes.Identity, c config.HTTPNode, opt probes.Options) (probes.Node, error) {
+	keys, err := httpclient.NewTemplate(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	client, err := httpclient.New(c.Client, c.Headers, keys.Host, opt)
+	if err != nil {
+		return nil, err
+	}
+	client.Site = group.ServerName(c.DNS)
+	n := &node{id: id, config: c, client: client, keys: keys, header: client.Header.Clone(), reads: probes.KeptOf(opt.Kept, "http", c.URL.String(), func() *ownReads { return &ownReads{} })}
+	if c.OnlyIfCached {
+		n.header.Add("Cache-Control", "only-if-cached")
+	}
+	if c.HealthURL != "" {
+		if n.health, err = client.Parse(c.HealthURL); err != nil {
+			return nil, fmt.Errorf("health_url: %w", err)
+		}
+	}
+	if c.Stats != nil {
+		if err := n.openStats(*c.Stats); err != nil {
+			return nil, fmt.Errorf("stats: %w", err)
+		}
+	}
+	return n, nil
+}
+
+func (n *node) openStats(c config.HTTPStats) (err error) {
+	if n.stats, err = n.client.Parse(c.URL); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		path string
+		of   func(*probes.Survey) *probes.Count
+	}{
+		{c.Hits, func(s *probes.Survey) *probes.Count { return &s.Hits }},
+		{c.Misses, func(s *probes.Survey) *probes.Count { return &s.Misses }},
+		{c.Evicted, func(s *probes.Survey) *probes.Count { return &s.Evicted }},
+		{c.Items, func(s *probes.Survey) *probes.Count { return &s.Items }},
+		{c.UptimeSeconds, func(s *probes.Survey) *probes.Count { return &s.UptimeSeconds }},
+	} {
+		if f.path == "" {
+			continue
+		}
+		p, err := content.ParsePath(f.path, false)
+		if err != nil {
+			return err
+		}
+		n.counts = append(n.counts, statsCount{p, f.of})
+	}
+	return nil
+}
+
+func (n *node) Identity() probes.Identity { return n.id }
+
+// Close ends all requests and connections.
+func (n *node) Close() { n.client.Close() }
+
+// Answered implements Answerer: by the stats and health URLs where they are configured, else by any key.
+func (n *node) Answered() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.answered
+}
+
+// Survey asks for stats and health, both at once. An error says what was wrong with them; where the node did answer, it is
+// still up, which Answered tells then, too.
+func (n *node) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey, error) {
+	start := time.Now()
+	n.mu.Lock()
+	n.answered = false
+	s := probes.Survey{Unasked: n.stats == nil && n.health == nil, Fills: n.reads.filled()}
+	n.mu.Unlock()
+	if s.Unasked {
+		return s, nil
+	}
+	up := [2]bool{true, true}
+	var errs [2]error
+	var wait sync.WaitGroup
+	if n.stats != nil {
+		wait.Go(func() { up[0], errs[0] = n.askStats(ctx, &s) })
+	}
+	if n.health != nil {
+		wait.Go(func() { up[1], errs[1] = n.askHealth(ctx) })
+	}
+	wait.Wait()
+	s.Took = time.Since(start)
+	err := errors.Join(errs[:]...)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answered = up[0] && up[1]
+	if err != nil {
+		return probes.Survey{Took: s.Took, Unasked: true, Fills: n.reads.filled()}, err
+	}
+	s.OwnHits, s.OwnMisses = n.reads.own(s)
+	return s, nil
+}
+
+func (n *node) askStats(ctx context.Context, s *probes.Survey) (up bool, err error) {
+	err = n.client.Get(ctx, n.stats, n.client.Header, func(a *httpclient.Answer) error {
+		up = a.StatusCode < http.StatusInternalServerError
+		if a.StatusCode != http.StatusOK {
+			return httpclient.StatusError(a.StatusCode)
+		}
+		return a.Hold(func(body []byte) error { return n.readStats(body, s) })
+	})
+	if err != nil {
+		return up, fmt.Errorf("stats: %w", err)
+	}
+	return up, nil
+}
+
+func (n *node) readStats(body []byte, s *probes.Survey) error {
+	if len(n.counts) == 0 {
+		return nil
+	}
+	if !json.Valid(body) {
+		return errors.New("the answer is not JSON; mend stats.url")
+	}
+	found := false
+	for _, c := range n.counts {
+		got := httpclient.NumberAt(body, c.path)
+		*c.of(s) = got
+		found = found || got.Known
+	}
+	if !found {
+		return errors.New("the answer has a number at none of the configured paths; mend stats")
+	}
+	return nil
+}
+
+func (n *node) askHealth(ctx context.Context) (up bool, err error) {
+	err = n.client.Get(ctx, n.health, n.client.Header, func(a *httpclient.Answer) error {
+		if up = a.StatusCode < http.StatusInternalServerError; !up {
+			return httpclient.StatusError(a.StatusCode)
+		}
+		return nil
+	})
+	if err != nil {
+		return up, fmt.Errorf("health_url: %w", err)
+	}
+	return up, nil
+}
+
+func (w *ownReads) filled() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fills
+}
+
+// own gives our part of the hits and misses that the node just told. A node that began anew, or whose counts were reset,
+// holds nothing of ours.
+func (w *ownReads) own(told probes.Survey) (hits, misses uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fell := func(before, now probes.Count) bool { return before.Known && now.Known && now.Value < before.Value }
+	if fell(w.seen.Hits, told.Hits) || fell(w.seen.Misses, told.Misses) || fell(w.seen.UptimeSeconds, told.UptimeSeconds) {
+		w.hits, w.misses = 0, 0
+	}
+	w.seen = told
+	return w.hits, w.misses
+}

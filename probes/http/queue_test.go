@@ -1,0 +1,100 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+)
+
+func openTestHTTPQueue(t testing.TB, c config.HTTPQueue) *queue {
+	t.Helper()
+	q, err := NewQueue(c, "app-1", probetest.Options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(q.Close)
+	return q
+}
+
+func TestHTTPQueue(t *testing.T) {
+	servers.NoLeaks(t)
+	var body atomic.Pointer[string]
+	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
+		if *body.Load() == "" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_, _ = io.WriteString(w, *body.Load())
+	})
+	depth := func(n float64) probes.Backlog {
+		return probes.Backlog{Complete: true, Depth: probes.Count{Value: n, Known: true}}
+	}
+	full := depth(7)
+	full.Ends = map[probes.Partition]float64{{}: 100}
+	full.Groups = []probes.GroupBacklog{{Group: "app-1", Positions: map[probes.Partition]float64{{}: 93}}}
+	halfDepth, half := depth(7), full
+	halfDepth.Complete = false
+	half.Complete, half.Depth, half.Groups = false, probes.Count{}, nil
+	for _, c := range []struct {
+		name, body string
+		counters   bool
+		want       probes.Backlog
+		err        string
+	}{
+		{"depth alone", `{"depth": 7}`, false, depth(7), ""},
+		{"empty", `{"depth": 0}`, false, depth(0), ""},
+		{"all", `{"depth": 7, "in": 100, "out": 93}`, true, full, ""},
+		{"as text", `{"depth": "7", "in": "100", "out": "93"}`, true, full, ""},
+		{"counters missing", `{"depth": 7}`, true, halfDepth, "enqueued should stand; mend that path\nthe answer has no number of 0 or more where processed"},
+		{"depth missing", `{"in": 100}`, true, half, "depth should stand"},
+		{"negative", `{"depth": -1}`, false, probes.Backlog{}, "depth should stand"},
+		{"endless", `{"depth": 1e999}`, false, probes.Backlog{}, "depth should stand"},
+		{"no number", `{"depth": "marker"}`, false, probes.Backlog{}, "depth should stand"},
+		{"NaN", `{"depth": "NaN"}`, false, probes.Backlog{}, "depth should stand"},
+		{"infinity", `{"depth": "Inf"}`, false, probes.Backlog{}, "depth should stand"},
+		{"no JSON", `marker`, false, probes.Backlog{}, "the answer is not JSON"},
+		{"down", ``, false, probes.Backlog{}, "status 503 Service Unavailable"},
+	} {
+		body.Store(&c.body)
+		q := config.HTTPQueue{URL: s.URL, Depth: "$.depth"}
+		if c.counters {
+			q.Enqueued, q.Processed = "$.in", "$.out"
+		}
+		got, err := openTestHTTPQueue(t, q).Sample(probetest.Within(t, 5*time.Second))
+		if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+		if (err != nil) != (c.err != "") || err != nil && (!strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "marker")) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.err)
+		}
+	}
+}
+
+func TestHTTPQueueThatHangs(t *testing.T) {
+	servers.NoLeaks(t)
+	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	q := openTestHTTPQueue(t, config.HTTPQueue{URL: s.URL, Depth: "$.depth"})
+	start := time.Now()
+	got, err := q.Sample(probetest.Within(t, 100*time.Millisecond))
+	if !errors.Is(err, context.DeadlineExceeded) || got.Complete || time.Since(start) > 2*time.Second {
+		t.Errorf("%+v, %v after %v", got, err, time.Since(start))
+	}
+}
+
+func TestHTTPQueueThatCannotBeAsked(t *testing.T) {
+	for _, c := range []config.HTTPQueue{{URL: "h", Depth: "$"}, {URL: "http://h", Depth: "depth"}, {URL: "http://h", Depth: "$", Processed: "$.."}} {
+		if _, err := NewQueue(c, "q", probetest.Options()); err == nil {
+			t.Errorf("%+v is no queue", c)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package http
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
+)
+
+// keyReads is one Read under way.
+type keyReads struct {
+	node *node
+	keys []probes.Key
+	ctx  context.Context
+	// giveUp ends what goes on, once nothing was answered so often that nothing will be.
+	giveUp context.CancelFunc
+
+	mu       sync.Mutex
+	visit    func(int, probes.Raw)
+	next     int
+	visited  int
+	answered bool
+	failed   []failedKey
+}
+
+// failedKey got no answer, which is the node's failure unless others get one.
+type failedKey struct {
+	key int
+	err error
+}
+
+// Read asks for each key by itself, httpLanes at once.
+func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
+	r := &keyReads{node: n, keys: keys, visit: visit}
+	r.ctx, r.giveUp = context.WithCancel(ctx)
+	defer r.giveUp()
+	var lanes sync.WaitGroup
+	for range min(httpclient.MaxConns, len(keys)) {
+		lanes.Go(r.run)
+	}
+	lanes.Wait()
+	gaveUp := r.ctx.Err() != nil || !r.answered && len(r.failed) > 0
+	if gaveUp && ctx.Err() == nil {
+		return r.failed[0].err
+	}
+	for _, f := range r.failed {
+		r.hand(f.key, probes.Raw{Err: f.err})
+	}
+	if r.visited < len(keys) {
+		return probes.NoAnswer(ctx)
+	}
+	return nil
+}
+
+func (r *keyReads) run() {
+	for {
+		i, ok := r.take()
+		if !ok {
+			return
+		}
+		r.ask(i)
+	}
+}
+
+func (r *keyReads) take() (int, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.next == len(r.keys) || r.ctx.Err() != nil {
+		return 0, false
+	}
+	r.next++
+	return r.next - 1, true
+}
+
+// hand gives the caller one key's answer.
+func (r *keyReads) hand(i int, raw probes.Raw) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.visited++
+	r.visit(i, raw)
+}
+
+func (r *keyReads) ask(i int) {
+	n := r.node
+	raw, err := n.keys.Expand(map[string]string{"key": r.keys[i].Name})
+	if err != nil {
+		r.hand(i, probes.Raw{Err: err})
+		return
+	}
+	u, err := n.client.Parse(raw)
+	if err != nil {
+		r.hand(i, probes.Raw{Err: err})
+		return
+	}
+	err = n.client.Get(r.ctx, u, n.header, func(a *httpclient.Answer) error {
+		r.judge(i, a)
+		return nil
+	})
+	if err != nil {
+		r.fail(i, err)
+	}
+}
+
+func (r *keyReads) fail(i int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
+		return // the time was up, not the key's turn to fail
+	}
+	r.failed = append(r.failed, failedKey{i, err})
+	if !r.answered && len(r.failed) >= httpclient.MaxConns {
+		r.giveUp()
+	}
+}
+
+// judge hands on what an answer says of its key.
+func (r *keyReads) judge(i int, a *httpclient.Answer) {
+	r.mu.Lock()
+	r.answered = true
+	r.mu.Unlock()
+	switch r.node.note(a) {
+	case copyMissing:
+		r.hand(i, probes.Raw{})
+		return
+	case copyRefused:
+		r.hand(i, probes.Raw{Err: httpclient.StatusError(a.StatusCode)})
+		return
+	}
+	out := probes.Raw{Present: true}
+	if r.node.config.TTLFromHeaders {
+		out.TTL, out.HasTTL = remainingTTL(a.Header, r.node.config.Edge, time.Now())
+	}
+	err := a.Hold(func(body []byte) error {
+		out.Value = body
+		r.hand(i, out)
+		return nil
+	})
+	if err != nil && r.ctx.Err() == nil {
+		r.hand(i, probes.Raw{Err: err})
+	}
+}
+
+// What an answer says of its key.
+const (
+	copyHeld = iota
+	copyMissing
+	copyRefused
+)
+
+// note says what an answer means, and counts it as the node itself does: by its head, whatever becomes of the body.
+func (n *node) note(a *httpclient.Answer) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	notCached := a.StatusCode == http.StatusGatewayTimeout && n.config.OnlyIfCached
+	if (a.StatusCode < http.StatusInternalServerError || notCached) && n.stats == nil && n.health == nil {
+		n.answered = true
+	}
+	w := n.reads
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case a.StatusCode == http.StatusOK && n.config.Edge && isFill(a.Header, n.config.CacheStatus):
+		w.fills++
+		w.misses++
+		return copyMissing
+	case a.StatusCode == http.StatusOK:
+		w.hits++
+		return copyHeld
+	case a.StatusCode == http.StatusNotFound, a.StatusCode == http.StatusGone, notCached && n.config.Edge:
+		w.misses++
+		return copyMissing
+	}
+	return copyRefused
+}

@@ -1,0 +1,123 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+)
+
+func openTestApps(t testing.TB, versions ...config.App) []*App {
+	t.Helper()
+	apps, err := OpenApps(&config.Config{Versions: versions}, probetest.Options(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range apps {
+		t.Cleanup(a.Close)
+	}
+	return apps
+}
+
+func TestAppVersions(t *testing.T) {
+	servers.NoLeaks(t)
+	bodies := map[string]string{
+		"/plain": "2.3.1\n", "/json": `{"build": {"version": "v1.0-rc.1+git"}}`, "/number": `{"build": {"version": 17}}`,
+		"/empty": "", "/html": "<html>marker</html>", "/words": "2.3.1 marker", "/lines": "2.3.1\nmarker",
+		"/long": strings.Repeat("1", 65), "/longest": strings.Repeat("1", 64), "/null": `{"build": {"version": null}}`, "/object": `{"build": {"version": {}}}`,
+		"/other": `{"version": "1"}`, "/unicode": "vers\u00efon",
+	}
+	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		body, ok := bodies[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, body)
+	})
+	nowhere := urlOfNobody(t)
+	const bad = "the answer is no version"
+	for _, c := range []struct{ url, json, want, err string }{
+		{s.URL + "/plain", "", "2.3.1", ""},
+		{s.URL + "/longest", "", strings.Repeat("1", 64), ""},
+		{s.URL + "/json", "$.build.version", "v1.0-rc.1+git", ""},
+		{s.URL + "/number", "$['build'].version", "17", ""},
+		{s.URL + "/json", "", "", bad},
+		{s.URL + "/plain", "$.version", "", bad},
+		{s.URL + "/empty", "", "", bad},
+		{s.URL + "/html", "", "", bad},
+		{s.URL + "/words", "", "", bad},
+		{s.URL + "/lines", "", "", bad},
+		{s.URL + "/long", "", "", bad},
+		{s.URL + "/unicode", "", "", bad},
+		{s.URL + "/null", "$.build.version", "", bad},
+		{s.URL + "/object", "$.build.version", "", bad},
+		{s.URL + "/other", "$.build.version", "", bad},
+		{s.URL + "/gone", "", "", "status 404 Not Found"},
+		{nowhere, "", "", "connection refused"},
+	} {
+		got, _ := openTestApps(t, config.App{Name: "web", Nodes: map[string]string{"n": c.url}, JSON: c.json})[0].Sample(probetest.Within(t, 5*time.Second))
+		if len(got) != 1 || got[0].Node != "n" || got[0].Version != c.want {
+			t.Errorf("%s: %+v", c.url, got)
+			continue
+		}
+		if err := got[0].Err; (err != nil) != (c.err != "") || err != nil && (!strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "marker")) {
+			t.Errorf("%s: %v, want %q", c.url, err, c.err)
+		}
+	}
+}
+
+// Every instance is asked at once, and one that hangs costs no other its answer.
+func TestAppInstances(t *testing.T) {
+	servers.NoLeaks(t)
+	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hangs" {
+			<-r.Context().Done()
+			return
+		}
+		_, password, _ := r.BasicAuth()
+		_, _ = io.WriteString(w, r.URL.Path[1:]+password)
+	})
+	apps := openTestApps(t,
+		config.App{
+			Name: "web", Nodes: map[string]string{"c": s.URL + "/3", "a": s.URL + "/1", "b": s.URL + "/hangs"},
+			Client: config.HTTPClient{Credentials: config.Credentials{Username: "u", PasswordFile: probetest.WriteFile(t, "p", ".pw\n")}},
+		},
+		config.App{Name: "api", Nodes: map[string]string{"x": s.URL + "/9"}})
+	start := time.Now()
+	got, _ := apps[0].Sample(probetest.Within(t, 300*time.Millisecond))
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if len(got) != 3 || got[0].Node != "a" || got[0].Version != "1.pw" || got[2].Node != "c" || got[2].Version != "3.pw" {
+		t.Errorf("%+v", got)
+	}
+	if got[1].Node != "b" || !errors.Is(got[1].Err, context.DeadlineExceeded) || got[1].Version != "" {
+		t.Errorf("%+v", got[1])
+	}
+	if got, _ := apps[1].Sample(probetest.Within(t, 5*time.Second)); len(got) != 1 || got[0].Version != "9" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAppsThatCannotBeAsked(t *testing.T) {
+	servers.NoLeaks(t)
+	good := config.App{Name: "good", Nodes: map[string]string{"n": "http://h"}}
+	for _, c := range []config.App{
+		{Name: "bad", Nodes: map[string]string{"n": "http://u:secret@"}},
+		{Name: "bad", Nodes: map[string]string{"n": "http://h"}, JSON: "version"},
+	} {
+		_, err := OpenApps(&config.Config{Versions: []config.App{good, c}}, probetest.Options(), slog.New(slog.DiscardHandler))
+		if err == nil || !strings.HasPrefix(err.Error(), "application bad: ") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}

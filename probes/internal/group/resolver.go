@@ -1,0 +1,241 @@
+package group
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+const (
+	// dnsEvery is how often a name is asked for at most, and dnsLongest how long an answer may take.
+	dnsEvery   = 30 * time.Second
+	dnsLongest = 20 * time.Second
+	// dnsGrace is how long whoever began a lookup waits for it where there is an answer already, and dnsFirst where there
+	// is none.
+	dnsGrace = 100 * time.Millisecond
+	dnsFirst = 2 * time.Second
+)
+
+var errNotAsked = errors.New("it has not been answered yet")
+
+// Address is one server behind a name. host is an IP address or, from an SRV record, a name.
+type Address struct{ Host, Port string }
+
+func (p Address) HostPort() string { return net.JoinHostPort(p.Host, p.Port) }
+
+func compareAddresses(a, b Address) int { return cmp.Compare(a.HostPort(), b.HostPort()) }
+
+// Resolver asks DNS for the servers behind one name. A lookup goes on in the background: one that hangs delays nobody
+// for longer than its grace, and one that fails leaves the last answer as it was.
+type Resolver struct {
+	name   config.DNSName
+	forget time.Duration // Options.ForgetAfter
+	ask    *net.Resolver
+	log    *slog.Logger
+	life   context.Context // until close
+	end    context.CancelFunc
+	asking sync.WaitGroup
+
+	mu      sync.Mutex
+	running bool
+	next    time.Time // no lookup begins before
+	known   []Address // by address; nil before the first answer
+	learned time.Time // when known was
+	err     error     // of the last lookup
+}
+
+func NewResolver(name config.DNSName, opt probes.Options, log *slog.Logger) *Resolver {
+	d := &Resolver{name: name, forget: opt.ForgetAfter, ask: abandonable(opt.Resolver), log: log, err: errNotAsked}
+	d.life, d.end = context.WithCancel(context.Background())
+	return d
+}
+
+// abandonable gives a resolver like r, whose lookups leave nothing behind once they are given up: the library's own share
+// their answers, and read on until a timeout of theirs.
+func abandonable(r *net.Resolver) *net.Resolver {
+	if r == nil {
+		r = net.DefaultResolver
+	}
+	dial := r.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	return &net.Resolver{PreferGo: r.PreferGo, StrictErrors: r.StrictErrors, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() }) // where the lookup ended, it is closed already
+		}
+		return conn, err
+	}}
+}
+
+// ServerName is the name in the certificates of the servers behind a DNS name; an SRV record gives each a name of its own.
+func ServerName(name *config.DNSName) string {
+	if name == nil || name.SRV {
+		return ""
+	}
+	return name.Host
+}
+
+// TLSFor gives TLS settings with the name that servers behind a DNS name are asked to prove.
+func TLSFor(t *config.TLS, name config.DNSName) *config.TLS {
+	if t == nil || t.ServerName != "" {
+		return t
+	}
+	named := *t
+	named.ServerName = ServerName(&name)
+	return &named
+}
+
+func (d *Resolver) Close() {
+	d.end()
+	d.asking.Wait()
+}
+
+// Addresses gives the last answer, after a lookup where one is due. The error says that there is none, or that it is too
+// old to be relied on; the places are given all the same.
+func (d *Resolver) Addresses(ctx context.Context) ([]Address, error) {
+	if done, grace := d.begin(); done != nil {
+		if until, ok := ctx.Deadline(); ok {
+			grace = min(grace, time.Until(until)/4)
+		}
+		t := time.NewTimer(grace)
+		defer t.Stop()
+		select {
+		case <-done:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	return d.answer()
+}
+
+func (d *Resolver) answer() ([]Address, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.known == nil:
+		return nil, fmt.Errorf("the DNS name %s: %w; check the name and the resolver", d.name.Host, d.err)
+	case d.err != nil && time.Since(d.learned) > max(d.forget, dnsEvery):
+		return d.known, fmt.Errorf("the DNS name %s: no answer since %s: %w; check the name and the resolver",
+			d.name.Host, d.learned.UTC().Format(time.RFC3339), d.err)
+	}
+	return d.known, nil
+}
+
+// begin a lookup where one is due; done is nil where none is.
+func (d *Resolver) begin() (done <-chan struct{}, grace time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	if d.running || now.Before(d.next) || d.life.Err() != nil {
+		return nil, 0
+	}
+	d.running, d.next = true, now.Add(dnsEvery)
+	ended := make(chan struct{})
+	d.asking.Go(func() {
+		defer close(ended)
+		d.run()
+	})
+	if d.known == nil {
+		return ended, dnsFirst
+	}
+	return ended, dnsGrace
+}
+
+func (d *Resolver) run() {
+	ctx, cancel := context.WithTimeout(d.life, dnsLongest)
+	defer cancel()
+	found, err := d.lookup(ctx)
+	if err == nil && len(found) == 0 {
+		err = errors.New("it has no address")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running = false
+	if d.life.Err() != nil {
+		return
+	}
+	switch {
+	case err != nil && d.known != nil && d.err == nil:
+		d.log.Warn("a DNS name got no answer; its last one still counts", "name", d.name.Host, "err", err)
+	case err == nil && d.known != nil && d.err != nil:
+		d.log.Info("a DNS name is answered again", "name", d.name.Host)
+	}
+	if d.err = err; err == nil {
+		d.known, d.learned = found, time.Now()
+	}
+}
+
+func (d *Resolver) lookup(ctx context.Context) ([]Address, error) {
+	var out []Address
+	if d.name.SRV {
+		_, records, err := d.ask.LookupSRV(ctx, "", "", d.name.Host)
+		if err != nil && len(records) == 0 {
+			return nil, brieflyDNS(err)
+		}
+		for _, s := range records {
+			host := strings.ToLower(strings.TrimSuffix(s.Target, "."))
+			if PlainHost(host) && s.Port != 0 { // a lone . says that there is no such service
+				out = append(out, Address{host, strconv.Itoa(int(s.Port))})
+			}
+		}
+	} else {
+		addresses, err := d.ask.LookupNetIP(ctx, "ip", d.name.Host)
+		if err != nil {
+			return nil, brieflyDNS(err)
+		}
+		for _, a := range addresses {
+			out = append(out, Address{PlainAddress(a), d.name.Port})
+		}
+	}
+	slices.SortFunc(out, compareAddresses)
+	return slices.Compact(out), nil
+}
+
+func PlainAddress(a netip.Addr) string { return a.Unmap().String() }
+
+// plainHost: the name goes into addresses and URLs, where anything else could mean another server.
+func PlainHost(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+}
+
+// brieflyDNS leaves out what changes from one lookup to the next (ports of our own), so that an error is logged once.
+func brieflyDNS(err error) error {
+	var said *net.DNSError
+	switch {
+	case !errors.As(err, &said):
+		return err
+	case said.IsNotFound:
+		return errors.New("no such host")
+	case said.IsTimeout:
+		return errors.New("the resolver does not answer")
+	}
+	return errors.New("the resolver can't be asked, or failed")
+}
+
+// Again has the next call of places look the name up, as if the time for it had come.
+func (d *Resolver) Again() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.next = time.Time{}
+}
+
+// Idle reports whether no lookup is under way.
+func (d *Resolver) Idle() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.running
+}

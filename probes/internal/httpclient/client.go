@@ -1,0 +1,415 @@
+package httpclient
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+//nolint:depguard // net/http writes to it
+
+const (
+	// MaxConns is how many requests go to one server at once, each over a connection of its own.
+	MaxConns = 16
+	// idleConns is how long a connection is kept for the next scrape.
+	idleConns = 5 * time.Minute
+	// maxHTTPHeader bounds the headers of an answer, in bytes.
+	maxHTTPHeader = 256 << 10
+	// UnheldBody is how much of a body of unknown length is read before it is counted against the Budget, in bytes.
+	UnheldBody = 32 << 10
+	// drainedBody is how much of a body that nobody needs is read, so that its connection can be used again, in bytes.
+	drainedBody = 64 << 10
+)
+
+var (
+	ErrNoURL   = errors.New("the URL is none; write http://host:port/path or https://host:port/path") // its text may hold a password
+	errNotHTTP = errors.New("the answer is not HTTP, or its head is too large; check the URL's scheme and port")
+	ErrCutOff  = errors.New("the server closed the connection before its answer was complete")
+)
+
+// net/http writes to the program's log what a server sends beyond its answer, which may be a cached value.
+func init() { log.SetOutput(WithoutBodies{log.Writer()}) }
+
+type WithoutBodies struct{ io.Writer }
+
+func (w WithoutBodies) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("Unsolicited response received")) {
+		return len(line), nil
+	}
+	return w.Writer.Write(line)
+}
+
+// Client asks the URLs of one http block. No redirect is followed, and no error of it holds a URL, a header's value
+// or a part of a body.
+type Client struct {
+	config config.HTTPClient
+	opt    probes.Options
+	// Header goes with every request; virtual is what Host says, in requests to the host that was configured with it.
+	Header          http.Header
+	virtual, hostOf string
+	// Site is the name that servers found by DNS are asked to prove; empty: that of their URL.
+	Site      string
+	transport *http.Transport
+	// life ends with Close.
+	life context.Context
+	end  context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	asking sync.WaitGroup
+}
+
+// New sends headers with each request; the Host among them goes to the URLs of one host alone (host, as it
+// stands in them): an edge's statistics may be told elsewhere.
+func New(c config.HTTPClient, headers map[string]string, host string, opt probes.Options) (*Client, error) {
+	h := &Client{config: c, opt: opt, Header: http.Header{"User-Agent": {"cacheinv_exporter"}}, hostOf: host}
+	for name, value := range headers {
+		if !validHeader(name, value) {
+			return nil, fmt.Errorf("headers: %q is no header's name, or its value holds control characters", name)
+		}
+		if http.CanonicalHeaderKey(name) == "Host" {
+			if strings.ContainsAny(value, " \t/@") {
+				return nil, errors.New("headers: Host is no host; write a name, with :port where it has one")
+			}
+			h.virtual = value
+			continue
+		}
+		h.Header.Set(name, value)
+	}
+	h.life, h.end = context.WithCancel(context.Background())
+	h.transport = &http.Transport{
+		MaxConnsPerHost: MaxConns, MaxIdleConnsPerHost: MaxConns, IdleConnTimeout: idleConns,
+		MaxResponseHeaderBytes: maxHTTPHeader,
+		// A compressed body would be another variant of the content than the one without, and of unknown size.
+		DisableCompression: true,
+		DialContext:        func(ctx context.Context, _, addr string) (net.Conn, error) { return h.dial(ctx, addr, false) },
+		DialTLSContext:     func(ctx context.Context, _, addr string) (net.Conn, error) { return h.dial(ctx, addr, true) },
+	}
+	return h, nil
+}
+
+// validHeader: net/http would refuse the others at each request.
+func validHeader(name, value string) bool {
+	const marks = "!#$%&'*+-.^_`|~"
+	token := name != "" && strings.IndexFunc(name, func(r rune) bool {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+		return !letter && !strings.ContainsRune(marks, r)
+	}) < 0
+	return token && oneLine(value)
+}
+
+// oneLine: the text holds no control characters.
+func oneLine(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) < 0
+}
+
+// Close ends all requests and connections.
+func (c *Client) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.end()
+	c.asking.Wait()
+	c.transport.CloseIdleConnections()
+}
+
+// begin a request: it ends with ctx, or when the client is closed.
+func (c *Client) begin(ctx context.Context) (_ context.Context, end func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, nil, probes.ErrClosed
+	}
+	c.asking.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c.life, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+		c.asking.Done()
+	}, nil
+}
+
+// Parse a URL. A tls block switches TLS on whatever the scheme says, so that nothing goes in plain text by mistake.
+func (c *Client) Parse(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, ErrNoURL
+	}
+	if c.config.TLS != nil {
+		u.Scheme = "https"
+	}
+	return u, nil
+}
+
+// askerKey is the key under which a request's context holds the one that its caller gave.
+type askerKey struct{}
+
+// dial opens a connection. net/http detaches a dial from its request, as another one may use the connection; here it
+// ends with the caller's time, so that no server that accepts and says nothing keeps a goroutine, or one of the few
+// connections.
+//
+//nolint:contextcheck // the caller's context stands in the one that net/http gives
+func (c *Client) dial(ctx context.Context, addr string, secure bool) (net.Conn, error) {
+	if asker, ok := ctx.Value(askerKey{}).(context.Context); ok {
+		ctx = asker
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	conn, err := c.connect(ctx, addr, secure)
+	if err != nil {
+		return nil, dialError{err}
+	}
+	return conn, nil
+}
+
+func (c *Client) connect(ctx context.Context, addr string, secure bool) (net.Conn, error) {
+	var d net.Dialer
+	if !secure {
+		return d.DialContext(ctx, "tcp", addr)
+	}
+	settings, err := c.config.TLS.Build()
+	if err != nil {
+		return nil, err
+	}
+	if settings == nil {
+		settings = &tls.Config{}
+	}
+	if settings.ServerName == "" {
+		settings.ServerName = c.ServerName(addr)
+	}
+	td := tls.Dialer{NetDialer: &d, Config: settings}
+	return td.DialContext(ctx, "tcp", addr)
+}
+
+// ServerName is what a server at addr is asked to prove: an edge's address is not the name of the site that it serves.
+func (c *Client) ServerName(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if c.virtual != "" && (c.hostOf == addr || port == "443" && strings.Trim(c.hostOf, "[]") == host) {
+		return (&url.URL{Host: c.virtual}).Hostname()
+	}
+	return cmp.Or(c.Site, host)
+}
+
+// dialError marks an error that came about before anything of an answer was read: its text is safe.
+type dialError struct{ error }
+
+// brief is a short text of an error of net/http, whose own may repeat what the server sent.
+func (c *Client) brief(ctx context.Context, err error) error {
+	var dialed dialError
+	var op *net.OpError
+	switch {
+	case c.life.Err() != nil:
+		return probes.ErrClosed
+	case ctx.Err() != nil:
+		return probes.NoAnswer(ctx)
+	case errors.As(err, &dialed):
+		return dialed.error
+	case errors.As(err, &op):
+		return fmt.Errorf("%s: %w", op.Op, op.Err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return ErrCutOff
+	}
+	return errNotHTTP
+}
+
+// authorize a request; the files are read each time.
+func (c *Client) authorize(req *http.Request) error {
+	if c.config.BearerTokenFile != "" {
+		data, err := os.ReadFile(c.config.BearerTokenFile)
+		if err != nil {
+			return fmt.Errorf("bearer_token_file: %w", err)
+		}
+		token := strings.TrimSpace(string(data))
+		if token == "" || !oneLine(token) {
+			return errors.New("bearer_token_file is empty or has several lines; write the token alone")
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		return nil
+	}
+	user, password, err := c.config.Credentials.Resolve()
+	if err != nil {
+		return err
+	}
+	if user == "" {
+		user = req.URL.User.Username()
+	}
+	if password == "" {
+		password, _ = req.URL.User.Password()
+	}
+	if user != "" || password != "" {
+		req.SetBasicAuth(user, password)
+	}
+	return nil
+}
+
+// Get asks for u. An error of its own means that there was no answer; use gets the answer's head, may hold its body, and
+// its error is given on.
+func (c *Client) Get(ctx context.Context, u *url.URL, header http.Header, use func(*Answer) error) error {
+	return c.Do(ctx, &http.Request{Method: http.MethodGet, URL: u, Header: header.Clone()}, use)
+}
+
+// Do sends a request of our own making, as get does.
+func (c *Client) Do(ctx context.Context, req *http.Request, use func(*Answer) error) error {
+	caller := ctx
+	ctx, end, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	req = req.WithContext(context.WithValue(ctx, askerKey{}, caller))
+	if req.URL.Host == c.hostOf {
+		req.Host = c.virtual
+	}
+	if err := c.authorize(req); err != nil {
+		return err
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return c.brief(ctx, err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing is left to be told
+	err = use(&Answer{Response: resp, ctx: ctx, client: c})
+	_, _ = io.CopyN(io.Discard, resp.Body, drainedBody) // only for the connection's sake
+	return err
+}
+
+// Send a request as it is, for a library that makes its own. The request ends with its context, when the client is closed,
+// and when the answer's body is.
+func (c *Client) Send(req *http.Request) (*http.Response, error) {
+	caller := req.Context()
+	ctx, end, err := c.begin(caller)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.transport.RoundTrip(req.WithContext(context.WithValue(ctx, askerKey{}, caller)))
+	if err != nil {
+		defer end()
+		return nil, c.brief(ctx, err)
+	}
+	resp.Body = &endingBody{resp.Body, end}
+	return resp, nil
+}
+
+// endingBody ends its request when it is closed.
+type endingBody struct {
+	io.ReadCloser
+	end func()
+}
+
+func (b *endingBody) Close() error {
+	defer b.end()
+	return b.ReadCloser.Close()
+}
+
+// Content asks for u and hands on the body of a 200; anything else is an error.
+func (c *Client) Content(ctx context.Context, u *url.URL, use func(body []byte) error) error {
+	return c.Get(ctx, u, c.Header, func(a *Answer) error {
+		if a.StatusCode != http.StatusOK {
+			return StatusError(a.StatusCode)
+		}
+		return a.Hold(use)
+	})
+}
+
+// StatusError says what a status means that is no content.
+func StatusError(status int) error {
+	text := strings.TrimSpace(fmt.Sprintf("status %d %s", status, http.StatusText(status)))
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		text += "; give it a username and password_file, or a bearer_token_file, that it accepts"
+	case status >= 300 && status < 400:
+		text += "; redirects are not followed, write the URL that it leads to"
+	}
+	return errors.New(text)
+}
+
+// Answer is an answer whose body is still to come.
+type Answer struct {
+	*http.Response
+	ctx    context.Context // the request's
+	client *Client
+}
+
+// Hold reads the whole body and hands it to use. It counts against the Budget, and is valid, only during the call.
+func (a *Answer) Hold(use func(body []byte) error) error {
+	limit, budget := a.client.opt.MaxBody, a.client.opt.Budget
+	large := fmt.Errorf("the body is larger than --http.max-body (%d bytes)", limit)
+	held := a.ContentLength
+	if held > limit {
+		return large
+	}
+	var first []byte
+	if held < 0 {
+		var err error
+		if first, err = io.ReadAll(io.LimitReader(a.Body, UnheldBody)); err != nil {
+			return a.client.brief(a.ctx, err)
+		}
+		// How large the rest is shows only at its end. Whoever holds a part never waits for more, or all would wait for
+		// each other.
+		if held = int64(len(first)); held == UnheldBody {
+			held = limit + 1
+		}
+	}
+	if budget.Acquire(a.ctx, held) != nil {
+		return a.client.brief(a.ctx, a.ctx.Err())
+	}
+	defer budget.Release(held)
+	body, err := a.rest(first, held)
+	if err != nil {
+		return a.client.brief(a.ctx, err)
+	}
+	if int64(len(body)) > limit {
+		return large
+	}
+	return use(body)
+}
+
+// rest reads what follows first, size bytes in all; of unknown length where some was read before, then at most size.
+func (a *Answer) rest(first []byte, size int64) ([]byte, error) {
+	if a.ContentLength >= 0 {
+		body := make([]byte, size)
+		_, err := io.ReadFull(a.Body, body)
+		return body, err
+	}
+	more, err := io.ReadAll(io.LimitReader(a.Body, size-int64(len(first))))
+	if len(more) == 0 {
+		return first, err
+	}
+	return append(first, more...), err
+}
+
+// NumberAt gives the finite number that is not negative at a path of a JSON document.
+func NumberAt(doc []byte, p content.Path) probes.Count {
+	text, ok := content.Lookup(doc, p)
+	if !ok {
+		return probes.Count{}
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) || f < 0 {
+		return probes.Count{}
+	}
+	return probes.Count{Value: f, Known: true}
+}

@@ -1,0 +1,66 @@
+package httpclient
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+)
+
+// Template is a URL with {name} places in its path and query.
+type Template struct {
+	path, query config.Template
+	names       []string
+	// Host as the URL has it, with its port.
+	Host string
+}
+
+func NewTemplate(t config.Template) (*Template, error) {
+	text, query, asks := strings.Cut(t.String(), "?")
+	if asks {
+		query = "?" + query
+	}
+	out := &Template{names: t.Names()}
+	var err error
+	if out.path, err = config.ParseTemplate(text); err != nil {
+		return nil, err
+	}
+	if out.query, err = config.ParseTemplate(query); err != nil {
+		return nil, err
+	}
+	// With every place filled by a letter, the URL must be one; and no key may choose who is asked.
+	sample := func(string) string { return "x" }
+	u, err := url.Parse(out.path.Expand(nil, sample) + out.query.Expand(nil, sample))
+	if err != nil || u.Host == "" {
+		return nil, ErrNoURL
+	}
+	_, server, _ := strings.Cut(text, "://")
+	if server, _, _ = strings.Cut(server, "/"); strings.Contains(server, "{") {
+		return nil, errors.New("the URL has a {name} before its path; write it in the path or behind the ?")
+	}
+	out.Host = u.Host
+	return out, nil
+}
+
+// Expand gives the URL for vars, each escaped so that it stays within its place. What no escape can keep there is an
+// error: many servers resolve . and .. after they have undone the escapes.
+func (t *Template) Expand(vars map[string]string) (string, error) {
+	for _, name := range t.names {
+		if vars[name] == "" {
+			return "", fmt.Errorf("{%s} is empty for this key, which would ask for another URL", name)
+		}
+	}
+	path := t.path.Expand(vars, url.PathEscape)
+	if decoded, err := url.PathUnescape(path); err != nil || hasDotSegment(decoded) {
+		return "", errors.New("the key holds . or .. as a part of a path, which would ask for another URL")
+	}
+	return path + t.query.Expand(vars, url.QueryEscape), nil
+}
+
+func hasDotSegment(path string) bool {
+	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' })
+	return slices.ContainsFunc(parts, func(p string) bool { return p == "." || p == ".." })
+}

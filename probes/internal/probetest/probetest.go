@@ -1,0 +1,326 @@
+package probetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+func Options() probes.Options {
+	return probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Budget: probes.NewBudget(), Kept: probes.NewKept()}
+}
+
+func Within(t testing.TB, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func Survey(t testing.TB, n probes.Node) probes.Survey {
+	t.Helper()
+	s, err := n.Survey(Within(t, 5*time.Second), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Read gives what Read tells of each key, with values copied.
+func Read(t testing.TB, n probes.Node, keys ...probes.Key) []probes.Raw {
+	t.Helper()
+	out := make([]probes.Raw, len(keys))
+	visited := make([]int, len(keys))
+	err := n.Read(Within(t, 10*time.Second), keys, func(i int, r probes.Raw) {
+		visited[i]++
+		r.Value = append([]byte(nil), r.Value...)
+		var copied []probes.Field
+		for _, f := range r.Fields {
+			copied = append(copied, probes.Field{Name: append([]byte(nil), f.Name...), Value: append([]byte(nil), f.Value...)})
+		}
+		r.Fields = copied
+		out[i] = r
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, times := range visited {
+		if times != 1 {
+			t.Fatalf("key %d was visited %d times", i, times)
+		}
+	}
+	return out
+}
+
+func Quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// Others gives hits and misses that are not our own, as rules compute them.
+func Others(s probes.Survey) [2]float64 {
+	return [2]float64{s.Hits.Value - float64(s.OwnHits), s.Misses.Value - float64(s.OwnMisses)}
+}
+
+func WriteFile(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	Rewrite(t, path, text)
+	return path
+}
+
+func Rewrite(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Authority signs the certificates of a test.
+type Authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	Pem  string
+}
+
+func NewAuthority(t testing.TB) *Authority {
+	t.Helper()
+	a := &Authority{}
+	a.Pem, _, a.cert, a.key = Certificate(t, nil, "authority")
+	return a
+}
+
+// Certificate signed by a, or by itself where a is nil.
+func Certificate(t testing.TB, a *Authority, name string) (certPEM, keyPEM string, cert *x509.Certificate, key *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert = &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: a == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	parent, signer := cert, key
+	if a != nil {
+		parent, signer = a.cert, a.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, parent, &key.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certPEM = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	keyPEM = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+	return certPEM, keyPEM, cert, key
+}
+
+// Replayed is a connection on which a server says all it has to say and hangs up.
+type Replayed struct {
+	net.Conn // nothing else is called
+	bytes.Reader
+}
+
+func NewReplay(said []byte) *Replayed {
+	r := &Replayed{}
+	r.Reset(said)
+	return r
+}
+
+func (r *Replayed) Read(p []byte) (int, error) { return r.Reader.Read(p) }
+
+func (*Replayed) Write(p []byte) (int, error) { return len(p), nil }
+
+func (*Replayed) Close() error { return nil }
+
+func (*Replayed) SetDeadline(time.Time) error { return nil }
+
+func (*Replayed) SetReadDeadline(time.Time) error { return nil }
+
+// visited counts visits, and checks what holds for whatever a server says.
+type visited struct {
+	t     *testing.T
+	times []int
+}
+
+// NewVisited for n keys.
+func NewVisited(t *testing.T, n int) *visited { return &visited{t: t, times: make([]int, n)} }
+
+func (v *visited) Visit(i int, r probes.Raw) {
+	v.times[i]++
+	if r.Err != nil && (r.Present || r.Value != nil || r.HasTTL || r.NoExpiry) || r.HasTTL && (r.NoExpiry || r.TTL < 0) || len(r.Value) > 64 {
+		v.t.Errorf("%+v", r)
+	}
+}
+
+// Check that each key was visited once, but for those left out; at most once where the replies ended in an error.
+func (v *visited) Check(err error, out ...int) {
+	for _, i := range out {
+		v.times[i]++
+	}
+	for i, n := range v.times {
+		if n > 1 || n == 0 && err == nil {
+			v.t.Errorf("key %d was visited %d times: %v", i, n, err)
+		}
+	}
+}
+
+// Answers are what one Fleet.Survey told, by node.
+type Answers map[string]struct {
+	probes.Survey
+	Err error
+}
+
+func (a Answers) Names() []string {
+	var out []string
+	for n := range a {
+		out = append(out, n)
+	}
+	sort.Strings(out)
+	return out
+}
+
+func SurveyFleet(t *testing.T, f *probes.Fleet, d time.Duration) Answers {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	out := Answers{}
+	var mu sync.Mutex
+	f.Survey(ctx, func(probes.Identity) *probes.Scan { return nil }, func(n probes.Node, s probes.Survey, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, twice := out[n.Identity().Name]; twice {
+			t.Errorf("%s was visited twice", n.Identity().Name)
+		}
+		a := out[n.Identity().Name]
+		a.Survey, a.Err = s, err
+		out[n.Identity().Name] = a
+	})
+	return out
+}
+
+func Want(t *testing.T, a Answers, names ...string) {
+	t.Helper()
+	names = slices.Sorted(slices.Values(names))
+	if !slices.Equal(a.Names(), names) {
+		t.Fatalf("nodes %v, want %v", a.Names(), names)
+	}
+}
+
+// FreePort of all of 127.0.0.0/8, as far as one address tells.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	return servers.Port(t, servers.FreeAddr(t))
+}
+
+func WantNodes(t *testing.T, m probes.Members, want ...string) {
+	t.Helper()
+	if g, _ := m.Group(); !slices.Equal(g.Nodes, want) {
+		t.Errorf("the nodes are %q, not %q", g.Nodes, want)
+	}
+}
+
+func SampleHistory(t testing.TB, h probes.History) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := h.Sample(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func WantAttempts(t testing.TB, h probes.History, total, failed float64) {
+	t.Helper()
+	if got, known := h.Attempts(); !known || got != (probes.Attempts{Total: total, Failed: failed}) {
+		t.Errorf("%+v, known: %t; want %v attempts, %v failed", got, known, total, failed)
+	}
+}
+
+func WantFault(t *testing.T, b probes.Backlog, err error, parts ...string) {
+	t.Helper()
+	if b.Complete {
+		t.Error("the sampling calls itself complete")
+	}
+	for _, part := range parts {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is missing in the error:\n%v", part, err)
+		}
+	}
+}
+
+// Matches writes names as a configuration does.
+func Matches(names ...string) []config.NameMatch {
+	var out []config.NameMatch
+	for _, n := range names {
+		if strings.HasPrefix(n, "/") {
+			out = append(out, config.NameMatch{Regexp: regexp.MustCompile(strings.Trim(n, "/"))})
+		} else {
+			out = append(out, config.NameMatch{Exact: n})
+		}
+	}
+	return out
+}
+
+// SampleIn gives one sampling's result, which must come soon after d.
+func SampleIn(t *testing.T, q probes.Queue, d time.Duration) (probes.Backlog, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	began := time.Now()
+	b, err := q.Sample(ctx)
+	if took := time.Since(began); took > d+200*time.Millisecond {
+		t.Errorf("a sampling with %v took %v", d, took)
+	}
+	return b, err
+}
+
+func GroupOf(t *testing.T, b probes.Backlog, name string) probes.GroupBacklog {
+	t.Helper()
+	for _, g := range b.Groups {
+		if g.Group == name {
+			return g
+		}
+	}
+	t.Fatalf("group %s is not in %+v", name, b.Groups)
+	return probes.GroupBacklog{}
+}
+
+func WantDepth(t *testing.T, b probes.Backlog, want float64) {
+	t.Helper()
+	if b.Depth != (probes.Count{Value: want, Known: true}) {
+		t.Errorf("depth %+v, want %v", b.Depth, want)
+	}
+}
+
+// Whole checks that nothing is held of a budget.
+func Whole(t testing.TB, b *probes.Budget) {
+	t.Helper()
+	if err := b.Acquire(Within(t, time.Second), probes.HeldAtOnce); err != nil {
+		t.Fatalf("the budget is not given back: %v", err)
+	}
+	b.Release(probes.HeldAtOnce)
+}

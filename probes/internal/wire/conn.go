@@ -1,0 +1,291 @@
+package wire
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// OwedLongest is how long a connection waits for replies that nobody needs any more, only to count what they moved.
+const OwedLongest = 30 * time.Second
+
+// lastWords is how long a server that takes no more may still say why.
+const lastWords = time.Second
+
+// Conn is a connection whose replies are read while they arrive, so that a value need never be held beside the others.
+// It knows lines and values behind them; the protocol is the requests' own.
+type Conn struct {
+	conn   net.Conn
+	Reader *bufio.Reader
+	// Foreign is the error of a reply that breaks the protocol.
+	Foreign error
+	// Buf is reused from value to value.
+	Buf []byte
+	// moved bytes were received.
+	moved atomic.Int64
+}
+
+func NewConn(conn net.Conn, foreign error) *Conn {
+	w := &Conn{conn: conn, Foreign: foreign}
+	w.Reader = bufio.NewReaderSize(w, 32<<10)
+	return w
+}
+
+// Read makes the wire its own reader's source, so that what arrives is seen.
+func (w *Conn) Read(p []byte) (int, error) {
+	n, err := w.conn.Read(p)
+	w.moved.Add(int64(n))
+	return n, err
+}
+
+func (w *Conn) Close() { _ = w.conn.Close() } // nothing is left to be told
+
+// Request is some commands and how their replies are read. An error of read ends the connection.
+type Request struct {
+	Commands []byte
+	Read     func(x *Exchange) error
+}
+
+// Exchange is requests under way on a wire. It runs to its end in a goroutine of its own: when its caller's time is
+// up, the replies that the server still owes are read and counted, but no longer handed on.
+type Exchange struct {
+	*Conn
+	ctx  context.Context // the caller's
+	done chan struct{}
+	// err and answered (a reply arrived) are valid once done is closed.
+	err      error
+	answered bool
+	// short: something was left out because ctx had ended.
+	short bool
+	// More is what replies made necessary to say. It is said once all else is answered, also if the caller is gone.
+	More *Request
+
+	mu   sync.Mutex
+	live bool
+	// held bytes of budget, for the value that is being read.
+	budget *probes.Budget
+	held   int64
+}
+
+// begin sends requests and reads their replies; after is called at the end, before done is closed.
+func (w *Conn) begin(ctx context.Context, requests []Request, after func(*Exchange)) *Exchange {
+	x := &Exchange{Conn: w, ctx: ctx, done: make(chan struct{}), live: true}
+	// A server answers while we still write: both directions must move, or long pipelines stand still.
+	sent := make(chan Request, len(requests))
+	written := make(chan error, 1)
+	_ = w.conn.SetDeadline(time.Time{}) // fails only on a closed connection, and so will the rest
+	go func() {
+		var err error
+		for _, rq := range requests {
+			if ctx.Err() != nil { // nobody waits for the rest
+				break
+			}
+			sent <- rq
+			if _, err = w.conn.Write(rq.Commands); err != nil {
+				_ = w.conn.SetReadDeadline(time.Now().Add(lastWords))
+				break
+			}
+		}
+		close(sent)
+		written <- err
+	}()
+	go func() {
+		err := x.readAll(sent, len(requests))
+		if err != nil {
+			w.Close() // ends a write under way
+		}
+		if werr := <-written; err == nil {
+			err = werr
+		}
+		if cap(w.Buf) > 64<<10 {
+			w.Buf = nil // many idle nodes need not keep their largest value's space
+		}
+		x.err = err
+		after(x)
+		close(x.done)
+	}()
+	return x
+}
+
+func (x *Exchange) readAll(sent <-chan Request, all int) error {
+	for rq := range sent {
+		if err := rq.Read(x); err != nil {
+			return err
+		}
+		all--
+	}
+	x.short = x.short || all > 0
+	if x.More == nil {
+		return nil
+	}
+	if _, err := x.conn.Write(x.More.Commands); err != nil {
+		return err
+	}
+	return x.More.Read(x)
+}
+
+// wait gives the exchange's error, or gives the exchange up when ctx ends.
+func (x *Exchange) wait(ctx context.Context) error {
+	select {
+	case <-x.done:
+		if x.err == nil && x.short {
+			return probes.NoAnswer(ctx)
+		}
+		return x.err
+	case <-ctx.Done():
+	}
+	x.mu.Lock()
+	x.live = false
+	x.mu.Unlock()
+	x.Release()                                         // a value that stopped half way must not keep others waiting
+	_ = x.conn.SetDeadline(time.Now().Add(OwedLongest)) // fails only on a closed connection, which ends by itself
+	return probes.NoAnswer(ctx)
+}
+
+// Converse runs requests over a wire that nobody else uses, and leaves nothing behind: an error closes the wire.
+func (w *Conn) Converse(ctx context.Context, requests ...Request) error {
+	x := w.begin(ctx, requests, func(*Exchange) {})
+	err := x.wait(ctx)
+	if err != nil {
+		w.Close()
+	}
+	<-x.done
+	return err
+}
+
+// Deliver runs f unless the caller is gone.
+func (x *Exchange) Deliver(f func()) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.live {
+		f()
+	}
+}
+
+// Acquire holds n bytes of budget until release; false: the caller is gone, and the value can be dropped.
+func (x *Exchange) Acquire(b *probes.Budget, n int64) bool {
+	err := b.Acquire(x.ctx, n)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err == nil && x.live {
+		x.budget, x.held = b, n
+		return true
+	}
+	if err == nil {
+		b.Release(n)
+	}
+	x.short = true
+	return false
+}
+
+func (x *Exchange) Release() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.budget != nil {
+		x.budget.Release(x.held)
+		x.budget = nil
+	}
+}
+
+// ReadLine reads one line and gives it without its end, valid until the next read.
+func (x *Exchange) ReadLine() ([]byte, error) {
+	b, err := x.Reader.ReadSlice('\n')
+	if err != nil {
+		if errors.Is(err, bufio.ErrBufferFull) {
+			err = x.Foreign
+		}
+		return nil, err
+	}
+	x.answered = true
+	if len(b) < 2 || b[len(b)-2] != '\r' {
+		return nil, x.Foreign
+	}
+	return b[:len(b)-2], nil
+}
+
+// ReadValue reads a value of size bytes and hands it on, or as an error if it is larger than opt allows.
+func (x *Exchange) ReadValue(opt probes.Options, size int64, hand func(probes.Raw)) error {
+	if size > opt.MaxValueBytes {
+		hand(probes.Raw{Err: TooLarge(size)})
+		return x.Discard(size)
+	}
+	if !x.Acquire(opt.Budget, size) {
+		return x.Discard(size)
+	}
+	defer x.Release()
+	var err error
+	if x.Buf, err = x.ReadBulk(x.Buf[:0], size); err != nil {
+		return err
+	}
+	hand(probes.Raw{Present: true, Value: x.Buf})
+	return nil
+}
+
+func TooLarge(size int64) error {
+	return fmt.Errorf("value of %d bytes is larger than --canary.max-value-bytes", size)
+}
+
+// ReadBulk appends n bytes to buf, and passes the end of line behind them.
+func (x *Exchange) ReadBulk(buf []byte, n int64) ([]byte, error) {
+	start := len(buf)
+	if int64(cap(buf)-start) < n {
+		grown := make([]byte, start, max(int64(2*cap(buf)), int64(start)+n))
+		copy(grown, buf)
+		buf = grown
+	}
+	buf = buf[:int64(start)+n]
+	if _, err := io.ReadFull(x.Reader, buf[start:]); err != nil {
+		return buf[:start], err
+	}
+	return buf, x.endOfLine()
+}
+
+// Discard passes n bytes and the end of line behind them.
+func (x *Exchange) Discard(n int64) error {
+	if _, err := x.Reader.Discard(int(n)); err != nil {
+		return err
+	}
+	return x.endOfLine()
+}
+
+func (x *Exchange) endOfLine() error {
+	b, err := x.Reader.Peek(2)
+	if err != nil {
+		return err
+	}
+	if string(b) != "\r\n" {
+		return x.Foreign
+	}
+	_, err = x.Reader.Discard(2)
+	return err
+}
+
+// ParseInt reads a decimal number of at most 18 digits.
+func ParseInt(b []byte) (int64, bool) {
+	digits := b
+	if len(b) > 0 && b[0] == '-' {
+		digits = b[1:]
+	}
+	if len(digits) == 0 || len(digits) > 18 {
+		return 0, false
+	}
+	n := int64(0)
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	if len(digits) < len(b) {
+		n = -n
+	}
+	return n, true
+}

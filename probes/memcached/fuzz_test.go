@@ -1,0 +1,61 @@
+package memcached
+
+import (
+	"context"
+	"testing"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+func FuzzMemcachedReplies(f *testing.F) {
+	for _, said := range []string{
+		"VA 2 t100 c7 O0\r\nhi\r\nEN O1\r\nVA 0 t-1 c1 O2\r\n\r\nEN O3\r\n",
+		"VA 2 O0 X W c5\r\nhi\r\nEN\r\nEN\r\nEN\r\nHD\r\n", "EN\r\nEN\r\nEN\r\nEN\r\n",
+		"ERROR\r\nERROR\r\nERROR\r\nERROR\r\n", "SERVER_ERROR out of memory\r\nCLIENT_ERROR bad\r\nEN\r\nVA 65 t1\r\n",
+		"VA 9999999999 t1\r\nx", "VALUE a 0 2\r\nhi\r\nVALUE b 0 0 5\r\n\r\nEND\r\n", "END\r\n",
+		"STAT pid 1\r\nSTAT uptime 5\r\nSTAT time 9\r\nSTAT get_hits 4\r\nSTAT get_misses 1\r\nEND\r\n",
+		"key=a exp=-1\nkey=b%20 exp=1\nEND\r\n", "BUSY\r\n", "BADCLASS x\r\n", "\r\n", "\n", "MN\r\n",
+	} {
+		f.Add([]byte(said))
+	}
+	keys := []probes.Key{{Name: "a"}, {Name: "b"}, {Name: "a"}, {Name: "c"}}
+	all := []int{0, 1, 2, 3}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		opt := probetest.Options()
+		opt.MaxValueBytes = 64
+		for _, plain := range []bool{false, true} {
+			n := &node{opt: opt, account: &wire.Account{}}
+			v := probetest.NewVisited(t, len(keys))
+			r := &reading{node: n, keys: keys, visit: v.Visit}
+			requests := r.metaGets(all)
+			if plain {
+				requests = r.gets(all)
+			}
+			err := wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), requests...)
+			v.Check(err, r.refused...)
+			if counted := n.account.Hits + n.account.Misses; counted > uint64(len(keys)) {
+				t.Errorf("%d counted of %d", counted, len(keys))
+			}
+			probetest.Whole(t, opt.Budget)
+		}
+		n := &node{opt: opt, account: &wire.Account{}}
+		var told stats
+		err := wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), n.statsRequest(&told))
+		if err != nil && told.complete || told.Expired.Known && told.Expired.Value < 0 {
+			t.Errorf("%+v, %v", told, err)
+		}
+		_ = wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), wire.Request{Commands: nil, Read: func(x *wire.Exchange) error {
+			refused, err := readDump(x, func(key string) {
+				if cannotHold(probes.Key{Name: key}) != nil {
+					t.Errorf("%q was listed", key)
+				}
+			})
+			if refused != "" && err != nil {
+				t.Errorf("%q and %v", refused, err)
+			}
+			return err
+		}})
+	})
+}

@@ -1,0 +1,233 @@
+package memcached
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+const (
+	// listEvery is how often a server's keys are listed at most, and listAgain how soon after a try that failed.
+	listEvery = 10 * time.Minute
+	listAgain = time.Minute
+	// listMost keys end a listing, and so does listLongest.
+	listMost    = 200_000
+	listLongest = 30 * time.Second
+	// listGrace is how long the survey that began a listing waits for it. Small caches are through by then, so that a
+	// single look, as check takes, finds their keys.
+	listGrace = 100 * time.Millisecond
+	// busyPause before a server is asked again whose crawler is at work on something else.
+	busyPause = 500 * time.Millisecond
+)
+
+// errEnough ends a listing that has found listMost keys.
+var errEnough = errors.New("enough keys were listed")
+
+// listing is the listing of one server's keys. Nodes at one server share it.
+type listing struct {
+	mu      sync.Mutex
+	next    time.Time // no listing begins before
+	running bool
+	lists   map[*keyList]struct{}
+}
+
+// keyList is what one node wants of its server's keys. A listing goes on in the background, over a connection of its own.
+type keyList struct {
+	list func(ctx context.Context, found func(key string)) error
+	of   *listing
+
+	life    context.Context // until close
+	end     context.CancelFunc
+	running sync.WaitGroup
+
+	// Guarded by of.mu.
+	prefix, suffix string // of the keys wanted
+	keys           []string
+	err            error
+}
+
+func newKeyList(list func(context.Context, func(string)) error, of *listing) *keyList {
+	k := &keyList{list: list, of: of}
+	k.life, k.end = context.WithCancel(context.Background())
+	return k
+}
+
+// take gives the keys that were found since the last take, and why the last listing failed. It begins a listing where
+// one is due.
+func (k *keyList) take(ctx context.Context, match string) ([]string, error) {
+	if done := k.begin(match); done != nil {
+		grace := time.NewTimer(listGrace)
+		defer grace.Stop()
+		select {
+		case <-done:
+		case <-grace.C:
+		case <-ctx.Done():
+		}
+	}
+	k.of.mu.Lock()
+	defer k.of.mu.Unlock()
+	found := k.keys
+	k.keys = nil
+	return found, k.err
+}
+
+// begin gives a channel that is closed at the end of the listing that it began, if it did.
+func (k *keyList) begin(match string) <-chan struct{} {
+	k.of.mu.Lock()
+	defer k.of.mu.Unlock()
+	k.prefix, k.suffix = literalEnds(match)
+	if k.of.lists == nil {
+		k.of.lists = map[*keyList]struct{}{}
+	}
+	k.of.lists[k] = struct{}{}
+	if k.of.running || time.Now().Before(k.of.next) || k.life.Err() != nil {
+		return nil
+	}
+	k.of.running = true
+	for other := range k.of.lists {
+		other.keys = nil // nobody took them since the last listing
+	}
+	done := make(chan struct{})
+	k.running.Go(func() {
+		defer close(done)
+		k.run()
+	})
+	return done
+}
+
+func (k *keyList) run() {
+	ctx, cancel := context.WithTimeout(k.life, listLongest)
+	defer cancel()
+	began, listed := time.Now(), 0
+	err := k.list(ctx, func(key string) {
+		listed++
+		k.of.add(key)
+	})
+	switch {
+	case errors.Is(err, errEnough) || listed > 0 && ctx.Err() != nil:
+		err = nil // a part of the keys will do
+	case err != nil:
+		err = fmt.Errorf("lru_crawler metadump: %w", err)
+	}
+	k.of.mu.Lock()
+	defer k.of.mu.Unlock()
+	k.of.running, k.of.next = false, began.Add(listEvery)
+	if err != nil {
+		k.of.next = time.Now().Add(listAgain)
+	}
+	if k.life.Err() == nil {
+		for other := range k.of.lists {
+			other.err = err
+		}
+	}
+}
+
+// add gives a key to those that want it. The ends of a pattern sieve roughly; who asked matches exactly.
+func (l *listing) add(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.lists {
+		if strings.HasPrefix(key, k.prefix) && strings.HasSuffix(key, k.suffix) {
+			k.keys = append(k.keys, key)
+		}
+	}
+}
+
+func (k *keyList) close() {
+	k.end()
+	k.running.Wait()
+	k.of.mu.Lock()
+	delete(k.of.lists, k)
+	k.of.mu.Unlock()
+}
+
+// literalEnds gives what all keys that match a glob begin and end with.
+func literalEnds(glob string) (prefix, suffix string) {
+	first := strings.IndexAny(glob, `*?[\`)
+	switch {
+	case first < 0:
+		return glob, glob
+	case strings.ContainsAny(glob, `[\`): // where such an element ends takes a parser
+		return glob[:first], ""
+	}
+	return glob[:first], glob[strings.LastIndexAny(glob, "*?")+1:]
+}
+
+// listKeys has the server's crawler list keys: by the hash table or, where that is unknown, by the LRUs.
+func (n *node) listKeys(ctx context.Context, found func(string)) error {
+	conn, err := n.link.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	w := wire.NewConn(conn, errNotMemcached)
+	defer w.Close()
+	if err := n.login(ctx, w); err != nil {
+		return err
+	}
+	for what := "hash"; ; {
+		var refused string
+		err := w.Converse(ctx, wire.Request{Commands: []byte("lru_crawler metadump " + what + "\r\n"), Read: func(x *wire.Exchange) error {
+			var err error
+			refused, err = readDump(x, found)
+			return err
+		}})
+		switch word := verb([]byte(refused)); {
+		case err != nil || refused == "":
+			return err
+		case word == "BADCLASS" && what == "hash":
+			what = "all"
+		case word != "BUSY":
+			return fmt.Errorf("refused (%.100s); run memcached 1.5.6 or newer with lru_crawler and without -X, "+
+				"or give the class keys instead of a pattern", refused)
+		default:
+			if !pause.For(ctx, busyPause) {
+				return fmt.Errorf("refused (%.100s)", refused)
+			}
+		}
+	}
+}
+
+// readDump reads a listing, or why it was refused. Its lines end in a mere line feed, unlike all other answers.
+func readDump(x *wire.Exchange, found func(string)) (refused string, err error) {
+	for listed := 0; ; {
+		line, err := x.Reader.ReadSlice('\n')
+		if err != nil {
+			return "", err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		rest, ok := bytes.CutPrefix(line, []byte("key="))
+		if !ok {
+			return dumpEnd(x, line, listed)
+		}
+		name, _, _ := bytes.Cut(rest, []byte{' '})
+		if key, err := url.PathUnescape(string(name)); err == nil && cannotHold(probes.Key{Name: key}) == nil {
+			found(key) // binary clients may use keys that nobody could ask for here
+		}
+		if listed++; listed == listMost {
+			return "", errEnough
+		}
+	}
+}
+
+// dumpEnd judges the line that ends a listing.
+func dumpEnd(x *wire.Exchange, line []byte, listed int) (refused string, err error) {
+	switch verb(line) {
+	case "END":
+		return "", nil
+	case "BUSY", "BADCLASS", "ERROR", "CLIENT_ERROR", "SERVER_ERROR":
+		if listed == 0 {
+			return string(line), nil
+		}
+		return "", saidError(line)
+	}
+	return "", x.Foreign
+}

@@ -1,0 +1,148 @@
+package memcached
+
+import (
+	"bufio"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+)
+
+func TestMemcachedLogin(t *testing.T) {
+	servers.NoLeaks(t)
+	users := probetest.WriteFile(t, "users", "exporter:first-secret\n")
+	p := servers.Memcached(t, "-u", "root", "-Y", users)
+	file := probetest.WriteFile(t, "password", "wrong-secret\n")
+	c := config.Memcached{Address: p.Addr, Credentials: config.Credentials{Username: "exporter", PasswordFile: file}}
+	n := openNode(t, c, probetest.Options())
+	_, err := n.Survey(probetest.Within(t, time.Second), nil)
+	if err == nil || !strings.HasPrefix(err.Error(), "username and password were refused (CLIENT_ERROR)") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("wrong password: %v", err)
+	}
+	probetest.Rewrite(t, file, "first-secret\n")
+	s := probetest.Survey(t, n) // the file is read again at the new connection
+	if raw := probetest.Read(t, n, probes.Key{Name: "no"})[0]; raw.Present || raw.Err != nil {
+		t.Errorf("%+v", raw)
+	}
+	if again := probetest.Survey(t, n); s.Version == "" || probetest.Others(again) != probetest.Others(s) || again.OwnMisses != 1 {
+		t.Errorf("%+v", again)
+	}
+	bare := openNode(t, config.Memcached{Address: p.Addr}, probetest.Options())
+	if _, err := bare.Survey(probetest.Within(t, time.Second), nil); !errors.Is(err, errLogin) {
+		t.Errorf("without a password: %v", err)
+	}
+	// Keys are listed over a connection that logs in as well.
+	if _, err := n.Survey(probetest.Within(t, time.Second), &probes.Scan{}); err != nil {
+		t.Fatal(err)
+	}
+	servers.Eventually(t, "a listing ends", func() bool {
+		n.keys.of.mu.Lock()
+		defer n.keys.of.mu.Unlock()
+		return !n.keys.of.running
+	})
+	if s, err := n.Survey(probetest.Within(t, time.Second), &probes.Scan{}); err != nil || s.ScanErr != nil {
+		t.Errorf("%v, %v", err, s.ScanErr)
+	}
+	for _, bad := range []config.Credentials{
+		{Username: "exporter"}, {Password: "p"}, {Username: "a b", Password: "p"}, {Username: "a", Password: "p\r\nflush_all"},
+	} {
+		n := openNode(t, config.Memcached{Address: p.Addr, Credentials: bad}, probetest.Options())
+		if _, err := n.Survey(probetest.Within(t, time.Second), nil); err == nil || !strings.Contains(err.Error(), "memcached needs both") {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
+
+// To a server that asks for no password, the login would be a value to store.
+func TestMemcachedLoginIsNotForcedOnAServer(t *testing.T) {
+	servers.NoLeaks(t)
+	p := servers.Memcached(t)
+	c := config.Memcached{Address: p.Addr, Credentials: config.Credentials{Username: "exporter", Password: "secret"}}
+	n := openNode(t, c, probetest.Options())
+	probetest.Survey(t, n)
+	probetest.Read(t, n, probes.Key{Name: "login"})
+	if told := tell(t, p.Addr); told["cmd_set"] != "0" || told["total_items"] != "0" {
+		t.Errorf("the server stored what it was given: %v", told)
+	}
+}
+
+// A server that repeats what it was told does not get the secret into an error.
+func TestMemcachedLoginKeepsTheSecret(t *testing.T) {
+	servers.NoLeaks(t)
+	var heard []string
+	addr := scripted(t, func(line string, out *bufio.Writer) bool {
+		if heard = append(heard, line); line == "version" {
+			line = "unauthenticated"
+		}
+		_, _ = out.WriteString("CLIENT_ERROR " + line + "\r\n")
+		return true
+	})
+	c := config.Memcached{Address: addr, Credentials: config.Credentials{Username: "exporter", Password: "top-secret"}}
+	_, err := openNode(t, c, probetest.Options()).Survey(probetest.Within(t, time.Second), nil)
+	if err == nil || strings.Contains(err.Error(), "secret") || !slices.Equal(heard[:2], []string{"version", "set login 0 0 19"}) {
+		t.Errorf("%v; heard %q", err, heard)
+	}
+}
+
+func TestMemcachedTLS(t *testing.T) {
+	servers.NoLeaks(t)
+	a := probetest.NewAuthority(t)
+	server, serverKey, _, _ := probetest.Certificate(t, a, "cache.example")
+	ours, oursKey, _, _ := probetest.Certificate(t, a, "exporter-1")
+	ca, cert, key := probetest.WriteFile(t, "ca", a.Pem), probetest.WriteFile(t, "cert", ours), probetest.WriteFile(t, "key", oursKey)
+	users := probetest.WriteFile(t, "users", "exporter:secret\n")
+	p := servers.Memcached(t, "-u", "root", "-Z", "-Y", users, "-o", "ssl_chain_cert="+probetest.WriteFile(t, "server", server)+
+		",ssl_key="+probetest.WriteFile(t, "server-key", serverKey)+",ssl_verify_mode=2,ssl_ca_cert="+ca)
+	c := config.Memcached{
+		Address: p.Addr, Credentials: config.Credentials{Username: "exporter", Password: "secret"},
+		TLS: &config.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"},
+	}
+	n := openNode(t, c, probetest.Options())
+	keys := make([]probes.Key, 2500)
+	for i := range keys {
+		keys[i].Name = strings.Repeat("k", i%200+1)
+	}
+	for range 3 {
+		probetest.Survey(t, n)
+		for _, raw := range probetest.Read(t, n, keys...) {
+			if raw.Err != nil || raw.Present {
+				t.Fatalf("%+v", raw)
+			}
+		}
+	}
+	s, err := n.Survey(probetest.Within(t, 5*time.Second), &probes.Scan{})
+	if err != nil || s.ScanErr != nil || probetest.Others(s) != [2]float64{} || s.OwnMisses != 7500 {
+		t.Errorf("%v, %v, own misses %d", err, s.ScanErr, s.OwnMisses)
+	}
+	with := func(change func(*config.TLS)) *config.TLS {
+		settings := *c.TLS
+		change(&settings)
+		return &settings
+	}
+	for _, bad := range []struct {
+		name string
+		tls  *config.TLS
+		want string
+	}{
+		{"no TLS", nil, "write tls: {}"},
+		{"an unknown authority", with(func(c *config.TLS) { c.CAFile = "" }), "unknown authority"},
+		{"no certificate", with(func(c *config.TLS) { c.CertFile, c.KeyFile = "", "" }), "certificate required"},
+		{"another name", with(func(c *config.TLS) { c.ServerName = "other.example" }), "not other.example"},
+		{"no such file", with(func(c *config.TLS) { c.CAFile += ".gone" }), "tls.ca_file"},
+	} {
+		n := openNode(t, config.Memcached{Address: p.Addr, TLS: bad.tls}, probetest.Options())
+		s, err := n.Survey(probetest.Within(t, 5*time.Second), nil)
+		if err == nil && s.Unasked {
+			err = n.Read(probetest.Within(t, 5*time.Second), []probes.Key{{Name: "a"}}, func(int, probes.Raw) {})
+		}
+		if err == nil || !strings.Contains(err.Error(), bad.want) {
+			t.Errorf("%s: %v, want %s", bad.name, err, bad.want)
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package memcached
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
+)
+
+// pool is a fixed list of servers among which clients share the keys out.
+type pool struct {
+	id       probes.Identity
+	expected int
+	members  []probes.Node // by name
+}
+
+// poolNode is a server of a pool.
+type poolNode struct {
+	*node
+	// own tells whether a key belongs to this server; nil: any may be here.
+	own func(key string) bool
+}
+
+// Place implements Placer.
+func (n *poolNode) Place(key string) probes.Placement {
+	switch {
+	case n.own == nil:
+		return probes.Placement{Holding: probes.Anywhere}
+	case n.own(key):
+		return probes.Placement{Holding: probes.Holds}
+	}
+	return probes.Placement{Holding: probes.Foreign}
+}
+
+func newPoolNode(id probes.Identity, c config.Memcached, address string, own func(string) bool, opt probes.Options) (probes.Node, error) {
+	id.Kind, c.Address = "memcached", address
+	n, err := newNode(id, c, opt)
+	if err != nil {
+		return nil, err
+	}
+	return &poolNode{node: n, own: own}, nil
+}
+
+func newPool(id probes.Identity, c config.Memcached, expected int, opt probes.Options) (*pool, error) {
+	pick, err := hashing(c)
+	if err != nil {
+		return nil, err
+	}
+	g := &pool{id: id, expected: expected}
+	opened := map[string]bool{}
+	for _, s := range c.Servers {
+		if opened[s.Address] { // gomemcache's way to give a server more weight
+			continue
+		}
+		opened[s.Address] = true
+		var own func(string) bool
+		if pick != nil {
+			own = func(key string) bool { return c.Servers[pick(key)].Address == s.Address }
+		}
+		n, err := newPoolNode(group.MemberIdentity(id, s.Address), c, s.Address, own, opt)
+		if err != nil {
+			for _, open := range g.members {
+				open.Close()
+			}
+			return nil, err
+		}
+		g.members = append(g.members, n)
+	}
+	group.SortNodes(g.members)
+	return g, nil
+}
+
+// hashing gives the function by which the clients find a key's server, as its place in the list; nil: unknown.
+func hashing(c config.Memcached) (pick func(key string) int, err error) {
+	switch c.Hashing {
+	case config.HashingGomemcache:
+		return func(key string) int { return gomemcachePick(key, len(c.Servers)) }, nil
+	case config.HashingKetama:
+		k, err := newKetama(c.Servers)
+		if err != nil {
+			return nil, err
+		}
+		return k.pick, nil
+	case config.HashingAny:
+		return nil, nil
+	}
+	return nil, fmt.Errorf("hashing %q is unknown; write gomemcache, ketama or any", c.Hashing)
+}
+
+// crcBuffers save an allocation for each key.
+var crcBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// gomemcachePick is the library's ServerList: the servers as they were listed.
+func gomemcachePick(key string, servers int) int {
+	if servers == 1 {
+		return 0
+	}
+	b := crcBuffers.Get().(*[]byte)
+	*b = append((*b)[:0], key...)
+	sum := crc32.ChecksumIEEE(*b)
+	crcBuffers.Put(b)
+	return int(sum % uint32(servers))
+}
+
+// Survey implements Members.
+func (g *pool) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
+	var wait sync.WaitGroup
+	for _, n := range g.members {
+		wait.Go(func() {
+			s, err := n.Survey(ctx, scanFor(n.Identity()))
+			visit(n, s, err)
+		})
+	}
+	wait.Wait()
+}
+
+// Group implements Members.
+func (g *pool) Group() (probes.Group, bool) { return group.Describe(g.id, g.expected, g.members), true }
+
+// Close implements Members.
+func (g *pool) Close() {
+	for _, n := range g.members {
+		n.Close()
+	}
+}
+
+// Nodes implements Members.
+func (g *pool) Nodes() []probes.Node { return slices.Clone(g.members) }
+
+func newDNSGroup(id probes.Identity, c config.Memcached, expected int, opt probes.Options, log *slog.Logger) *group.DNS {
+	name := *c.DNS
+	c.TLS = group.TLSFor(c.TLS, name)
+	return group.NewDNS(id, name, expected, opt, log, func(id probes.Identity, at group.Address) (probes.Node, error) {
+		return newPoolNode(id, c, at.HostPort(), nil, opt)
+	})
+}
+
+func OpenMembers(id probes.Identity, c config.Memcached, expected int, opt probes.Options, log *slog.Logger) (probes.Members, error) {
+	switch {
+	case len(c.Servers) > 0:
+		return newPool(id, c, expected, opt)
+	case c.DNS != nil:
+		return newDNSGroup(id, c, expected, opt, log), nil
+	}
+	id.Kind = "memcached"
+	n, err := newNode(id, c, opt)
+	if err != nil {
+		return nil, err
+	}
+	return probes.Single(n), nil
+}

@@ -1,0 +1,330 @@
+package memcached
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+// cannotHold says why no memcached can hold a key, or nil.
+func cannotHold(k probes.Key) error {
+	switch {
+	case k.Hash:
+		return errors.New("memcached holds no hashes")
+	case k.Name == "":
+		return errors.New("memcached can't hold an empty key")
+	case len(k.Name) > 250:
+		return fmt.Errorf("memcached can't hold a key of %d bytes; 250 are the most", len(k.Name))
+	}
+	for i := range len(k.Name) {
+		if c := k.Name[i]; c <= ' ' || c == 0x7f {
+			return errors.New("memcached can't hold a key with white space or control characters")
+		}
+	}
+	return nil
+}
+
+// Read sends the keys in batches that follow each other without a wait. Those whose meta command the server refuses are
+// asked for again with get.
+func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
+	all := make([]int, 0, len(keys))
+	for i, k := range keys {
+		if err := cannotHold(k); err != nil {
+			visit(i, probes.Raw{Err: err})
+			continue
+		}
+		all = append(all, i)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	r := &reading{node: n, keys: keys, visit: visit}
+	err := n.link.Do(ctx, func() []wire.Request {
+		if r.plain = n.plain; r.plain {
+			return r.gets(all)
+		}
+		return r.metaGets(all)
+	})
+	if err != nil && wire.Dropped(err) && ctx.Err() == nil && !n.answered.Load() {
+		return n.readOtherwise(ctx, r, all, err)
+	}
+	if err == nil && len(r.refused) > 0 {
+		err = n.link.Do(ctx, func() []wire.Request { return r.gets(r.refused) })
+	}
+	return err
+}
+
+// readOtherwise comes after a new connection was closed over the first read. With mg another one is tried with get.
+// That get is refused disproves what was thought of the server.
+func (n *node) readOtherwise(ctx context.Context, r *reading, all []int, err error) error {
+	if !r.plain {
+		n.manner.plain, n.manner.since = true, time.Now()
+		err = n.link.Do(ctx, func() []wire.Request { return r.gets(all) })
+	}
+	if err != nil && !n.answered.Load() {
+		n.forgetManner()
+	}
+	return err
+}
+
+// reading is one Read under way.
+type reading struct {
+	node  *node
+	keys  []probes.Key
+	visit func(int, probes.Raw)
+	plain bool
+	// refused are the keys whose mg was no command to the server.
+	refused []int
+	// won are the commands that give recache tokens back, and how many.
+	won     []byte
+	wonKeys int
+}
+
+func (r *reading) hand(x *wire.Exchange, i int, raw probes.Raw) {
+	x.Deliver(func() { r.visit(i, raw) })
+}
+
+func (r *reading) metaGets(all []int) []wire.Request {
+	r.refused, r.won, r.wonKeys = nil, nil, 0
+	var out []wire.Request
+	for first := 0; first < len(all); first += probes.BatchKeys {
+		part := all[first:min(first+probes.BatchKeys, len(all))]
+		out = append(out, wire.Request{Commands: r.metaCommands(part), Read: func(x *wire.Exchange) error { return r.readMetas(x, part) }})
+	}
+	return out
+}
+
+// metaCommands ask for the TTL, the CAS id and the value, without a bump in the LRU. They are not quiet (q): a miss is
+// answered too, so that each answer belongs to one command, errors as well; the opaque proves it.
+func (r *reading) metaCommands(part []int) []byte {
+	size := 0
+	for _, i := range part {
+		size += len(r.keys[i].Name) + 24
+	}
+	b := make([]byte, 0, size)
+	for _, i := range part {
+		b = append(append(append(b, "mg "...), r.keys[i].Name...), " t c v u O"...)
+		b = append(strconv.AppendInt(b, int64(i), 10), "\r\n"...)
+	}
+	return b
+}
+
+func (r *reading) readMetas(x *wire.Exchange, part []int) error {
+	before := len(r.refused)
+	for _, i := range part {
+		if err := r.readMeta(x, i); err != nil {
+			return err
+		}
+	}
+	if len(r.refused)-before == len(part) {
+		r.node.plain = true
+	}
+	return nil
+}
+
+func (r *reading) readMeta(x *wire.Exchange, i int) error {
+	line, err := x.ReadLine()
+	if err != nil {
+		return err
+	}
+	word, rest, _ := bytes.Cut(line, []byte{' '})
+	switch string(word) {
+	case "ERROR", "CLIENT_ERROR":
+		r.refused = append(r.refused, i)
+		return nil
+	case "SERVER_ERROR": // it has counted nothing
+		r.hand(x, i, probes.Raw{Err: saidError(line)})
+		return nil
+	case "EN":
+		var m metaFlags
+		if !m.parse(rest, i) {
+			return x.Foreign
+		}
+		r.node.answered.Store(true)
+		r.node.account.Misses++
+		r.hand(x, i, probes.Raw{})
+		return nil
+	case "VA":
+	default:
+		return x.Foreign
+	}
+	number, rest, _ := bytes.Cut(rest, []byte{' '})
+	size, ok := wire.ParseInt(number)
+	var m metaFlags
+	if !ok || size < 0 || !m.parse(rest, i) {
+		return x.Foreign
+	}
+	r.node.answered.Store(true)
+	r.node.account.Hits++
+	if m.won && m.cas != 0 {
+		r.giveBack(x, i, m.cas)
+	}
+	return x.ReadValue(r.node.opt, size, func(raw probes.Raw) {
+		if raw.Err == nil {
+			raw.TTL, raw.HasTTL, raw.NoExpiry = time.Duration(m.ttl)*time.Second, m.hasTTL, m.forever
+		}
+		r.hand(x, i, raw)
+	})
+}
+
+// giveBack returns a recache token. memcached gives the first who reads an item that was marked stale the right to make
+// it anew (W), and nobody else until it is made. Only an application can, so the mark is set as it was. The CAS id sees
+// to it that no newer item gets it.
+func (r *reading) giveBack(x *wire.Exchange, i int, cas uint64) {
+	r.won = fmt.Appendf(r.won, "md %s I C%d\r\n", r.keys[i].Name, cas)
+	r.wonKeys++
+	x.More = &wire.Request{Commands: r.won, Read: func(x *wire.Exchange) error {
+		for range r.wonKeys {
+			if _, err := x.ReadLine(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// metaFlags are what an answer says beside the value. X (stale) and Z (somebody else has the token) change nothing: the
+// copy is what clients get.
+type metaFlags struct {
+	ttl     int64
+	hasTTL  bool
+	forever bool
+	cas     uint64
+	won     bool
+}
+
+// parse reads flags; false: they are none, or answer another command than that for key i.
+func (m *metaFlags) parse(flags []byte, i int) bool {
+	for len(flags) > 0 {
+		var f []byte
+		f, flags, _ = bytes.Cut(flags, []byte{' '})
+		if len(f) == 0 {
+			continue
+		}
+		switch token := f[1:]; f[0] {
+		case 't':
+			ttl, ok := wire.ParseInt(token)
+			if !ok || ttl < -1 {
+				return false
+			}
+			m.ttl, m.hasTTL, m.forever = ttl, ttl >= 0, ttl == -1
+		case 'c':
+			cas, err := strconv.ParseUint(string(token), 10, 64)
+			if err != nil {
+				return false
+			}
+			m.cas = cas
+		case 'O':
+			if n, ok := wire.ParseInt(token); !ok || n != int64(i) {
+				return false
+			}
+		case 'W':
+			m.won = true
+		}
+	}
+	return true
+}
+
+// getLine is how many keys one get asks for. Proxies split and join them in buffers that are not large.
+const getLine = 100
+
+func (r *reading) gets(all []int) []wire.Request {
+	var out []wire.Request
+	for first := 0; first < len(all); first += probes.BatchKeys {
+		var commands []byte
+		var lines []map[string][]int
+		for part := all[first:min(first+probes.BatchKeys, len(all))]; len(part) > 0; {
+			var line map[string][]int
+			commands, line, part = r.get(commands, part)
+			lines = append(lines, line)
+		}
+		out = append(out, wire.Request{Commands: commands, Read: func(x *wire.Exchange) error {
+			for _, line := range lines {
+				if err := r.readGet(x, line); err != nil {
+					return err
+				}
+			}
+			return nil
+		}})
+	}
+	return out
+}
+
+// get appends one get for the first keys of part. A name is asked for once, however often it stands there.
+func (r *reading) get(b []byte, part []int) (commands []byte, asked map[string][]int, left []int) {
+	k := min(getLine, len(part))
+	asked = make(map[string][]int, k)
+	b = append(b, "get"...)
+	for _, i := range part[:k] {
+		name := r.keys[i].Name
+		if asked[name] == nil {
+			b = append(append(b, ' '), name...)
+		}
+		asked[name] = append(asked[name], i)
+	}
+	return append(b, "\r\n"...), asked, part[k:]
+}
+
+// readGet reads one get's answers. What is not among them at its end is missing.
+func (r *reading) readGet(x *wire.Exchange, asked map[string][]int) error {
+	for {
+		line, err := x.ReadLine()
+		if err != nil {
+			return err
+		}
+		word, rest, _ := bytes.Cut(line, []byte{' '})
+		switch string(word) {
+		case "END":
+			r.node.answered.Store(true)
+			r.node.account.Misses += uint64(len(asked))
+			r.handAll(x, asked, probes.Raw{})
+			return nil
+		case "ERROR", "CLIENT_ERROR", "SERVER_ERROR":
+			r.node.answered.Store(true)
+			r.handAll(x, asked, probes.Raw{Err: saidError(line)})
+			return nil
+		case "VALUE":
+		default:
+			return x.Foreign
+		}
+		name, size, ok := parseValue(rest)
+		at := asked[name]
+		if !ok || at == nil {
+			return x.Foreign
+		}
+		delete(asked, name)
+		r.node.answered.Store(true)
+		r.node.account.Hits++
+		err = x.ReadValue(r.node.opt, size, func(raw probes.Raw) {
+			for _, i := range at {
+				r.hand(x, i, raw)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *reading) handAll(x *wire.Exchange, asked map[string][]int, raw probes.Raw) {
+	for _, at := range asked {
+		for _, i := range at {
+			r.hand(x, i, raw)
+		}
+	}
+}
+
+// parseValue reads KEY FLAGS SIZE, and perhaps a CAS id behind.
+func parseValue(b []byte) (name string, size int64, ok bool) {
+	key, rest, _ := bytes.Cut(b, []byte{' '})
+	_, rest, _ = bytes.Cut(rest, []byte{' '})
+	number, _, _ := bytes.Cut(rest, []byte{' '})
+	size, ok = wire.ParseInt(number)
+	return string(key), size, ok && size >= 0
+}

@@ -1,0 +1,84 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/ratio"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+)
+
+// BenchmarkRedisRead1000 reads 1,000 keys of 100 bytes: the floor is one pipeline of MGET and PTTL by go-redis, replies
+// dropped; the guide's way is a round trip for each command.
+func BenchmarkRedisRead1000(b *testing.B) {
+	r := servers.Redis(b)
+	keys, names := make([]probes.Key, 1000), make([]string, 1000)
+	for i := range keys {
+		names[i] = fmt.Sprintf("user:%d:profile", i)
+		keys[i].Name = names[i]
+		r.Must(b, "set", names[i], strings.Repeat("x", 100), "ex", 3600)
+	}
+	ctx := context.Background()
+	n := openNode(b, config.Redis{Address: r.Addr}, probetest.Options())
+	ratio.Run(b, 50, func() ratio.Cost { return redisCost(b, r) },
+		ratio.Way{Name: "floor", Do: func() error {
+			_, err := r.Pipelined(ctx, func(p redis.Pipeliner) error {
+				p.MGet(ctx, names...)
+				for _, name := range names {
+					p.PTTL(ctx, name)
+				}
+				return nil
+			})
+			return err
+		}},
+		ratio.Way{Name: "exporter", Do: func() error {
+			seen := 0
+			err := n.Read(ctx, keys, func(_ int, raw probes.Raw) { seen += len(raw.Value) })
+			if err == nil && seen != 100_000 {
+				err = fmt.Errorf("%d bytes were read", seen)
+			}
+			return err
+		}},
+		ratio.Way{Name: "one command per key", Do: func() error {
+			for _, name := range names {
+				if err := r.Get(ctx, name).Err(); err != nil {
+					return err
+				}
+				if err := r.PTTL(ctx, name).Err(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+	)
+}
+
+// redisCost is what the server itself has counted so far; asking for it counts, too.
+func redisCost(b *testing.B, r *servers.RedisServer) ratio.Cost {
+	b.Helper()
+	info, err := r.Info(b.Context(), "stats").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	number := func(name string) float64 {
+		_, rest, _ := strings.Cut(info, name+":")
+		value, _, _ := strings.Cut(rest, "\r\n")
+		f, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return f
+	}
+	return ratio.Cost{
+		Commands: number("total_commands_processed") - 1,
+		Bytes:    number("total_net_input_bytes") + number("total_net_output_bytes"),
+	}
+}

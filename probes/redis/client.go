@@ -1,0 +1,102 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+// serverOf gives the server of a node by its configured name; of a group the present primary, in a Cluster the one that
+// owns the key's slot.
+func serverOf(fleet *probes.Fleet, name, key string) (commander, error) {
+	m := fleet.Named(name)
+	switch g := m.(type) {
+	case nil:
+	case *clusterGroup:
+		return slotServer{g, slotOf(key)}, nil
+	case commander:
+		return g, nil
+	default:
+		if _, grouped := m.Group(); grouped {
+			break
+		}
+		if n, ok := m.Nodes()[0].(*node); ok {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("%q is no redis node of the layers; write the name of one", name)
+}
+
+// commander runs commands of queues on a node of the fleet.
+type commander interface {
+	// Do runs use with a client; the hits and misses that its commands moved on the server are counted as our own.
+	// When ctx ends first, Do returns an error while use goes on, so that what the server owes is still counted: use
+	// must not write what Do's caller reads after an error.
+	Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error
+}
+
+// Do implements RedisServer.
+func (n *node) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
+	turn, err := n.account.Lock(ctx, n.link.Answers)
+	if err != nil {
+		return err
+	}
+	client, err := n.goRedis()
+	if err != nil {
+		n.account.Unlock(turn)
+		return err
+	}
+	longest := wire.OwedLongest
+	if d, ok := ctx.Deadline(); ok {
+		longest += time.Until(d)
+	}
+	owed, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		hits, misses, err := use(owed, client)
+		n.account.Hits += hits
+		n.account.Misses += misses
+		n.account.Unlock(turn)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		n.account.Abandon(turn, func() { n.dropClient(client) }, func() int64 { return 0 })
+		return probes.NoAnswer(ctx)
+	}
+}
+
+func (n *node) dropClient(c *redis.Client) {
+	n.mu.Lock()
+	if n.client == c {
+		n.client = nil
+	}
+	n.mu.Unlock()
+	_ = c.Close() // nothing is left to be told
+}
+
+func (n *node) goRedis() (*redis.Client, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, probes.ErrClosed
+	}
+	if n.client == nil {
+		n.client = redis.NewClient(&redis.Options{
+			Addr: n.url.Addr, DB: n.url.DB, Protocol: 2, DisableIdentity: true,
+			MaxRetries: -1, DialerRetries: 1, PoolSize: 2, ReadTimeout: -1, WriteTimeout: -1, ContextTimeoutEnabled: true,
+			Dialer:                     func(ctx context.Context, _, _ string) (net.Conn, error) { return n.link.Dial(ctx) },
+			CredentialsProviderContext: func(context.Context) (string, string, error) { return n.credentials() },
+		})
+	}
+	return n.client, nil
+}

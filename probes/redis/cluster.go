@@ -1,0 +1,428 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+// clusterGroup is a Redis Cluster: every shard's primary and replicas, found from seeds through what the nodes announce.
+type clusterGroup struct {
+	members
+	// known is closed once any node has told its view.
+	known chan struct{}
+	// best is the view that the others are judged by: of the last survey that told any.
+	best *clusterView
+	// moving slots, as told in the survey under way.
+	moving map[int]bool
+	// owners and moves by slot, since the process began. An owner is a primary's id.
+	owners []string
+	moves  []int
+	// followed are the primaries that nodes replicate, by id, and replicated before they took over.
+	followed map[string]string
+	// patience is how long a replica waits in this survey for what its primary tells.
+	patience time.Duration
+	// told of the last survey.
+	told probes.Cluster
+	// collision is what was logged of epochs last.
+	collision string
+}
+
+func newClusterGroup(id probes.Identity, c config.Redis, expected int, opt probes.Options, log *slog.Logger) (*clusterGroup, error) {
+	g := &clusterGroup{
+		members: newMembers(id, c, expected, opt, log), known: make(chan struct{}),
+		owners: make([]string, clusterSlots), moves: make([]int, clusterSlots),
+		moving: map[int]bool{}, followed: map[string]string{},
+	}
+	g.seeds = c.Cluster
+	g.wrap = func(m *member) probes.Node {
+		m.node.cluster = true
+		return &clusterNode{node: m.node, group: g, member: m}
+	}
+	return g, g.openSeeds()
+}
+
+// Survey implements Members.
+func (g *clusterGroup) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
+	g.patience = group.Grace / 2
+	if d, ok := ctx.Deadline(); ok {
+		g.patience = min(g.patience, time.Until(d)/8)
+	}
+	g.surveyAs(ctx, g, scanFor, visit)
+	g.closeLeft()
+}
+
+func (g *clusterGroup) begin() []*member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.moving)
+	return g.members.begin()
+}
+
+// ask a member for itself and its view.
+func (g *clusterGroup) ask(ctx context.Context, m *member, scan *probes.Scan) (probes.Survey, error) {
+	s, view, refused, err := m.node.surveyCluster(ctx, scan)
+	if err != nil {
+		return s, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if refused != nil && m.refused == "" {
+		g.log.Warn("a node does not tell its Cluster", "group", g.id.Name, "node", m.node.id.Name, "err", refused)
+	}
+	m.view, m.refused = view, ""
+	if refused != nil {
+		m.refused = refused.Error()
+	}
+	return s, nil
+}
+
+// learn notes what a member told. A replica's primary knows what the replica does not: which slots are moving.
+func (g *clusterGroup) learn(m *member, s probes.Survey, err error) (sure bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.err = err; err != nil {
+		return g.best != nil // the others tell what it should hold
+	}
+	m.survey, m.answered, m.seen = s, true, time.Now()
+	if v := m.view; v != nil {
+		if at := v.nodes[v.myself].address; at != "" && g.find(at) == nil {
+			g.aliases[at] = m // it need not be asked there too
+		}
+		for slot := range v.moving {
+			g.moving[slot] = true
+		}
+	}
+	g.choose()
+	return m.run != "" && m.run == s.RunID
+}
+
+// choose the view by which others are judged: of those told in this survey the one with the highest epoch, from a node for
+// which all is in order, if there is one.
+func (g *clusterGroup) choose() {
+	var best *clusterView
+	for _, m := range g.all {
+		v := m.view
+		if !m.answered || v == nil {
+			continue
+		}
+		if best == nil || v.ok && !best.ok || v.ok == best.ok && v.epoch > best.epoch {
+			best = v
+		}
+	}
+	if best == nil {
+		return
+	}
+	if g.best == nil {
+		close(g.known)
+	}
+	g.best = best
+}
+
+func (g *clusterGroup) settle(m *member) bool {
+	g.mu.Lock()
+	if !slices.Contains(g.all, m) {
+		g.mu.Unlock()
+		return false
+	}
+	if m.answered && !g.identify(m) {
+		g.mu.Unlock()
+		return false
+	}
+	heard := g.primaryOf(m)
+	g.mu.Unlock()
+	if heard != nil {
+		group.Await(heard, g.patience)
+	}
+	return true
+}
+
+// primaryOf gives a channel that is closed when a replica's primary has been heard in this survey; nil: nothing to wait for.
+func (g *clusterGroup) primaryOf(m *member) <-chan struct{} {
+	if !m.answered || m.view == nil || m.view.primary {
+		return nil
+	}
+	if primary := g.byID(m.view.shard(m.view.myself)); primary != nil {
+		return primary.asked
+	}
+	return nil
+}
+
+// byID gives the member that a node's id belongs to.
+func (g *clusterGroup) byID(id string) *member {
+	if id == "" {
+		return nil
+	}
+	for _, m := range g.all {
+		if m.view != nil && m.view.myself == id {
+			return m
+		}
+	}
+	if g.best != nil {
+		return g.find(g.best.nodes[id].address)
+	}
+	return nil
+}
+
+// announced opens the nodes that members know and that are not known yet.
+func (g *clusterGroup) announced(context.Context, time.Duration) []*member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var found []*member
+	for _, m := range slices.Clone(g.all) {
+		if !m.answered || m.view == nil {
+			continue
+		}
+		for id, n := range m.view.nodes {
+			if n.address == "" || id == m.view.myself {
+				continue
+			}
+			if k, isNew := g.discover(n.address); isNew {
+				found = append(found, k)
+			}
+		}
+	}
+	return found
+}
+
+// end learns who owns which slots, and forgets members that left: at once where no node knows them any more.
+func (g *clusterGroup) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.follow()
+	listed, told := map[*member]bool{}, false
+	for _, m := range g.all {
+		if !m.answered || m.view == nil || !m.view.ok {
+			continue
+		}
+		told = true
+		for id, n := range m.view.nodes {
+			if id != m.view.myself {
+				listed[g.find(n.address)] = true
+			}
+		}
+	}
+	delete(listed, nil)
+	for _, m := range slices.Clone(g.all) {
+		switch {
+		case g.rooted(m), listed[m], m.answered && m.survey.Role == "primary":
+		case told && len(listed) > 0, !m.answered && time.Since(m.seen) > g.opt.ForgetAfter:
+			g.drop(m)
+		}
+	}
+	g.told = g.judge(listed)
+}
+
+// follow counts the slots that changed their owner. A replica that takes over from its primary leaves them in their shard.
+func (g *clusterGroup) follow() {
+	type claim struct {
+		id    string
+		epoch int64
+	}
+	claims := make([]claim, clusterSlots)
+	epochs := map[int64]string{}
+	collision := ""
+	for _, m := range g.all {
+		v := m.view
+		if !m.answered || v == nil || !v.primary {
+			continue
+		}
+		epoch := v.nodes[v.myself].epoch
+		if other, taken := epochs[epoch]; taken && other != v.myself && epoch > 0 {
+			collision = fmt.Sprintf("%s and %s in %d", other, v.myself, epoch)
+		}
+		epochs[epoch] = v.myself
+		for slot := range claims {
+			if v.claims(slot) && (claims[slot].id == "" || epoch > claims[slot].epoch) {
+				claims[slot] = claim{v.myself, epoch}
+			}
+		}
+	}
+	if collision != "" && collision != g.collision {
+		g.log.Warn("two primaries of the Cluster have the same config epoch", "group", g.id.Name, "nodes", collision)
+	}
+	g.collision = collision
+	for slot, c := range claims {
+		if c.id == "" {
+			continue
+		}
+		if old := g.owners[slot]; old != "" && old != c.id && g.followed[c.id] != old && g.followed[old] != c.id {
+			g.moves[slot]++
+		}
+		g.owners[slot] = c.id
+	}
+	for _, m := range g.all {
+		if !m.answered || m.view == nil {
+			continue
+		}
+		delete(g.followed, m.view.myself)
+		if of := m.view.nodes[m.view.myself].of; of != "" {
+			g.followed[m.view.myself] = of
+		}
+	}
+}
+
+// judge the views: whether there is one Cluster, or several. Nodes that the others dropped and that own nothing have no say.
+func (g *clusterGroup) judge(listed map[*member]bool) probes.Cluster {
+	out := probes.Cluster{OK: true}
+	views := map[string]bool{}
+	claims := make([]int, clusterSlots)
+	for _, m := range g.all {
+		v := m.view
+		if !m.answered || v == nil {
+			continue
+		}
+		owns := false
+		for slot := range claims {
+			if v.claims(slot) {
+				owns = true
+				claims[slot]++
+			}
+		}
+		out.Answered++
+		if !owns && len(listed) > 0 && !listed[m] {
+			continue
+		}
+		out.OK = out.OK && v.ok
+		views[v.fingerprint()] = true
+	}
+	for _, n := range claims {
+		out.Masters = max(out.Masters, n)
+		if n > 1 {
+			out.ContestedSlots++
+		}
+	}
+	out.OK, out.Views = out.OK && out.Answered > 0, len(views)
+	return out
+}
+
+// Group implements Members.
+func (g *clusterGroup) Group() (probes.Group, bool) {
+	out := g.members.known()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	told := g.told
+	out.Cluster = &told
+	return out, true
+}
+
+// clusterNode is one server of a Cluster.
+type clusterNode struct {
+	*node
+	group  *clusterGroup
+	member *member
+}
+
+// Place implements Placer. A node that answered is taken at its word, so that two primaries that both claim a slot are
+// compared; of another one the others' word counts.
+func (n *clusterNode) Place(key string) probes.Placement {
+	g, m, slot := n.group, n.member, slotOf(key)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := probes.Placement{Moving: g.moving[slot], Moves: g.moves[slot]}
+	v, id := g.best, ""
+	if m.view != nil {
+		id = m.view.myself
+	}
+	switch {
+	case m.answered && m.view != nil:
+		v = m.view
+	case v == nil:
+		return out // nobody has told anything: what is asked here fails, and that shows
+	case v.nodes[id] == clusterPeer{}:
+		for known, peer := range v.nodes {
+			if peer.address != "" && g.find(peer.address) == m {
+				id = known
+			}
+		}
+	}
+	if owner := v.owners[slot]; owner == "" || owner != v.shard(id) {
+		out.Holding = probes.Elsewhere
+	}
+	return out
+}
+
+// Read asks, besides, another node for the keys that have gone ahead of their slot.
+func (n *clusterNode) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
+	var gone []ahead
+	if err := n.read(ctx, keys, visit, func(a ahead) { gone = append(gone, a) }); err != nil {
+		return err
+	}
+	for len(gone) > 0 {
+		address := gone[0].address
+		var at []int
+		var asked []probes.Key
+		rest := gone[:0:0]
+		for _, a := range gone {
+			if a.address == address {
+				at, asked = append(at, a.key), append(asked, keys[a.key])
+			} else {
+				rest = append(rest, a)
+			}
+		}
+		gone = rest
+		n.readAhead(ctx, address, asked, func(i int, r probes.Raw) { visit(at[i], r) })
+	}
+	return nil
+}
+
+// readAhead asks the node that takes over the keys' slot. What it doesn't answer is an error of this key alone.
+func (n *clusterNode) readAhead(ctx context.Context, address string, keys []probes.Key, visit func(int, probes.Raw)) {
+	n.group.mu.Lock()
+	m := n.group.find(address)
+	n.group.mu.Unlock()
+	visited := make([]bool, len(keys))
+	err := errMovedOn
+	if m != nil {
+		p := &pipeline{node: m.node, keys: keys, asking: true, visit: func(i int, r probes.Raw) {
+			visited[i] = true
+			visit(i, r)
+		}}
+		commands := p.commands()
+		err = m.node.link.Do(ctx, func() []wire.Request { return []wire.Request{{Commands: commands, Read: p.read}} })
+	}
+	for i, done := range visited {
+		if !done {
+			visit(i, probes.Raw{Err: fmt.Errorf("the key's slot is being moved, and the node that takes it did not give the key: %w", err)})
+		}
+	}
+}
+
+var errMovedOn = errors.New("the slot has moved since the survey; the next one follows")
+
+// slotServer is the primary that owns a slot.
+type slotServer struct {
+	group *clusterGroup
+	slot  int
+}
+
+// Do implements RedisServer. It waits for the Cluster to be known.
+func (s slotServer) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
+	g := s.group
+	select {
+	case <-g.known:
+	case <-ctx.Done():
+		return fmt.Errorf("no node of the Cluster has told who owns the slot: %w", probes.NoAnswer(ctx))
+	}
+	g.mu.Lock()
+	id := g.owners[s.slot]
+	if id == "" {
+		id = g.best.owners[s.slot]
+	}
+	m := g.byID(id)
+	g.mu.Unlock()
+	if m == nil {
+		return fmt.Errorf("no node of the Cluster owns slot %d", s.slot)
+	}
+	return m.node.Do(ctx, use)
+}

@@ -1,0 +1,47 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
+)
+
+// DNS is a group of which queues may ask the primary, where there is one alone.
+type dnsGroup struct{ *group.DNS }
+
+func newDNSGroup(id probes.Identity, c config.Redis, expected int, opt probes.Options, log *slog.Logger) dnsGroup {
+	name := *c.DNS
+	c.TLS = group.TLSFor(c.TLS, name)
+	return dnsGroup{group.NewDNS(id, name, expected, opt, log, func(id probes.Identity, at group.Address) (probes.Node, error) {
+		c := c
+		c.Address = at.HostPort()
+		id.Kind = "redis"
+		return newNode(id, c, opt)
+	})}
+}
+
+var (
+	errNoPrimary = errors.New("none of the servers behind the DNS name answers as a primary")
+	errPrimaries = errors.New("several primaries stand behind the DNS name, and nothing says which is meant; name a node that is one server")
+)
+
+// Do implements RedisServer on the only primary.
+func (g dnsGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
+	primaries, err := g.Pick(ctx, func(s probes.Survey) bool { return s.Role == "primary" })
+	if err != nil {
+		return err
+	}
+	switch len(primaries) {
+	case 0:
+		return errNoPrimary
+	case 1:
+		return primaries[0].(*node).Do(ctx, use)
+	}
+	return errPrimaries
+}

@@ -1,0 +1,158 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+func infoRefused(said errReply) error {
+	switch said.word() {
+	case "NOAUTH":
+		return errors.New("INFO was refused (NOAUTH); give the node a password or password_file")
+	case "NOPERM":
+		return errors.New("INFO was refused (NOPERM); grant its user +info +mget +pttl +type +hgetall +scan and the keys' patterns")
+	}
+	return fmt.Errorf("INFO was refused: %w", said)
+}
+
+// readScan reads SCAN's reply. refused is the server's, and the connection is in order.
+func readScan(x *wire.Exchange) (cursor string, found []string, refused, err error) {
+	kind, size, said, err := readHeader(x)
+	switch {
+	case err != nil:
+		return "", nil, nil, err
+	case kind == '-':
+		if e := errReply(said); e.word() == "NOPERM" {
+			refused = errors.New("SCAN was refused (NOPERM); grant the node's user +scan")
+		} else {
+			refused = fmt.Errorf("SCAN was refused: %w", e)
+		}
+		return "0", nil, refused, nil
+	case kind != '*' || size != 2:
+		return "", nil, nil, errProtocol
+	}
+	if cursor, err = readText(x); err != nil {
+		return "", nil, nil, err
+	}
+	if kind, size, _, err = readHeader(x); err != nil || kind != '*' {
+		return "", nil, nil, errors.Join(errProtocol, err)
+	}
+	for range size {
+		key, err := readText(x)
+		if err != nil {
+			return "", nil, nil, err
+		}
+		found = append(found, key)
+	}
+	return cursor, found, nil, nil
+}
+
+// parseInfo reads INFO's text.
+func parseInfo(text string, s *probes.Survey) {
+	var rep probes.Replication
+	var host, port string
+	var primaryOffset, replicaOffset probes.Count
+	for line := range strings.Lines(text) {
+		name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
+		if !ok {
+			continue
+		}
+		switch name {
+		case "redis_version":
+			if s.Version == "" {
+				s.Version = value
+			}
+		case "valkey_version":
+			s.Version = value
+		case "run_id":
+			s.RunID = value
+		case "role":
+			s.Role = map[string]string{"master": "primary", "slave": "replica"}[value]
+		case "maxmemory_policy":
+			s.EvictionPolicy = value
+		case "keyspace_hits":
+			s.Hits = probes.ParseCount(value)
+		case "keyspace_misses":
+			s.Misses = probes.ParseCount(value)
+		case "evicted_keys":
+			s.Evicted = probes.ParseCount(value)
+		case "expired_keys":
+			s.Expired = probes.ParseCount(value)
+		case "used_memory":
+			s.MemoryUsed = probes.ParseCount(value)
+		case "maxmemory":
+			if s.MemoryLimit = probes.ParseCount(value); s.MemoryLimit.Value == 0 {
+				s.MemoryLimit = probes.Count{} // no limit
+			}
+		case "uptime_in_seconds":
+			s.UptimeSeconds = probes.ParseCount(value)
+		case "loading":
+			s.Loading = value == "1"
+		case "master_replid":
+			rep.ReplID = value
+		case "master_replid2":
+			if strings.Trim(value, "0") != "" {
+				rep.ReplID2 = value
+			}
+		case "master_host":
+			host = value
+		case "master_port":
+			port = value
+		case "master_link_status":
+			rep.LinkUp = value == "up"
+		case "master_repl_offset":
+			primaryOffset = probes.ParseCount(value)
+		case "slave_repl_offset":
+			replicaOffset = probes.ParseCount(value)
+		default:
+			switch {
+			case strings.HasPrefix(name, "slave") && strings.HasPrefix(value, "ip="):
+				if r, ok := parseReplica(value); ok {
+					rep.Replicas = append(rep.Replicas, r)
+				}
+			case strings.HasPrefix(name, "db") && strings.HasPrefix(value, "keys="):
+				keys, _, _ := strings.Cut(strings.TrimPrefix(value, "keys="), ",")
+				s.Items.Value += probes.ParseCount(keys).Value
+			}
+		}
+	}
+	s.Items.Known = strings.Contains(text, "# Keyspace") // an empty server lists no database
+	if s.Role == "" {
+		return
+	}
+	if host != "" {
+		rep.Primary = net.JoinHostPort(host, port)
+	}
+	rep.Offset = int64(primaryOffset.Value)
+	if s.Role == "replica" && replicaOffset.Known {
+		rep.Offset = int64(replicaOffset.Value)
+	}
+	s.Replication = &rep
+}
+
+// parseReplica reads a line of INFO. What listens on no port only copies the stream, as a backup by redis-cli --rdb does:
+// that is no node, and false.
+func parseReplica(value string) (probes.Replica, bool) {
+	var r probes.Replica
+	var ip, port string
+	for part := range strings.SplitSeq(value, ",") {
+		name, v, _ := strings.Cut(part, "=")
+		switch name {
+		case "ip":
+			ip = v
+		case "port":
+			port = v
+		case "state":
+			r.Online = v == "online"
+		case "offset":
+			r.Offset = int64(probes.ParseCount(v).Value)
+		}
+	}
+	r.Address = net.JoinHostPort(ip, port)
+	return r, port != "" && port != "0"
+}

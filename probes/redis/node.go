@@ -1,0 +1,262 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+// The library writes each failed connection to stderr by itself; here errors go to the callers alone.
+func init() { logging.Disable() }
+
+// node is one Redis or Valkey server. Keys are read over a connection of our own, so that values are handed on
+// while they arrive; queues use a go-redis client beside it.
+type node struct {
+	id      probes.Identity
+	config  config.Redis
+	url     *redis.Options
+	opt     probes.Options
+	link    *wire.Link
+	account *wire.Account
+	// cluster: the server is a node of a Cluster, whose keys are read slot by slot.
+	cluster bool
+
+	// cursor of SCAN, and doubts: nils of MGET by key of which it is open whether the server counted a hit (another
+	// type) or a miss (gone in between). Both belong to who holds the server's lane.
+	cursor string
+	doubts map[string]uint64
+
+	mu     sync.Mutex
+	client *redis.Client
+	closed bool
+}
+
+func newNode(id probes.Identity, c config.Redis, opt probes.Options) (*node, error) {
+	address := c.Address
+	if !strings.Contains(address, "://") {
+		address = "redis://" + address
+	}
+	u, err := redis.ParseURL(address)
+	if err != nil {
+		return nil, errors.New("the address is no redis:// or rediss:// URL") // its text may hold a password
+	}
+	n := &node{id: id, config: c, url: u, opt: opt, account: wire.AccountOf(opt.Kept, "redis", u.Addr), cursor: "0", doubts: map[string]uint64{}}
+	n.link = &wire.Link{
+		Address: u.Addr, Secure: n.secure, Foreign: errProtocol, Greet: n.greet, Account: n.account,
+		Ping: wire.Request{Commands: appendCommand(nil, "PING"), Read: ignore},
+	}
+	return n, nil
+}
+
+func (n *node) Identity() probes.Identity { return n.id }
+
+// Close ends the connections, and waits for what goes on over them.
+func (n *node) Close() {
+	n.mu.Lock()
+	n.closed = true
+	client := n.client
+	n.client = nil
+	n.mu.Unlock()
+	if client != nil {
+		_ = client.Close() // nothing is left to be told
+	}
+	n.link.Close()
+}
+
+// credentials of a new connection: the configuration's before the address's.
+func (n *node) credentials() (user, password string, err error) {
+	user, password, err = n.config.Credentials.Resolve()
+	if err != nil {
+		return "", "", err
+	}
+	if user == "" {
+		user = n.url.Username
+	}
+	if password == "" {
+		password = n.url.Password
+	}
+	return user, password, nil
+}
+
+// secure gives the TLS settings: the configuration's before those of a rediss:// address.
+func (n *node) secure() (*tls.Config, error) {
+	settings, err := n.config.TLS.Build()
+	if settings == nil && err == nil && n.url.TLSConfig != nil {
+		settings = n.url.TLSConfig.Clone()
+	}
+	return settings, err
+}
+
+// greet gives what a new connection says before all else.
+func (n *node) greet(context.Context, *wire.Conn) ([]wire.Request, error) {
+	user, password, err := n.credentials()
+	if err != nil {
+		return nil, err
+	}
+	must := func(what string) func(*wire.Exchange) error {
+		return func(x *wire.Exchange) error {
+			_, err := readText(x)
+			var said errReply
+			if errors.As(err, &said) { // the first word alone: a proxy may repeat the arguments
+				return fmt.Errorf("%s was refused (%s)", what, said.word())
+			}
+			return err
+		}
+	}
+	var out []wire.Request
+	if password != "" {
+		args := []string{"AUTH", password}
+		if user != "" {
+			args = []string{"AUTH", user, password}
+		}
+		out = append(out, wire.Request{Commands: appendCommand(nil, args...), Read: must("AUTH")})
+	}
+	if n.url.DB != 0 {
+		out = append(out, wire.Request{Commands: appendCommand(nil, "SELECT", strconv.Itoa(n.url.DB)), Read: must("SELECT")})
+	}
+	if n.cluster { // a replica sends readers to its primary without it
+		out = append(out, wire.Request{Commands: appendCommand(nil, "READONLY"), Read: ignore})
+	}
+	return append(out,
+		wire.Request{Commands: appendCommand(nil, "CLIENT", "SETNAME", "cacheinv_exporter"), Read: ignore},
+		wire.Request{Commands: appendCommand(nil, "CLIENT", "NO-TOUCH", "ON"), Read: ignore}), nil // Redis 7.2; older ones refuse
+}
+
+// Survey asks for INFO and, where asked, one step of SCAN, in one round trip.
+func (n *node) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, error) {
+	return n.surveyWith(ctx, wire.Request{Read: func(*wire.Exchange) error { return nil }}, scan)
+}
+
+// surveyWith asks for something else in the same round trip, behind INFO.
+func (n *node) surveyWith(ctx context.Context, also wire.Request, scan *probes.Scan) (probes.Survey, error) {
+	start := time.Now()
+	var s probes.Survey
+	var refused error
+	err := n.link.Do(ctx, func() []wire.Request {
+		return []wire.Request{n.surveyRequest(also, scan, func(got probes.Survey, err error) { s, refused = got, err })}
+	})
+	if err == nil {
+		err = refused
+	}
+	if err != nil {
+		return probes.Survey{Took: time.Since(start)}, err
+	}
+	s.Took = time.Since(start)
+	return s, nil
+}
+
+// surveyRequest is for who holds the lane.
+func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(probes.Survey, error)) wire.Request {
+	// What Read left open is settled first; nearly always there is nothing.
+	open := n.doubtful()
+	var commands []byte
+	info := func(x *wire.Exchange) (probes.Survey, error) {
+		for _, key := range open {
+			if _, err := n.readType(x, key); err != nil {
+				return probes.Survey{}, err
+			}
+		}
+		var s probes.Survey
+		text, err := readText(x)
+		if err != nil {
+			return probes.Survey{}, err
+		}
+		parseInfo(text, &s)
+		s.OwnHits, s.OwnMisses = n.account.Own(s.RunID, &s)
+		return s, nil
+	}
+	for _, key := range open {
+		commands = appendCommand(commands, "TYPE", key)
+	}
+	commands = append(appendCommand(commands, "INFO"), also.Commands...)
+	if scan != nil {
+		args := []string{"SCAN", n.cursor, "COUNT", strconv.Itoa(scan.Count)}
+		if scan.Match != "" {
+			args = append(args, "MATCH", scan.Match)
+		}
+		commands = appendCommand(commands, args...)
+	}
+	return wire.Request{Commands: commands, Read: func(x *wire.Exchange) error {
+		s, err := info(x)
+		var refused errReply
+		if err != nil && !errors.As(err, &refused) {
+			return err
+		}
+		if err := also.Read(x); err != nil {
+			return err
+		}
+		cursor := ""
+		if scan != nil {
+			cursor, s.Found, s.ScanErr, err = readScan(x)
+			if err != nil {
+				return err
+			}
+		}
+		x.Deliver(func() {
+			if cursor != "" {
+				n.cursor = cursor
+			}
+			if refused != "" {
+				deliver(probes.Survey{}, infoRefused(refused))
+				return
+			}
+			deliver(s, nil)
+		})
+		if refused.word() == "NOAUTH" {
+			return infoRefused(refused) // a new connection may have a password
+		}
+		return nil
+	}}
+}
+
+// doubtful gives the keys whose lookups wait for their type, at most one batch.
+func (n *node) doubtful() []string {
+	out := make([]string, 0, min(len(n.doubts), probes.BatchKeys))
+	for key := range n.doubts {
+		if len(out) == probes.BatchKeys {
+			break
+		}
+		out = append(out, key)
+	}
+	return out
+}
+
+// readType reads TYPE's answer ("" if refused), counts it, and settles which lookups of the key had been hits.
+func (n *node) readType(x *wire.Exchange, key string) (string, error) {
+	kind, err := readText(x)
+	var refused errReply
+	if errors.As(err, &refused) {
+		kind, err = "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	moved := refused.word() == "MOVED" || refused.word() == "ASK"
+	switch kind {
+	case "":
+	case "none":
+		n.account.Misses++
+	default:
+		n.account.Hits++
+	}
+	times := n.doubts[key]
+	delete(n.doubts, key)
+	if kind == "none" || kind == "string" || moved { // a key that went to another node was no longer there
+		n.account.Misses += times
+	} else {
+		n.account.Hits += times
+	}
+	return kind, nil
+}

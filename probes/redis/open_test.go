@@ -1,0 +1,18 @@
+package redis
+
+import (
+	"testing"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+func openNode(t testing.TB, c config.Redis, opt probes.Options) *node {
+	t.Helper()
+	n, err := newNode(probes.Identity{Layer: "l2", Name: "redis-1", Kind: "redis"}, c, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	return n
+}

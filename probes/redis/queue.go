@@ -1,0 +1,195 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
+)
+
+func OpenQueue(c config.RedisQueue, m *config.Message, fleet *probes.Fleet, opt probes.Options) (probes.Queue, error) {
+	server, err := serverOf(fleet, c.Node, cmp.Or(c.List, c.Stream))
+	if err != nil {
+		return nil, err
+	}
+	messages, err := message.NewReader(m)
+	if err != nil {
+		return nil, err
+	}
+	if c.List != "" {
+		return &list{
+			server: server, key: c.List, messages: messages, sample: opt.SampleMessages,
+			size: messageSize{limit: opt.MaxValueBytes}, budget: opt.Budget,
+		}, nil
+	}
+	return &stream{
+		server: server, key: c.Stream, groups: c.Groups, messages: messages, sample: opt.SampleMessages,
+		size: messageSize{limit: opt.MaxValueBytes}, budget: opt.Budget,
+	}, nil
+}
+
+const (
+	// sampleBytes of messages, about, that a list or stream is asked for at once.
+	sampleBytes = 1 << 20
+	// unknownSize of a message is assumed where the server does not tell what the key needs.
+	unknownSize = 1 << 10
+	// usageSamples of a key's parts that MEMORY USAGE looks at.
+	usageSamples = 100
+	// keyBytes that a key alone may need: where messages are small, they say nothing about a message.
+	keyBytes = 8 << 10
+	// restAfterLarge is how many samplings leave the messages of a queue alone in which one was found too large.
+	restAfterLarge = 100
+)
+
+// messageSize tells whether a queue's messages may be read at all. No command tells the size of one message.
+type messageSize struct {
+	// limit of a message, in bytes.
+	limit int64
+	// average size of those looked at last, in bytes.
+	average atomic.Int64
+	// rest is how many samplings still leave the messages alone.
+	rest atomic.Int64
+}
+
+func (s *messageSize) most() int64 { return max(s.limit, keyBytes) }
+
+// tooLarge reports whether the messages must not be read: by the server's own average, or by what was found in them.
+func (s *messageSize) tooLarge(usage *redis.IntCmd, length int64) bool {
+	bytes, err := usage.Result()
+	switch {
+	case err == nil && length > 0 && bytes/length > s.most():
+		return true
+	case length == 0 || err == nil && bytes <= s.most():
+		s.rest.Store(0) // what was too large has gone
+		return false
+	}
+	if left := s.rest.Load(); left > 0 {
+		s.rest.Store(left - 1)
+		return true
+	}
+	return false
+}
+
+// found says how large the largest message was that was read, and reports whether it was too large.
+func (s *messageSize) found(bytes int64) bool {
+	if bytes <= s.most() {
+		return false
+	}
+	s.rest.Store(restAfterLarge)
+	return true
+}
+
+// affordable gives how many of a key's messages may be asked for; 0: one alone is too large. seen is the size of the
+// largest that was seen: the server's own average may be of older ones.
+func (s *messageSize) affordable(most int, usage *redis.IntCmd, length, seen int64) int {
+	return int(min(int64(most), sampleBytes/max(averageSize(usage, length), seen, s.average.Load(), 1)))
+}
+
+// averageSize of a message, in bytes, by the server's own account.
+func averageSize(usage *redis.IntCmd, length int64) int64 {
+	if bytes, err := usage.Result(); err == nil && length > 0 {
+		return max(bytes/length, 1)
+	}
+	return unknownSize
+}
+
+func (s *messageSize) refused(key string) error {
+	return fmt.Errorf("the messages of %q are too large to look at (above %d bytes), so that ages and the newest messages are unknown; "+
+		"put less into a message, or raise --canary.max-value-bytes", key, s.most())
+}
+
+// askServer gives what use returned, unless the server did not answer in time: use may still run then.
+func askServer[T any](ctx context.Context, s commander, use func(context.Context, redis.Cmdable) (T, uint64, uint64)) (T, error) {
+	got := make(chan T, 1)
+	err := s.Do(ctx, func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error) {
+		v, hits, misses := use(ctx, c)
+		got <- v
+		return hits, misses, nil
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return <-got, nil
+}
+
+// holdBudget takes bytes of the budget until release is called or the caller has gone: what a server that hangs still owes
+// must not keep the budget from others. It fails where the caller has gone.
+type holdBudget func(bytes int64) (release func(), err error)
+
+// askHolding is askServer for answers that count against the budget.
+func askHolding[T any](
+	ctx context.Context, s commander, budget *probes.Budget, use func(context.Context, redis.Cmdable, holdBudget) (T, uint64, uint64),
+) (T, error) {
+	hold := func(bytes int64) (func(), error) {
+		if ctx.Err() != nil || budget.Acquire(ctx, bytes) != nil {
+			return nil, probes.NoAnswer(ctx)
+		}
+		release := sync.OnceFunc(func() { budget.Release(bytes) })
+		stop := context.AfterFunc(ctx, release)
+		return func() {
+			stop()
+			release()
+		}, nil
+	}
+	return askServer(ctx, s, func(ctx context.Context, c redis.Cmdable) (T, uint64, uint64) { return use(ctx, c, hold) })
+}
+
+// moved gives the hits and misses that a command about one key moved on the server. A key of another type is a hit.
+func moved(err error) (hits, misses uint64) {
+	switch {
+	case err == nil, redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return 1, 0
+	case noSuchKey(err):
+		return 0, 1
+	}
+	return 0, 0 // refused, or never answered
+}
+
+func noSuchKey(err error) bool { return redis.HasErrorPrefix(err, "no such key") } // after ERR
+
+// queueRefused says what to do about a command that failed.
+func queueRefused(command, key, kind string, err error) error {
+	var said redis.Error
+	switch {
+	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return fmt.Errorf("the key %q is of another type, not a %s; write the key of a %s", key, kind, kind)
+	case errors.As(err, &said):
+		return keyRefused(command, errReply(said.Error()))
+	}
+	return err
+}
+
+// fieldReply is a reply of names and values in turn.
+type fieldReply map[string]any
+
+func replyFields(reply any) (fieldReply, bool) {
+	list, ok := reply.([]any)
+	if !ok || len(list)%2 != 0 {
+		return nil, false
+	}
+	out := make(fieldReply, len(list)/2)
+	for i := 0; i < len(list); i += 2 {
+		name, ok := list[i].(string)
+		if !ok {
+			return nil, false
+		}
+		out[strings.ToLower(name)] = list[i+1]
+	}
+	return out, true
+}
+
+// number of a field; not known where it is absent or nil.
+func (f fieldReply) number(name string) (int64, bool) {
+	n, ok := f[name].(int64)
+	return n, ok
+}

@@ -1,0 +1,390 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+// What PTTL answers where there is no time: the key is missing, has no expiry, or PTTL was refused.
+const (
+	ttlMissing = -2
+	ttlNone    = -1
+	ttlUnknown = -3
+)
+
+// pipeline is one batch of keys: PTTL of each (TYPE too, where asked), one MGET, and HGETALL for each hash. TTLs come
+// first, so that a value can be handed on when it arrives. In a Cluster each slot has an MGET of its own.
+type pipeline struct {
+	node    *node
+	keys    []probes.Key
+	first   int // of keys, in the caller's numbering
+	visit   func(int, probes.Raw)
+	strings [][]int // by MGET
+	// asking: the keys' slots are not this node's yet.
+	asking bool
+	// ahead is told of keys that another node is to be asked for.
+	ahead func(ahead)
+	ttls  []int64
+	types map[int]string // of keys whose type was asked; "" if that was refused
+}
+
+// ahead is a key that has gone to another node before its slot has.
+type ahead struct {
+	key     int
+	address string
+}
+
+// Read sends the keys in batches that follow each other without a wait.
+func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
+	return n.read(ctx, keys, visit, nil)
+}
+
+func (n *node) read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw), gone func(ahead)) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	var requests []wire.Request
+	for first := 0; first < len(keys); first += probes.BatchKeys {
+		p := &pipeline{node: n, keys: keys[first:min(first+probes.BatchKeys, len(keys))], first: first, visit: visit, ahead: gone}
+		requests = append(requests, wire.Request{Commands: p.commands(), Read: p.read})
+	}
+	return n.link.Do(ctx, func() []wire.Request { return requests })
+}
+
+func (p *pipeline) commands() []byte {
+	size := 64
+	for _, k := range p.keys {
+		size += 2*len(k.Name) + 40
+	}
+	b := make([]byte, 0, size)
+	for _, k := range p.keys {
+		if k.Check && !k.Hash {
+			b = append(p.prefix(b), "*2\r\n$4\r\nTYPE\r\n"...)
+			b = appendArg(b, k.Name)
+		}
+		b = append(p.prefix(b), "*2\r\n$4\r\nPTTL\r\n"...)
+		b = appendArg(b, k.Name)
+	}
+	p.strings = p.share()
+	for _, keys := range p.strings {
+		b = append(strconv.AppendInt(append(p.prefix(b), '*'), int64(len(keys)+1), 10), "\r\n$4\r\nMGET\r\n"...)
+		for _, i := range keys {
+			b = appendArg(b, p.keys[i].Name)
+		}
+	}
+	for _, k := range p.keys {
+		if k.Hash {
+			b = append(p.prefix(b), "*2\r\n$7\r\nHGETALL\r\n"...)
+			b = appendArg(b, k.Name)
+		}
+	}
+	return b
+}
+
+// prefix of each command.
+func (p *pipeline) prefix(b []byte) []byte {
+	if p.asking {
+		b = append(b, "*1\r\n$6\r\nASKING\r\n"...)
+	}
+	return b
+}
+
+// share the strings out over MGETs.
+func (p *pipeline) share() [][]int {
+	var out [][]int
+	bySlot := map[int]int{}
+	for i, k := range p.keys {
+		if k.Hash {
+			continue
+		}
+		group := 0
+		switch {
+		case p.asking:
+			group = len(out) // all keys of one MGET must have arrived already
+		case p.node.cluster:
+			slot := slotOf(k.Name)
+			at, ok := bySlot[slot]
+			if !ok {
+				at = len(out)
+				bySlot[slot] = at
+			}
+			group = at
+		}
+		if group == len(out) {
+			out = append(out, nil)
+		}
+		out[group] = append(out[group], i)
+	}
+	return out
+}
+
+// asked passes the answer to what stands before a command.
+func (p *pipeline) asked(x *wire.Exchange) error {
+	if p.asking {
+		return ignore(x)
+	}
+	return nil
+}
+
+func (p *pipeline) read(x *wire.Exchange) error {
+	p.ttls, p.types = make([]int64, len(p.keys)), map[int]string{}
+	for i, k := range p.keys {
+		var err error
+		if k.Check && !k.Hash {
+			if err = p.asked(x); err == nil {
+				p.types[i], err = p.node.readType(x, k.Name)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err = p.asked(x); err != nil {
+			return err
+		}
+		if p.ttls[i], err = p.readTTL(x); err != nil {
+			return err
+		}
+	}
+	for _, keys := range p.strings {
+		if err := p.asked(x); err != nil {
+			return err
+		}
+		if err := p.readMGet(x, keys); err != nil {
+			return err
+		}
+	}
+	for i, k := range p.keys {
+		if k.Hash {
+			if err := p.asked(x); err != nil {
+				return err
+			}
+			if err := p.readHash(x, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pipeline) readTTL(x *wire.Exchange) (int64, error) {
+	kind, ttl, _, err := readHeader(x)
+	switch {
+	case err != nil:
+		return 0, err
+	case kind == '-':
+		return ttlUnknown, nil
+	case kind != ':':
+		return 0, errProtocol
+	case ttl == ttlMissing:
+		p.node.account.Misses++
+	default:
+		p.node.account.Hits++
+	}
+	return ttl, nil
+}
+
+// hand gives the caller one key's answer.
+func (p *pipeline) hand(x *wire.Exchange, i int, raw probes.Raw) {
+	if raw.Err == nil && (raw.Present || raw.Suspect) {
+		ttl := p.ttls[i]
+		raw.NoExpiry = ttl == ttlNone
+		if raw.HasTTL = ttl >= 0; raw.HasTTL {
+			raw.TTL = time.Duration(ttl) * time.Millisecond
+		}
+	}
+	x.Deliver(func() { p.visit(p.first+i, raw) })
+}
+
+// readMGet reads the answer for some of the keys.
+func (p *pipeline) readMGet(x *wire.Exchange, keys []int) error {
+	kind, size, said, err := readHeader(x)
+	switch {
+	case err != nil:
+		return err
+	case kind == '-' && len(keys) > 1 && slices.Contains(ofOneKey, errReply(said).word()):
+		p.askSingly(x, keys)
+		return nil
+	case kind == '-':
+		refused := errReply(said)
+		for _, i := range keys {
+			p.refuse(x, i, "MGET", refused)
+		}
+		return nil
+	case kind != '*' || int(size) != len(keys):
+		return errProtocol
+	}
+	for _, i := range keys {
+		kind, size, _, err := readHeader(x)
+		switch {
+		case err != nil:
+			return err
+		case kind != '$':
+			return errProtocol
+		case size < 0:
+			p.hand(x, i, p.absent(i))
+			continue
+		}
+		p.node.account.Hits++
+		if err := x.ReadValue(p.node.opt, size, func(raw probes.Raw) { p.hand(x, i, raw) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ofOneKey are refusals of MGET that may concern one of its keys alone: one may not be read, or has gone ahead of its slot.
+var ofOneKey = []string{"NOPERM", "ASK", "TRYAGAIN"}
+
+// refuse hands on why a key was refused, or notes where else it is to be asked for.
+func (p *pipeline) refuse(x *wire.Exchange, i int, command string, said errReply) {
+	if f := strings.Fields(string(said)); len(f) == 3 && f[0] == "ASK" && p.ahead != nil {
+		address := announcedAt(clusterAddress(f[2]), p.node.url.Addr)
+		x.Deliver(func() { p.ahead(ahead{p.first + i, address}) })
+		return
+	}
+	p.hand(x, i, probes.Raw{Err: keyRefused(command, said)})
+}
+
+// askSingly asks once more for each key by itself: one that the user may not read has refused them all.
+func (p *pipeline) askSingly(x *wire.Exchange, keys []int) {
+	before := x.More
+	var commands []byte
+	if before != nil {
+		commands = before.Commands
+	}
+	for _, i := range keys {
+		commands = appendCommand(p.prefix(commands), "MGET", p.keys[i].Name)
+	}
+	x.More = &wire.Request{Commands: commands, Read: func(x *wire.Exchange) error {
+		if before != nil {
+			if err := before.Read(x); err != nil {
+				return err
+			}
+		}
+		for _, i := range keys {
+			if err := p.asked(x); err != nil {
+				return err
+			}
+			if err := p.readMGet(x, []int{i}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// keyRefused is what a copy's error says when the server refused the command.
+func keyRefused(command string, said errReply) error {
+	switch said.word() {
+	case "NOPERM":
+		return fmt.Errorf("%s was refused (NOPERM); grant the node's user +%s and the keys' patterns", command, strings.ToLower(command))
+	case "LOADING":
+		return errors.New("the server is loading its data")
+	case "MOVED", "ASK", "TRYAGAIN":
+		return errMovedOn
+	case "CLUSTERDOWN":
+		return errors.New("the Redis Cluster does not serve the key's slot (CLUSTERDOWN)")
+	}
+	return fmt.Errorf("%s was refused: %w", command, said)
+}
+
+// absent judges a nil of MGET. The server counts a miss if the key is not there, and a hit if it is of another type;
+// which, only its type can tell where PTTL has just seen the key.
+func (p *pipeline) absent(i int) probes.Raw {
+	own := p.node.account
+	kind, asked := p.types[i]
+	switch {
+	case p.ttls[i] == ttlMissing, kind == "none", kind == "string":
+		own.Misses++
+		return probes.Raw{}
+	case !asked:
+		p.node.doubts[p.keys[i].Name]++
+		return probes.Raw{Suspect: true}
+	case kind == "":
+		own.Hits++
+		return probes.Raw{Err: errors.New("is there without a value, and TYPE was refused; grant the node's user +type")}
+	}
+	own.Hits++
+	return probes.Raw{Err: fmt.Errorf("is a %s, not a string", kind)}
+}
+
+func (p *pipeline) readHash(x *wire.Exchange, i int) error {
+	kind, size, said, err := readHeader(x)
+	switch {
+	case err != nil:
+		return err
+	case kind == '-':
+		refused := errReply(said)
+		if refused.word() == "WRONGTYPE" {
+			p.node.account.Hits++
+			p.hand(x, i, probes.Raw{Err: errors.New("is not a hash")})
+		} else {
+			p.refuse(x, i, "HGETALL", refused)
+		}
+		return nil
+	case kind != '*' || size%2 != 0:
+		return errProtocol
+	case size <= 0:
+		p.node.account.Misses++
+		p.hand(x, i, probes.Raw{Suspect: p.ttls[i] != ttlMissing && !p.keys[i].Check})
+		return nil
+	}
+	p.node.account.Hits++
+	return p.readFields(x, i, size)
+}
+
+// readFields reads a hash of size/2 fields. How large it is shows only at its end, so the most that it may be is held.
+func (p *pipeline) readFields(x *wire.Exchange, i int, size int64) error {
+	limit := p.node.opt.MaxValueBytes
+	keep := x.Acquire(p.node.opt.Budget, limit)
+	defer x.Release()
+	x.Buf = x.Buf[:0]
+	ends := make([]int, 0, min(size, 256))
+	total := int64(0)
+	for range size {
+		kind, length, _, err := readHeader(x)
+		if err != nil {
+			return err
+		}
+		if kind != '$' || length < 0 {
+			return errProtocol
+		}
+		if total += length; !keep || total > limit {
+			if err := x.Discard(length); err != nil {
+				return err
+			}
+			continue
+		}
+		if x.Buf, err = x.ReadBulk(x.Buf, length); err != nil {
+			return err
+		}
+		ends = append(ends, len(x.Buf))
+	}
+	switch {
+	case !keep:
+	case total > limit:
+		p.hand(x, i, probes.Raw{Err: wire.TooLarge(total)})
+	default:
+		p.hand(x, i, probes.Raw{Present: true, Fields: fields(x.Buf, ends)})
+	}
+	return nil
+}
+
+// fields cuts names and values, in turn, out of one buffer.
+func fields(b []byte, ends []int) []probes.Field {
+	out := make([]probes.Field, 0, len(ends)/2)
+	start := 0
+	for i := 0; i < len(ends); i += 2 {
+		out = append(out, probes.Field{Name: b[start:ends[i]:ends[i]], Value: b[ends[i]:ends[i+1]:ends[i+1]]})
+		start = ends[i+1]
+	}
+	return out
+}

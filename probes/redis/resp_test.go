@@ -1,0 +1,44 @@
+package redis
+
+import (
+	"context"
+	"testing"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+func FuzzRESP(f *testing.F) {
+	for _, said := range []string{
+		":-2\r\n:100\r\n:-1\r\n+string\r\n:5\r\n*3\r\n$-1\r\n$2\r\nhi\r\n$0\r\n\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
+		":1\r\n:1\r\n:1\r\n-NOPERM x\r\n:1\r\n-LOADING\r\n*0\r\n",
+		"-ERR\r\n-ERR\r\n-ERR\r\n+none\r\n:1\r\n*3\r\n$-1\r\n$-1\r\n$-1\r\n-WRONGTYPE x\r\n",
+		"$21\r\nrole:master\r\nrun_id:a\r\n*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n",
+		"*99999999\r\n", "$999999999999\r\n", "$-5\r\n", ":\r\n", "+\r\n", "\r\n", "*2\r\n+a\r\n*-1\r\n",
+	} {
+		f.Add([]byte(said))
+	}
+	keys := []probes.Key{{Name: "a"}, {Name: "b"}, {Name: "h", Hash: true}, {Name: "c", Check: true}}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		opt := probetest.Options()
+		opt.MaxValueBytes = 64
+		n, err := newNode(probes.Identity{}, config.Redis{Address: "127.0.0.1:1"}, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := probetest.NewVisited(t, len(keys))
+		p := &pipeline{node: n, keys: keys, visit: v.Visit}
+		v.Check(wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(context.Background(), wire.Request{Commands: p.commands(), Read: p.read}))
+		if counted := n.account.Hits + n.account.Misses; counted > 3*uint64(len(keys)) {
+			t.Errorf("%d counted of %d keys", counted, len(keys))
+		}
+		probetest.Whole(t, opt.Budget)
+		delivered := 0
+		ask := n.surveyRequest(wire.Request{Read: func(*wire.Exchange) error { return nil }}, &probes.Scan{Count: 1}, func(probes.Survey, error) { delivered++ })
+		if err := wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(context.Background(), ask); err == nil && delivered != 1 {
+			t.Errorf("delivered %d times", delivered)
+		}
+	})
+}

@@ -1,0 +1,273 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+// sentinelGrace is how long the other Sentinels are waited for once one has answered.
+const sentinelGrace = 20 * time.Millisecond
+
+// sentinels are asked for the addresses of a master and its replicas.
+type sentinels struct {
+	config config.Sentinel
+	// nodes speak to the Sentinels as to other servers.
+	nodes []*node
+	// told are the addresses of the last answers; all is closed when there is nothing more to learn in this survey.
+	told []string
+	all  chan struct{}
+	stop context.CancelFunc
+	// failing is what was logged of them last.
+	failing string
+}
+
+// newSentinelGroup is a replication group whose seeds are what Sentinels tell.
+func newSentinelGroup(id probes.Identity, c config.Redis, expected int, opt probes.Options, log *slog.Logger) (*sentinelGroup, error) {
+	s := &sentinels{config: *c.Sentinel}
+	for _, address := range s.config.Addresses {
+		n, err := newNode(probes.Identity{}, config.Redis{Address: address, Credentials: s.config.Credentials, TLS: s.config.TLS}, opt)
+		if err != nil {
+			return nil, err
+		}
+		s.nodes = append(s.nodes, n)
+	}
+	return &sentinelGroup{replicationGroup: replicationGroup{members: newMembers(id, c, expected, opt, log), sentinels: s, lineage: map[string]bool{}}}, nil
+}
+
+// sentinelGroup follows the failovers that Sentinels make.
+type sentinelGroup struct {
+	replicationGroup
+	group.Once
+}
+
+// Close implements Members.
+func (g *sentinelGroup) Close() {
+	for _, n := range g.sentinels.nodes {
+		n.Close()
+	}
+	g.replicationGroup.Close()
+}
+
+// Group implements Members. It tells, besides, that no Sentinel says which its nodes are.
+func (g *sentinelGroup) Group() (probes.Group, bool) {
+	out, _ := g.replicationGroup.Group()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sentinels.failing != "" {
+		out.Err = errors.New("no Sentinel tells its nodes: " + g.sentinels.failing)
+	}
+	return out, true
+}
+
+// Do implements RedisServer. Before the Sentinels were asked for the first time there is no member: they are being asked.
+func (g *sentinelGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
+	if err := g.Wait(ctx, &g.mu, func() bool { return len(g.all) > 0 }); err != nil {
+		return err
+	}
+	return g.replicationGroup.Do(ctx, use)
+}
+
+// Survey implements Members: it asks the Sentinels and the members that are known at the same time.
+func (g *sentinelGroup) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
+	asking, stop := context.WithCancel(ctx)
+	s := g.sentinels
+	s.all, s.stop = make(chan struct{}), stop
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.askSentinels(asking)
+	}()
+	g.surveyAs(ctx, g, scanFor, visit)
+	stop()
+	<-done
+	g.Once.End()
+	g.closeLeft()
+}
+
+// begin waits for the Sentinels only where no member is known.
+func (g *sentinelGroup) begin() []*member {
+	g.mu.Lock()
+	none := len(g.all) == 0
+	g.mu.Unlock()
+	if none {
+		<-g.sentinels.all // soon after the survey's time ended at the latest
+	}
+	return g.replicationGroup.begin()
+}
+
+// announced opens what the Sentinels and the members tell.
+func (g *sentinelGroup) announced(ctx context.Context, grace time.Duration) []*member {
+	group.Await(g.sentinels.all, grace)
+	g.mu.Lock()
+	var found []*member
+	for _, seed := range g.seeds {
+		if m, isNew := g.discover(seed); isNew {
+			found = append(found, m)
+		}
+	}
+	g.mu.Unlock()
+	return append(found, g.replicationGroup.announced(ctx, grace)...)
+}
+
+// end drops, besides, a member that doesn't answer and that the Sentinels no longer know.
+func (g *sentinelGroup) end() {
+	g.mu.Lock()
+	for _, m := range slices.Clone(g.all) {
+		if before := slices.ContainsFunc(g.sentinels.told, func(a string) bool { return g.find(a) == m }); before && !m.answered && !g.rooted(m) {
+			g.drop(m)
+		}
+	}
+	g.sentinels.told = g.seeds
+	g.mu.Unlock()
+	g.replicationGroup.end()
+}
+
+// sentinelAnswer is what one Sentinel knows.
+type sentinelAnswer struct {
+	addresses []string
+	err       error
+}
+
+// askSentinels makes seeds of what those that answer know. One that doesn't answer is waited for only while none has.
+func (g *sentinelGroup) askSentinels(ctx context.Context) {
+	s := g.sentinels
+	answers := make(chan sentinelAnswer, len(s.nodes))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, n := range s.nodes {
+		go func() {
+			addresses, err := s.ask(ctx, n)
+			answers <- sentinelAnswer{addresses, err}
+		}()
+	}
+	var seeds []string
+	var errs []error
+	var late <-chan time.Time
+	waiting := len(s.nodes)
+	for enough := false; waiting > 0 && !enough; {
+		select {
+		case a := <-answers:
+			waiting--
+			if a.err != nil {
+				errs = append(errs, a.err)
+				continue
+			}
+			for _, address := range a.addresses {
+				if !slices.Contains(seeds, address) {
+					seeds = append(seeds, address)
+				}
+			}
+			if late == nil {
+				late = time.After(sentinelGrace)
+			}
+		case <-late:
+			enough = true
+		}
+	}
+	g.mu.Lock()
+	if len(seeds) > 0 {
+		g.seeds = seeds
+	}
+	g.tell(seeds, errs)
+	g.mu.Unlock()
+	close(s.all)
+	cancel()
+	for range waiting {
+		<-answers
+	}
+}
+
+// tell logs when no Sentinel tells anything, and when one does again.
+func (g *sentinelGroup) tell(seeds []string, errs []error) {
+	failing := ""
+	if len(seeds) == 0 {
+		failing = errors.Join(errs...).Error()
+	}
+	switch s := g.sentinels; {
+	case failing != "" && s.failing == "":
+		g.log.Warn("no Sentinel tells the group's nodes", "group", g.id.Name, "err", failing)
+	case failing == "" && s.failing != "":
+		g.log.Info("Sentinels tell the group's nodes again", "group", g.id.Name)
+	}
+	g.sentinels.failing = failing
+}
+
+// ask one Sentinel, in one round trip.
+func (s *sentinels) ask(ctx context.Context, n *node) ([]string, error) {
+	var primary, replicas any
+	var refused error
+	ask := wire.Request{
+		// REPLICAS is a newer name of SLAVES.
+		Commands: appendCommand(appendCommand(nil, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.config.Master), "SENTINEL", "SLAVES", s.config.Master),
+		Read: func(x *wire.Exchange) error {
+			p, err := readReply(x)
+			var said errReply
+			if err != nil && !errors.As(err, &said) {
+				return err
+			}
+			r, err := readReply(x)
+			var unknown errReply
+			if err != nil && !errors.As(err, &unknown) {
+				return err
+			}
+			x.Deliver(func() {
+				primary, replicas = p, r
+				if said != "" {
+					refused = said
+				}
+			})
+			if said.word() == "NOAUTH" {
+				return errors.New("it refused (NOAUTH); give sentinel a password or password_file of its own")
+			}
+			return nil
+		},
+	}
+	err := n.link.Do(ctx, func() []wire.Request { return []wire.Request{ask} })
+	if err == nil {
+		err = refused
+	}
+	at, isList := primary.([]any)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", n.url.Addr, err)
+	case !isList || len(at) != 2:
+		return nil, fmt.Errorf("%s knows no master %q; write the name of one into sentinel.master", n.url.Addr, s.config.Master)
+	}
+	addresses := sentinelAddresses(at, replicas)
+	if len(addresses) == 0 {
+		return nil, fmt.Errorf("%s tells no usable address of the master %q", n.url.Addr, s.config.Master)
+	}
+	return addresses, nil
+}
+
+// sentinelAddresses takes host:port of the primary and its replicas out of a Sentinel's answers.
+func sentinelAddresses(primary []any, replicas any) []string {
+	var out []string
+	add := func(host, port any) {
+		h, _ := host.(string)
+		p, _ := port.(string)
+		if n, err := strconv.ParseUint(p, 10, 16); h != "" && err == nil && n > 0 {
+			out = append(out, net.JoinHostPort(h, p))
+		}
+	}
+	add(primary[0], primary[1])
+	list, _ := replicas.([]any)
+	for _, item := range list {
+		f, _ := replyFields(item)
+		add(f["ip"], f["port"])
+	}
+	return out
+}

@@ -1,0 +1,498 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
+)
+
+// stream is a queue in a stream.
+type stream struct {
+	server   commander
+	key      string
+	groups   []config.NameMatch // none: all
+	messages *message.Reader
+	// sample is how many entries are looked at.
+	sample int
+	size   messageSize
+	budget *probes.Budget
+}
+
+func (*stream) Close() {} // the connection is the fleet's
+
+// streamReply is the answers about a stream.
+type streamReply struct {
+	info, groups       any
+	infoErr, groupsErr error
+	// large: the entries are too large to look at; there is no info then, but the length alone.
+	large     bool
+	length    int64
+	lengthErr error
+	// ages by group; sample of the newest entries; asked is the error of what was asked for them.
+	ages   map[string]streamAges
+	sample *probes.Sample
+	asked  error
+}
+
+// streamAges are the ids of a group's oldest entries; empty where there is none.
+type streamAges struct {
+	pending, undelivered string
+	// skipped: the oldest undelivered entry was not asked for.
+	skipped bool
+}
+
+// Sample asks for the stream's length, size and groups, then for what is known of it and the oldest entry of each group,
+// and for the newest of all once it is known how large the last one is: three round trips. Entries that are too large
+// are not asked for, and neither is XINFO STREAM then, which gives the first and the last entry whole: nothing else tells
+// how many entries were added. A stream that does not exist is empty, whatever groups are configured; a configured group that does not exist on a
+// stream has nothing committed.
+func (q *stream) Sample(ctx context.Context) (probes.Backlog, error) {
+	got, err := askHolding(ctx, q.server, q.budget, q.ask)
+	if err != nil {
+		return probes.Backlog{}, err
+	}
+	if noSuchKey(got.infoErr) || noSuchKey(got.groupsErr) {
+		return q.missing(), nil
+	}
+	if err := cmp.Or(got.infoErr, got.groupsErr); err != nil {
+		return probes.Backlog{}, queueRefused("XINFO", q.key, "stream", err)
+	}
+	if got.large && got.lengthErr != nil {
+		return probes.Backlog{}, queueRefused("XLEN", q.key, "stream", got.lengthErr)
+	}
+	return q.backlog(got)
+}
+
+func (q *stream) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out streamReply, hits, misses uint64) {
+	a := streamAsk{stream: q, pending: map[string]*redis.Cmd{}, undelivered: map[string]*redis.Cmd{}}
+	a.look(ctx, c, hold)
+	return a.out, a.hits, a.misses
+}
+
+// streamAsk is one sampling's conversation with the server.
+type streamAsk struct {
+	*stream
+	out          streamReply
+	hits, misses uint64
+
+	usage *redis.IntCmd
+	// pending by group, and undelivered by the entry delivered last.
+	pending, undelivered map[string]*redis.Cmd
+}
+
+func (a *streamAsk) count(err error) {
+	h, m := moved(err)
+	a.hits, a.misses = a.hits+h, a.misses+m
+}
+
+func (a *streamAsk) look(ctx context.Context, c redis.Cmdable, hold holdBudget) {
+	if !a.measure(ctx, c) {
+		return
+	}
+	each := averageSize(a.usage, a.out.length)
+	release, err := hold(2*sampleBytes + 2*each)
+	if err != nil {
+		a.out.infoErr = err
+		return
+	}
+	defer release()
+	last, ok := a.inspect(ctx, c, int(sampleBytes/each))
+	if !ok || a.out.large {
+		return
+	}
+	if a.out.length == 0 {
+		if a.sample > 0 {
+			a.out.sample = message.SampleOf()
+		}
+		return
+	}
+	most := a.size.affordable(a.sample, a.usage, a.out.length, last)
+	if most == 0 {
+		a.size.average.Store(0) // look again: what is that large may have gone
+		return
+	}
+	p := c.Pipeline()
+	kind := p.Type(ctx, a.key)
+	newest := p.Do(ctx, "XREVRANGE", a.key, "+", "-", "COUNT", most)
+	_, _ = p.Exec(ctx) // each command has its own error
+	entries := a.entries(newest, a.gone(kind))
+	largest := int64(0)
+	for _, e := range entries {
+		largest = max(largest, entrySize(e))
+	}
+	switch {
+	case a.size.found(largest):
+		a.tooLarge()
+	case newest.Err() == nil:
+		a.size.average.Store(entrySize(entries) / int64(max(len(entries), 1)))
+		a.out.sample = message.SampleOf(a.read(entries))
+	}
+}
+
+// measure the stream; false: there is no more to ask.
+func (a *streamAsk) measure(ctx context.Context, c redis.Cmdable) bool {
+	// The library's own types refuse fields that they don't know, and each Redis adds some.
+	p := c.Pipeline()
+	length, groups := p.XLen(ctx, a.key), p.Do(ctx, "XINFO", "GROUPS", a.key)
+	a.usage = p.MemoryUsage(ctx, a.key, usageSamples)
+	_, _ = p.Exec(ctx) // each command has its own error
+	a.count(groups.Err())
+	if none := noSuchKey(groups.Err()) || errors.Is(a.usage.Err(), redis.Nil); none && length.Err() == nil {
+		a.misses++ // an empty stream has the same length, and is a hit
+	} else {
+		a.count(length.Err())
+	}
+	a.out.groups, a.out.groupsErr = groups.Val(), groups.Err()
+	a.out.length, a.out.lengthErr = length.Val(), length.Err()
+	if a.out.groupsErr != nil {
+		if noSuchKey(a.out.groupsErr) {
+			a.size.rest.Store(0) // what was too large has gone
+		}
+		return false
+	}
+	n := a.out.length
+	if a.out.lengthErr != nil {
+		n = math.MaxInt64 // no average is known
+	}
+	a.out.large = a.size.tooLarge(a.usage, n)
+	return true
+}
+
+// inspect the stream and where its groups stand, reading the oldest undelivered entry at no more than ranges places. It
+// gives the size of the last entry; not ok: there is no more to ask.
+func (a *streamAsk) inspect(ctx context.Context, c redis.Cmdable, ranges int) (last int64, ok bool) {
+	list, _ := a.out.groups.([]any)
+	picked, _ := a.pick(list)                                                               // its error is told later
+	picked = slices.DeleteFunc(picked, func(g streamGroup) bool { return g.fields == nil }) // they do not exist
+	p := c.Pipeline()
+	kind := p.Type(ctx, a.key) // it tells whether an answer of nothing was a hit or a miss
+	var info *redis.Cmd
+	if !a.out.large {
+		info = p.Do(ctx, "XINFO", "STREAM", a.key)
+	}
+	skipped := map[string]bool{}
+	for _, g := range picked {
+		if n, known := g.fields.number("pending"); !known || n > 0 {
+			a.pending[g.name] = p.Do(ctx, "XPENDING", a.key, g.name, "-", "+", 1)
+		}
+		delivered, _ := g.fields["last-delivered-id"].(string)
+		switch lag, known := g.fields.number("lag"); {
+		case delivered == "" || a.undelivered[delivered] != nil || known && lag <= 0:
+		case a.out.large || len(a.undelivered) >= max(ranges, 1):
+			skipped[g.name] = true
+		default:
+			a.undelivered[delivered] = p.Do(ctx, "XRANGE", a.key, "("+delivered, "+", "COUNT", 1)
+		}
+	}
+	_, _ = p.Exec(ctx) // each command has its own error
+	gone := a.gone(kind)
+	size := int64(0)
+	first := map[string]string{} // undelivered entry, by the one delivered last
+	for delivered, cmd := range a.undelivered {
+		entries := a.entries(cmd, gone)
+		first[delivered] = entryID(entries)
+		size = max(size, entrySize(entries))
+	}
+	a.out.ages = map[string]streamAges{}
+	for _, g := range picked {
+		oldest := entryID(a.entries(a.pending[g.name], gone))
+		delivered, told := g.fields["last-delivered-id"].(string)
+		cmd, behind := a.pending[g.name], a.undelivered[delivered]
+		if told && (cmd == nil || cmd.Err() == nil) && (behind == nil || behind.Err() == nil) {
+			a.out.ages[g.name] = streamAges{pending: oldest, undelivered: first[delivered], skipped: skipped[g.name]}
+		}
+	}
+	if info == nil {
+		return 0, true
+	}
+	a.count(info.Err())
+	a.out.info, a.out.infoErr = info.Val(), info.Err()
+	if a.out.infoErr != nil {
+		return 0, false
+	}
+	fields, _ := replyFields(a.out.info)
+	if n, known := fields.number("length"); known {
+		a.out.length, a.out.lengthErr = n, nil
+	}
+	last = entrySize(fields["last-entry"])
+	if a.size.found(max(size, last, entrySize(fields["first-entry"]))) {
+		a.tooLarge()
+	}
+	return last, true
+}
+
+// tooLarge forgets what was read of entries that will not be read the next time.
+func (a *streamAsk) tooLarge() {
+	a.out.large = true
+	for name, ages := range a.out.ages {
+		if ages.undelivered != "" {
+			ages.undelivered, ages.skipped = "", true
+			a.out.ages[name] = ages
+		}
+	}
+}
+
+// gone tells from TYPE's answer, which it counts, whether the stream has gone.
+func (a *streamAsk) gone(kind *redis.StatusCmd) bool {
+	gone := kind.Err() == nil && kind.Val() == "none"
+	if gone {
+		a.misses++
+	} else {
+		a.count(kind.Err())
+	}
+	return gone
+}
+
+// entries of an answer, which it counts; none where nothing was asked.
+func (a *streamAsk) entries(cmd *redis.Cmd, gone bool) []any {
+	if cmd == nil {
+		return nil
+	}
+	entries, _ := cmd.Val().([]any)
+	a.out.asked = cmp.Or(a.out.asked, cmd.Err())
+	switch refused := redis.HasErrorPrefix(cmd.Err(), "NOGROUP"); {
+	case gone && (refused || cmd.Err() == nil && len(entries) == 0):
+		a.misses++
+	case refused:
+		a.hits++
+	default:
+		a.count(cmd.Err())
+	}
+	return entries
+}
+
+// entrySize is the bytes of all texts in a reply.
+func entrySize(reply any) int64 {
+	switch v := reply.(type) {
+	case string:
+		return int64(len(v))
+	case []any:
+		n := int64(0)
+		for _, one := range v {
+			n += entrySize(one)
+		}
+		return n
+	}
+	return 0
+}
+
+// entryID of the first of a reply's entries; empty where there is none.
+func entryID(entries []any) string {
+	if len(entries) == 0 {
+		return ""
+	}
+	entry, _ := entries[0].([]any)
+	if len(entry) == 0 {
+		return ""
+	}
+	id, _ := entry[0].(string)
+	return id
+}
+
+// read entries that came newest first.
+func (q *stream) read(entries []any) []message.Message {
+	var out []message.Message
+	for _, e := range slices.Backward(entries) {
+		entry, _ := e.([]any)
+		if len(entry) < 2 {
+			continue
+		}
+		var fields []string
+		values, _ := entry[1].([]any)
+		for _, v := range values {
+			text, _ := v.(string)
+			fields = append(fields, text)
+		}
+		m := q.messages.ReadEntry(fields)
+		if m.At.IsZero() {
+			id, _ := entry[0].(string)
+			m.At = entryTime(id)
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// entryTime is when an entry was added, by its id; zero where that holds no time.
+func entryTime(id string) time.Time {
+	ms, _, _ := strings.Cut(id, "-")
+	return message.ParseTime(ms)
+}
+
+// entryAge in seconds of the entry with this id; 0 where there is none.
+func entryAge(id string, now time.Time) probes.Count {
+	if id == "" {
+		return probes.Count{Known: true}
+	}
+	return message.AgeAt(entryTime(id), now)
+}
+
+func (q *stream) partition() probes.Partition { return probes.Partition{Topic: q.key} }
+
+func (q *stream) missing() probes.Backlog {
+	b := probes.Backlog{
+		Complete: true, Depth: probes.Count{Known: true}, Ends: map[probes.Partition]float64{q.partition(): 0}, Groups: []probes.GroupBacklog{},
+		OldestAge: probes.Count{Known: true},
+	}
+	if q.sample > 0 {
+		b.Sample = message.SampleOf()
+	}
+	for _, name := range probes.ExactNames(q.groups) {
+		b.Groups = append(b.Groups, probes.GroupBacklog{Group: name, HasMembers: true, HasOffsets: true})
+	}
+	return b
+}
+
+func (q *stream) backlog(got streamReply) (probes.Backlog, error) {
+	info, ok := replyFields(got.info)
+	length, known := info.number("length")
+	if got.large {
+		length, ok, known = got.length, true, true
+	}
+	list, isList := got.groups.([]any)
+	if !ok || !known || !isList {
+		return probes.Backlog{}, fmt.Errorf("XINFO's answer about %q can't be read; is the server a Redis or Valkey?", q.key)
+	}
+	b := probes.Backlog{Ends: map[probes.Partition]float64{}, Groups: []probes.GroupBacklog{}, Sample: got.sample}
+	if added, ok := info.number("entries-added"); ok && !got.large {
+		b.Ends[q.partition()] = float64(added)
+	}
+	groups, err := q.pick(list)
+	errs := []error{err}
+	b.Depth = probes.Count{Known: true}
+	read := false // a selected group is there
+	for _, g := range groups {
+		one, waiting, err := q.group(g)
+		if g.fields != nil {
+			q.date(&one, got.ages, &b.OldestAge, !read)
+		}
+		b.Groups = append(b.Groups, one)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("group %s: %w", one.Group, err))
+			b.Depth.Known = false
+		}
+		b.Depth.Value = max(b.Depth.Value, waiting)
+		read = read || g.fields != nil
+	}
+	if !read {
+		b.Depth.Value = float64(length)
+		if first, ok := info["first-entry"].([]any); ok && len(first) > 0 && !got.large {
+			b.OldestAge = entryAge(entryID([]any{first}), time.Now())
+		}
+	}
+	if b.Depth.Known && b.Depth.Value == 0 {
+		b.OldestAge = probes.Count{Known: true}
+	}
+	if !b.Depth.Known {
+		b.Depth.Value = 0
+	}
+	err = errors.Join(errs...)
+	b.Complete = err == nil
+	switch {
+	case got.large:
+		err = errors.Join(err, q.size.refused(q.key))
+	case skippedAny(got.ages):
+		err = errors.Join(err, fmt.Errorf("the entries of %q are too large to look at the oldest one of each group; put less into a message", q.key))
+	}
+	if got.asked != nil {
+		err = errors.Join(err, queueRefused("XPENDING or XRANGE", q.key, "stream", got.asked))
+	}
+	return b, err
+}
+
+func skippedAny(all map[string]streamAges) bool {
+	for _, a := range all {
+		if a.skipped {
+			return true
+		}
+	}
+	return false
+}
+
+// date gives a group's ages, and the queue's: that of the oldest entry that is pending or undelivered in any of them.
+func (q *stream) date(g *probes.GroupBacklog, all map[string]streamAges, oldest *probes.Count, first bool) {
+	ids, asked := all[g.Group]
+	if !asked {
+		*oldest = probes.Count{}
+		return
+	}
+	now := time.Now()
+	lag, pending := entryAge(ids.undelivered, now), entryAge(ids.pending, now)
+	if ids.skipped {
+		lag = probes.Count{}
+	}
+	if lag.Known {
+		g.LagSeconds = map[probes.Partition]float64{q.partition(): lag.Value}
+	}
+	g.OldestPending = pending
+	if !lag.Known || !pending.Known || !first && !oldest.Known {
+		*oldest = probes.Count{}
+		return
+	}
+	*oldest = probes.Count{Value: max(oldest.Value, lag.Value, pending.Value), Known: true}
+}
+
+// streamGroup is a group of XINFO GROUPS; one that is configured and does not exist has no fields.
+type streamGroup struct {
+	name   string
+	fields fieldReply
+}
+
+// pick the selected groups, by name.
+func (q *stream) pick(list []any) ([]streamGroup, error) {
+	there := map[string]fieldReply{}
+	for _, item := range list {
+		f, ok := replyFields(item)
+		name, isText := f["name"].(string)
+		if ok && isText && (len(q.groups) == 0 || probes.AnyMatches(q.groups, name)) {
+			there[name] = f
+		}
+	}
+	names := probes.ExactNames(q.groups)
+	for name := range there {
+		names = append(names, name)
+	}
+	names, err := probes.FirstGroups(names)
+	out := make([]streamGroup, 0, len(names))
+	for _, name := range names {
+		out = append(out, streamGroup{name, there[name]})
+	}
+	return out, err
+}
+
+// group gives one group's part, and how many messages wait for it.
+func (q *stream) group(g streamGroup) (out probes.GroupBacklog, waiting float64, err error) {
+	out = probes.GroupBacklog{Group: g.name, HasMembers: true, HasOffsets: true}
+	if g.fields == nil {
+		out.Uncommitted = 1
+		return out, 0, nil
+	}
+	members, hasMembers := g.fields.number("consumers")
+	out.Members, out.HasMembers = int(members), hasMembers
+	pending, hasPending := g.fields.number("pending")
+	out.Pending = probes.Count{Value: float64(pending), Known: hasPending}
+	if read, ok := g.fields.number("entries-read"); ok && hasPending {
+		out.Positions = map[probes.Partition]float64{q.partition(): float64(read - pending)}
+	}
+	lag, hasLag := g.fields.number("lag")
+	if hasLag && hasPending {
+		lag = max(lag, 0)
+		out.Lag = map[probes.Partition]int64{q.partition(): lag}
+		return out, float64(lag + pending), nil
+	}
+	if _, told := g.fields["lag"]; !told {
+		return out, 0, errors.New("the server does not tell its lag; Redis 7.0 and newer do")
+	}
+	return out, 0, errors.New("its lag is unknown to the server, as after XDEL or XGROUP SETID, until it has read to the stream's end")
+}
