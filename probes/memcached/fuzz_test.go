@@ -26,7 +26,7 @@ func FuzzMemcachedReplies(f *testing.F) {
 		opt := probetest.Options()
 		opt.MaxValueBytes = 64
 		for _, plain := range []bool{false, true} {
-			n := &node{opt: opt, account: &wire.Account{}}
+			n := &node{opt: opt, account: &wire.Account{}, kept: &keptServer{}}
 			v := probetest.NewVisited(t, len(keys))
 			r := &reading{node: n, keys: keys, visit: v.Visit}
 			requests := r.metaGets(all)
@@ -40,7 +40,7 @@ func FuzzMemcachedReplies(f *testing.F) {
 			}
 			probetest.Whole(t, opt.Budget)
 		}
-		n := &node{opt: opt, account: &wire.Account{}}
+		n := &node{opt: opt, account: &wire.Account{}, kept: &keptServer{}}
 		var told stats
 		err := wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), n.statsRequest(&told))
 		if err != nil && told.complete || told.Expired.Known && told.Expired.Value < 0 {

@@ -42,7 +42,7 @@ type node struct {
 	kept    *keptServer
 	keys    *keyList
 
-	// plain: the present connection is read with get. It belongs to who holds the server's lane.
+	// plain: the present connection is read with get. It belongs to who holds the server's account.
 	plain bool
 	// manner belongs to the goroutine that surveys and reads.
 	manner struct {

@@ -34,7 +34,7 @@ type node struct {
 	cluster bool
 
 	// cursor of SCAN, and doubts: nils of MGET by key of which it is open whether the server counted a hit (another
-	// type) or a miss (gone in between). Both belong to who holds the server's lane.
+	// type) or a miss (gone in between). Both belong to who holds the server's account.
 	cursor string
 	doubts map[string]uint64
 
@@ -157,7 +157,7 @@ func (n *node) surveyWith(ctx context.Context, also wire.Request, scan *probes.S
 	return s, nil
 }
 
-// surveyRequest is for who holds the lane.
+// surveyRequest is for who holds the account.
 func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(probes.Survey, error)) wire.Request {
 	// What Read left open is settled first; nearly always there is nothing.
 	open := n.doubtful()

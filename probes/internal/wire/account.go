@@ -19,13 +19,13 @@ type Account struct {
 	// that INFO or stats and the count taken beside it tell of the same moment.
 	lock chan struct{}
 
-	// These belong to who holds the lane.
+	// These belong to who holds the lock.
 	Hits, Misses         uint64 // ours, since the server's own counts began
 	run                  string // names the process that counts; empty where the server doesn't tell
 	seenHits, seenMisses float64
 
 	mu     sync.Mutex
-	holder *hold
+	holder *Turn
 }
 
 // AccountOf the server of a kind at an address.
@@ -33,16 +33,16 @@ func AccountOf(k *probes.Kept, kind, address string) *Account {
 	return probes.KeptOf(k, kind, address, func() *Account { return &Account{lock: make(chan struct{}, 1)} })
 }
 
-// hold is one holding of the lane. kill and moved (what was received) are set when its caller has gone and only
+// Turn is one holding of the lock. kill and moved (what was received) are set when its caller has gone and only
 // counting goes on.
-type hold struct {
+type Turn struct {
 	kill  func()
 	moved func() int64
 }
 
-// Lock waits for the lane. A holder whose caller has gone is ended when the server answers others but says nothing to
+// Lock waits for the lock. A holder whose caller has gone is ended when the server answers others but says nothing to
 // it: its connection is dead, which a frozen server's is not.
-func (s *Account) Lock(ctx context.Context, answers func(context.Context) bool) (*hold, error) {
+func (s *Account) Lock(ctx context.Context, answers func(context.Context) bool) (*Turn, error) {
 	if ctx.Err() != nil {
 		return nil, probes.NoAnswer(ctx)
 	}
@@ -77,14 +77,15 @@ func (s *Account) Lock(ctx context.Context, answers func(context.Context) bool) 
 	}
 }
 
-func (s *Account) take() *hold {
+func (s *Account) take() *Turn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.holder = &hold{}
+	s.holder = &Turn{}
 	return s.holder
 }
 
-func (s *Account) Unlock(t *hold) {
+// Unlock ends a turn.
+func (s *Account) Unlock(t *Turn) {
 	s.mu.Lock()
 	if s.holder == t {
 		s.holder = nil
@@ -94,7 +95,7 @@ func (s *Account) Unlock(t *hold) {
 }
 
 // Abandon says that t's caller has gone; kill ends what goes on without it, and moved tells how far that is.
-func (s *Account) Abandon(t *hold, kill func(), moved func() int64) {
+func (s *Account) Abandon(t *Turn, kill func(), moved func() int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.holder == t {
@@ -102,7 +103,7 @@ func (s *Account) Abandon(t *hold, kill func(), moved func() int64) {
 	}
 }
 
-func (s *Account) orphan() *hold {
+func (s *Account) orphan() *Turn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.holder != nil && s.holder.kill != nil {
@@ -111,7 +112,7 @@ func (s *Account) orphan() *hold {
 	return nil
 }
 
-func (s *Account) end(t *hold) {
+func (s *Account) end(t *Turn) {
 	s.mu.Lock()
 	kill := t.kill
 	if s.holder != t {

@@ -16,7 +16,7 @@ import (
 var ErrAgain = errors.New("the connection is to be opened anew")
 
 // Link is the connection to one server. It is opened when it is needed, carries one exchange at a time, in the
-// server's lane, and is opened anew where the server has closed it.
+// account, and is opened anew where the server has closed it.
 type Link struct {
 	// Address is host:port.
 	Address string
@@ -158,7 +158,7 @@ func (l *Link) Do(ctx context.Context, build func() []Request) error {
 	}
 }
 
-func (l *Link) begin(ctx context.Context, w *Conn, turn *hold, requests []Request) *Exchange {
+func (l *Link) begin(ctx context.Context, w *Conn, turn *Turn, requests []Request) *Exchange {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.current = w.begin(ctx, requests, func(x *Exchange) {
