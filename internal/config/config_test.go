@@ -1,17 +1,11 @@
 package config
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/certificate"
 )
 
 // secret is a value that no fault may show, in the environment and in the test files.
@@ -33,10 +27,10 @@ func surroundings(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	certificate, key := selfSigned(t)
-	_, otherKey := selfSigned(t)
-	write("ca.pem", certificate)
-	write("client.pem", certificate)
+	cert, key := certificate.SelfSigned(t, "cache-1")
+	_, otherKey := certificate.SelfSigned(t, "cache-1")
+	write("ca.pem", cert)
+	write("client.pem", cert)
 	write("client-key.pem", key)
 	write("other-key.pem", otherKey)
 	write("password", []byte("from a file\n"))
@@ -49,26 +43,4 @@ func surroundings(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// selfSigned gives a certificate and its key in PEM form.
-func selfSigned(t testing.TB) (certificate, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "cache-1"}, DNSNames: []string{"cache-1"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
 func TestGroupsAreRead(t *testing.T) {
@@ -18,7 +20,7 @@ func TestGroupsAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	type group struct {
-		DNS      *DNSName
+		DNS      *form.DNSName
 		Servers  []PoolServer
 		Hashing  string
 		MinNodes int
@@ -39,17 +41,17 @@ func TestGroupsAreRead(t *testing.T) {
 		}
 	}
 	want := map[string]group{
-		"app":         {DNS: &DNSName{Host: "app-headless", Port: "8080"}, MinNodes: 3},
-		"app-by-port": {DNS: &DNSName{Host: "_app._tcp.example.org", SRV: true}},
-		"other-app":   {DNS: &DNSName{Host: "other", Port: "8080"}},
-		"headless":    {DNS: &DNSName{Host: "redis-headless", Port: "6379"}, MinNodes: 2},
-		"by-srv":      {DNS: &DNSName{Host: "_redis._tcp.example.org", SRV: true}},
+		"app":         {DNS: &form.DNSName{Host: "app-headless", Port: "8080"}, MinNodes: 3},
+		"app-by-port": {DNS: &form.DNSName{Host: "_app._tcp.example.org", SRV: true}},
+		"other-app":   {DNS: &form.DNSName{Host: "other", Port: "8080"}},
+		"headless":    {DNS: &form.DNSName{Host: "redis-headless", Port: "6379"}, MinNodes: 2},
+		"by-srv":      {DNS: &form.DNSName{Host: "_redis._tcp.example.org", SRV: true}},
 		"pair":        {MinNodes: 2},
 		"pool":        {Servers: []PoolServer{{"a:11211", 1}, {"b:11211", 2}, {"[::1]:11211", 1}}, Hashing: HashingKetama, MinNodes: 3},
 		"twice":       {Servers: []PoolServer{{"c:11211", 1}, {"d:11211", 1}, {"c:11211", 1}}, Hashing: HashingGomemcache},
 		"some":        {Servers: []PoolServer{{"e:11211", 1}, {"f:11211", 1}}, Hashing: HashingAny},
-		"router":      {DNS: &DNSName{Host: "mc-headless", Port: "11211"}, Hashing: HashingAny},
-		"router-too":  {DNS: &DNSName{Host: "mc-other", Port: "11211"}, Hashing: HashingAny},
+		"router":      {DNS: &form.DNSName{Host: "mc-headless", Port: "11211"}, Hashing: HashingAny},
+		"router-too":  {DNS: &form.DNSName{Host: "mc-other", Port: "11211"}, Hashing: HashingAny},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("want (-), got (+):\n%s", d)

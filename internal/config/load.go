@@ -3,9 +3,8 @@ package config
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
 // Load reads a file. The error is Faults where the file could be read.
@@ -19,97 +18,54 @@ func Load(path string) (*Config, error) {
 
 // Parse reads a configuration. name stands for the file in its Faults, and relative paths begin in its folder.
 func Parse(name string, data []byte) (*Config, error) {
-	r := newReader(name)
-	c := r.parse(data)
-	if len(r.faults) > 0 {
-		slices.SortStableFunc(r.faults, func(a, b Fault) int { return a.Line - b.Line })
-		return nil, r.faults
+	d := form.Read(name, data)
+	c := read(d)
+	if faults := d.Faults(); len(faults) > 0 {
+		return nil, faults
 	}
 	return c, nil
 }
 
-func newReader(name string) *reader {
-	return &reader{file: name, dir: filepath.Dir(name), asked: map[string]bool{}}
-}
-
-// parse gives what could be read; it is complete where there are no faults.
-func (r *reader) parse(data []byte) *Config {
+// read gives what could be read; it is complete where there are no faults.
+func read(d *form.Document) *Config {
 	c := &Config{}
-	root := r.document(data)
-	if root == nil {
-		return c
+	root := d.Root()
+	if d.Empty() {
+		root.Fault("is empty; write at least one of layers, queues, history and versions")
 	}
-	s := value{reader: r, node: root, line: root.Line}.section()
-	layers, queues, history := s.get("layers"), s.get("queues"), s.get("history")
-	canaries, versions := s.get("canaries"), s.get("versions")
-	invalidationProbes := s.get("invalidation_probes")
-	if s.ok && !layers.given() && !queues.given() && !history.given() && !versions.given() {
-		s.fault("holds nothing to watch; write at least one of layers, queues, history and versions")
+	b := root.Block()
+	layers, queues, history := b.Get("layers"), b.Get("queues"), b.Get("history")
+	canaries, versions := b.Get("canaries"), b.Get("versions")
+	invalidationProbes := b.Get("invalidation_probes")
+	if b.NoneGiven(layers, queues, history, versions) {
+		b.Fault("holds nothing to watch; write at least one of layers, queues, history and versions")
 	}
-	names, nodes := taken{}, taken{}
-	for _, v := range layers.list("layers") {
-		c.Layers = append(c.Layers, v.layer(names, nodes))
+	names, nodes := form.Taken{}, form.Taken{}
+	for _, v := range layers.List("layers") {
+		c.Layers = append(c.Layers, readLayer(v, names, nodes))
 	}
-	names = taken{}
-	for _, v := range queues.list("queues") {
-		c.Queues = append(c.Queues, v.queue(c.Layers, names))
+	names = form.Taken{}
+	for _, v := range queues.List("queues") {
+		c.Queues = append(c.Queues, readQueue(v, c.Layers, names))
 	}
-	names = taken{}
-	for _, v := range history.list("histories") {
-		c.History = append(c.History, v.history(names))
+	names = form.Taken{}
+	for _, v := range history.List("histories") {
+		c.History = append(c.History, readHistory(v, names))
 	}
-	names = taken{}
-	for _, v := range canaries.list("canary classes") {
-		c.Canaries = append(c.Canaries, v.class(c.Layers, names))
+	names = form.Taken{}
+	for _, v := range canaries.List("canary classes") {
+		c.Canaries = append(c.Canaries, readClass(v, c.Layers, names))
 	}
-	names = taken{}
-	for _, v := range versions.list("applications") {
-		c.Versions = append(c.Versions, v.app(names))
+	names = form.Taken{}
+	for _, v := range versions.List("applications") {
+		c.Versions = append(c.Versions, readApp(v, names))
 	}
-	names = taken{}
-	for _, v := range invalidationProbes.list("invalidation probes") {
-		c.Probes = append(c.Probes, v.invalidationProbe(c.Layers, c.Canaries, names))
+	names = form.Taken{}
+	for _, v := range invalidationProbes.List("invalidation probes") {
+		c.Probes = append(c.Probes, readInvalidationProbe(v, c.Layers, c.Canaries, names))
 	}
-	s.done()
+	b.Done()
 	return c
-}
-
-// app tells the versions of its instances.
-func (v value) app(apps taken) App {
-	s := v.section()
-	a := App{Nodes: map[string]string{}}
-	name, nodes, dns, u := s.get("app"), s.get("nodes"), s.get("dns"), s.get("url")
-	if s.require(name, "the application's name") {
-		a.Name = name.name("the application's name")
-		apps.add(name, a.Name, "application")
-	}
-	s.exactlyOne(nodes, dns)
-	a.DNS = dns.dnsName("app", "8080", func(value, string) {})
-	switch {
-	case dns.given():
-		if s.require(u, "the URL of an instance's version, such as http://{host}:{port}/version") {
-			a.URL = u.memberTemplate(nil)
-		}
-	case u.given():
-		u.fault("stands without dns; write dns, or the URLs into nodes")
-	}
-	if nodes.given() {
-		instances := nodes.section()
-		if instances.ok && len(instances.order) == 0 {
-			nodes.fault("is empty; write name: URL for each instance")
-		}
-		for _, n := range instances.order {
-			instance := instances.fields[n]
-			if n == "" || !isName(n) || strings.Contains(n, "${") {
-				instance.fault("is no plain name, and ${…} is filled in in values alone; write the instance's name")
-			}
-			a.Nodes[n] = instance.url()
-		}
-	}
-	a.JSON = s.get("json").jsonPath()
-	a.Client = s.client()
-	s.done()
-	return a
 }
 
 // Advice says what is allowed, and often not meant.

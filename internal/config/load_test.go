@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
 // examples of a folder of testdata, by path.
@@ -40,10 +41,10 @@ func examples(t testing.TB, folder string) map[string][]byte {
 }
 
 // faultsOf a configuration; dir has the files that it names.
-func faultsOf(t testing.TB, dir string, data []byte) Faults {
+func faultsOf(t testing.TB, dir string, data []byte) form.Faults {
 	t.Helper()
 	c, err := Parse(filepath.Join(dir, "cacheinv.yml"), data)
-	var faults Faults
+	var faults form.Faults
 	if err != nil && !errors.As(err, &faults) {
 		t.Fatalf("%T is no Faults", err)
 	}
@@ -116,12 +117,19 @@ func TestEveryFaultIsProvoked(t *testing.T) {
 	}
 }
 
-// faultFormats are the messages of all calls of fault in the package, with their places.
+// readers are the files that read the configuration: form, this package and each backend's own block.
+var readers = []string{"*.go", "../form/*.go", "../../probes/*/config.go"}
+
+// faultFormats are the messages of all calls that add a fault, with their places.
 func faultFormats(t *testing.T) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, pattern := range readers {
+		found, err := filepath.Glob(filepath.FromSlash(pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
 	out, set := map[string]string{}, token.NewFileSet()
 	for _, name := range files {
@@ -133,12 +141,15 @@ func faultFormats(t *testing.T) map[string]string {
 			t.Fatal(err)
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
+			if f, ok := n.(*ast.FuncDecl); ok && f.Name.Name == "Fault" { // it hands a format on
+				return false
+			}
 			call, ok := n.(*ast.CallExpr)
 			if !ok {
 				return true
 			}
 			called, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok || called.Sel.Name != "fault" {
+			if !ok || called.Sel.Name != "Fault" && called.Sel.Name != "faultAt" {
 				return true
 			}
 			for _, arg := range call.Args {
@@ -153,9 +164,7 @@ func faultFormats(t *testing.T) map[string]string {
 				out[format] = set.Position(call.Pos()).String()
 				return true
 			}
-			if name != "reader.go" { // where fault itself hands a format on
-				t.Errorf("%s: the fault's message is no literal", set.Position(call.Pos()))
-			}
+			t.Errorf("%s: the fault's message is no literal", set.Position(call.Pos()))
 			return true
 		})
 	}
@@ -178,9 +187,9 @@ func askedFields(t *testing.T) map[string]bool {
 	dir := surroundings(t)
 	asked := map[string]bool{}
 	for _, data := range examples(t, "valid") {
-		r := newReader(filepath.Join(dir, "cacheinv.yml"))
-		r.parse(data)
-		for field, given := range r.asked {
+		d := form.Read(filepath.Join(dir, "cacheinv.yml"), data)
+		read(d)
+		for field, given := range d.Asked() {
 			asked[field] = asked[field] || given
 		}
 	}
@@ -200,9 +209,9 @@ func TestEveryFieldIsInAnExample(t *testing.T) {
 	}
 }
 
-func template(t testing.TB, text string) Template {
+func template(t testing.TB, text string) form.Template {
 	t.Helper()
-	out, err := ParseTemplate(text)
+	out, err := form.ParseTemplate(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +220,7 @@ func template(t testing.TB, text string) Template {
 
 // same compares configurations; templates and expressions by their text.
 var same = cmp.Options{
-	cmp.Comparer(func(a, b Template) bool { return a.String() == b.String() }),
+	cmp.Comparer(func(a, b form.Template) bool { return a.String() == b.String() }),
 	cmp.Comparer(func(a, b *regexp.Regexp) bool { return fmt.Sprint(a) == fmt.Sprint(b) }),
 }
 
@@ -249,16 +258,16 @@ func TestFull(t *testing.T) {
 	c, dir := load(t, "full.yml")
 	in := func(name string) string { return filepath.Join(dir, name) }
 	host := map[string]string{"Host": "www.example.com"}
-	ca := &TLS{CAFile: in("ca.pem")}
-	user := Credentials{Username: "exporter", PasswordFile: in("redis.password")}
-	app := Credentials{Username: "exporter", Password: "of app"}
+	ca := &form.TLS{CAFile: in("ca.pem")}
+	user := form.Credentials{Username: "exporter", PasswordFile: in("redis.password")}
+	app := form.Credentials{Username: "exporter", Password: "of app"}
 	const skew = 5 * time.Second
 	want := &Config{
 		Layers: []Layer{
 			{Name: "edge", TTL: 5 * time.Minute, MaxStaleness: 5 * time.Minute, Nodes: []Node{
 				{Name: "pop-fra", HTTP: &HTTPNode{
 					URL: template(t, "http://pop-fra.example/users/{key}"), Headers: host, CacheStatus: &CacheStatus{Header: "X-Cache", Hit: regexp.MustCompile("(?i)hit")},
-					OnlyIfCached: true, TTLFromHeaders: true, Client: HTTPClient{BearerTokenFile: in("edge.token")}, Edge: true,
+					OnlyIfCached: true, TTLFromHeaders: true, Client: form.HTTPClient{BearerTokenFile: in("edge.token")}, Edge: true,
 				}},
 				{Name: "pop-ams", HTTP: &HTTPNode{URL: template(t, "http://pop-ams.example/users/{key}"), Headers: host, Edge: true}},
 			}},
@@ -266,36 +275,36 @@ func TestFull(t *testing.T) {
 				{Name: "app-1", HTTP: &HTTPNode{
 					URL: template(t, "https://app-1:8443/cache/entries/{key}"), HealthURL: "https://app-1:8443/health",
 					Stats: &HTTPStats{URL: "https://app-1:8443/cache/stats", Hits: "$.hits", Misses: "$.misses", Evicted: "$.evicted", Items: "$.size", UptimeSeconds: "$.uptime"},
-					Client: HTTPClient{
+					Client: form.HTTPClient{
 						Credentials: app,
-						TLS:         &TLS{CAFile: in("ca.pem"), CertFile: in("client.pem"), KeyFile: in("client-key.pem"), ServerName: "app.example"},
+						TLS:         &form.TLS{CAFile: in("ca.pem"), CertFile: in("client.pem"), KeyFile: in("client-key.pem"), ServerName: "app.example"},
 					},
 				}},
 			}},
 			{Name: "l2", TTL: time.Hour, MaxStaleness: 5 * time.Second, Nodes: []Node{
 				{Name: "redis-1", Redis: &Redis{Address: "redis://cache-1:6379/0", Credentials: user}},
-				{Name: "redis-2", Redis: &Redis{Address: "rediss://cache-2:6379", Credentials: Credentials{Password: "of redis"}, TLS: ca}},
-				{Name: "pair", Redis: &Redis{Replication: []string{"primary.example:6379", "replica.example:6379"}, TLS: &TLS{}}},
+				{Name: "redis-2", Redis: &Redis{Address: "rediss://cache-2:6379", Credentials: form.Credentials{Password: "of redis"}, TLS: ca}},
+				{Name: "pair", Redis: &Redis{Replication: []string{"primary.example:6379", "replica.example:6379"}, TLS: &form.TLS{}}},
 			}},
 			{Name: "l3", NoExpiry: true, MaxStaleness: 30 * time.Second, Nodes: []Node{
 				{Name: "mc-1", Memcached: &Memcached{Address: "cache-3:11211"}},
-				{Name: "mc-2", Memcached: &Memcached{Address: "[2001:db8::1]:11211", Credentials: user, TLS: &TLS{}}},
+				{Name: "mc-2", Memcached: &Memcached{Address: "[2001:db8::1]:11211", Credentials: user, TLS: &form.TLS{}}},
 			}},
 		},
 		Queues: []Queue{
 			{Name: "invalidation_queue", Capacity: 20000, Redis: &RedisQueue{Node: "redis-1", List: "invalidation_queue"}},
-			{Name: "invalidation_stream", Redis: &RedisQueue{Node: "pair", Stream: "inv", Groups: []NameMatch{{Exact: "processors"}, {Regexp: regexp.MustCompile("^audit-")}}}},
+			{Name: "invalidation_stream", Redis: &RedisQueue{Node: "pair", Stream: "inv", Groups: []form.NameMatch{{Exact: "processors"}, {Regexp: regexp.MustCompile("^audit-")}}}},
 			{Name: "cache-invalidation", Kafka: &KafkaQueue{
-				Brokers: []string{"kafka-1:9092", "kafka-2:9092"}, Topics: []NameMatch{{Exact: "cache-invalidation"}, {Regexp: regexp.MustCompile(`^inv\.`)}},
-				Groups: []NameMatch{{Regexp: regexp.MustCompile("^inv-.*")}}, TLS: ca,
-				SASL: &SASL{Mechanism: "SCRAM-SHA-512", Credentials: Credentials{Username: "exporter", PasswordFile: in("kafka.password")}},
+				Brokers: []string{"kafka-1:9092", "kafka-2:9092"}, Topics: []form.NameMatch{{Exact: "cache-invalidation"}, {Regexp: regexp.MustCompile(`^inv\.`)}},
+				Groups: []form.NameMatch{{Regexp: regexp.MustCompile("^inv-.*")}}, TLS: ca,
+				SASL: &SASL{Mechanism: "SCRAM-SHA-512", Credentials: form.Credentials{Username: "exporter", PasswordFile: in("kafka.password")}},
 			}},
 			{Name: "cloud", Kafka: &KafkaQueue{
-				Brokers: []string{"b-1.msk.example:9098"}, Topics: []NameMatch{{Exact: "inv"}}, Groups: []NameMatch{{Exact: "workers"}}, TLS: &TLS{},
+				Brokers: []string{"b-1.msk.example:9098"}, Topics: []form.NameMatch{{Exact: "inv"}}, Groups: []form.NameMatch{{Exact: "workers"}}, TLS: &form.TLS{},
 				SASL: &SASL{Mechanism: "AWS_MSK_IAM", Region: "us-east-1"},
 			}},
 			{Name: "tokens", Kafka: &KafkaQueue{
-				Brokers: []string{"kafka:9093"}, Topics: []NameMatch{{Exact: "inv"}}, Groups: []NameMatch{{Exact: "workers"}}, TLS: &TLS{},
+				Brokers: []string{"kafka:9093"}, Topics: []form.NameMatch{{Exact: "inv"}}, Groups: []form.NameMatch{{Exact: "workers"}}, TLS: &form.TLS{},
 				SASL: &SASL{Mechanism: "OAUTHBEARER", TokenFile: in("kafka.token")},
 			}},
 			{Name: "app-queue", HTTP: &HTTPQueue{URL: "http://app-1:8080/queue", Depth: "$.depth", Enqueued: "$.in", Processed: "$.out"}},
@@ -313,7 +322,7 @@ func TestFull(t *testing.T) {
 				CachedAt: &Version{JSON: "$.fetched_at", Kind: "timestamp_ms", MaxClockSkew: skew},
 				MaxAge:   10 * time.Minute, Ignore: []string{"$.trace_id", "$.tags[*].seen"},
 				Origin: &Origin{
-					URL: template(t, "http://app/api/users/{id}"), Headers: map[string]string{"Accept": "application/json"}, Client: HTTPClient{Credentials: app},
+					URL: template(t, "http://app/api/users/{id}"), Headers: map[string]string{"Accept": "application/json"}, Client: form.HTTPClient{Credentials: app},
 					Select: "$.data", MaxLag: 5 * time.Second, MaxPerScrape: 50,
 				},
 			},
@@ -326,7 +335,7 @@ func TestFull(t *testing.T) {
 				Version: &Version{Regexp: regexp.MustCompile("updated=([0-9]+)"), Kind: "timestamp", MaxClockSkew: 2 * time.Second},
 				Compare: []string{"$.amount", "$.currency"},
 				Origin: &Origin{
-					URL: template(t, "https://prices.example/{key}"), Client: HTTPClient{BearerTokenFile: in("edge.token"), TLS: &TLS{}},
+					URL: template(t, "https://prices.example/{key}"), Client: form.HTTPClient{BearerTokenFile: in("edge.token"), TLS: &form.TLS{}},
 					Decode: []string{"gzip"}, MaxPerScrape: 50,
 				},
 			},
@@ -338,7 +347,7 @@ func TestFull(t *testing.T) {
 		},
 		Versions: []App{
 			{Name: "web", Nodes: map[string]string{"app-1": "http://app-1:8080/cache/version", "app-2": "http://app-2:8080/cache/version"}, JSON: "$.version"},
-			{Name: "worker", Nodes: map[string]string{"worker-1": "https://worker-1/version"}, Client: HTTPClient{Credentials: user, TLS: ca}},
+			{Name: "worker", Nodes: map[string]string{"worker-1": "https://worker-1/version"}, Client: form.HTTPClient{Credentials: user, TLS: ca}},
 		},
 	}
 	if d := cmp.Diff(want, c, same); d != "" {
@@ -351,7 +360,7 @@ func TestFull(t *testing.T) {
 
 func TestAdvice(t *testing.T) {
 	c := &Config{
-		Queues: []Queue{{Name: "list", Redis: &RedisQueue{}}, {Name: "all", Kafka: &KafkaQueue{Groups: []NameMatch{{Exact: "g"}}}}, {Name: "blind", Kafka: &KafkaQueue{}}},
+		Queues: []Queue{{Name: "list", Redis: &RedisQueue{}}, {Name: "all", Kafka: &KafkaQueue{Groups: []form.NameMatch{{Exact: "g"}}}}, {Name: "blind", Kafka: &KafkaQueue{}}},
 		Canaries: []Class{
 			{Name: "none"},
 			{Name: "lag", Origin: &Origin{MaxLag: time.Second}},
@@ -372,9 +381,9 @@ func TestAdvice(t *testing.T) {
 func TestLoginsOfAddresses(t *testing.T) {
 	c, _ := load(t, "logins.yml")
 	for i, want := range []Redis{
-		{Address: "redis://cache-1/3", Credentials: Credentials{Username: "user", Password: "p@ss"}},
-		{Address: "redis://cache-2", Credentials: Credentials{Username: "user", Password: "x"}},
-		{Address: "rediss://[::1]:6379", Credentials: Credentials{Password: "only"}, TLS: &TLS{}},
+		{Address: "redis://cache-1/3", Credentials: form.Credentials{Username: "user", Password: "p@ss"}},
+		{Address: "redis://cache-2", Credentials: form.Credentials{Username: "user", Password: "x"}},
+		{Address: "rediss://[::1]:6379", Credentials: form.Credentials{Password: "only"}, TLS: &form.TLS{}},
 		{Address: "cache-4:6379/2"},
 	} {
 		if d := cmp.Diff(&want, c.Layers[1].Nodes[i].Redis); d != "" {
@@ -393,8 +402,8 @@ func TestAliases(t *testing.T) {
 	c, dir := load(t, "aliases.yml")
 	redis := func(address string) *Redis {
 		return &Redis{
-			Address: address, Credentials: Credentials{Username: "exporter", PasswordFile: filepath.Join(dir, "redis.password")},
-			TLS: &TLS{CAFile: filepath.Join(dir, "ca.pem")},
+			Address: address, Credentials: form.Credentials{Username: "exporter", PasswordFile: filepath.Join(dir, "redis.password")},
+			TLS: &form.TLS{CAFile: filepath.Join(dir, "ca.pem")},
 		}
 	}
 	want := &Config{Layers: []Layer{
@@ -414,7 +423,7 @@ func TestEnvironment(t *testing.T) {
 	if !l.NoExpiry || l.TTL != 0 || l.MaxStaleness != time.Hour {
 		t.Errorf("ttl %v (none: %t), max_staleness %v", l.TTL, l.NoExpiry, l.MaxStaleness)
 	}
-	if d := cmp.Diff(&Redis{Address: "redis://cache-1:6379", Credentials: Credentials{Password: "s3cret"}}, l.Nodes[0].Redis); d != "" {
+	if d := cmp.Diff(&Redis{Address: "redis://cache-1:6379", Credentials: form.Credentials{Password: "s3cret"}}, l.Nodes[0].Redis); d != "" {
 		t.Error(d)
 	}
 	if h := l.Nodes[1].HTTP; h.URL.String() != "http://cache-1/{key}" || h.Headers["X-Auth"] != "s3cret" {
@@ -428,7 +437,7 @@ func TestEnvironment(t *testing.T) {
 func TestLoadUnreadable(t *testing.T) {
 	for _, path := range []string{filepath.Join(t.TempDir(), "no.yml"), t.TempDir()} {
 		c, err := Load(path)
-		var faults Faults
+		var faults form.Faults
 		if c != nil || err == nil || errors.As(err, &faults) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -501,5 +510,45 @@ func compiles(t *testing.T, dir string, data []byte) {
 				t.Errorf("class %q is refused later: %v", k.Name, err)
 			}
 		}
+	}
+}
+
+// Aliases can make a short file stand for a very long one; none takes long to refuse, or to read.
+func TestAliasesAreBounded(t *testing.T) {
+	const times = 60
+	list := func(of string) string { return "[" + strings.TrimSuffix(strings.Repeat(of+", ", times), ", ") + "]" }
+	text := "layers: [{name: l2, ttl: 1h, nodes: [{name: a, redis: {address: \"a:1\"}}]}]\ncanaries:\n" +
+		"  - &c\n    class: user\n    keys: &k " + list("x") + "\n    layers: &l " + list("&e {name: l2, decode: [gzip]}") + "\n" +
+		strings.Repeat("  - *c\n", times)
+	begin := time.Now()
+	_, err := Parse("c.yml", []byte(text))
+	if err == nil || time.Since(begin) > 20*time.Second {
+		t.Errorf("it took %v: %v", time.Since(begin), err)
+	}
+}
+
+// Faults come in the order of the lines, all of one run.
+func TestFaultsComeTogether(t *testing.T) {
+	const text = `versions:
+  - {app: web, nodes: {a: nowhere}}
+canaries:
+  - {class: user, keys: [], layers: [l9]}
+queues:
+  - {name: q}
+layers:
+  - {name: l2, ttl: 0, nodes: []}
+`
+	_, err := Parse("c.yml", []byte(text))
+	var at []string
+	for line := range strings.Lines(fmt.Sprint(err)) {
+		parts := strings.SplitN(line, ": ", 3)
+		at = append(at, parts[0]+" "+parts[1])
+	}
+	want := []string{
+		"c.yml:2 versions[0].nodes.a", "c.yml:4 canaries[0].keys", "c.yml:4 canaries[0].layers[0]", "c.yml:6 queues[0]",
+		"c.yml:8 layers[0].ttl", "c.yml:8 layers[0].nodes",
+	}
+	if d := cmp.Diff(want, at); d != "" {
+		t.Error(d)
 	}
 }

@@ -1,4 +1,4 @@
-package config
+package form
 
 import (
 	"net/url"
@@ -22,6 +22,15 @@ func TestParseTemplate(t *testing.T) {
 			t.Errorf("%q: %v, error %v", text, got, err)
 		}
 	}
+}
+
+func template(t testing.TB, text string) Template {
+	t.Helper()
+	out, err := ParseTemplate(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func TestTemplateExpand(t *testing.T) {

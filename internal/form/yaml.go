@@ -1,4 +1,4 @@
-package config
+package form
 
 import (
 	"bytes"
@@ -14,35 +14,35 @@ import (
 // maxValues that a file may hold with its aliases written out: a few lines of aliases of aliases can stand for billions.
 const maxValues = 1_000_000
 
-// document gives the file's one document, with aliases and merge keys replaced; nil where the faults say why not.
-func (r *reader) document(data []byte) *yaml.Node {
+// parse gives the file's one document, with aliases and merge keys replaced; nil where the faults say why not.
+func (d *Document) parse(data []byte) *yaml.Node {
 	if line, c, bad := badCharacter(data); bad {
 		if c == utf8.RuneError {
-			r.fault(line, "", "is not UTF-8; save the file as UTF-8")
+			d.faultAt(line, "", "is not UTF-8; save the file as UTF-8")
 		} else {
-			r.fault(line, "", "holds the character %U, which YAML does not allow; leave it out, or write it as an escape in double quotes", c)
+			d.faultAt(line, "", "holds the character %U, which YAML does not allow; leave it out, or write it as an escape in double quotes", c)
 		}
 		return nil
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
 	if err := decoder.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
-		r.syntaxFault(err, data)
+		d.syntaxFault(err, data)
 		return nil
 	}
 	if err := decoder.Decode(&second); err == nil {
-		r.fault(second.Line, "", "holds a second document; write one document a file")
+		d.faultAt(second.Line, "", "holds a second document; write one document a file")
 	} else if !errors.Is(err, io.EOF) {
-		r.syntaxFault(err, data)
+		d.syntaxFault(err, data)
 	}
 	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
-		r.fault(1, "", "is empty; write at least one of layers, queues, history and versions")
+		d.empty = true
 		return nil
 	}
-	e := expander{reader: r, sizes: map[*yaml.Node]int{}, open: map[*yaml.Node]bool{}}
+	e := expander{Document: d, sizes: map[*yaml.Node]int{}, open: map[*yaml.Node]bool{}}
 	root, size := e.expand(doc.Content[0], "")
 	if size > maxValues {
-		r.fault(1, "", "stands for more than %d values; repeat less by aliases", maxValues)
+		d.faultAt(1, "", "stands for more than %d values; repeat less by aliases", maxValues)
 		return nil
 	}
 	return root
@@ -67,7 +67,7 @@ func badCharacter(data []byte) (line int, c rune, bad bool) {
 }
 
 // syntaxFault says what is no YAML. It repeats nothing of the file, of which any part may be a secret.
-func (r *reader) syntaxFault(err error, data []byte) {
+func (d *Document) syntaxFault(err error, data []byte) {
 	line, what := 1, "damaged"
 	var said *yaml.LoadError
 	if errors.As(err, &said) {
@@ -77,17 +77,17 @@ func (r *reader) syntaxFault(err error, data []byte) {
 	indent = indent[:len(indent)-len(bytes.TrimLeft(indent, " \t"))]
 	switch {
 	case bareVariable.Match(lineOf(data, line)):
-		r.fault(line, "", `is no YAML (%s); write "${NAME}" with quotes around it, since braces mean something in YAML`, what)
+		d.faultAt(line, "", `is no YAML (%s); write "${NAME}" with quotes around it, since braces mean something in YAML`, what)
 	case strings.HasPrefix(what, "unknown anchor"):
-		r.fault(line, "", "is no YAML (an alias of an anchor that does not stand before it); write text that begins with * in quotes")
+		d.faultAt(line, "", "is no YAML (an alias of an anchor that does not stand before it); write text that begins with * in quotes")
 	case strings.Contains(what, "tab character"), bytes.ContainsRune(indent, '\t'):
-		r.fault(line, "", "is no YAML (a tab, where only spaces indent); indent with spaces")
+		d.faultAt(line, "", "is no YAML (a tab, where only spaces indent); indent with spaces")
 	case strings.Contains(what, "cannot start any token"):
-		r.fault(line, "", "is no YAML (%s); write text that begins with @, %% or a backquote in quotes", what)
+		d.faultAt(line, "", "is no YAML (%s); write text that begins with @, %% or a backquote in quotes", what)
 	case strings.Contains(what, "expected ':'"):
-		r.fault(line, "", "is no YAML (%s); write name: value, with a space after the colon", what)
+		d.faultAt(line, "", "is no YAML (%s); write name: value, with a space after the colon", what)
 	default:
-		r.fault(line, "", "is no YAML (%s); mend the syntax here or on the lines before", what)
+		d.faultAt(line, "", "is no YAML (%s); mend the syntax here or on the lines before", what)
 	}
 }
 
@@ -106,7 +106,7 @@ func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!
 
 // expander replaces aliases and merge keys, so that what reads the tree need not know them.
 type expander struct {
-	*reader
+	*Document
 	// sizes of the collections done, in values; open are those being expanded.
 	sizes map[*yaml.Node]int
 	open  map[*yaml.Node]bool
@@ -117,7 +117,7 @@ func (e *expander) expand(n *yaml.Node, path string) (*yaml.Node, int) {
 	switch n.Kind {
 	case yaml.AliasNode:
 		if e.open[n.Alias] {
-			e.fault(n.Line, path, "is an alias of what it stands in; write the values out")
+			e.faultAt(n.Line, path, "is an alias of what it stands in; write the values out")
 			return &yaml.Node{Line: n.Line}, 1
 		}
 		same := *n.Alias
@@ -158,7 +158,7 @@ func (e *expander) mapping(n *yaml.Node, path string) int {
 			own = append(own, key, val)
 			names[key.Value] = true
 		case merges != nil:
-			e.fault(key.Line, place, "stands twice; write one list, such as <<: [*a, *b]")
+			e.faultAt(key.Line, place, "stands twice; write one list, such as <<: [*a, *b]")
 		default:
 			merges = e.merged(val, place)
 		}
@@ -188,7 +188,7 @@ func (e *expander) merged(val *yaml.Node, path string) []*yaml.Node {
 			out = append(out, m)
 		case 0:
 		default:
-			e.fault(m.Line, path, "is %s; write a mapping, an alias of one, or a list of these", kindName(m))
+			e.faultAt(m.Line, path, "is %s; write a mapping, an alias of one, or a list of these", kindName(m))
 		}
 	}
 	return out

@@ -1,16 +1,24 @@
-package config
+package form
 
 import (
+	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/certificate"
 )
+
+// secret is a value that nothing may show.
+const secret = "hunter2"
 
 func TestCredentialsResolve(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
@@ -39,8 +47,17 @@ func TestCredentialsResolve(t *testing.T) {
 }
 
 func TestTLSBuild(t *testing.T) {
-	dir := surroundings(t)
+	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
+	cert, key := certificate.SelfSigned(t, "cache-1")
+	_, otherKey := certificate.SelfSigned(t, "cache-1")
+	for name, data := range map[string][]byte{
+		"ca.pem": cert, "client.pem": cert, "client-key.pem": key, "other-key.pem": otherKey, "password": []byte("from a file\n"),
+	} {
+		if err := os.WriteFile(in(name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if got, err := (*TLS)(nil).Build(); got != nil || err != nil {
 		t.Errorf("a plain connection: %v, %v", got, err)
 	}
@@ -72,6 +89,80 @@ func TestTLSBuild(t *testing.T) {
 	}
 }
 
+// A server that greets whoever comes by plain TCP or by TLS, with a certificate for cache-1 alone.
+func greeter(t *testing.T, settings *tls.Config) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if settings != nil {
+		listener = tls.NewListener(listener, settings)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("hello"))
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func TestTLSDial(t *testing.T) {
+	cert, key := certificate.SelfSigned(t, "cache-1")
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, cert, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plain, secure := greeter(t, nil), greeter(t, &tls.Config{Certificates: []tls.Certificate{pair}})
+	_, port, err := net.SplitHostPort(secure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		tls           *TLS
+		address, want string // want: of the fault; empty: greeted
+	}{
+		"plain":                   {nil, plain, ""},
+		"by the server's name":    {&TLS{CAFile: ca, ServerName: "cache-1"}, secure, ""},
+		"unverified":              {&TLS{InsecureSkipVerify: true}, secure, ""},
+		"by the address's host":   {&TLS{CAFile: ca}, secure, "127.0.0.1"},
+		"by the address's name":   {&TLS{CAFile: ca}, "localhost:" + port, "not localhost"},
+		"of an unknown authority": {&TLS{ServerName: "cache-1"}, secure, "unknown authority"},
+		"without its file":        {&TLS{CAFile: ca + ".gone"}, secure, "tls.ca_file: open"},
+	} {
+		conn, err := tt.tls.Dial(t.Context(), tt.address)
+		if tt.want != "" {
+			if conn != nil || err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, error %v, want %q", name, conn, err, tt.want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, err := io.ReadAll(conn); string(got) != "hello" || err != nil {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+		_ = conn.Close()
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if conn, err := (*TLS)(nil).Dial(ended, plain); conn != nil || err == nil {
+		t.Errorf("the context has ended, and there is %v, %v", conn, err)
+	}
+}
+
 func TestSecretPrintsNowhere(t *testing.T) {
 	c := Credentials{Username: "u", Password: secret}
 	var out strings.Builder
@@ -92,14 +183,5 @@ func TestSecretPrintsNowhere(t *testing.T) {
 	}
 	if string(c.Password) != secret {
 		t.Error("the secret itself is changed")
-	}
-}
-
-func TestNameMatch(t *testing.T) {
-	exact, begins := NameMatch{Exact: "inv"}, NameMatch{Regexp: regexp.MustCompile("^inv-")}
-	for name, want := range map[string][2]bool{"inv": {true, false}, "inv-1": {false, true}, "x-inv-1": {false, false}, "": {false, false}} {
-		if got := [2]bool{exact.Matches(name), begins.Matches(name)}; got != want {
-			t.Errorf("%q: %v, want %v", name, got, want)
-		}
 	}
 }

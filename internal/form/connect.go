@@ -1,9 +1,11 @@
-package config
+package form
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 )
@@ -48,4 +50,19 @@ func (t *TLS) Build() (*tls.Config, error) {
 		out.Certificates = []tls.Certificate{pair}
 	}
 	return out, nil
+}
+
+// Dial connects to host:port by TCP, plain where t is nil, else with TLS: the connection is given when both sides have
+// greeted. Files are read again each time. Without a ServerName the server is to prove the address's host.
+func (t *TLS) Dial(ctx context.Context, address string) (net.Conn, error) {
+	settings, err := t.Build()
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	if settings == nil {
+		return d.DialContext(ctx, "tcp", address)
+	}
+	secure := tls.Dialer{NetDialer: &d, Config: settings} // it takes the server's name from the address
+	return secure.DialContext(ctx, "tcp", address)
 }

@@ -1,18 +1,16 @@
-package config
+package form
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
 )
 
 // scalar is a value as it would stand in a file.
-func scalar(text string) value {
-	return value{reader: newReader("c.yml"), node: &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Line: 1}, line: 1, path: "field"}
+func scalar(text string) Value {
+	return Value{doc: Read("c.yml", nil), node: &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Line: 1}, line: 1, path: "field"}
 }
 
 func TestReadDuration(t *testing.T) {
@@ -21,8 +19,8 @@ func TestReadDuration(t *testing.T) {
 		"1d": 24 * time.Hour, "1w2d": 9 * 24 * time.Hour, "10y": longest, "90m": 90 * time.Minute, "30µs": 30 * time.Microsecond,
 	} {
 		v := scalar(text)
-		if got := v.duration(time.Nanosecond); got != want || len(v.faults) > 0 {
-			t.Errorf("%q is %v, want %v; %v", text, got, want, v.faults)
+		if got := v.Duration(time.Nanosecond); got != want || len(v.doc.faults) > 0 {
+			t.Errorf("%q is %v, want %v; %v", text, got, want, v.doc.faults)
 		}
 	}
 	for text, want := range map[string]string{
@@ -31,8 +29,8 @@ func TestReadDuration(t *testing.T) {
 		"11y": "is longer", "300y": "is longer", "99999999999y": "is longer", "100000h": "is longer", "99999999999999999999h": "is no duration",
 	} {
 		v := scalar(text)
-		if got := v.duration(time.Nanosecond); got != time.Nanosecond || len(v.faults) != 1 || !strings.Contains(v.faults[0].Message, want) {
-			t.Errorf("%q is %v, %v; want %q", text, got, v.faults, want)
+		if got := v.Duration(time.Nanosecond); got != time.Nanosecond || len(v.doc.faults) != 1 || !strings.Contains(v.doc.faults[0].Message, want) {
+			t.Errorf("%q is %v, %v; want %q", text, got, v.doc.faults, want)
 		}
 	}
 }
@@ -40,19 +38,19 @@ func TestReadDuration(t *testing.T) {
 func TestReadWhole(t *testing.T) {
 	for text, want := range map[string]int64{"1": 1, "100": 100, "20000": 20000} {
 		v := scalar(text)
-		if got := v.whole(7, 20000); got != want || len(v.faults) > 0 {
-			t.Errorf("%q is %d, want %d; %v", text, got, want, v.faults)
+		if got := v.Whole(7, 20000); got != want || len(v.doc.faults) > 0 {
+			t.Errorf("%q is %d, want %d; %v", text, got, want, v.doc.faults)
 		}
 	}
 	for _, text := range []string{"", "0", "-1", "+1", "1.0", "1e3", "0x10", "010", "1_000", "1,000", "NaN", ".inf", "many", "20001", "9223372036854775808", "-9223372036854775809", " 1"} {
 		v := scalar(text)
-		if got := v.whole(7, 20000); got != 7 || len(v.faults) != 1 {
-			t.Errorf("%q is %d; %v", text, got, v.faults)
+		if got := v.Whole(7, 20000); got != 7 || len(v.doc.faults) != 1 {
+			t.Errorf("%q is %d; %v", text, got, v.doc.faults)
 		}
 	}
-	missing := value{reader: newReader("c.yml")}
-	if got := missing.whole(7, 20000); got != 7 || len(missing.faults) > 0 {
-		t.Errorf("a field that is not there is %d; %v", got, missing.faults)
+	missing := Value{doc: Read("c.yml", nil)}
+	if got := missing.Whole(7, 20000); got != 7 || len(missing.doc.faults) > 0 {
+		t.Errorf("a field that is not there is %d; %v", got, missing.doc.faults)
 	}
 }
 
@@ -80,7 +78,7 @@ func TestQuotedHidesLogins(t *testing.T) {
 		strings.Repeat("x", 1000):  `"` + strings.Repeat("x", 80) + `…"`,
 		"rediss://:hun\nter2@h:1/": `"rediss://<secret>@h:1/"`,
 	} {
-		if got := scalar(text).quoted(); got != want {
+		if got := scalar(text).Quoted(); got != want {
 			t.Errorf("%q is shown as %s, want %s", text, got, want)
 		}
 	}
@@ -90,45 +88,5 @@ func TestFaults(t *testing.T) {
 	faults := Faults{{File: "c.yml", Line: 3, Field: "layers[0].ttl", Message: "one; write"}, {File: "c.yml", Line: 4, Message: "two; write"}}
 	if got := faults.Error(); got != "c.yml:3: layers[0].ttl: one; write\nc.yml:4: two; write" {
 		t.Error(got)
-	}
-}
-
-// Aliases can make a short file stand for a very long one; none takes long to refuse, or to read.
-func TestAliasesAreBounded(t *testing.T) {
-	const times = 60
-	list := func(of string) string { return "[" + strings.TrimSuffix(strings.Repeat(of+", ", times), ", ") + "]" }
-	text := "layers: [{name: l2, ttl: 1h, nodes: [{name: a, redis: {address: \"a:1\"}}]}]\ncanaries:\n" +
-		"  - &c\n    class: user\n    keys: &k " + list("x") + "\n    layers: &l " + list("&e {name: l2, decode: [gzip]}") + "\n" +
-		strings.Repeat("  - *c\n", times)
-	begin := time.Now()
-	_, err := Parse("c.yml", []byte(text))
-	if err == nil || time.Since(begin) > 20*time.Second {
-		t.Errorf("it took %v: %v", time.Since(begin), err)
-	}
-}
-
-// Faults come in the order of the lines, all of one run.
-func TestFaultsComeTogether(t *testing.T) {
-	const text = `versions:
-  - {app: web, nodes: {a: nowhere}}
-canaries:
-  - {class: user, keys: [], layers: [l9]}
-queues:
-  - {name: q}
-layers:
-  - {name: l2, ttl: 0, nodes: []}
-`
-	_, err := Parse("c.yml", []byte(text))
-	var at []string
-	for line := range strings.Lines(fmt.Sprint(err)) {
-		parts := strings.SplitN(line, ": ", 3)
-		at = append(at, parts[0]+" "+parts[1])
-	}
-	want := []string{
-		"c.yml:2 versions[0].nodes.a", "c.yml:4 canaries[0].keys", "c.yml:4 canaries[0].layers[0]", "c.yml:6 queues[0]",
-		"c.yml:8 layers[0].ttl", "c.yml:8 layers[0].nodes",
-	}
-	if d := cmp.Diff(want, at); d != "" {
-		t.Error(d)
 	}
 }

@@ -1,7 +1,9 @@
-package config
+package form
 
 import (
 	"errors"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -89,4 +91,25 @@ func (t Template) Key(expanded string) (string, bool) {
 		return "", false
 	}
 	return key, true
+}
+
+var placeName = regexp.MustCompile(`\{([a-z_]+)\}`)
+
+// MessageTemplate reads a template of the names alone whose other braces are text, as JSON has them. A name that is none
+// of them is a fault, and left out. The zero Template is not given, or has had its fault.
+func (v Value) MessageTemplate(names []string) Template {
+	s := v.Word(`text with {key}, such as {"key":"{key}"}`)
+	t := Template{text: s}
+	rest := 0
+	for _, at := range placeName.FindAllStringSubmatchIndex(s, -1) {
+		name := s[at[2]:at[3]]
+		if !slices.Contains(names, name) {
+			v.Fault("names {%s}, which is unknown in a message; known are {%s}", name, strings.Join(names, "}, {"))
+			continue
+		}
+		t.parts = append(t.parts, part{literal: s[rest:at[0]]}, part{name: name})
+		rest = at[1]
+	}
+	t.parts = append(t.parts, part{literal: s[rest:]})
+	return t
 }

@@ -1,0 +1,83 @@
+package config
+
+import (
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
+)
+
+// DynamoDB is a table with one item for each attempt.
+type DynamoDB struct {
+	Table, Region string
+	// Endpoint replaces the region's own; empty: none.
+	Endpoint string
+	// Index that is asked; empty: the table itself.
+	Index string
+	// PartitionKey's value may hold {date}.
+	PartitionKey DynamoDBKey
+	// TimeAttribute is the sort key; TimeFormat: epoch_ms, epoch_s or rfc3339.
+	TimeAttribute, TimeFormat string
+	// StatusAttribute is one of FailedValues in an attempt that failed.
+	StatusAttribute string
+	FailedValues    []string
+	// MaxReadUnits that a sampling may consume.
+	MaxReadUnits int
+}
+
+// DynamoDBKey is the partition key of the items.
+type DynamoDBKey struct {
+	Name string
+	// Value may hold {date}, the day in UTC as 2006-01-02.
+	Value form.Template
+}
+
+const (
+	// usualReadUnits are what a sampling may consume unless the file says otherwise.
+	usualReadUnits = 25
+	// mostReadUnits is what AWS gives a table without being asked for more.
+	mostReadUnits = 40_000
+)
+
+// readDynamoDB reads a table with an item for each attempt.
+func readDynamoDB(v form.Value) *DynamoDB {
+	b := v.Block()
+	d := &DynamoDB{}
+	word := func(field, what string) string {
+		f := b.Get(field)
+		b.Require(f, what)
+		return f.Word(what)
+	}
+	d.Table = word("table", "the table's name")
+	d.Region = word("region", "the table's region, such as us-east-1")
+	if endpoint := b.Get("endpoint"); endpoint.Given() {
+		if text, ok := endpoint.Text("a URL"); ok && text != "" { // "" is none
+			d.Endpoint = endpoint.URL()
+		}
+	}
+	d.Index = b.Get("index").Word("the name of an index")
+	key := b.Get("partition_key")
+	if b.Require(key, "name and value of the partition key, such as {name: day, value: \"{date}\"}") {
+		d.PartitionKey = readDynamoDBKey(key)
+	}
+	d.TimeAttribute = word("time_attribute", "the sort key, which holds an attempt's time")
+	d.TimeFormat = b.Get("time_format").OneOf("epoch_ms", "epoch_ms", "epoch_s", "rfc3339")
+	d.StatusAttribute = word("status_attribute", "the attribute that says what became of an attempt")
+	failed := b.Get("failed_values")
+	b.Require(failed, "a list of what the status of a failed attempt is, such as [FAILED]")
+	d.FailedValues, _ = failed.Words("values", "a value")
+	d.MaxReadUnits = int(b.Get("max_read_units").Whole(usualReadUnits, mostReadUnits))
+	b.Done()
+	return d
+}
+
+func readDynamoDBKey(v form.Value) DynamoDBKey {
+	b := v.Block()
+	k := DynamoDBKey{}
+	name, val := b.Get("name"), b.Get("value")
+	if b.Require(name, "the partition key's name") {
+		k.Name = name.Word("the partition key's name")
+	}
+	if b.Require(val, "its value, such as {date}") {
+		k.Value = val.Template([]string{"date"})
+	}
+	b.Done()
+	return k
+}

@@ -1,0 +1,146 @@
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
+)
+
+// Redis is a Redis or Valkey server, or a group of them. Exactly one of Address, Replication, Cluster, Sentinel and DNS
+// is set.
+type Redis struct {
+	// Address is a redis:// or rediss:// URL, or host:port; /N selects a database. What Parse gives holds no user and
+	// password: these are Credentials.
+	Address string
+	// Replication holds seeds (host:port) of a primary and its replicas, which are found through INFO replication.
+	Replication []string
+	// Cluster holds seeds (host:port) of a Redis Cluster, whose shards and their replicas are found through CLUSTER SHARDS.
+	Cluster  []string
+	Sentinel *Sentinel
+	// DNS names servers of equal rank.
+	DNS         *form.DNSName
+	Credentials form.Credentials
+	TLS         *form.TLS
+}
+
+// Sentinel knows a primary and its replicas by the name of their master. Its credentials and TLS are its own.
+type Sentinel struct {
+	Master string
+	// Addresses of Sentinels (host:port).
+	Addresses   []string
+	Credentials form.Credentials
+	TLS         *form.TLS
+}
+
+// RedisQueue is a list or a stream on one of the configured Redis nodes; exactly one of List and Stream is set.
+type RedisQueue struct {
+	// Node names a redis node or replication group of the layers.
+	Node   string
+	List   string
+	Stream string
+	// Groups selects a stream's consumer groups; empty: all of them.
+	Groups []form.NameMatch
+}
+
+// PublishRedis pushes the message to a list (RPUSH), or adds it to a stream as its field "message".
+type PublishRedis struct {
+	// Node names a redis node or group of the layers.
+	Node string
+	// Exactly one of List and Stream is set.
+	List, Stream string
+}
+
+// readRedis reads a server or group; once refuses a server that the layer has already.
+func readRedis(v form.Value, once func(at form.Value, server string)) *Redis {
+	b := v.Block()
+	out := &Redis{}
+	address, replication, cluster := b.Get("address"), b.Get("replication"), b.Get("cluster")
+	sentinel, dns := b.Get("sentinel"), b.Get("dns")
+	b.ExactlyOne(address, replication, cluster, sentinel, dns)
+	login := b.Credentials()
+	out.TLS = b.TLS()
+	if a, u := readRedisURL(address); u != nil {
+		out.Address = a
+		once(address, "redis "+redisServer(u))
+		login.FromURL(address, u.User)
+		if u.Scheme == "rediss" && out.TLS == nil {
+			out.TLS = &form.TLS{}
+		}
+	}
+	replication.Addresses("a primary or replica", "6379", func(item form.Value, seed string) {
+		out.Replication = append(out.Replication, seed)
+		once(item, "redis "+strings.ToLower(seed)+"/0")
+	})
+	out.DNS = dns.DNSName("redis", "6379", once)
+	cluster.Addresses("a node of the Cluster", "6379", func(item form.Value, seed string) {
+		out.Cluster = append(out.Cluster, seed)
+		once(item, "redis "+strings.ToLower(seed)+"/0")
+	})
+	if sentinel.Given() {
+		out.Sentinel = readSentinel(sentinel, once)
+	}
+	out.Credentials = login.UserNeedsPassword()
+	b.Done()
+	return out
+}
+
+func readSentinel(v form.Value, once func(at form.Value, server string)) *Sentinel {
+	b := v.Block()
+	out := &Sentinel{}
+	master, addresses := b.Get("master"), b.Get("addresses")
+	const name = "the master's name, as Sentinel's configuration has it"
+	if b.Require(master, name) {
+		out.Master = master.Word(name)
+	}
+	b.Require(addresses, "a list of host:port")
+	addresses.Addresses("a Sentinel", "26379", func(_ form.Value, address string) { out.Addresses = append(out.Addresses, address) })
+	out.Credentials = b.Credentials().UserNeedsPassword()
+	out.TLS = b.TLS()
+	b.Done()
+	if out.Master != "" {
+		for _, address := range slices.Sorted(slices.Values(out.Addresses)) {
+			once(addresses, "sentinel "+strings.ToLower(address)+" "+out.Master)
+		}
+	}
+	return out
+}
+
+// readRedisQueue reads a list or stream; known reports whether a name is a redis node of the layers.
+func readRedisQueue(v form.Value, known func(node string) bool) *RedisQueue {
+	b := v.Block()
+	q := &RedisQueue{Node: readRedisNode(b, known)}
+	list, stream, groups := b.Get("list"), b.Get("stream"), b.Get("groups")
+	b.ExactlyOne(list, stream)
+	q.List, q.Stream = list.Word("the list's key"), stream.Word("the stream's key")
+	q.Groups = groups.Groups()
+	if groups.Given() && list.Given() && !stream.Given() {
+		groups.Fault("stands beside list, which has no consumer groups; leave it out, or write stream")
+	}
+	b.Done()
+	return q
+}
+
+// readPublishRedis reads where a message is pushed; known reports whether a name is a redis node of the layers.
+func readPublishRedis(v form.Value, known func(node string) bool) *PublishRedis {
+	b := v.Block()
+	out := &PublishRedis{Node: readRedisNode(b, known)}
+	list, stream := b.Get("list"), b.Get("stream")
+	b.ExactlyOne(list, stream)
+	out.List, out.Stream = list.Word("the list's key"), stream.Word("the stream's key")
+	b.Done()
+	return out
+}
+
+// readRedisNode reads the field node, the name of a redis node.
+func readRedisNode(b *form.Block, known func(node string) bool) string {
+	node := b.Get("node")
+	if !b.Require(node, "the name of a redis node of the layers") {
+		return ""
+	}
+	name := node.Word("the name of a redis node of the layers")
+	if name != "" && !known(name) {
+		node.Fault("%s is no redis node of the layers; write the name of one", node.Quoted())
+	}
+	return name
+}
