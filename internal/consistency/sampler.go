@@ -18,6 +18,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -433,7 +434,7 @@ func (r *round) scanFor(id probes.Identity) *probes.Scan {
 }
 
 // listed is the glob of a pattern's keys as a layer names them; false: its names can't be turned back into keys.
-func listed(name config.Template, pattern string) (glob string, ok bool) {
+func listed(name form.Template, pattern string) (glob string, ok bool) {
 	if _, ok := name.Key(name.Expand(map[string]string{"key": ""}, nil)); !ok {
 		return "", false
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -144,7 +145,7 @@ func everywhere(cfg *config.Config, opt CheckOptions) config.Class {
 		c.Sample = DefaultLimit
 	}
 	for _, l := range cfg.Layers {
-		key, err := config.ParseTemplate("{key}")
+		key, err := form.ParseTemplate("{key}")
 		if err != nil {
 			panic(err) // it is a constant
 		}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -234,7 +235,7 @@ func TestKeysAreSharedOut(t *testing.T) {
 	} {
 		r.nodes[d.Identity().Name] = newNode(r, d)
 	}
-	key, err := config.ParseTemplate("p:{id}")
+	key, err := form.ParseTemplate("p:{id}")
 	if err != nil {
 		t.Fatal(err)
 	}

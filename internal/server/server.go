@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/incident"
 )
 
@@ -132,7 +133,7 @@ func (s *Server) Reload() error {
 
 // LogFaults logs each fault of a configuration by itself.
 func LogFaults(log *slog.Logger, message string, err error) {
-	var faults config.Faults
+	var faults form.Faults
 	if !errors.As(err, &faults) {
 		log.Error(message, "err", err)
 		return

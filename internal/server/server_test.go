@@ -21,6 +21,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -103,7 +104,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("%d loads, %d failures", e.loads.Load(), e.failures.Load())
 	}
 	load = func() (*config.Config, error) {
-		return nil, config.Faults{{File: "c.yml", Line: 3, Field: "layers[0].ttl", Message: "one"}, {File: "c.yml", Line: 4, Message: "two"}}
+		return nil, form.Faults{{File: "c.yml", Line: 3, Field: "layers[0].ttl", Message: "one"}, {File: "c.yml", Line: 4, Message: "two"}}
 	}
 	if w := request(t, s, "POST", "/-/reload"); w.Code != 500 || e.loads.Load() != 2 || e.failures.Load() != 1 {
 		t.Errorf("a bad file: %d, %d loads, %d failures", w.Code, e.loads.Load(), e.failures.Load())
@@ -150,7 +151,7 @@ func TestRun(t *testing.T) {
 func TestStartWithAFault(t *testing.T) {
 	e := &fakeExporter{}
 	err := Start(t.Context(), e, Options{Load: func() (*config.Config, error) {
-		return nil, config.Faults{{File: "c.yml", Line: 1, Message: "bad"}}
+		return nil, form.Faults{{File: "c.yml", Line: 1, Message: "bad"}}
 	}}, quiet)
 	var b bytes.Buffer
 	if code := ExitCode(err, &b); code != ExitUsage || b.String() != "c.yml:1: bad\n" || e.closed.Load() != 1 {

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/incident"
 )
 
@@ -21,7 +22,7 @@ var errConfiguration = errors.New("wrong configuration")
 
 // ExitCode for err, which is told on stderr: ExitUsage for usage and configuration, else 1.
 func ExitCode(err error, stderr io.Writer) int {
-	var faults config.Faults
+	var faults form.Faults
 	if errors.As(err, &faults) {
 		fmt.Fprintln(stderr, faults.Error())
 		return ExitUsage

@@ -25,6 +25,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
 const (
@@ -60,7 +61,7 @@ func NewHistory(c config.DynamoDB, counts *probes.Tally, opt probes.Options) (*h
 			return nil, httpclient.ErrNoURL
 		}
 	}
-	client, err := httpclient.New(config.HTTPClient{}, nil, "", opt)
+	client, err := httpclient.New(form.HTTPClient{}, nil, "", opt)
 	if err != nil {
 		return nil, err
 	}

@@ -12,14 +12,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func configTemplate(t testing.TB, text string) config.Template {
+func configTemplate(t testing.TB, text string) form.Template {
 	t.Helper()
-	out, err := config.ParseTemplate(text)
+	out, err := form.ParseTemplate(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
@@ -61,12 +62,12 @@ func TestHTTPByDNS(t *testing.T) {
 		})
 	}
 	d.Set("app.test", "127.0.0.1", "127.0.0.2")
-	template, err := config.ParseTemplate("http://{host}:{port}/k/{key}")
+	template, err := form.ParseTemplate("http://{host}:{port}/k/{key}")
 	if err != nil {
 		t.Fatal(err)
 	}
 	f, _ := openDNS(t, d, time.Hour, config.Node{Name: "app", HTTP: &config.HTTPNode{
-		DNS: &config.DNSName{Host: "app.test", Port: port}, URL: template, Headers: map[string]string{"Host": "www.example.com"},
+		DNS: &form.DNSName{Host: "app.test", Port: port}, URL: template, Headers: map[string]string{"Host": "www.example.com"},
 		Stats: &config.HTTPStats{URL: "http://{host}:{port}/stats/{host}", Hits: "$.hits"},
 	}})
 	for name, a := range probetest.SurveyFleet(t, f, 5*time.Second) {
@@ -137,11 +138,11 @@ func isAddress(s string) bool {
 
 // The servers behind a name have certificates of the name, or of the site that a Host header chooses.
 func TestHTTPByDNSServerName(t *testing.T) {
-	template, err := config.ParseTemplate("https://192.0.2.1:443/{key}")
+	template, err := form.ParseTemplate("https://192.0.2.1:443/{key}")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dns := &config.DNSName{Host: "app.test", Port: "443"}
+	dns := &form.DNSName{Host: "app.test", Port: "443"}
 	for _, c := range []struct {
 		config.HTTPNode
 		want string
@@ -149,7 +150,7 @@ func TestHTTPByDNSServerName(t *testing.T) {
 		{config.HTTPNode{URL: template}, "192.0.2.1"},
 		{config.HTTPNode{URL: template, DNS: dns}, "app.test"},
 		{config.HTTPNode{URL: template, DNS: dns, Headers: map[string]string{"Host": "www.example.com"}}, "www.example.com"},
-		{config.HTTPNode{URL: template, DNS: &config.DNSName{Host: "_a._tcp.test", SRV: true}}, "192.0.2.1"},
+		{config.HTTPNode{URL: template, DNS: &form.DNSName{Host: "_a._tcp.test", SRV: true}}, "192.0.2.1"},
 	} {
 		if got := openNode(t, c.HTTPNode, probetest.Options()).client.ServerName("192.0.2.1:443"); got != c.want {
 			t.Errorf("asked to prove %q, not %q", got, c.want)

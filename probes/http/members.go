@@ -6,13 +6,14 @@ import (
 	"strings"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 )
 
 // filled gives a template in which {host} and {port} are a server's, each escaped for where it stands. Other places stay.
-func filled(t config.Template, at group.Address) (config.Template, error) {
-	return config.ParseTemplate(filledText(t.String(), at))
+func filled(t form.Template, at group.Address) (form.Template, error) {
+	return form.ParseTemplate(filledText(t.String(), at))
 }
 
 func filledText(text string, at group.Address) string {

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
@@ -31,9 +32,9 @@ import (
 
 //nolint:depguard // net/http writes to it
 
-func httpTemplate(t testing.TB, text string) config.Template {
+func httpTemplate(t testing.TB, text string) form.Template {
 	t.Helper()
-	out, err := config.ParseTemplate(text)
+	out, err := form.ParseTemplate(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -602,23 +603,23 @@ func TestHTTPCredentials(t *testing.T) {
 			t.Errorf("%s: %s, want %s", credentials, got, state)
 		}
 	}
-	open := func(c config.HTTPClient, userinfo string) *node {
+	open := func(c form.HTTPClient, userinfo string) *node {
 		node := config.HTTPNode{URL: httpTemplate(t, strings.Replace(s.URL, "//", "//"+userinfo, 1)+"/{key}"), Client: c}
 		return openNode(t, node, probetest.Options())
 	}
 	password := probetest.WriteFile(t, "password", "first\n")
-	n := open(config.HTTPClient{Credentials: config.Credentials{Username: "u", PasswordFile: password}}, "")
+	n := open(form.HTTPClient{Credentials: form.Credentials{Username: "u", PasswordFile: password}}, "")
 	expect(n, "u:first", "present")
 	expect(n, "u:second", "status 401")
 	probetest.Rewrite(t, password, "second\r\n")
 	expect(n, "u:second", "present")
-	expect(open(config.HTTPClient{Credentials: config.Credentials{Username: "u", Password: "p"}}, "x:y@"), "u:p", "present")
-	expect(open(config.HTTPClient{}, "x:y%40z@"), "x:y@z", "present")
-	expect(open(config.HTTPClient{Credentials: config.Credentials{Password: "p"}}, "x@"), "x:p", "present")
-	expect(open(config.HTTPClient{}, ""), ":", "present")
+	expect(open(form.HTTPClient{Credentials: form.Credentials{Username: "u", Password: "p"}}, "x:y@"), "u:p", "present")
+	expect(open(form.HTTPClient{}, "x:y%40z@"), "x:y@z", "present")
+	expect(open(form.HTTPClient{Credentials: form.Credentials{Password: "p"}}, "x@"), "x:p", "present")
+	expect(open(form.HTTPClient{}, ""), ":", "present")
 
 	token := probetest.WriteFile(t, "token", "t1\n")
-	n = open(config.HTTPClient{BearerTokenFile: token}, "")
+	n = open(form.HTTPClient{BearerTokenFile: token}, "")
 	expect(n, "Bearer t1", "present")
 	probetest.Rewrite(t, token, "t2")
 	expect(n, "Bearer t2", "present")
@@ -628,8 +629,8 @@ func TestHTTPCredentials(t *testing.T) {
 			t.Errorf("token %q: %v", bad, err)
 		}
 	}
-	for _, c := range []config.HTTPClient{
-		{BearerTokenFile: token + ".gone"}, {Credentials: config.Credentials{Username: "u", PasswordFile: password + ".gone"}},
+	for _, c := range []form.HTTPClient{
+		{BearerTokenFile: token + ".gone"}, {Credentials: form.Credentials{Username: "u", PasswordFile: password + ".gone"}},
 	} {
 		if err := open(c, "").Read(probetest.Within(t, 5*time.Second), []probes.Key{{Name: "a"}}, nil); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("without its file: %v", err)
@@ -662,26 +663,26 @@ func TestHTTPOverTLS(t *testing.T) {
 	})
 	ours, oursKey, _, _ := probetest.Certificate(t, a, "exporter-1")
 	ca, cert, key := probetest.WriteFile(t, "ca", a.Pem), probetest.WriteFile(t, "cert", ours), probetest.WriteFile(t, "key", oursKey)
-	good := config.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"}
-	with := func(change func(*config.TLS)) *config.TLS {
+	good := form.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"}
+	with := func(change func(*form.TLS)) *form.TLS {
 		c := good
 		change(&c)
 		return &c
 	}
 	for _, c := range []struct {
 		name    string
-		tls     *config.TLS
+		tls     *form.TLS
 		headers map[string]string
 		want    string
 	}{
 		{"all", &good, nil, "present"},
-		{"by the Host header", with(func(c *config.TLS) { c.ServerName = "" }), map[string]string{"Host": "cache.example:8443"}, "present"},
-		{"any name", with(func(c *config.TLS) { c.ServerName, c.InsecureSkipVerify = "", true }), nil, "present"},
-		{"address for a name", with(func(c *config.TLS) { c.ServerName = "" }), nil, "doesn't contain any IP SANs"},
-		{"another name", with(func(c *config.TLS) { c.ServerName = "other.example" }), nil, "not other.example"},
-		{"unknown authority", with(func(c *config.TLS) { c.CAFile = "" }), nil, "unknown authority"},
-		{"no certificate of ours", with(func(c *config.TLS) { c.CertFile, c.KeyFile = "", "" }), nil, "certificate required"},
-		{"no file", with(func(c *config.TLS) { c.CAFile = ca + ".gone" }), nil, "tls.ca_file"},
+		{"by the Host header", with(func(c *form.TLS) { c.ServerName = "" }), map[string]string{"Host": "cache.example:8443"}, "present"},
+		{"any name", with(func(c *form.TLS) { c.ServerName, c.InsecureSkipVerify = "", true }), nil, "present"},
+		{"address for a name", with(func(c *form.TLS) { c.ServerName = "" }), nil, "doesn't contain any IP SANs"},
+		{"another name", with(func(c *form.TLS) { c.ServerName = "other.example" }), nil, "not other.example"},
+		{"unknown authority", with(func(c *form.TLS) { c.CAFile = "" }), nil, "unknown authority"},
+		{"no certificate of ours", with(func(c *form.TLS) { c.CertFile, c.KeyFile = "", "" }), nil, "certificate required"},
+		{"no file", with(func(c *form.TLS) { c.CAFile = ca + ".gone" }), nil, "tls.ca_file"},
 		{"none", nil, map[string]string{"Host": "cache.example"}, "unknown authority"},
 	} {
 		node := httpAt(t, s)
@@ -698,7 +699,7 @@ func TestHTTPOverTLS(t *testing.T) {
 	}
 
 	// tls switches TLS on, also where the URL says http; and a certificate that was replaced serves the next connection.
-	node := config.HTTPNode{URL: httpTemplate(t, strings.Replace(s.URL, "https://", "http://", 1)+"/{key}"), Client: config.HTTPClient{TLS: &good}}
+	node := config.HTTPNode{URL: httpTemplate(t, strings.Replace(s.URL, "https://", "http://", 1)+"/{key}"), Client: form.HTTPClient{TLS: &good}}
 	n := openNode(t, node, probetest.Options())
 	if got := string(probetest.Read(t, n, probes.Key{Name: "a"})[0].Value); got != "exporter-1" {
 		t.Errorf("over http: the server saw %q", got)
@@ -1090,7 +1091,7 @@ func TestHTTPErrorsHoldNoSecrets(t *testing.T) {
 			answerOnce(conn, text)
 		})
 		secret := "http://" + marker + ":" + marker + "@" + addr
-		c := config.HTTPClient{Credentials: config.Credentials{Username: marker, Password: marker}}
+		c := form.HTTPClient{Credentials: form.Credentials{Username: marker, Password: marker}}
 		node := config.HTTPNode{
 			URL: httpTemplate(t, secret+"/{key}?"+marker+"={key}"), Client: c,
 			Headers: map[string]string{"X-Key": marker}, HealthURL: secret, Stats: &config.HTTPStats{URL: secret, Hits: "$.hits"},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
@@ -27,7 +28,7 @@ type App struct {
 	opt    probes.Options
 	// names finds the instances, with their URL after template; nil: they are configured.
 	names    *group.Resolver
-	template config.Template
+	template form.Template
 	// instances by name; those found belong to whoever samples.
 	instances []appURL
 	// path of the version; nil: the whole body is it.

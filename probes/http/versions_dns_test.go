@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
@@ -42,14 +43,14 @@ func TestAppByDNS(t *testing.T) {
 	d, port := servers.StartDNS(t), probetest.FreePort(t)
 	one := startHTTPAt(t, "127.0.0.1:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.0") })
 	startHTTPAt(t, "127.0.0.2:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.1") })
-	template, err := config.ParseTemplate("http://{host}:{port}/version")
+	template, err := form.ParseTemplate("http://{host}:{port}/version")
 	if err != nil {
 		t.Fatal(err)
 	}
 	opt := probetest.Options()
 	opt.Resolver = d.Resolver()
 	apps, err := OpenApps(&config.Config{Versions: []config.App{
-		{Name: "api", DNS: &config.DNSName{Host: "api.test", Port: port}, URL: template},
+		{Name: "api", DNS: &form.DNSName{Host: "api.test", Port: port}, URL: template},
 	}}, opt, probetest.Quiet())
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
@@ -89,7 +90,7 @@ func TestAppInstances(t *testing.T) {
 	apps := openTestApps(t,
 		config.App{
 			Name: "web", Nodes: map[string]string{"c": s.URL + "/3", "a": s.URL + "/1", "b": s.URL + "/hangs"},
-			Client: config.HTTPClient{Credentials: config.Credentials{Username: "u", PasswordFile: probetest.WriteFile(t, "p", ".pw\n")}},
+			Client: form.HTTPClient{Credentials: form.Credentials{Username: "u", PasswordFile: probetest.WriteFile(t, "p", ".pw\n")}},
 		},
 		config.App{Name: "api", Nodes: map[string]string{"x": s.URL + "/9"}})
 	start := time.Now()

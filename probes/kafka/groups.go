@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -42,7 +43,7 @@ func (s *sampling) selectGroups(ctx context.Context) {
 	if len(matches) == 0 {
 		return
 	}
-	names := probes.ExactNames(matches)
+	names := form.ExactNames(matches)
 	unlisted := map[string]bool{}
 	if len(names) < len(matches) {
 		found, all := s.listGroups(ctx)
@@ -102,7 +103,7 @@ func (s *sampling) listGroups(ctx context.Context) (found map[string]*group, all
 	asking.Wait()
 	for name, g := range s.q.groups {
 		_, listed := s.brokers[g.coordinator]
-		if found[name] == nil && probes.AnyMatches(s.q.config.Groups, name) && (silent[g.coordinator] || !listed && !all) {
+		if found[name] == nil && form.Selected(s.q.config.Groups, name) && (silent[g.coordinator] || !listed && !all) {
 			found[name] = g
 		}
 	}
@@ -121,7 +122,7 @@ func (q *queue) bothProtocols() bool {
 			both[g.protocol] = true
 		}
 	}
-	return len(both) == 2 && len(probes.ExactNames(q.config.Groups)) < len(q.config.Groups)
+	return len(both) == 2 && len(form.ExactNames(q.config.Groups)) < len(q.config.Groups)
 }
 
 // groupsOf lists a broker's groups that are meant. Share groups, and those of Connect's workers unless they are named,
@@ -137,11 +138,11 @@ func (s *sampling) groupsOf(ctx context.Context, b broker) ([]*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	named := probes.ExactNames(s.q.config.Groups)
+	named := form.ExactNames(s.q.config.Groups)
 	var out []*group
 	for _, g := range answer.Groups {
 		reads := g.ProtocolType == "" || g.ProtocolType == "consumer" || slices.Contains(named, g.Group)
-		if !reads || !probes.AnyMatches(s.q.config.Groups, g.Group) {
+		if !reads || !form.Selected(s.q.config.Groups, g.Group) {
 			continue
 		}
 		one := &group{name: g.Group, coordinator: b.id}

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
 const (
@@ -68,7 +69,7 @@ func newDialer(c config.KafkaQueue) (*dialer, error) {
 	return d, nil
 }
 
-func dial(ctx context.Context, c *config.TLS, network, address string) (net.Conn, error) {
+func dial(ctx context.Context, c *form.TLS, network, address string) (net.Conn, error) {
 	settings, err := c.Build()
 	if err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
 // mechanism authenticates connections; files and credential chains are asked at each new one.
@@ -50,7 +51,7 @@ func mechanism(c config.SASL) (sasl.Mechanism, error) {
 	return nil, fmt.Errorf("sasl.mechanism %q is unknown; write PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM", c.Mechanism)
 }
 
-func scramAuth(c config.Credentials) func(context.Context) (scram.Auth, error) {
+func scramAuth(c form.Credentials) func(context.Context) (scram.Auth, error) {
 	return func(context.Context) (scram.Auth, error) {
 		user, password, err := c.Resolve()
 		return scram.Auth{User: user, Pass: password}, err

@@ -31,6 +31,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
@@ -89,7 +90,7 @@ func TestKafkaSASL(t *testing.T) {
 	}
 	u.Close()
 	dir := t.TempDir()
-	password := config.Credentials{Username: "exporter", Password: kafkaSecret}
+	password := form.Credentials{Username: "exporter", Password: kafkaSecret}
 	token := tokenFile(t, filepath.Join(dir, "token"), unsecuredToken(t, "exporter")+"\n")
 	for _, c := range []config.SASL{
 		{Mechanism: "PLAIN", Credentials: password},
@@ -131,7 +132,7 @@ func TestKafkaSASL(t *testing.T) {
 	t.Run("a password that changes", func(t *testing.T) {
 		kc := configOf([]string{k.Addr}, []string{"inv"}, []string{"g"})
 		path := tokenFile(t, filepath.Join(dir, "password"), "wrong-"+kafkaSecret)
-		kc.SASL = &config.SASL{Mechanism: "SCRAM-SHA-512", Credentials: config.Credentials{Username: "exporter", PasswordFile: path}}
+		kc.SASL = &config.SASL{Mechanism: "SCRAM-SHA-512", Credentials: form.Credentials{Username: "exporter", PasswordFile: path}}
 		q := openQueue(t, kc)
 		b, err := probetest.SampleIn(t, q, 5*time.Second)
 		probetest.WantFault(t, b, err, "SASL_AUTHENTICATION_FAILED", "check sasl's mechanism and credentials")
@@ -156,7 +157,7 @@ func TestKafkaSASL(t *testing.T) {
 		kc.SASL = nil
 		b, err = probetest.SampleIn(t, openQueue(t, kc), 5*time.Second)
 		probetest.WantFault(t, b, err, "check whether its port needs tls or sasl")
-		kc.TLS = &config.TLS{}
+		kc.TLS = &form.TLS{}
 		b, err = probetest.SampleIn(t, openQueue(t, kc), 5*time.Second)
 		probetest.WantFault(t, b, err, k.Addr+": ")
 	})
@@ -171,7 +172,7 @@ func TestKafkaFakeSCRAM(t *testing.T) {
 	defer c.Close()
 	kc := configOf(c.ListenAddrs(), []string{"inv"}, nil)
 	for password, ok := range map[string]bool{kafkaSecret: true, "wrong": false} {
-		credentials := config.Credentials{Username: "exporter", Password: config.Secret(password)}
+		credentials := form.Credentials{Username: "exporter", Password: form.Secret(password)}
 		kc.SASL = &config.SASL{Mechanism: "SCRAM-SHA-256", Credentials: credentials}
 		if _, err := probetest.SampleIn(t, openQueue(t, kc), 5*time.Second); (err == nil) != ok {
 			t.Errorf("password %s: %v", password, err)
@@ -235,13 +236,13 @@ func TestKafkaTLS(t *testing.T) {
 	defer c.Close()
 	kc := configOf(c.ListenAddrs(), []string{"inv"}, nil)
 	path := tokenFile(t, filepath.Join(t.TempDir(), "ca.pem"), newAuthority(t).pem)
-	kc.TLS = &config.TLS{CAFile: path}
+	kc.TLS = &form.TLS{CAFile: path}
 	q := openQueue(t, kc)
 	b, err := probetest.SampleIn(t, q, 5*time.Second)
 	probetest.WantFault(t, b, err, "certificate signed by unknown authority")
 	tokenFile(t, path, ca.pem)
 	sampleWell(t, q) // the file is read again
-	kc.TLS = &config.TLS{InsecureSkipVerify: true}
+	kc.TLS = &form.TLS{InsecureSkipVerify: true}
 	sampleWell(t, openQueue(t, kc))
 	kc.TLS = nil
 	b, err = probetest.SampleIn(t, openQueue(t, kc), 5*time.Second)

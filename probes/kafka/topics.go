@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -137,7 +137,7 @@ func (s *sampling) metadataFrom(ctx context.Context, address string) (*kmsg.Meta
 	}
 	req := kmsg.NewPtrMetadataRequest()
 	req.AllowAutoTopicCreation = false
-	if names := probes.ExactNames(s.q.config.Topics); len(names) == len(s.q.config.Topics) { // else all topics: nil
+	if names := form.ExactNames(s.q.config.Topics); len(names) == len(s.q.config.Topics) { // else all topics: nil
 		slices.Sort(names)
 		for _, name := range slices.Compact(names) {
 			t := kmsg.NewMetadataRequestTopic()
@@ -177,7 +177,7 @@ func (s *sampling) learnTopics(meta *kmsg.MetadataResponse) {
 			s.learnPartition(probes.Partition{Topic: *t.Topic, ID: p.Partition}, t.TopicID, p)
 		}
 	}
-	for _, name := range probes.ExactNames(s.q.config.Topics) {
+	for _, name := range form.ExactNames(s.q.config.Topics) {
 		if !seen[name] {
 			s.faults.topic(name, errGone)
 		}
@@ -185,8 +185,8 @@ func (s *sampling) learnTopics(meta *kmsg.MetadataResponse) {
 }
 
 // meant reports whether a topic is one of the queue's. Internal ones must be named.
-func meant(matches []config.NameMatch, name string, internal bool) bool {
-	return slices.ContainsFunc(matches, func(m config.NameMatch) bool {
+func meant(matches []form.NameMatch, name string, internal bool) bool {
+	return slices.ContainsFunc(matches, func(m form.NameMatch) bool {
 		return (m.Regexp == nil || !internal) && m.Matches(name)
 	})
 }
@@ -260,7 +260,7 @@ func (s *sampling) follow(ctx context.Context, moved []*partition) {
 		n := now.partitions[p.Partition]
 		if n == nil {
 			delete(s.partitions, p.Partition)
-			if slices.Contains(probes.ExactNames(s.q.config.Topics), p.Topic) {
+			if slices.Contains(form.ExactNames(s.q.config.Topics), p.Topic) {
 				s.faults.topic(p.Topic, errGone)
 			}
 			continue

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
@@ -19,7 +20,7 @@ func TestMemcachedLogin(t *testing.T) {
 	users := probetest.WriteFile(t, "users", "exporter:first-secret\n")
 	p := servers.Memcached(t, "-u", "root", "-Y", users)
 	file := probetest.WriteFile(t, "password", "wrong-secret\n")
-	c := config.Memcached{Address: p.Addr, Credentials: config.Credentials{Username: "exporter", PasswordFile: file}}
+	c := config.Memcached{Address: p.Addr, Credentials: form.Credentials{Username: "exporter", PasswordFile: file}}
 	n := openNode(t, c, probetest.Options())
 	_, err := n.Survey(probetest.Within(t, time.Second), nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "username and password were refused (CLIENT_ERROR)") || strings.Contains(err.Error(), "secret") {
@@ -49,7 +50,7 @@ func TestMemcachedLogin(t *testing.T) {
 	if s, err := n.Survey(probetest.Within(t, time.Second), &probes.Scan{}); err != nil || s.ScanErr != nil {
 		t.Errorf("%v, %v", err, s.ScanErr)
 	}
-	for _, bad := range []config.Credentials{
+	for _, bad := range []form.Credentials{
 		{Username: "exporter"}, {Password: "p"}, {Username: "a b", Password: "p"}, {Username: "a", Password: "p\r\nflush_all"},
 	} {
 		n := openNode(t, config.Memcached{Address: p.Addr, Credentials: bad}, probetest.Options())
@@ -63,7 +64,7 @@ func TestMemcachedLogin(t *testing.T) {
 func TestMemcachedLoginIsNotForcedOnAServer(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := config.Memcached{Address: p.Addr, Credentials: config.Credentials{Username: "exporter", Password: "secret"}}
+	c := config.Memcached{Address: p.Addr, Credentials: form.Credentials{Username: "exporter", Password: "secret"}}
 	n := openNode(t, c, probetest.Options())
 	probetest.Survey(t, n)
 	probetest.Read(t, n, probes.Key{Name: "login"})
@@ -83,7 +84,7 @@ func TestMemcachedLoginKeepsTheSecret(t *testing.T) {
 		_, _ = out.WriteString("CLIENT_ERROR " + line + "\r\n")
 		return true
 	})
-	c := config.Memcached{Address: addr, Credentials: config.Credentials{Username: "exporter", Password: "top-secret"}}
+	c := config.Memcached{Address: addr, Credentials: form.Credentials{Username: "exporter", Password: "top-secret"}}
 	_, err := openNode(t, c, probetest.Options()).Survey(probetest.Within(t, time.Second), nil)
 	if err == nil || strings.Contains(err.Error(), "secret") || !slices.Equal(heard[:2], []string{"version", "set login 0 0 19"}) {
 		t.Errorf("%v; heard %q", err, heard)
@@ -100,8 +101,8 @@ func TestMemcachedTLS(t *testing.T) {
 	p := servers.Memcached(t, "-u", "root", "-Z", "-Y", users, "-o", "ssl_chain_cert="+probetest.WriteFile(t, "server", server)+
 		",ssl_key="+probetest.WriteFile(t, "server-key", serverKey)+",ssl_verify_mode=2,ssl_ca_cert="+ca)
 	c := config.Memcached{
-		Address: p.Addr, Credentials: config.Credentials{Username: "exporter", Password: "secret"},
-		TLS: &config.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"},
+		Address: p.Addr, Credentials: form.Credentials{Username: "exporter", Password: "secret"},
+		TLS: &form.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"},
 	}
 	n := openNode(t, c, probetest.Options())
 	keys := make([]probes.Key, 2500)
@@ -120,21 +121,21 @@ func TestMemcachedTLS(t *testing.T) {
 	if err != nil || s.ScanErr != nil || probetest.Others(s) != [2]float64{} || s.OwnMisses != 7500 {
 		t.Errorf("%v, %v, own misses %d", err, s.ScanErr, s.OwnMisses)
 	}
-	with := func(change func(*config.TLS)) *config.TLS {
+	with := func(change func(*form.TLS)) *form.TLS {
 		settings := *c.TLS
 		change(&settings)
 		return &settings
 	}
 	for _, bad := range []struct {
 		name string
-		tls  *config.TLS
+		tls  *form.TLS
 		want string
 	}{
 		{"no TLS", nil, "write tls: {}"},
-		{"an unknown authority", with(func(c *config.TLS) { c.CAFile = "" }), "unknown authority"},
-		{"no certificate", with(func(c *config.TLS) { c.CertFile, c.KeyFile = "", "" }), "certificate required"},
-		{"another name", with(func(c *config.TLS) { c.ServerName = "other.example" }), "not other.example"},
-		{"no such file", with(func(c *config.TLS) { c.CAFile += ".gone" }), "tls.ca_file"},
+		{"an unknown authority", with(func(c *form.TLS) { c.CAFile = "" }), "unknown authority"},
+		{"no certificate", with(func(c *form.TLS) { c.CertFile, c.KeyFile = "", "" }), "certificate required"},
+		{"another name", with(func(c *form.TLS) { c.ServerName = "other.example" }), "not other.example"},
+		{"no such file", with(func(c *form.TLS) { c.CAFile += ".gone" }), "tls.ca_file"},
 	} {
 		n := openNode(t, config.Memcached{Address: p.Addr, TLS: bad.tls}, probetest.Options())
 		s, err := n.Survey(probetest.Within(t, 5*time.Second), nil)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
@@ -70,7 +71,7 @@ func TestQueueLargeMessagesOfUnknownSize(t *testing.T) {
 	r := servers.Redis(t)
 	proxy := servers.NewProxy(t, r.Addr)
 	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+@all", "-memory")
-	f := queueFleet(t, proxy.Addr, config.Redis{Credentials: config.Credentials{Username: "exporter", Password: "pw"}})
+	f := queueFleet(t, proxy.Addr, config.Redis{Credentials: form.Credentials{Username: "exporter", Password: "pw"}})
 	big := strings.Repeat("x", 2<<20)
 	fill := func() {
 		for range 3 {

@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
@@ -352,7 +353,7 @@ func TestRedisCredentials(t *testing.T) {
 		}
 	}
 	write("wrong-secret")
-	n := openNode(t, config.Redis{Address: r.Addr, Credentials: config.Credentials{PasswordFile: file}}, probetest.Options())
+	n := openNode(t, config.Redis{Address: r.Addr, Credentials: form.Credentials{PasswordFile: file}}, probetest.Options())
 	if _, err := n.Survey(probetest.Within(t, time.Second), nil); err == nil || !strings.Contains(err.Error(), "AUTH was refused (WRONGPASS)") ||
 		strings.Contains(err.Error(), "secret") {
 		t.Errorf("wrong password: %v", err)
@@ -376,11 +377,11 @@ func TestRedisCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	blind := openNode(t, config.Redis{Address: r.Addr, Credentials: config.Credentials{Username: "blind", Password: "pw"}}, probetest.Options())
+	blind := openNode(t, config.Redis{Address: r.Addr, Credentials: form.Credentials{Username: "blind", Password: "pw"}}, probetest.Options())
 	if _, err := blind.Survey(probetest.Within(t, time.Second), nil); err == nil || !strings.Contains(err.Error(), "+info") {
 		t.Errorf("without +info: %v", err)
 	}
-	seer := openNode(t, config.Redis{Address: r.Addr, Credentials: config.Credentials{Username: "seer", Password: "pw"}}, probetest.Options())
+	seer := openNode(t, config.Redis{Address: r.Addr, Credentials: form.Credentials{Username: "seer", Password: "pw"}}, probetest.Options())
 	s, err := seer.Survey(probetest.Within(t, time.Second), &probes.Scan{Count: 10})
 	if err != nil || s.ScanErr == nil || !strings.Contains(s.ScanErr.Error(), "+scan") {
 		t.Errorf("without +scan: %v, %v", s.ScanErr, err)
@@ -580,7 +581,7 @@ func TestRedisForbiddenKeyAmongOthers(t *testing.T) {
 	}
 	keys = append(keys, probes.Key{Name: "b"}, probes.Key{Name: "a-none"}, probes.Key{Name: "alist", Check: true})
 	keys[7].Name = "b2"
-	n := openNode(t, config.Redis{Address: r.Addr, Credentials: config.Credentials{Username: "seer", Password: "pw"}}, probetest.Options())
+	n := openNode(t, config.Redis{Address: r.Addr, Credentials: form.Credentials{Username: "seer", Password: "pw"}}, probetest.Options())
 	want := probetest.Others(probetest.Survey(t, n))
 	got := probetest.Read(t, n, keys...)
 	for i, raw := range got {
@@ -597,7 +598,7 @@ func TestRedisForbiddenKeyAmongOthers(t *testing.T) {
 	if now := probetest.Others(probetest.Survey(t, n)); now != want {
 		t.Errorf("others' hits and misses %v, want %v", now, want)
 	}
-	deaf := openNode(t, config.Redis{Address: r.Addr, Credentials: config.Credentials{Username: "deaf", Password: "pw"}}, probetest.Options())
+	deaf := openNode(t, config.Redis{Address: r.Addr, Credentials: form.Credentials{Username: "deaf", Password: "pw"}}, probetest.Options())
 	if raw := probetest.Read(t, deaf, keys[0], keys[1])[1]; raw.Err == nil || !strings.Contains(raw.Err.Error(), "+mget") {
 		t.Errorf("without +mget: %+v", raw)
 	}
@@ -616,10 +617,10 @@ func TestRedisTLS(t *testing.T) {
 	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+info", "+pttl", "+mget", "+type", "+llen")
 	r.Must(t, "set", "a", "v")
 	r.Must(t, "rpush", "q", "x", "y")
-	good := config.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"}
-	node := func(settings *config.TLS) *node {
+	good := form.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"}
+	node := func(settings *form.TLS) *node {
 		return openNode(t, config.Redis{
-			Address: "rediss://" + secure, Credentials: config.Credentials{Username: "exporter", Password: "pw"}, TLS: settings,
+			Address: "rediss://" + secure, Credentials: form.Credentials{Username: "exporter", Password: "pw"}, TLS: settings,
 		}, probetest.Options())
 	}
 	n := node(&good)
@@ -636,9 +637,9 @@ func TestRedisTLS(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	for want, change := range map[string]func(*config.TLS){
-		"unknown authority": func(c *config.TLS) { c.CAFile = "" }, "not other.example": func(c *config.TLS) { c.ServerName = "other.example" },
-		"certificate required": func(c *config.TLS) { c.CertFile, c.KeyFile = "", "" }, "tls.ca_file": func(c *config.TLS) { c.CAFile += ".gone" },
+	for want, change := range map[string]func(*form.TLS){
+		"unknown authority": func(c *form.TLS) { c.CAFile = "" }, "not other.example": func(c *form.TLS) { c.ServerName = "other.example" },
+		"certificate required": func(c *form.TLS) { c.CertFile, c.KeyFile = "", "" }, "tls.ca_file": func(c *form.TLS) { c.CAFile += ".gone" },
 	} {
 		bad := good
 		change(&bad)

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
@@ -251,7 +252,7 @@ func TestQueueRedisRefuses(t *testing.T) {
 	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+info", "+client", "+ping")
 	r.Must(t, "rpush", "l", "x")
 	r.Must(t, "xadd", "s", "*", "a", "b")
-	f := queueFleet(t, r.Addr, config.Redis{Credentials: config.Credentials{Username: "exporter", Password: "pw"}})
+	f := queueFleet(t, r.Addr, config.Redis{Credentials: form.Credentials{Username: "exporter", Password: "pw"}})
 	for command, c := range map[string]config.RedisQueue{"llen": {List: "l"}, "xinfo": {Stream: "s"}} {
 		b, err := probetest.SampleIn(t, openRedisTestQueue(t, f, c), 5*time.Second)
 		probetest.WantFault(t, b, err, strings.ToUpper(command)+" was refused (NOPERM); grant the node's user +"+command)

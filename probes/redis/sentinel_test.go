@@ -9,14 +9,15 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
 func sentinelOf(addresses ...string) config.Node {
 	return config.Node{Name: "main", Redis: &config.Redis{
-		Sentinel:    &config.Sentinel{Master: "mymaster", Addresses: addresses, Credentials: config.Credentials{Password: "watch"}},
-		Credentials: config.Credentials{Password: "node"},
+		Sentinel:    &config.Sentinel{Master: "mymaster", Addresses: addresses, Credentials: form.Credentials{Password: "watch"}},
+		Credentials: form.Credentials{Password: "node"},
 	}}
 }
 
@@ -84,7 +85,7 @@ func TestSentinelGroupWithoutSentinels(t *testing.T) {
 	a.Follow(t, p)
 	s := servers.Sentinels(t, 1, "mymaster", p)
 	node := sentinelOf(s[0].Addr)
-	node.Redis.Credentials, node.Redis.Sentinel.Credentials = config.Credentials{}, config.Credentials{}
+	node.Redis.Credentials, node.Redis.Sentinel.Credentials = form.Credentials{}, form.Credentials{}
 	f := openFleet(t, time.Minute, node)
 	all := []string{"main/" + p.Addr, "main/" + a.Addr}
 	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), all...)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
@@ -21,7 +21,7 @@ import (
 type stream struct {
 	server   commander
 	key      string
-	groups   []config.NameMatch // none: all
+	groups   []form.NameMatch // none: all
 	messages *message.Reader
 	// sample is how many entries are looked at.
 	sample int
@@ -348,7 +348,7 @@ func (q *stream) missing() probes.Backlog {
 	if q.sample > 0 {
 		b.Sample = message.SampleOf()
 	}
-	for _, name := range probes.ExactNames(q.groups) {
+	for _, name := range form.ExactNames(q.groups) {
 		b.Groups = append(b.Groups, probes.GroupBacklog{Group: name, HasMembers: true, HasOffsets: true})
 	}
 	return b
@@ -455,11 +455,11 @@ func (q *stream) pick(list []any) ([]streamGroup, error) {
 	for _, item := range list {
 		f, ok := replyFields(item)
 		name, isText := f["name"].(string)
-		if ok && isText && (len(q.groups) == 0 || probes.AnyMatches(q.groups, name)) {
+		if ok && isText && (len(q.groups) == 0 || form.Selected(q.groups, name)) {
 			there[name] = f
 		}
 	}
-	names := probes.ExactNames(q.groups)
+	names := form.ExactNames(q.groups)
 	for name := range there {
 		names = append(names, name)
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -47,7 +47,7 @@ type dnsMember struct {
 	answered bool
 }
 
-func NewDNS(id probes.Identity, name config.DNSName, expected int, opt probes.Options, log *slog.Logger,
+func NewDNS(id probes.Identity, name form.DNSName, expected int, opt probes.Options, log *slog.Logger,
 	open func(probes.Identity, Address) (probes.Node, error),
 ) *DNS {
 	return &DNS{

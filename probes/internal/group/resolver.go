@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -40,7 +40,7 @@ func compareAddresses(a, b Address) int { return cmp.Compare(a.HostPort(), b.Hos
 // Resolver asks DNS for the servers behind one name. A lookup goes on in the background: one that hangs delays nobody
 // for longer than its grace, and one that fails leaves the last answer as it was.
 type Resolver struct {
-	name   config.DNSName
+	name   form.DNSName
 	forget time.Duration // Options.ForgetAfter
 	ask    *net.Resolver
 	log    *slog.Logger
@@ -56,7 +56,7 @@ type Resolver struct {
 	err     error     // of the last lookup
 }
 
-func NewResolver(name config.DNSName, opt probes.Options, log *slog.Logger) *Resolver {
+func NewResolver(name form.DNSName, opt probes.Options, log *slog.Logger) *Resolver {
 	d := &Resolver{name: name, forget: opt.ForgetAfter, ask: abandonable(opt.Resolver), log: log, err: errNotAsked}
 	d.life, d.end = context.WithCancel(context.Background())
 	return d
@@ -82,7 +82,7 @@ func abandonable(r *net.Resolver) *net.Resolver {
 }
 
 // ServerName is the name in the certificates of the servers behind a DNS name; an SRV record gives each a name of its own.
-func ServerName(name *config.DNSName) string {
+func ServerName(name *form.DNSName) string {
 	if name == nil || name.SRV {
 		return ""
 	}
@@ -90,7 +90,7 @@ func ServerName(name *config.DNSName) string {
 }
 
 // TLSFor gives TLS settings with the name that servers behind a DNS name are asked to prove.
-func TLSFor(t *config.TLS, name config.DNSName) *config.TLS {
+func TLSFor(t *form.TLS, name form.DNSName) *form.TLS {
 	if t == nil || t.ServerName != "" {
 		return t
 	}

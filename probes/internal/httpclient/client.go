@@ -19,8 +19,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -60,7 +60,7 @@ func (w WithoutBodies) Write(line []byte) (int, error) {
 // Client asks the URLs of one http block. No redirect is followed, and no error of it holds a URL, a header's value
 // or a part of a body.
 type Client struct {
-	config config.HTTPClient
+	config form.HTTPClient
 	opt    probes.Options
 	// Header goes with every request; virtual is what Host says, in requests to the host that was configured with it.
 	Header          http.Header
@@ -79,7 +79,7 @@ type Client struct {
 
 // New sends headers with each request; the Host among them goes to the URLs of one host alone (host, as it
 // stands in them): an edge's statistics may be told elsewhere.
-func New(c config.HTTPClient, headers map[string]string, host string, opt probes.Options) (*Client, error) {
+func New(c form.HTTPClient, headers map[string]string, host string, opt probes.Options) (*Client, error) {
 	h := &Client{config: c, opt: opt, Header: http.Header{"User-Agent": {"cacheinv_exporter"}}, hostOf: host}
 	for name, value := range headers {
 		if !validHeader(name, value) {

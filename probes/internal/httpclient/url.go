@@ -7,28 +7,28 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
 // Template is a URL with {name} places in its path and query.
 type Template struct {
-	path, query config.Template
+	path, query form.Template
 	names       []string
 	// Host as the URL has it, with its port.
 	Host string
 }
 
-func NewTemplate(t config.Template) (*Template, error) {
+func NewTemplate(t form.Template) (*Template, error) {
 	text, query, asks := strings.Cut(t.String(), "?")
 	if asks {
 		query = "?" + query
 	}
 	out := &Template{names: t.Names()}
 	var err error
-	if out.path, err = config.ParseTemplate(text); err != nil {
+	if out.path, err = form.ParseTemplate(text); err != nil {
 		return nil, err
 	}
-	if out.query, err = config.ParseTemplate(query); err != nil {
+	if out.query, err = form.ParseTemplate(query); err != nil {
 		return nil, err
 	}
 	// With every place filled by a letter, the URL must be one; and no key may choose who is asked.

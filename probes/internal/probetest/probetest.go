@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -273,13 +273,13 @@ func WantFault(t *testing.T, b probes.Backlog, err error, parts ...string) {
 }
 
 // Matches writes names as a configuration does.
-func Matches(names ...string) []config.NameMatch {
-	var out []config.NameMatch
+func Matches(names ...string) []form.NameMatch {
+	var out []form.NameMatch
 	for _, n := range names {
 		if strings.HasPrefix(n, "/") {
-			out = append(out, config.NameMatch{Regexp: regexp.MustCompile(strings.Trim(n, "/"))})
+			out = append(out, form.NameMatch{Regexp: regexp.MustCompile(strings.Trim(n, "/"))})
 		} else {
-			out = append(out, config.NameMatch{Exact: n})
+			out = append(out, form.NameMatch{Exact: n})
 		}
 	}
 	return out
