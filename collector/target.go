@@ -23,7 +23,7 @@ type Options struct {
 	StallWindow time.Duration
 	// Enabled collectors, by name (--collector.NAME); one that is not in it is enabled.
 	Enabled map[string]*bool
-	// Sampler and Probes are handed on; Sampler.Probes is set from Probes.
+	// Sampler and Probes are handed on.
 	Sampler consistency.Options
 	Probes  probes.Options
 }
@@ -94,9 +94,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 	} else {
 		sampled.Canaries = nil
 	}
-	opt := e.opt.Sampler
-	opt.Probes = e.opt.Probes
-	s, err := consistency.NewSampler(&sampled, fleet, opt, e.state.history, e.log)
+	s, err := consistency.NewSampler(&sampled, fleet, e.opt.Sampler, e.opt.Probes, e.state.history, e.log)
 	if err != nil {
 		return nil, fmt.Errorf("opening the canaries: %w", err)
 	}
