@@ -67,8 +67,8 @@ func (c *causeTeller) judge(w witnessed) *diagnosis.Report {
 	for _, name := range w.broken {
 		e.Unknown = append(e.Unknown, diagnosis.Unknown{Part: name, Why: "its collector broke; the log says how"})
 	}
-	c.memory.Recall(&e)
-	return &diagnosis.Report{Evidence: e, Diagnosis: diagnosis.Diagnose(e)}
+	d := c.memory.Diagnose(&e)
+	return &diagnosis.Report{Evidence: e, Diagnosis: d}
 }
 
 // send the scores; there are none where nothing could be sampled, nor without a report.

@@ -111,8 +111,7 @@ func watch(samplings int, change func(i int, e *Evidence)) []Diagnosis {
 	for i := range samplings {
 		e := estate(start.Add(time.Duration(i) * time.Second))
 		change(i, &e)
-		m.Recall(&e)
-		out = append(out, Diagnose(e))
+		out = append(out, m.Diagnose(&e))
 	}
 	return out
 }
@@ -306,7 +305,7 @@ func TestNotForLong(t *testing.T) {
 	fine := func(t *testing.T, d Diagnosis) {
 		t.Helper()
 		for _, s := range d.Scores {
-			if s.Score > limit("standing") {
+			if s.Score > standing.Value {
 				t.Fatalf("%v; it says\n%s", d.Scores, strings.Join(d.Steps[6].Evidence, "\n"))
 			}
 		}
@@ -321,7 +320,7 @@ func TestNotForLong(t *testing.T) {
 					change(e)
 				}
 			}) {
-				if name == "one probe lost" && d.score(Logic) > limit("standing") {
+				if name == "one probe lost" && d.score(Logic) > standing.Value {
 					break // three in a minute are no transient
 				}
 				fine(t, d)
@@ -391,12 +390,12 @@ func TestUnknown(t *testing.T) {
 // TestEachWeightCounts: without its row of the table, each scenario's cause would not stand, or not so high.
 func TestEachWeightCounts(t *testing.T) {
 	more := map[string]func(i int, e *Evidence){
-		fallingBehind: func(i int, e *Evidence) { e.Queues[0].Depth = num(float64(i) * 80) },
-		underTarget: func(_ int, e *Evidence) {
+		fallingBehind.Name: func(i int, e *Evidence) { e.Queues[0].Depth = num(float64(i) * 80) },
+		underTarget.Name: func(_ int, e *Evidence) {
 			e.Queues[1].Target, e.Queues[1].ProcessedRate, e.Queues[1].Depth = 100, num(10), num(3000)
 		},
-		rewound:        func(_ int, e *Evidence) { e.Queues[1].Groups[0].Rewound = 1000 },
-		immortalCopies: func(_ int, e *Evidence) { e.on(0, "redis-1").Immortal = 10 },
+		rewound.Name:        func(_ int, e *Evidence) { e.Queues[1].Groups[0].Rewound = 1000 },
+		immortalCopies.Name: func(_ int, e *Evidence) { e.on(0, "redis-1").Immortal = 10 },
 	}
 	plays := map[string]func(i int, e *Evidence){}
 	for name, s := range scenarios {
@@ -413,8 +412,7 @@ func TestEachWeightCounts(t *testing.T) {
 		return out
 	}
 	with := scores()
-	for i := range Signals {
-		s := &Signals[i]
+	for _, s := range Signals {
 		weight := s.Weight
 		s.Weight = 0
 		without := scores()
@@ -498,7 +496,7 @@ func TestDeletesOnTheirWay(t *testing.T) {
 		e.survivors("redis-3", 5, 5)
 		e.Queues[0].OldestSeconds = num(4)
 	}
-	if d := watch(4, waits)[3]; d.score(Logic) > limit("standing") {
+	if d := watch(4, waits)[3]; d.score(Logic) > standing.Value {
 		t.Errorf("%v; it says\n%s", d.Scores, strings.Join(d.Steps[6].Evidence, "\n"))
 	}
 }

@@ -32,7 +32,7 @@ type Evidence struct {
 	Unknown []Unknown
 	// Estate is what the configuration says.
 	Estate Estate
-	// Past is what the samplings before showed; Memory fills it.
+	// Past is what the samplings before showed; Memory.Diagnose fills it.
 	Past Past
 }
 
@@ -97,7 +97,7 @@ type Past struct {
 	Streaks map[string]Streak
 	// Growth of queues' depths in messages per second; a queue without one was not yet watched for long enough.
 	Growth map[string]float64
-	// Recent counts of what is told once, over the last minutes.
+	// Recent counts of what is reported once, over the last minutes.
 	Recent map[string]float64
 	// Growing are nodes on which staleness grew in the last minute.
 	Growing map[string]bool

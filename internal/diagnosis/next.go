@@ -29,9 +29,8 @@ func (w *weighing) heaviest(c Cause) finding {
 	var top finding
 	most, size := 0.0, 0.0
 	for _, f := range w.found {
-		s := signal(f.signal)
 		part := w.part[f.signal]
-		if s.Cause != c || s.strength(f.size) == 0 {
+		if f.signal.Cause != c || f.signal.strength(f.size) == 0 {
 			continue
 		}
 		if part > most || part == most && f.signal == top.signal && f.size > size {
