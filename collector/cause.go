@@ -22,8 +22,8 @@ var causeScore = gauge("cause_score",
 
 // causeTeller says after each sampling which cause its evidence points to.
 type causeTeller struct {
-	memory *diagnosis.Memory
-	estate diagnosis.Estate
+	memory     *diagnosis.Memory
+	configured diagnosis.Configured
 	// unknown are the parts that nobody samples: not enabled, or not configured.
 	unknown []diagnosis.Unknown
 	// silent: the scores are no metrics (--no-collector.cause), and in the status alone.
@@ -51,7 +51,7 @@ func (c *causeTeller) guarded(w witnessed) (report *diagnosis.Report, err error)
 
 // judge the evidence of a sampling.
 func (c *causeTeller) judge(w witnessed) *diagnosis.Report {
-	e := diagnosis.Evidence{At: time.Now(), Result: w.result, Estate: c.estate}
+	e := diagnosis.Evidence{At: time.Now(), Result: w.result, Configured: c.configured}
 	for _, k := range w.came {
 		if k, ok := k.(witness); ok {
 			k.testify(&e)
@@ -105,9 +105,9 @@ func unknownOf(cfg *config.Config, on func(name string) bool) (out []diagnosis.U
 	return out
 }
 
-// estateOf a configuration: what a diagnosis may say of it.
-func estateOf(cfg *config.Config) diagnosis.Estate {
-	e := diagnosis.Estate{
+// configuredOf a configuration: what a diagnosis may say of it.
+func configuredOf(cfg *config.Config) diagnosis.Configured {
+	e := diagnosis.Configured{
 		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{}, TTL: map[string]time.Duration{}, Servers: map[string]diagnosis.Server{},
 		Queues: map[string]diagnosis.QueuePlace{}, Versions: map[string][]string{},
 	}

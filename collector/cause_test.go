@@ -128,8 +128,8 @@ func TestUnknownOf(t *testing.T) {
 	}
 }
 
-// TestEstate says where the servers are, and nothing of what authenticates.
-func TestEstate(t *testing.T) {
+// TestConfiguredOf says where the servers are, and nothing of what authenticates.
+func TestConfiguredOf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cacheinv.yml")
 	const text = `
 layers:
@@ -161,11 +161,11 @@ versions:
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := estateOf(cfg)
+	got := configuredOf(cfg)
 	if all := fmt.Sprintf("%+v", got); strings.Contains(all, "SECRET") || strings.Contains(all, "user:") {
 		t.Errorf("it tells a secret: %s", all)
 	}
-	want := diagnosis.Estate{
+	want := diagnosis.Configured{
 		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{{Class: "user", Layer: "l2"}: 3 * time.Second},
 		TTL:          map[string]time.Duration{"l2": time.Hour, "forever": math.MaxInt64},
 		Servers: map[string]diagnosis.Server{

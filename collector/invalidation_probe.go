@@ -52,7 +52,7 @@ type probeCount struct {
 	failures   map[roundtrip.Reason]float64
 	duration   prometheus.Histogram
 	// told is what the evidence was told already.
-	told diagnosis.Probe
+	told diagnosis.RoundTrip
 	// known: the node is watched now. failing: its last probe could not be published or set up.
 	known, failing bool
 	// left is since when it is not watched.
@@ -155,11 +155,11 @@ func (p *InvalidationProbes) keep(names map[string]bool) {
 type invalidationProbeCollector struct {
 	counts *InvalidationProbes
 	names  map[string]bool
-	ended  *[]diagnosis.Probe
+	ended  *[]diagnosis.RoundTrip
 }
 
 func newInvalidationProbeCollector(names []string, counts *InvalidationProbes) invalidationProbeCollector {
-	c := invalidationProbeCollector{counts: counts, names: map[string]bool{}, ended: new([]diagnosis.Probe)}
+	c := invalidationProbeCollector{counts: counts, names: map[string]bool{}, ended: new([]diagnosis.RoundTrip)}
 	for _, n := range names {
 		c.names[n] = true
 	}
@@ -186,7 +186,7 @@ func (c invalidationProbeCollector) Update(_ context.Context, ch chan<- promethe
 		}
 		ch <- still(n.duration)
 		lost, failed := n.failures[roundtrip.Lost], n.failures[roundtrip.Publish]+n.failures[roundtrip.Setup]
-		ended := diagnosis.Probe{
+		ended := diagnosis.RoundTrip{
 			Name: s.probe, Layer: s.layer, Node: s.node,
 			Sent: n.gone + lost - n.told.Sent, Lost: lost - n.told.Lost, Failed: failed - n.told.Failed,
 		}
@@ -201,7 +201,7 @@ func (c invalidationProbeCollector) Update(_ context.Context, ch chan<- promethe
 }
 
 // testify implements witness.
-func (c invalidationProbeCollector) testify(e *diagnosis.Evidence) { e.Probes = *c.ended }
+func (c invalidationProbeCollector) testify(e *diagnosis.Evidence) { e.RoundTrips = *c.ended }
 
 // snapshotMetric is a metric as it was when it was taken: a sampling's answer may be given again.
 type snapshotMetric struct {

@@ -48,11 +48,11 @@ func TestInvalidationProbeCounts(t *testing.T) {
 	}
 	var e diagnosis.Evidence
 	c.testify(&e)
-	told := map[string]diagnosis.Probe{}
-	for _, p := range e.Probes {
+	told := map[string]diagnosis.RoundTrip{}
+	for _, p := range e.RoundTrips {
 		told[p.Node] = p
 	}
-	want := map[string]diagnosis.Probe{
+	want := map[string]diagnosis.RoundTrip{
 		"a": {Name: "p", Layer: "l2", Node: "a", Sent: 2, Lost: 1}, "b": {Name: "p", Layer: "l2", Node: "b", Failed: 1},
 	}
 	if d := cmp.Diff(want, told); d != "" {
@@ -81,8 +81,8 @@ cacheinv_invalidation_probes_total{layer="l2",node="b",probe="p"} 0
 		t.Errorf("the sum is %v, want 180.03 (%v)", sum, err)
 	}
 	c.testify(&e)
-	if e.Probes[0].Sent+e.Probes[1].Sent+e.Probes[0].Failed+e.Probes[1].Failed != 0 {
-		t.Errorf("told twice: %v", e.Probes)
+	if e.RoundTrips[0].Sent+e.RoundTrips[1].Sent+e.RoundTrips[0].Failed+e.RoundTrips[1].Failed != 0 {
+		t.Errorf("told twice: %v", e.RoundTrips)
 	}
 	counts.Nodes("p", []probes.Identity{b}, false)
 	if n := testutil.CollectAndCount(updated{t, c}); n != 10 {

@@ -146,6 +146,6 @@ func (e *Exporter) open(cfg *config.Config) (_ *target, err error) {
 		others = append(others, newInvalidationProbeCollector(names, e.state.probes))
 	}
 	t.crew = newCrew(s, readers, others, e.log)
-	t.crew.causes = &causeTeller{memory: e.state.causes, estate: estateOf(cfg), unknown: unknownOf(cfg, on), silent: !on(causeName)}
+	t.crew.causes = &causeTeller{memory: e.state.causes, configured: configuredOf(cfg), unknown: unknownOf(cfg, on), silent: !on(causeName)}
 	return t, nil
 }

@@ -82,7 +82,7 @@ func (e *Evidence) known() bool {
 	return slices.ContainsFunc(e.Queues, func(q Queue) bool { return q.Up || q.Depth.Known }) ||
 		slices.ContainsFunc(e.Apps, func(a App) bool { return len(a.Versions) > 0 }) ||
 		slices.ContainsFunc(e.Histories, func(h History) bool { return h.Up }) ||
-		slices.ContainsFunc(e.Probes, func(p Probe) bool { return p.Sent > 0 })
+		slices.ContainsFunc(e.RoundTrips, func(p RoundTrip) bool { return p.Sent > 0 })
 }
 
 // weighing is the findings with their part in the scores.

@@ -33,11 +33,11 @@ func estate(at time.Time) Evidence {
 				Sample: &probes.Sample{Messages: 1000, HasKeys: true, DistinctKeys: 600, TopKey: "user:1", TopKeyMessages: 40, Repeats: num(5)},
 			},
 		},
-		Apps:      []App{{Name: "web", Versions: map[string]string{"app-1": "2.3.1", "app-2": "2.3.1", "app-3": "2.3.1"}}},
-		Histories: []History{{Name: "history", Up: true, Attempts: 5000, Failures: 5, Window: time.Minute}},
-		Settings:  []Setting{{Layer: "l2", Name: "eviction_policy", Nodes: map[string][]string{"allkeys-lru": {"redis-1", "redis-2", "redis-3"}}}},
-		Probes:    []Probe{{Name: "end", Layer: "l2", Node: "redis-1", Sent: 1}, {Name: "end", Layer: "l2", Node: "redis-2", Sent: 1}},
-		Estate: Estate{
+		Apps:       []App{{Name: "web", Versions: map[string]string{"app-1": "2.3.1", "app-2": "2.3.1", "app-3": "2.3.1"}}},
+		Histories:  []History{{Name: "history", Up: true, Attempts: 5000, Failures: 5, Window: time.Minute}},
+		Settings:   []Setting{{Layer: "l2", Name: "eviction_policy", Nodes: map[string][]string{"allkeys-lru": {"redis-1", "redis-2", "redis-3"}}}},
+		RoundTrips: []RoundTrip{{Name: "end", Layer: "l2", Node: "redis-1", Sent: 1}, {Name: "end", Layer: "l2", Node: "redis-2", Sent: 1}},
+		Configured: Configured{
 			MaxStaleness: map[ClassLayer]time.Duration{}, TTL: map[string]time.Duration{"l1": time.Minute, "l2": time.Hour, "l3": 24 * time.Hour},
 		},
 	}
@@ -62,7 +62,7 @@ func estate(at time.Time) Evidence {
 			cn := consistency.ClassNode{Layer: n.Layer, Node: n.Name, Read: true}
 			cn.Copies[consistency.Fresh] = 20
 			c.Nodes = append(c.Nodes, cn)
-			e.Estate.MaxStaleness[ClassLayer{class, n.Layer}] = 5 * time.Second
+			e.Configured.MaxStaleness[ClassLayer{class, n.Layer}] = 5 * time.Second
 		}
 		e.Result.Classes = append(e.Result.Classes, c)
 	}
@@ -173,8 +173,8 @@ var scenarios = map[string]struct {
 	}},
 	"brokers down":  {Network, func(_ int, e *Evidence) { e.Queues[1].BrokersDown = 1 }},
 	"queue gone":    {Network, func(_ int, e *Evidence) { e.Queues[0] = Queue{Name: "list", Kind: "redis_list"} }},
-	"probe lost":    {Network, func(_ int, e *Evidence) { e.Probes[0].Lost = 3 }},
-	"probe unsent":  {Network, func(_ int, e *Evidence) { e.Probes[0].Failed = 3 }},
+	"probe lost":    {Network, func(_ int, e *Evidence) { e.RoundTrips[0].Lost = 3 }},
+	"probe unsent":  {Network, func(_ int, e *Evidence) { e.RoundTrips[0].Failed = 3 }},
 	"queue backlog": {Queueing, func(_ int, e *Evidence) { e.Queues[0].Depth = num(15000); e.Queues[0].ProcessedRate = num(4) }},
 	"kafka backlog": {Queueing, func(_ int, e *Evidence) {
 		e.Queues[1].Depth = num(5000)
@@ -217,8 +217,8 @@ var scenarios = map[string]struct {
 		e.Result.Groups = append(e.Result.Groups, probes.Group{Layer: "l2", Name: "main", Err: errors.New("no Sentinel tells its nodes")})
 	}},
 	"half of a probe's messages": {Logic, func(_ int, e *Evidence) {
-		for i := range e.Probes {
-			e.Probes[i].Sent, e.Probes[i].Lost = 8, 4
+		for i := range e.RoundTrips {
+			e.RoundTrips[i].Sent, e.RoundTrips[i].Lost = 8, 4
 		}
 	}},
 	"version conflicts":    {Version, func(_ int, e *Evidence) { e.Result.Classes[0].VersionConflicts = 3 }},
@@ -239,7 +239,7 @@ var scenarios = map[string]struct {
 	"one survivor":  {Logic, func(i int, e *Evidence) { e.survivors("redis-3", 1, i) }},
 	"all are stale": {Logic, func(_ int, e *Evidence) { everywhereStale(e) }},
 	"probe lost everywhere": {Logic, func(_ int, e *Evidence) {
-		e.Probes[0].Lost, e.Probes[1].Lost = 3, 3
+		e.RoundTrips[0].Lost, e.RoundTrips[1].Lost = 3, 3
 	}},
 }
 
@@ -296,7 +296,7 @@ func TestNotForLong(t *testing.T) {
 		"one failed": func(e *Evidence) {
 			e.Histories[0] = History{Name: "history", Up: true, Attempts: 4, Failures: 1, Window: time.Minute}
 		},
-		"one probe lost":        func(e *Evidence) { e.Probes[0].Lost = 1 },
+		"one probe lost":        func(e *Evidence) { e.RoundTrips[0].Lost = 1 },
 		"a survivor":            func(e *Evidence) { e.on(0, "redis-2").Survivors = 1 },
 		"deletes on their way":  func(e *Evidence) { e.on(1, "redis-1").Survivors = 9 },
 		"a stray":               func(e *Evidence) { e.on(0, "memcached-1").Strays = 1 },

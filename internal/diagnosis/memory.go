@@ -117,7 +117,7 @@ func (m *Memory) recentCounts(e *Evidence) {
 			note(rewound.id(subject), recentSeconds, g.Rewound)
 		}
 	}
-	for _, p := range e.Probes {
+	for _, p := range e.RoundTrips {
 		subject := p.Name + "/" + p.Node
 		note(probeLostAll.id(subject), recentProbeSeconds, p.Lost)
 		note(arrived(subject), recentProbeSeconds, p.Sent-p.Lost-p.Failed)

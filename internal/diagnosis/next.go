@@ -94,14 +94,14 @@ func (e *Evidence) check() string {
 
 // server of a node: as configured, or by its name where a group found it (GROUP/HOST:PORT).
 func (e *Evidence) server(node string) (Server, bool) {
-	if s, ok := e.Estate.Servers[node]; ok {
+	if s, ok := e.Configured.Servers[node]; ok {
 		return s, s.Host != "" || s.URL != ""
 	}
 	group, address, found := strings.Cut(node, "/")
 	if !found {
 		return Server{}, false
 	}
-	s := e.Estate.Servers[group]
+	s := e.Configured.Servers[group]
 	at := strings.LastIndexByte(address, ':')
 	if at < 0 {
 		return Server{}, false
@@ -156,7 +156,7 @@ func (e *Evidence) askGroup(group string) string {
 }
 
 func (e *Evidence) askQueue(queue, group string, newest bool) string {
-	p, ok := e.Estate.Queues[queue]
+	p, ok := e.Configured.Queues[queue]
 	if !ok {
 		return ""
 	}
@@ -224,7 +224,7 @@ func (e *Evidence) primary(group string) (Server, bool) {
 }
 
 func (e *Evidence) askVersions(app string) string {
-	urls := e.Estate.Versions[app]
+	urls := e.Configured.Versions[app]
 	if len(urls) == 0 {
 		return e.check()
 	}

@@ -40,7 +40,7 @@ func findings(e *Evidence) []finding {
 	}
 	s.settings()
 	s.histories()
-	s.probes()
+	s.roundTrips()
 	return s.found
 }
 
@@ -323,8 +323,8 @@ func (s *finder) histories() {
 	}
 }
 
-// probeOutcome is what one probe's invalidations came to on all nodes, over the last minutes.
-type probeOutcome struct {
+// roundTripOutcome is what one probe's invalidations came to on all nodes, over the last minutes.
+type roundTripOutcome struct {
 	lost, well []string
 	// mixed: some were lost and some arrived on one node.
 	mixed bool
@@ -332,13 +332,13 @@ type probeOutcome struct {
 	messages, all float64
 }
 
-func (s *finder) probes() {
-	byName := map[string]*probeOutcome{}
-	for _, p := range s.e.Probes {
+func (s *finder) roundTrips() {
+	byName := map[string]*roundTripOutcome{}
+	for _, p := range s.e.RoundTrips {
 		subject := p.Name + "/" + p.Node
 		o := byName[p.Name]
 		if o == nil {
-			o = &probeOutcome{}
+			o = &roundTripOutcome{}
 			byName[p.Name] = o
 		}
 		lost, came := s.recent(probeLostAll.id(subject), p.Lost), s.recent(arrived(subject), p.Sent-p.Lost-p.Failed)
@@ -380,7 +380,7 @@ type staleNode struct {
 
 // counted copies of a class on a node: what the design does not allow, or a fast layer should not show for long.
 func (e *Evidence) counted(class string, n *consistency.ClassNode) int {
-	allowed, known := e.Estate.MaxStaleness[ClassLayer{class, n.Layer}]
+	allowed, known := e.Configured.MaxStaleness[ClassLayer{class, n.Layer}]
 	if known && allowed.Seconds() > fastLayer.Value {
 		return n.Overdue
 	}
@@ -449,12 +449,12 @@ func (s *finder) canaries() {
 	for _, name := range names {
 		if n := stale[name]; n.isolated(s.e.Past.Growing[name]) {
 			cut = append(cut, n)
-			ttl = max(ttl, s.e.Estate.TTL[n.layer])
+			ttl = max(ttl, s.e.Configured.TTL[n.layer])
 		}
 	}
 	elsewhere := 0
 	for _, name := range names {
-		if n := stale[name]; !slices.Contains(cut, n) && s.e.Estate.TTL[n.layer] >= ttl {
+		if n := stale[name]; !slices.Contains(cut, n) && s.e.Configured.TTL[n.layer] >= ttl {
 			elsewhere += n.counted
 		}
 	}
