@@ -62,8 +62,8 @@ func (f *Flags) Declare(app *kingpin.Application) {
 	app.Flag("discovery.forget-after", "How long a node that left its group is asked.").Default("10m").DurationVar(&e.Probes.ForgetAfter)
 	app.Flag("digest.key-file", "File with the key for digests and the choice of sampled keys.").StringVar(&f.keyFile)
 	e.Enabled = map[string]*bool{}
-	for _, name := range collector.Names {
-		e.Enabled[name] = app.Flag("collector."+name, "Enable the "+name+" collector.").Default("true").Bool()
+	for _, s := range collector.Signals {
+		e.Enabled[s.Name] = app.Flag("collector."+s.Name, "Enable the "+s.Name+" collector.").Default("true").Bool()
 	}
 }
 
