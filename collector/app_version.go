@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/http"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
@@ -27,16 +29,30 @@ type appVersions struct {
 	sample func(context.Context) ([]probes.AppInstance, error)
 }
 
-// appVersionCollector tells which versions of the caching code run.
-type appVersionCollector struct {
-	apps []appVersions
-	// learned by the last Update.
-	learned []diagnosis.App
+func newAppVersionSignal(Options) Opener {
+	return func(s *Setup) (Collector, error) {
+		apps, err := http.OpenApps(s.Config, s.Probes, s.Log)
+		if err != nil {
+			return nil, fmt.Errorf("opening the applications: %w", err)
+		}
+		c := &appVersionCollector{}
+		for i, a := range apps {
+			s.OnClose(a.Close)
+			c.apps = append(c.apps, appVersions{name: s.Config.Versions[i].Name, sample: a.Sample})
+		}
+		return c, nil
+	}
 }
 
-func (*appVersionCollector) Name() string { return "app_version" }
+// appVersionCollector reports which versions of the caching code run.
+type appVersionCollector struct {
+	apps []appVersions
+	// evidence of the last Update.
+	evidence []diagnosis.App
+}
 
-func (c *appVersionCollector) Update(ctx context.Context, ch chan<- prometheus.Metric) error {
+// Update implements Collector.
+func (c *appVersionCollector) Update(ctx context.Context, _ *Sampling, ch chan<- prometheus.Metric) error {
 	answers, unsure := make([][]probes.AppInstance, len(c.apps)), make([]error, len(c.apps))
 	var wait sync.WaitGroup
 	for i, a := range c.apps {
@@ -44,27 +60,27 @@ func (c *appVersionCollector) Update(ctx context.Context, ch chan<- prometheus.M
 	}
 	wait.Wait()
 	var errs []error
-	c.learned = nil
+	c.evidence = nil
 	for i, a := range c.apps {
 		if unsure[i] != nil {
 			errs = append(errs, fmt.Errorf("application %s: %w", a.name, unsure[i]))
 		}
 		versions := map[string]bool{}
-		told := diagnosis.App{Name: a.name, Versions: map[string]string{}}
+		app := diagnosis.App{Name: a.name, Versions: map[string]string{}}
 		for _, n := range answers[i] {
 			appUp.send(ch, number(n.Err == nil), a.name, n.Node)
 			if n.Err != nil {
 				errs = append(errs, fmt.Errorf("application %s, node %s: %w", a.name, n.Node, n.Err))
 				if !n.Left { // a deployment takes instances away
-					told.Down = append(told.Down, n.Node)
+					app.Down = append(app.Down, n.Node)
 				}
 				continue
 			}
 			appVersionInfo.send(ch, 1, a.name, n.Node, n.Version)
 			versions[n.Version] = true
-			told.Versions[n.Node] = n.Version
+			app.Versions[n.Node] = n.Version
 		}
-		c.learned = append(c.learned, told)
+		c.evidence = append(c.evidence, app)
 		if len(versions) > 0 {
 			appDistinctVersions.send(ch, float64(len(versions)), a.name)
 		}
@@ -72,5 +88,5 @@ func (c *appVersionCollector) Update(ctx context.Context, ch chan<- prometheus.M
 	return errors.Join(errs...)
 }
 
-// testify implements witness.
-func (c *appVersionCollector) testify(e *diagnosis.Evidence) { e.Apps = c.learned }
+// AddEvidence implements Evidencer.
+func (c *appVersionCollector) AddEvidence(e *diagnosis.Evidence) { e.Apps = c.evidence }

@@ -20,17 +20,17 @@ func TestAppVersionsAreEvidence(t *testing.T) {
 		}},
 		{"api", func(context.Context) ([]probes.AppInstance, error) { return nil, broken }},
 	}}
-	var w witness = c
+	var adds Evidencer = c
 	for range 2 { // the second replaces the first
 		ch := make(chan prometheus.Metric, 100)
-		if err := c.Update(t.Context(), ch); !errors.Is(err, broken) {
+		if err := c.Update(t.Context(), nil, ch); !errors.Is(err, broken) {
 			t.Errorf("the collector failed with %v", err)
 		}
 		if len(ch) != 6 {
 			t.Errorf("%d series were sent", len(ch))
 		}
 		var got diagnosis.Evidence
-		w.testify(&got)
+		adds.AddEvidence(&got)
 		want := []diagnosis.App{
 			{Name: "web", Versions: map[string]string{"a": "1", "b": "2"}, Down: []string{"c"}},
 			{Name: "api", Versions: map[string]string{}},

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -94,12 +95,21 @@ func newTimeToConsistency() *prometheus.HistogramVec {
 	}, []string{"class", "layer"})
 }
 
-// canaryCollector tells which copies of the canaries are wrong.
+// canaryName is the signal's: without it no keys are read.
+const canaryName = "canary"
+
+// newCanarySignal counts ended episodes over all configurations.
+func newCanarySignal(Options) Opener {
+	episodes := newTimeToConsistency()
+	return func(*Setup) (Collector, error) { return canaryCollector{episodes: episodes}, nil }
+}
+
+// canaryCollector reports which copies of the canaries are wrong.
 type canaryCollector struct{ episodes *prometheus.HistogramVec }
 
-func (canaryCollector) Name() string { return "canary" }
-
-func (c canaryCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) error {
+// Update implements Collector.
+func (c canaryCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus.Metric) error {
+	r := s.Consistency()
 	var errs []error
 	for i := range r.Classes {
 		class := &r.Classes[i]

@@ -16,15 +16,20 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// played gives what a reader makes of one result.
+// played is what a collector makes of one result.
 type played struct {
 	metrics []prometheus.Metric
 }
 
-func play(t *testing.T, r reader, result *consistency.Result, wantErr bool) *played {
+// known is a sampling whose result is known.
+func known(r *consistency.Result) *Sampling {
+	return &Sampling{read: func() *consistency.Result { return r }}
+}
+
+func play(t *testing.T, c Collector, result *consistency.Result, wantErr bool) *played {
 	t.Helper()
 	ch := make(chan prometheus.Metric, 10000)
-	if err := r.update(result, ch); (err != nil) != wantErr {
+	if err := c.Update(t.Context(), known(result), ch); (err != nil) != wantErr {
 		t.Errorf("error %v", err)
 	}
 	close(ch)
@@ -211,8 +216,8 @@ func TestNode(t *testing.T) {
 }
 
 func TestReplication(t *testing.T) {
-	known := &replicas{by: map[string]*replicaHistory{"forgotten": {}}}
-	c := &replicationCollector{known: known}
+	followed := &replicas{by: map[string]*replicaHistory{"forgotten": {}}}
+	c := &replicationCollector{known: followed}
 	member := func(name string) probes.Identity {
 		return probes.Identity{Layer: "l2", Name: name, Kind: "redis", Group: "pair"}
 	}
@@ -230,7 +235,7 @@ func TestReplication(t *testing.T) {
 		{Identity: probes.Identity{Layer: "l3", Name: "mc", Kind: "memcached"}, Err: errors.New("not ours")},
 	}
 	play(t, c, &consistency.Result{Began: time.Unix(100, 0), Nodes: nodes}, false)
-	if known.by["forgotten"] != nil {
+	if followed.by["forgotten"] != nil {
 		t.Error("a node that is gone is remembered")
 	}
 	// c stops answering; d, which never did, is one that the primary lists.
@@ -246,7 +251,7 @@ func TestReplication(t *testing.T) {
 	play(t, c, &consistency.Result{Began: began, Nodes: nodes, Groups: groups}, true)
 	play(t, c, &consistency.Result{Began: began.Add(30 * time.Second), Nodes: nodes, Groups: groups}, true).compare(t, "replication.prom")
 	var e diagnosis.Evidence
-	c.testify(&e)
+	c.AddEvidence(&e)
 	if len(e.Replicas) != 4 || e.Replicas[0] != (diagnosis.Replica{
 		Layer: "l2", Node: "pair/a:1", LinkUp: true, LagBytes: count(40), LagSeconds: count(30),
 	}) {

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 )
 
@@ -20,59 +19,51 @@ var causeScore = gauge("cause_score",
 	"How strongly the evidence of the last sampling points to each cause of stale data, from 0 to 1; above 0.2 it stands. "+
 		"Absent where nothing could be sampled.", "cause")
 
-// causeTeller says after each sampling which cause its evidence points to.
-type causeTeller struct {
-	memory *diagnosis.Memory
-	estate diagnosis.Estate
+// causeName is the signal's.
+const causeName = "cause"
+
+// causeJudge says after each sampling which cause its evidence points to.
+type causeJudge struct {
+	memory     *diagnosis.Memory
+	configured diagnosis.Configured
 	// unknown are the parts that nobody samples: not enabled, or not configured.
 	unknown []diagnosis.Unknown
 	// silent: the scores are no metrics (--no-collector.cause), and in the status alone.
 	silent bool
 }
 
-// witnessed is what a sampling left to testify of.
-type witnessed struct {
-	// result is nil where the canaries were not sampled in time.
-	result *consistency.Result
-	// came are the collectors that were back in time, late those that were not, broken those that panicked.
-	came         []any
-	late, broken []string
-}
-
-// guarded judges; a panic in it, or in a collector's testimony, costs the judgement alone.
-func (c *causeTeller) guarded(w witnessed) (report *diagnosis.Report, err error) {
+// guarded judges; a panic in it, or in what a collector adds, costs the judgement alone.
+func (c *causeJudge) guarded(from answers) (report *diagnosis.Report, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			report, err = nil, fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
 		}
 	}()
-	return c.judge(w), nil
+	return c.judge(from), nil
 }
 
 // judge the evidence of a sampling.
-func (c *causeTeller) judge(w witnessed) *diagnosis.Report {
-	e := diagnosis.Evidence{At: time.Now(), Result: w.result, Estate: c.estate}
-	for _, k := range w.came {
-		if k, ok := k.(witness); ok {
-			k.testify(&e)
-		}
+func (c *causeJudge) judge(from answers) *diagnosis.Report {
+	e := diagnosis.Evidence{At: time.Now(), Result: from.result, Configured: c.configured}
+	for _, k := range from.evidencers {
+		k.AddEvidence(&e)
 	}
-	if w.result != nil {
-		e.Masters = masters(w.result)
+	if from.result != nil {
+		e.Masters = masters(from.result)
 	}
 	e.Unknown = append(e.Unknown, c.unknown...)
-	for _, name := range w.late {
+	for _, name := range from.timedOut {
 		e.Unknown = append(e.Unknown, diagnosis.Unknown{Part: name, Why: "not back in time"})
 	}
-	for _, name := range w.broken {
+	for _, name := range from.panicked {
 		e.Unknown = append(e.Unknown, diagnosis.Unknown{Part: name, Why: "its collector broke; the log says how"})
 	}
-	c.memory.Recall(&e)
-	return &diagnosis.Report{Evidence: e, Diagnosis: diagnosis.Diagnose(e)}
+	d := c.memory.Diagnose(&e)
+	return &diagnosis.Report{Evidence: e, Diagnosis: d}
 }
 
 // send the scores; there are none where nothing could be sampled, nor without a report.
-func (c *causeTeller) send(r *diagnosis.Report, took time.Duration, ch chan<- prometheus.Metric) {
+func (c *causeJudge) send(r *diagnosis.Report, took time.Duration, ch chan<- prometheus.Metric) {
 	if c.silent {
 		return
 	}
@@ -85,29 +76,23 @@ func (c *causeTeller) send(r *diagnosis.Report, took time.Duration, ch chan<- pr
 	collectorDuration.send(ch, took.Seconds(), causeName)
 }
 
-// causeName is the collector's.
-const causeName = "cause"
-
-// unknownOf a configuration: the parts of the evidence that no enabled collector gives.
-func unknownOf(cfg *config.Config, on func(name string) bool) (out []diagnosis.Unknown) {
-	missing := map[string]bool{
-		"canary": len(cfg.Canaries) == 0, "queue": len(cfg.Queues) == 0, "history": len(cfg.History) == 0, "app_version": len(cfg.Versions) == 0,
-	}
-	for _, name := range Names {
+// unknownOf a configuration: the parts of the evidence that no enabled signal gives.
+func unknownOf(cfg *config.Config, opt Options) (out []diagnosis.Unknown) {
+	for _, s := range opt.Signals {
 		switch {
-		case name == causeName:
-		case missing[name]:
-			out = append(out, diagnosis.Unknown{Part: name, Why: diagnosis.NotConfigured})
-		case !on(name):
-			out = append(out, diagnosis.Unknown{Part: name, Why: "its collector is off"})
+		case s.New == nil: // it is no part of the evidence
+		case s.Configured != nil && !s.Configured(cfg):
+			out = append(out, diagnosis.Unknown{Part: s.Name, Why: diagnosis.NotConfigured})
+		case !opt.enabled(s.Name):
+			out = append(out, diagnosis.Unknown{Part: s.Name, Why: "its collector is off"})
 		}
 	}
 	return out
 }
 
-// estateOf a configuration: what a diagnosis may say of it.
-func estateOf(cfg *config.Config) diagnosis.Estate {
-	e := diagnosis.Estate{
+// configuredOf is what a diagnosis may say of a configuration.
+func configuredOf(cfg *config.Config) diagnosis.Configured {
+	e := diagnosis.Configured{
 		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{}, TTL: map[string]time.Duration{}, Servers: map[string]diagnosis.Server{},
 		Queues: map[string]diagnosis.QueuePlace{}, Versions: map[string][]string{},
 	}

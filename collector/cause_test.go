@@ -20,15 +20,19 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 )
 
-// telling is an exporter that says what its samplings point to.
-func telling(t *testing.T, teller *causeTeller, s sampler, others ...Collector) *Exporter {
+// judging is an exporter that says what its samplings point to.
+func judging(t *testing.T, judge *causeJudge, s sampler, others ...funcEvidencer) *Exporter {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	e := New(Options{TimeoutOffset: 250 * time.Millisecond, MinInterval: time.Hour}, log)
-	teller.memory = diagnosis.NewMemory()
-	k := newCrew(s, []reader{nodeCollector{}}, others, log)
-	k.causes = teller
-	e.use(&target{cfg: oneLayer, crew: k})
+	judge.memory = diagnosis.NewMemory()
+	collectors := []*signalCollector{{name: "node", Collector: nodeCollector{}}}
+	for _, o := range others {
+		collectors = append(collectors, &signalCollector{name: o.name, Collector: o})
+	}
+	r := newRunner(s, collectors, log)
+	r.causes = judge
+	e.use(&Setup{Config: oneLayer, runner: r})
 	t.Cleanup(e.Close)
 	return e
 }
@@ -40,23 +44,23 @@ func (deadNodes) Sample(context.Context) *consistency.Result {
 	return &consistency.Result{Nodes: make([]consistency.NodeResult, 2)}
 }
 
-// funcWitness is a collector with something to say.
-type funcWitness struct {
+// funcEvidencer is a collector with something to add.
+type funcEvidencer struct {
 	funcCollector
-	says func(e *diagnosis.Evidence)
+	adds func(e *diagnosis.Evidence)
 }
 
-func (w funcWitness) testify(e *diagnosis.Evidence) { w.says(e) }
+func (f funcEvidencer) AddEvidence(e *diagnosis.Evidence) { f.adds(e) }
 
 func nothingToSend(context.Context, chan<- prometheus.Metric) error { return nil }
 
-// TestCauseScores: five scores, from what the collectors told, and the report is of the same sampling.
+// TestCauseScores: five scores, from what the collectors learned, and the report is of the same sampling.
 func TestCauseScores(t *testing.T) {
 	s := &fakeSampler{}
-	queue := funcWitness{funcCollector{"queue", nothingToSend}, func(e *diagnosis.Evidence) {
+	queue := funcEvidencer{funcCollector{"queue", nothingToSend}, func(e *diagnosis.Evidence) {
 		e.Queues = []diagnosis.Queue{{Name: "list", Up: true, Groups: []diagnosis.Group{{Name: "g", Lost: 1000}}}}
 	}}
-	e := telling(t, &causeTeller{}, s, queue)
+	e := judging(t, &causeJudge{}, s, queue)
 	body := scrape(t, e, "10")
 	wantLines(t, body, `cacheinv_cause_score{cause="queue"} 0.9`, `cacheinv_collector_success{collector="cause"} 1`)
 	if n := strings.Count(body, "\ncacheinv_cause_score{"); n != len(diagnosis.Causes) {
@@ -69,12 +73,12 @@ func TestCauseScores(t *testing.T) {
 }
 
 func TestNoCauseScores(t *testing.T) {
-	body := scrape(t, telling(t, &causeTeller{}, deadNodes{}), "10")
+	body := scrape(t, judging(t, &causeJudge{}, deadNodes{}), "10")
 	wantLines(t, body, `cacheinv_collector_success{collector="cause"} 0`)
 	if strings.Contains(body, "cacheinv_cause_score{") {
 		t.Errorf("nothing was sampled, but there are scores in\n%s", ours(body))
 	}
-	e := telling(t, &causeTeller{silent: true}, &fakeSampler{})
+	e := judging(t, &causeJudge{silent: true}, &fakeSampler{})
 	if body := scrape(t, e, "10"); strings.Contains(body, "cacheinv_cause_score{") || strings.Contains(body, `collector="cause"`) {
 		t.Errorf("--no-collector.cause, but there is one in\n%s", ours(body))
 	}
@@ -83,17 +87,17 @@ func TestNoCauseScores(t *testing.T) {
 	}
 }
 
-// TestWhoMayNotTestify: what is late or broke off may hold what an earlier sampling told.
-func TestWhoMayNotTestify(t *testing.T) {
+// TestWhoAddsNoEvidence: what is late or broke off may hold what an earlier sampling learned.
+func TestWhoAddsNoEvidence(t *testing.T) {
 	never := func(*diagnosis.Evidence) { t.Error("it was asked") }
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
-	late := funcWitness{funcCollector{"queue", func(context.Context, chan<- prometheus.Metric) error {
+	late := funcEvidencer{funcCollector{"queue", func(context.Context, chan<- prometheus.Metric) error {
 		<-release
 		return nil
 	}}, never}
-	broken := funcWitness{funcCollector{"history", func(context.Context, chan<- prometheus.Metric) error { panic("broken") }}, never}
-	e := telling(t, &causeTeller{}, &fakeSampler{}, late, broken)
+	broken := funcEvidencer{funcCollector{"history", func(context.Context, chan<- prometheus.Metric) error { panic("broken") }}, never}
+	e := judging(t, &causeJudge{}, &fakeSampler{}, late, broken)
 	scrape(t, e, "0.3")
 	var got []string
 	for _, u := range e.Report(t.Context(), time.Second).Evidence.Unknown {
@@ -105,10 +109,10 @@ func TestWhoMayNotTestify(t *testing.T) {
 	}
 }
 
-// TestTestimonyPanics: it costs the scores alone.
-func TestTestimonyPanics(t *testing.T) {
-	bad := funcWitness{funcCollector{"queue", nothingToSend}, func(*diagnosis.Evidence) { panic("broken") }}
-	e := telling(t, &causeTeller{}, &fakeSampler{}, bad)
+// TestEvidencePanics: it costs the scores alone.
+func TestEvidencePanics(t *testing.T) {
+	bad := funcEvidencer{funcCollector{"queue", nothingToSend}, func(*diagnosis.Evidence) { panic("broken") }}
+	e := judging(t, &causeJudge{}, &fakeSampler{}, bad)
 	body := scrape(t, e, "10")
 	wantLines(t, body, `cacheinv_collector_success{collector="cause"} 0`, `cacheinv_collector_success{collector="queue"} 1`,
 		`cacheinv_node_up{kind="redis",layer="l2",node="redis-1"} 1`)
@@ -119,7 +123,8 @@ func TestTestimonyPanics(t *testing.T) {
 
 func TestUnknownOf(t *testing.T) {
 	cfg := &config.Config{Queues: make([]config.Queue, 1), History: make([]config.History, 1)}
-	got := unknownOf(cfg, func(name string) bool { return name != "history" && name != "app_version" && name != "cause" })
+	off := new(bool)
+	got := unknownOf(cfg, Options{Signals: Signals, Enabled: map[string]*bool{"history": off, "app_version": off, "cause": off}})
 	want := []diagnosis.Unknown{
 		{Part: "canary", Why: diagnosis.NotConfigured}, {Part: "app_version", Why: diagnosis.NotConfigured}, {Part: "history", Why: "its collector is off"},
 	}
@@ -128,8 +133,8 @@ func TestUnknownOf(t *testing.T) {
 	}
 }
 
-// TestEstate says where the servers are, and nothing of what authenticates.
-func TestEstate(t *testing.T) {
+// TestConfiguredOf says where the servers are, and nothing of what authenticates.
+func TestConfiguredOf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cacheinv.yml")
 	const text = `
 layers:
@@ -161,11 +166,11 @@ versions:
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := estateOf(cfg)
+	got := configuredOf(cfg)
 	if all := fmt.Sprintf("%+v", got); strings.Contains(all, "SECRET") || strings.Contains(all, "user:") {
 		t.Errorf("it tells a secret: %s", all)
 	}
-	want := diagnosis.Estate{
+	want := diagnosis.Configured{
 		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{{Class: "user", Layer: "l2"}: 3 * time.Second},
 		TTL:          map[string]time.Duration{"l2": time.Hour, "forever": math.MaxInt64},
 		Servers: map[string]diagnosis.Server{

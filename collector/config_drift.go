@@ -2,6 +2,7 @@ package collector
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,10 +24,10 @@ var layerDistinctConfigs = gauge("layer_distinct_configs",
 // noLimit is the memory limit of a node that has none, which differs from any other.
 const noLimit = "none"
 
-// settings that must agree within a layer. A node that does not tell one is left out.
+// settings that must agree within a layer. A node that does not report one is left out.
 var settings = []struct {
 	name string
-	of   func(kind string, s *probes.Survey) (value string, told bool)
+	of   func(kind string, s *probes.Survey) (value string, known bool)
 }{
 	{"eviction_policy", func(_ string, s *probes.Survey) (string, bool) { return s.EvictionPolicy, s.EvictionPolicy != "" }},
 	{"memory_limit", memoryLimit},
@@ -37,27 +38,31 @@ func memoryLimit(kind string, s *probes.Survey) (string, bool) {
 	if s.MemoryLimit.Known {
 		return strconv.FormatFloat(s.MemoryLimit.Value, 'f', -1, 64), true
 	}
-	// A Redis that tells its policy tells its limit too, where there is one.
+	// A Redis that reports its policy reports its limit too, where there is one.
 	return noLimit, kind == "redis" && s.EvictionPolicy != ""
 }
 
 // settingID is one setting of the servers of one kind in a layer.
 type settingID struct{ layer, name, kind string }
 
-// configDriftCollector tells whether the nodes of a layer are configured alike.
-type configDriftCollector struct {
-	// told in the last sampling: nodes by value.
-	told map[settingID]map[string][]string
+func newConfigDriftSignal(Options) Opener {
+	return func(*Setup) (Collector, error) { return &configDriftCollector{}, nil }
 }
 
-func (*configDriftCollector) Name() string { return "config_drift" }
+// configDriftCollector reports whether the nodes of a layer are configured alike.
+type configDriftCollector struct {
+	// values of the last sampling, and the nodes that have each.
+	values map[settingID]map[string][]string
+}
 
-func (c *configDriftCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) error {
-	c.told = map[settingID]map[string][]string{}
+// Update implements Collector.
+func (c *configDriftCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus.Metric) error {
+	r := s.Consistency()
+	c.values = map[settingID]map[string][]string{}
 	var errs []error
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
-		if n.Kind == "http" { // it has no settings to tell
+		if n.Kind == "http" { // it reports no settings
 			continue
 		}
 		if n.Err != nil || !n.Up {
@@ -68,7 +73,7 @@ func (c *configDriftCollector) update(r *consistency.Result, ch chan<- prometheu
 		}
 	}
 	distinct := map[settingID]int{} // without kind
-	for id, values := range c.told {
+	for id, values := range c.values {
 		id.kind = ""
 		distinct[id] = max(distinct[id], len(values))
 	}
@@ -80,24 +85,24 @@ func (c *configDriftCollector) update(r *consistency.Result, ch chan<- prometheu
 
 func (c *configDriftCollector) add(n *consistency.NodeResult) {
 	for _, s := range settings {
-		value, told := s.of(n.Kind, &n.Survey)
-		if !told {
+		value, known := s.of(n.Kind, &n.Survey)
+		if !known {
 			continue
 		}
 		id := settingID{n.Layer, s.name, n.Kind}
-		if c.told[id] == nil {
-			c.told[id] = map[string][]string{}
+		if c.values[id] == nil {
+			c.values[id] = map[string][]string{}
 		}
-		c.told[id][value] = append(c.told[id][value], n.Name)
+		c.values[id][value] = append(c.values[id][value], n.Name)
 	}
 }
 
-// testify gives all settings, those of Redis and of memcached apart.
-func (c *configDriftCollector) testify(e *diagnosis.Evidence) {
-	ids := slices.SortedFunc(maps.Keys(c.told), func(a, b settingID) int {
+// AddEvidence implements Evidencer: all settings, those of Redis and of memcached apart.
+func (c *configDriftCollector) AddEvidence(e *diagnosis.Evidence) {
+	ids := slices.SortedFunc(maps.Keys(c.values), func(a, b settingID) int {
 		return cmp.Or(strings.Compare(a.layer, b.layer), strings.Compare(a.name, b.name), strings.Compare(a.kind, b.kind))
 	})
 	for _, id := range ids {
-		e.Settings = append(e.Settings, diagnosis.Setting{Layer: id.layer, Name: id.name, Nodes: c.told[id]})
+		e.Settings = append(e.Settings, diagnosis.Setting{Layer: id.layer, Name: id.name, Nodes: c.values[id]})
 	}
 }

@@ -17,7 +17,7 @@ import (
 func driftOf(t *testing.T, c *configDriftCollector, nodes ...consistency.NodeResult) (map[string]float64, error) {
 	t.Helper()
 	ch := make(chan prometheus.Metric, 100)
-	err := c.update(&consistency.Result{Nodes: nodes}, ch)
+	err := c.Update(t.Context(), known(&consistency.Result{Nodes: nodes}), ch)
 	close(ch)
 	got := map[string]float64{}
 	for m := range ch {
@@ -102,7 +102,7 @@ func TestConfigDriftOfANodeThatDoesNotAnswer(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 	var e diagnosis.Evidence
-	c.testify(&e)
+	c.AddEvidence(&e)
 	want := []diagnosis.Setting{
 		{Layer: "l2", Name: "eviction_policy", Nodes: map[string][]string{"noeviction": {"a"}, "allkeys-lru": {"b"}}},
 		{Layer: "l2", Name: "memory_limit", Nodes: map[string][]string{"none": {"a", "b"}}},

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -15,16 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
-)
-
-const (
-	// defaultTimeout of a request that does not announce its own.
-	defaultTimeout = 10 * time.Second
-	// longestTimeout that a request may ask for.
-	longestTimeout = 2 * time.Minute
-	// youngEnough is the age up to which the last sampling answers a request that could not wait for the next.
-	youngEnough = 60 * time.Second
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 var (
@@ -47,18 +39,27 @@ func init() { // what the Prometheus libraries declare
 	})
 }
 
-// snapshot is what one sampling gave; it is never changed.
-type snapshot struct {
-	metrics []prometheus.Metric
-	// report is nil where nobody says what the evidence points to.
-	report *diagnosis.Report
-	ended  time.Time
+// Options of an Exporter, from the command line.
+type Options struct {
+	// TimeoutOffset is left of a scrape's timeout for the answer (--scrape.timeout-offset).
+	TimeoutOffset time.Duration
+	// MinInterval within which the last answer is given again (--scrape.min-interval).
+	MinInterval time.Duration
+	// StallWindow after which a group that commits nothing though messages wait is stalled (--queue.stall-window).
+	StallWindow time.Duration
+	// Signals to collect; nil: Signals.
+	Signals []Signal
+	// Enabled signals, by name (--collector.NAME); one that is not in it is enabled.
+	Enabled map[string]*bool
+	// Sampler and Probes are handed on.
+	Sampler consistency.Options
+	Probes  probes.Options
 }
 
-// sampling is one under way; snapshot is set when done closes (nil where nothing could be sampled in time).
-type sampling struct {
-	done     chan struct{}
-	snapshot *snapshot
+// enabled reports whether the command line has not switched a signal off.
+func (o Options) enabled(name string) bool {
+	on, ok := o.Enabled[name]
+	return !ok || *on
 }
 
 // Exporter serves the metrics of the configuration loaded last. A sampling belongs to no request: those that come
@@ -67,16 +68,16 @@ type Exporter struct {
 	opt    Options
 	log    *slog.Logger
 	fixed  *prometheus.Registry
-	state  state
+	kept   kept
 	base   context.Context
 	cancel context.CancelFunc
-	// slot is held by the one who samples or changes the target.
+	// slot is held by the one who samples or changes the setup.
 	slot chan struct{}
 
 	mu       sync.Mutex
 	closed   bool
-	target   *target
-	running  *sampling
+	setup    *Setup
+	running  *pending
 	last     *snapshot
 	reloadOK bool
 	loadedAt time.Time
@@ -84,7 +85,10 @@ type Exporter struct {
 
 // New Exporter without a configuration: Load one before it serves anything of use.
 func New(opt Options, log *slog.Logger) *Exporter {
-	e := &Exporter{opt: opt, log: log, fixed: prometheus.NewRegistry(), slot: make(chan struct{}, 1), state: newState(opt)}
+	if opt.Signals == nil {
+		opt.Signals = Signals
+	}
+	e := &Exporter{opt: opt, log: log, fixed: prometheus.NewRegistry(), slot: make(chan struct{}, 1), kept: newKept(opt)}
 	e.base, e.cancel = context.WithCancel(context.Background())
 	e.fixed.MustRegister(
 		versioncollector.NewCollector("cacheinv"),
@@ -107,11 +111,11 @@ func (e *Exporter) Load(cfg *config.Config) error {
 	return nil
 }
 
-// use replaces the target; the caller holds the slot.
-func (e *Exporter) use(next *target) {
+// use replaces the setup; the caller holds the slot.
+func (e *Exporter) use(next *Setup) {
 	e.mu.Lock()
-	old := e.target
-	e.target, e.last = next, nil
+	old := e.setup
+	e.setup, e.last = next, nil
 	e.reloadOK, e.loadedAt = true, time.Now()
 	e.mu.Unlock()
 	if old != nil {
@@ -135,8 +139,8 @@ func (e *Exporter) Close() {
 	e.slot <- struct{}{}
 	defer func() { <-e.slot }()
 	e.mu.Lock()
-	old := e.target
-	e.target = nil
+	old := e.setup
+	e.setup = nil
 	e.mu.Unlock()
 	if old != nil {
 		old.close()
@@ -168,114 +172,26 @@ func (e *Exporter) ReportFor(r *http.Request) *diagnosis.Report {
 	return e.Report(r.Context(), timeout(r))
 }
 
-// timeout that the request announces.
-func timeout(r *http.Request) time.Duration {
-	seconds, err := strconv.ParseFloat(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds"), 64)
-	if err != nil || math.IsNaN(seconds) || seconds <= 0 {
-		return defaultTimeout
-	}
-	return time.Duration(min(seconds, longestTimeout.Seconds()) * float64(time.Second))
-}
-
-// budget is the part of a request's timeout that a sampling may use; what is left is for the answer.
-func (e *Exporter) budget(timeout time.Duration) time.Duration {
-	if timeout <= e.opt.TimeoutOffset {
-		return timeout / 2
-	}
-	return timeout - e.opt.TimeoutOffset
-}
-
-// wait gives the sampling under way, or begins one; nil where the request's time ends without one that is young enough.
-func (e *Exporter) wait(ctx context.Context, timeout time.Duration) *snapshot {
-	began := time.Now()
-	e.mu.Lock()
-	if e.running == nil {
-		if e.last != nil && time.Since(e.last.ended) < e.opt.MinInterval || e.target == nil || e.closed {
-			defer e.mu.Unlock()
-			return e.last
-		}
-		e.running = &sampling{done: make(chan struct{})}
-		go e.sample(e.running, began.Add(e.budget(timeout)), (timeout-e.budget(timeout))/2)
-	}
-	s := e.running
-	e.mu.Unlock()
-
-	// A sampling may come up to half of what is left for the answer after its deadline; wait a little longer.
-	patience := e.budget(timeout) + (timeout-e.budget(timeout))*3/4
-	late := time.NewTimer(time.Until(began.Add(patience)))
-	defer late.Stop()
-	select {
-	case <-s.done:
-		if s.snapshot != nil {
-			return s.snapshot
-		}
-	case <-late.C:
-	case <-ctx.Done():
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.last != nil && time.Since(e.last.ended) < youngEnough {
-		return e.last
-	}
-	return nil
-}
-
-// sample to the deadline; collectors that are late get grace.
-func (e *Exporter) sample(s *sampling, deadline time.Time, grace time.Duration) {
-	ctx, cancel := context.WithDeadline(e.base, deadline)
-	defer cancel()
-	var got *snapshot
-	select {
-	case e.slot <- struct{}{}:
-		e.mu.Lock()
-		t := e.target
-		e.mu.Unlock()
-		if t != nil && ctx.Err() == nil {
-			metrics, report := t.crew.sample(ctx, grace)
-			got = &snapshot{metrics: metrics, report: report, ended: time.Now()}
-		}
-		if e.base.Err() != nil { // cut short by Close: what was not read then says nothing of the nodes
-			got = nil
-		}
-		e.end(s, got)
-		<-e.slot
-	case <-ctx.Done():
-		e.end(s, nil)
-	}
-}
-
-// end of a sampling; got is nil where nothing was sampled.
-func (e *Exporter) end(s *sampling, got *snapshot) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.running = nil
-	if got != nil {
-		e.last = got
-	}
-	s.snapshot = got
-	close(s.done)
-}
-
 // answer is one request's metrics.
 type answer struct {
 	e        *Exporter
 	snapshot *snapshot
 }
 
-// Describe nothing: what there is to tell depends on the configuration.
+// Describe nothing: which families there are depends on the configuration.
 func (a answer) Describe(chan<- *prometheus.Desc) {}
 
 // Collect gives the snapshot, and what is known without one.
 func (a answer) Collect(ch chan<- prometheus.Metric) {
 	a.e.mu.Lock()
-	t, ok, at := a.e.target, a.e.reloadOK, a.e.loadedAt
+	setup, ok, at := a.e.setup, a.e.reloadOK, a.e.loadedAt
 	a.e.mu.Unlock()
 	reloadSuccessful.send(ch, number(ok))
 	if !at.IsZero() {
 		reloadTime.send(ch, float64(at.UnixMilli())/1000)
 	}
-	if t != nil {
-		t.configured(ch)
+	if setup != nil {
+		sendLayers(setup.Config, ch)
 	}
 	if a.snapshot != nil {
 		for _, m := range a.snapshot.metrics {
@@ -283,16 +199,16 @@ func (a answer) Collect(ch chan<- prometheus.Metric) {
 		}
 		return
 	}
-	if t != nil {
-		for _, name := range t.crew.names() {
+	if setup != nil {
+		for _, name := range setup.runner.names() {
 			collectorSuccess.send(ch, 0, name)
 		}
 	}
 }
 
-// configured gives what the configuration says of the layers.
-func (t *target) configured(ch chan<- prometheus.Metric) {
-	for _, l := range t.cfg.Layers {
+// sendLayers gives what the configuration says of the layers.
+func sendLayers(cfg *config.Config, ch chan<- prometheus.Metric) {
+	for _, l := range cfg.Layers {
 		ttl := l.TTL.Seconds()
 		if l.NoExpiry {
 			ttl = math.Inf(1)

@@ -56,19 +56,28 @@ type funcCollector struct {
 	update func(context.Context, chan<- prometheus.Metric) error
 }
 
-func (f funcCollector) Name() string { return f.name }
-
-func (f funcCollector) Update(ctx context.Context, ch chan<- prometheus.Metric) error {
+func (f funcCollector) Update(ctx context.Context, _ *Sampling, ch chan<- prometheus.Metric) error {
 	return f.update(ctx, ch)
+}
+
+// named gives a runner's collectors.
+func named(all ...funcCollector) (out []*signalCollector) {
+	for _, f := range all {
+		out = append(out, &signalCollector{name: f.name, Collector: f})
+	}
+	return out
 }
 
 var oneLayer = &config.Config{Layers: []config.Layer{{Name: "l2", TTL: time.Hour}, {Name: "l4", NoExpiry: true}}}
 
-func testExporter(t *testing.T, minInterval time.Duration, s sampler, others ...Collector) *Exporter {
+func testExporter(t *testing.T, minInterval time.Duration, s sampler, others ...funcCollector) *Exporter {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	e := New(Options{TimeoutOffset: 250 * time.Millisecond, MinInterval: minInterval}, log)
-	e.use(&target{cfg: oneLayer, crew: newCrew(s, []reader{nodeCollector{}, &replicationCollector{known: newReplicas()}}, others, log)})
+	collectors := append([]*signalCollector{
+		{name: "node", Collector: nodeCollector{}}, {name: "replication", Collector: &replicationCollector{known: newReplicas()}},
+	}, named(others...)...)
+	e.use(&Setup{Config: oneLayer, runner: newRunner(s, collectors, log)})
 	t.Cleanup(e.Close)
 	return e
 }
@@ -137,7 +146,7 @@ func TestMinInterval(t *testing.T) {
 	if n := s.calls.Load(); n != 1 {
 		t.Errorf("2 requests within the interval took %d samplings", n)
 	}
-	e.use(&target{cfg: oneLayer, crew: e.target.crew})
+	e.use(&Setup{Config: oneLayer, runner: e.setup.runner})
 	scrape(t, e, "")
 	if n := s.calls.Load(); n != 2 {
 		t.Errorf("a new configuration was answered from before: %d samplings", n)
@@ -222,9 +231,9 @@ func TestWithoutConfiguration(t *testing.T) {
 func TestFailuresAreLoggedOnce(t *testing.T) {
 	var b bytes.Buffer
 	fail := errors.New("no")
-	c := newCrew(&fakeSampler{}, nil, []Collector{
+	c := newRunner(&fakeSampler{}, named(
 		funcCollector{"queue", func(context.Context, chan<- prometheus.Metric) error { return fail }},
-	}, slog.New(slog.NewTextHandler(&b, nil)))
+	), slog.New(slog.NewTextHandler(&b, nil)))
 	for range 3 {
 		c.sample(t.Context(), 0)
 	}

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -25,26 +27,26 @@ var (
 )
 
 const (
-	// recent is the time of which the evidence tells attempts.
+	// recent is the time over which the evidence counts attempts.
 	recent = time.Minute
 	// recentSteps at least this far apart are kept of it.
 	recentSteps = time.Second
 )
 
-// Histories are what was counted of each history. They outlive configurations and samplings that failed.
-type Histories struct {
+// historyCounters are what was counted of each history. They outlive configurations and samplings that failed.
+type historyCounters struct {
 	counted *probes.Histories
 	mu      sync.Mutex
-	recent  map[string]*ring
+	recent  map[string]*lastMinute
 }
 
-// NewHistories at 0.
-func NewHistories() *Histories {
-	return &Histories{counted: probes.NewHistories(), recent: map[string]*ring{}}
+// newHistoryCounters at 0.
+func newHistoryCounters() *historyCounters {
+	return &historyCounters{counted: probes.NewHistories(), recent: map[string]*lastMinute{}}
 }
 
 // keep only the histories with these names.
-func (h *Histories) keep(names map[string]bool) {
+func (h *historyCounters) keep(names map[string]bool) {
 	h.counted.Keep(names)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -55,13 +57,13 @@ func (h *Histories) keep(names map[string]bool) {
 	}
 }
 
-// of gives the ring of a history, which begins at 0.
-func (h *Histories) of(name string) *ring {
+// lastMinuteOf a history: what was counted in the last minute, from 0 where the history is new.
+func (h *historyCounters) lastMinuteOf(name string) *lastMinute {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.recent[name]
 	if r == nil {
-		r = &ring{marks: []mark{{at: time.Now()}}}
+		r = &lastMinute{marks: []mark{{at: time.Now()}}}
 		h.recent[name] = r
 	}
 	return r
@@ -73,14 +75,14 @@ type mark struct {
 	probes.Attempts
 }
 
-// ring remembers what was counted about a minute ago. Its first mark is the youngest that is at least so old, if any is.
-type ring struct {
+// lastMinute remembers what was counted about a minute ago. Its first mark is the youngest that is at least so old, if any is.
+type lastMinute struct {
 	mu    sync.Mutex
 	marks []mark
 }
 
 // add what is counted now, and give what was added in the window.
-func (r *ring) add(now mark) (attempts, failures float64, window time.Duration) {
+func (r *lastMinute) add(now mark) (attempts, failures float64, window time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(r.marks) > 1 && now.at.Sub(r.marks[1].at) >= recent {
@@ -93,48 +95,61 @@ func (r *ring) add(now mark) (attempts, failures float64, window time.Duration) 
 	return now.Total - first.Total, now.Failed - first.Failed, now.at.Sub(first.at)
 }
 
-// historyTarget is one history, and whether a sampling of it is under way.
-type historyTarget struct {
+// watchedHistory is one history, and whether a sampling of it is under way.
+type watchedHistory struct {
 	name    string
 	history probes.History
-	ring    *ring
+	last    *lastMinute
 	busy    atomic.Bool
+}
+
+// newHistorySignal counts over all configurations.
+func newHistorySignal(Options) Opener {
+	counters := newHistoryCounters()
+	return func(s *Setup) (Collector, error) {
+		histories, err := backends.OpenHistories(s.Config, counters.counted, s.Probes)
+		if err != nil {
+			return nil, fmt.Errorf("opening the histories: %w", err)
+		}
+		for _, h := range histories {
+			s.OnClose(h.Close)
+		}
+		return newHistoryCollector(s.Config.History, histories, counters), nil
+	}
 }
 
 // historyCollector counts invalidations and those that failed.
 type historyCollector struct {
-	targets []*historyTarget
-	kept    *Histories
-	// told in the last sampling.
-	told []diagnosis.History
+	histories []*watchedHistory
+	kept      *historyCounters
+	// evidence of the last Update.
+	evidence []diagnosis.History
 }
 
-func newHistory(cfg []config.History, histories []probes.History, kept *Histories) *historyCollector {
+func newHistoryCollector(cfg []config.History, histories []probes.History, kept *historyCounters) *historyCollector {
 	c := &historyCollector{kept: kept}
 	for i, h := range cfg {
-		c.targets = append(c.targets, &historyTarget{name: h.Name, history: histories[i], ring: kept.of(h.Name)})
+		c.histories = append(c.histories, &watchedHistory{name: h.Name, history: histories[i], last: kept.lastMinuteOf(h.Name)})
 	}
 	return c
 }
 
-func (*historyCollector) Name() string { return "history" }
-
 // Update samples all histories in parallel. One that is not back soon after the end of ctx costs its own up alone: what
 // was counted stays.
-func (c *historyCollector) Update(ctx context.Context, ch chan<- prometheus.Metric) error {
+func (c *historyCollector) Update(ctx context.Context, _ *Sampling, ch chan<- prometheus.Metric) error {
 	names := map[string]bool{}
-	for _, t := range c.targets {
+	for _, t := range c.histories {
 		names[t.name] = true
 	}
 	c.kept.keep(names)
-	errs := make([]error, len(c.targets))
+	errs := make([]error, len(c.histories))
 	for i := range errs {
 		errs[i] = errNotBack
 	}
-	eachInTime(ctx, len(c.targets), func(i int) error { return c.targets[i].sample(ctx) }, func(i int, err error) { errs[i] = err })
-	c.told = nil
-	for i, t := range c.targets {
-		c.tell(t, errs[i] == nil, ch)
+	eachInTime(ctx, len(c.histories), func(i int) error { return c.histories[i].sample(ctx) }, func(i int, err error) { errs[i] = err })
+	c.evidence = nil
+	for i, t := range c.histories {
+		c.send(t, errs[i] == nil, ch)
 		if errs[i] != nil {
 			errs[i] = fmt.Errorf("history %s: %w", t.name, errs[i])
 		}
@@ -142,24 +157,24 @@ func (c *historyCollector) Update(ctx context.Context, ch chan<- prometheus.Metr
 	return errors.Join(errs...)
 }
 
-func (t *historyTarget) sample(ctx context.Context) error {
+func (t *watchedHistory) sample(ctx context.Context) error {
 	return onceAtATime(&t.busy, func() error { return t.history.Sample(ctx) })
 }
 
-func (c *historyCollector) tell(t *historyTarget, up bool, ch chan<- prometheus.Metric) {
+func (c *historyCollector) send(t *watchedHistory, up bool, ch chan<- prometheus.Metric) {
 	historyUp.send(ch, number(up), t.name)
 	counted, known := t.history.Attempts()
 	if !known {
-		c.told = append(c.told, diagnosis.History{Name: t.name, Up: up})
+		c.evidence = append(c.evidence, diagnosis.History{Name: t.name, Up: up})
 		return
 	}
 	invalidations.send(ch, counted.Total, t.name)
 	invalidationFailures.send(ch, counted.Failed, t.name)
-	attempts, failures, window := t.ring.add(mark{time.Now(), counted})
-	c.told = append(c.told, diagnosis.History{Name: t.name, Up: up, Attempts: attempts, Failures: failures, Window: window})
+	attempts, failures, window := t.last.add(mark{time.Now(), counted})
+	c.evidence = append(c.evidence, diagnosis.History{Name: t.name, Up: up, Attempts: attempts, Failures: failures, Window: window})
 }
 
-// testify gives the attempts of the last minute or so.
-func (c *historyCollector) testify(e *diagnosis.Evidence) {
-	e.Histories = append(e.Histories, c.told...)
+// AddEvidence implements Evidencer: the attempts of the last minute or so.
+func (c *historyCollector) AddEvidence(e *diagnosis.Evidence) {
+	e.Histories = append(e.Histories, c.evidence...)
 }

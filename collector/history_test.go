@@ -40,13 +40,13 @@ func TestHistoryCollector(t *testing.T) {
 	hung := &fakeHistory{known: true, hang: make(chan struct{})}
 	well := &fakeHistory{known: true}
 	defer close(hung.hang)
-	c := newHistory([]config.History{{Name: "unknown"}, {Name: "failed"}, {Name: "hung"}, {Name: "well"}},
-		[]probes.History{unknown, failed, hung, well}, NewHistories())
+	c := newHistoryCollector([]config.History{{Name: "unknown"}, {Name: "failed"}, {Name: "hung"}, {Name: "well"}},
+		[]probes.History{unknown, failed, hung, well}, newHistoryCounters())
 	failed.counted, well.counted = probes.Attempts{Total: 3, Failed: 1}, probes.Attempts{Total: 10, Failed: 4}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	ch := make(chan prometheus.Metric, 100)
-	err := c.Update(ctx, ch)
+	err := c.Update(ctx, nil, ch)
 	close(ch)
 	for _, want := range []string{"history unknown: throttled", "history failed: gone", "history hung: not back in time"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -66,7 +66,7 @@ func TestHistoryCollector(t *testing.T) {
 		t.Errorf("want (-), got (+):\n%s", d)
 	}
 	var e diagnosis.Evidence
-	c.testify(&e)
+	c.AddEvidence(&e)
 	if len(e.Histories) != 4 || e.Histories[3].Attempts != 10 || e.Histories[3].Failures != 4 || !e.Histories[3].Up || e.Histories[0].Window != 0 {
 		t.Errorf("%+v", e.Histories)
 	}
@@ -75,7 +75,7 @@ func TestHistoryCollector(t *testing.T) {
 // The evidence is of the last minute, of less where less is known, and never grows.
 func TestRecentAttempts(t *testing.T) {
 	began := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
-	r := &ring{marks: []mark{{at: began}}}
+	r := &lastMinute{marks: []mark{{at: began}}}
 	step := 100 * time.Millisecond
 	for i := 1; i <= 3000; i++ { // five minutes with ten attempts a second, of which one fails
 		at := began.Add(time.Duration(i) * step)

@@ -18,67 +18,67 @@ import (
 )
 
 var (
-	probesSent = counter("invalidation_probes_total",
+	roundTripsSent = counter("invalidation_probes_total",
 		"Invalidation probes whose message was published while the node held the old version, counted once it is known what came of them "+
 			"(it went, it was lost, or the node could not be asked any more); those that a reload or the exporter's end cut off are not.",
 		"probe", "layer", "node")
-	probeFailures = counter("invalidation_probe_failures_total",
+	roundTripFailures = counter("invalidation_probe_failures_total",
 		"Invalidation probes that failed: lost (the node still served the old version after the timeout), publish (the message could not "+
 			"be published), setup (the node could not be written, or not be asked any more).", "probe", "layer", "node", "reason")
 )
 
-const probeDurationHelp = "Time from an invalidation's publishing until the node no longer served the old version, in seconds; " +
+const roundTripHelp = "Time from an invalidation's publishing until the node no longer served the old version, in seconds; " +
 	"a lost one counts as twice the larger of its timeout and the top bucket."
 
 func init() {
 	families = append(families, Family{
 		Name: "cacheinv_invalidation_probe_duration_seconds", Type: "histogram", Labels: []string{"probe", "layer", "node"},
-		Help: probeDurationHelp,
+		Help: roundTripHelp,
 	})
 }
 
-// probeBuckets in seconds.
-var probeBuckets = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
+// roundTripBuckets in seconds.
+var roundTripBuckets = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
 
-// probeReasons are all reasons of failures.
-var probeReasons = []roundtrip.Reason{roundtrip.Lost, roundtrip.Publish, roundtrip.Setup}
+// roundTripReasons are all reasons of failures.
+var roundTripReasons = []roundtrip.Reason{roundtrip.Lost, roundtrip.Publish, roundtrip.Setup}
 
-// probeSeries names what is counted by itself.
-type probeSeries struct{ probe, layer, node string }
+// roundTripSeries names what is counted by itself.
+type roundTripSeries struct{ probe, layer, node string }
 
-// probeCount is of one probe on one node.
-type probeCount struct {
+// roundTripCount is of one probe on one node.
+type roundTripCount struct {
 	sent, gone float64
 	failures   map[roundtrip.Reason]float64
 	duration   prometheus.Histogram
-	// told is what the evidence was told already.
-	told diagnosis.Probe
+	// reported is what was evidence already.
+	reported diagnosis.RoundTrip
 	// known: the node is watched now. failing: its last probe could not be published or set up.
 	known, failing bool
 	// left is since when it is not watched.
 	left time.Time
 }
 
-// InvalidationProbes counts what comes of the probes since the exporter's start. It outlives configurations.
-type InvalidationProbes struct {
+// roundTripCounters count what comes of the probes since the exporter's start. They outlive configurations.
+type roundTripCounters struct {
 	mu sync.Mutex
-	by map[probeSeries]*probeCount
+	by map[roundTripSeries]*roundTripCount
 }
 
-// NewInvalidationProbes at 0.
-func NewInvalidationProbes() *InvalidationProbes {
-	return &InvalidationProbes{by: map[probeSeries]*probeCount{}}
+// newRoundTripCounters at 0.
+func newRoundTripCounters() *roundTripCounters {
+	return &roundTripCounters{by: map[roundTripSeries]*roundTripCount{}}
 }
 
 // at gives the count of a series; the caller holds mu.
-func (p *InvalidationProbes) at(probe string, node probes.Identity) *probeCount {
-	s := probeSeries{probe, node.Layer, node.Name}
+func (p *roundTripCounters) at(probe string, node probes.Identity) *roundTripCount {
+	s := roundTripSeries{probe, node.Layer, node.Name}
 	c := p.by[s]
 	if c == nil {
-		c = &probeCount{failures: map[roundtrip.Reason]float64{}, duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "cacheinv_invalidation_probe_duration_seconds", Help: probeDurationHelp,
+		c = &roundTripCount{failures: map[roundtrip.Reason]float64{}, duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "cacheinv_invalidation_probe_duration_seconds", Help: roundTripHelp,
 			ConstLabels:                     prometheus.Labels{"probe": probe, "layer": node.Layer, "node": strings.ToValidUTF8(node.Name, "\uFFFD")},
-			Buckets:                         probeBuckets,
+			Buckets:                         roundTripBuckets,
 			NativeHistogramBucketFactor:     1.1,
 			NativeHistogramMaxBucketNumber:  160,
 			NativeHistogramMinResetDuration: time.Hour,
@@ -88,11 +88,11 @@ func (p *InvalidationProbes) at(probe string, node probes.Identity) *probeCount 
 	return c
 }
 
-// probesKept is how long what was counted of a node that is no longer watched is kept, should it come back.
-const probesKept = time.Hour
+// roundTripsKept is how long what was counted of a node that is no longer watched is kept, should it come back.
+const roundTripsKept = time.Hour
 
-// Nodes implements roundtrip.Observer. The series of a node that is no longer watched are not told.
-func (p *InvalidationProbes) Nodes(probe string, nodes []probes.Identity, all bool) {
+// Nodes implements roundtrip.Observer. A node that is no longer watched has no series.
+func (p *roundTripCounters) Nodes(probe string, nodes []probes.Identity, all bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, n := range nodes {
@@ -105,21 +105,21 @@ func (p *InvalidationProbes) Nodes(probe string, nodes []probes.Identity, all bo
 		case s.probe != probe || there || !all:
 		case c.known:
 			c.known, c.left = false, now
-		case now.Sub(c.left) > probesKept:
+		case now.Sub(c.left) > roundTripsKept:
 			delete(p.by, s)
 		}
 	}
 }
 
 // Sent implements roundtrip.Observer.
-func (p *InvalidationProbes) Sent(probe string, node probes.Identity) {
+func (p *roundTripCounters) Sent(probe string, node probes.Identity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.at(probe, node).sent++
 }
 
 // Gone implements roundtrip.Observer.
-func (p *InvalidationProbes) Gone(probe string, node probes.Identity, after time.Duration) {
+func (p *roundTripCounters) Gone(probe string, node probes.Identity, after time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.at(probe, node)
@@ -129,19 +129,19 @@ func (p *InvalidationProbes) Gone(probe string, node probes.Identity, after time
 }
 
 // Failed implements roundtrip.Observer. A lost one lies beyond all buckets, so that no quantile looks better for it.
-func (p *InvalidationProbes) Failed(probe string, node probes.Identity, reason roundtrip.Reason, timeout time.Duration) {
+func (p *roundTripCounters) Failed(probe string, node probes.Identity, reason roundtrip.Reason, timeout time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.at(probe, node)
 	c.failures[reason]++
 	c.failing = reason != roundtrip.Lost
 	if reason == roundtrip.Lost {
-		c.duration.Observe(2 * max(timeout.Seconds(), probeBuckets[len(probeBuckets)-1]))
+		c.duration.Observe(2 * max(timeout.Seconds(), roundTripBuckets[len(roundTripBuckets)-1]))
 	}
 }
 
 // keep only the series of these probes.
-func (p *InvalidationProbes) keep(names map[string]bool) {
+func (p *roundTripCounters) keep(names map[string]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for s := range p.by {
@@ -151,47 +151,66 @@ func (p *InvalidationProbes) keep(names map[string]bool) {
 	}
 }
 
-// invalidationProbeCollector tells what the probes that run in the background found.
-type invalidationProbeCollector struct {
-	counts *InvalidationProbes
-	names  map[string]bool
-	ended  *[]diagnosis.Probe
+// newRoundTripSignal counts over all configurations. Without probes in the configuration there is nothing to collect.
+func newRoundTripSignal(Options) Opener {
+	counters := newRoundTripCounters()
+	return func(s *Setup) (Collector, error) {
+		if len(s.Config.Probes) == 0 {
+			return nil, nil
+		}
+		running, err := roundtrip.Start(s.Config, s.Probes, counters, s.Log)
+		if err != nil {
+			return nil, fmt.Errorf("opening the invalidation probes: %w", err)
+		}
+		s.OnClose(running.Close)
+		var names []string
+		for _, p := range s.Config.Probes {
+			names = append(names, p.Name)
+		}
+		return newRoundTripCollector(names, counters), nil
+	}
 }
 
-func newInvalidationProbeCollector(names []string, counts *InvalidationProbes) invalidationProbeCollector {
-	c := invalidationProbeCollector{counts: counts, names: map[string]bool{}, ended: new([]diagnosis.Probe)}
+// roundTripCollector reports what the probes that run in the background found.
+type roundTripCollector struct {
+	counts *roundTripCounters
+	names  map[string]bool
+	// evidence of the last Update: what ended since the one before.
+	evidence []diagnosis.RoundTrip
+}
+
+func newRoundTripCollector(names []string, counts *roundTripCounters) *roundTripCollector {
+	c := &roundTripCollector{counts: counts, names: map[string]bool{}}
 	for _, n := range names {
 		c.names[n] = true
 	}
 	return c
 }
 
-func (invalidationProbeCollector) Name() string { return "invalidation_probe" }
-
 // Update sends the counts. An error names the nodes whose last probe could not be published or set up; a lost one is
 // no failure to probe.
-func (c invalidationProbeCollector) Update(_ context.Context, ch chan<- prometheus.Metric) error {
+func (c *roundTripCollector) Update(_ context.Context, _ *Sampling, ch chan<- prometheus.Metric) error {
 	c.counts.keep(c.names)
 	c.counts.mu.Lock()
 	defer c.counts.mu.Unlock()
 	var errs []error
-	*c.ended = nil
+	c.evidence = nil
 	for s, n := range c.counts.by {
 		if !n.known {
 			continue
 		}
-		probesSent.send(ch, n.sent, s.probe, s.layer, s.node)
-		for _, reason := range probeReasons {
-			probeFailures.send(ch, n.failures[reason], s.probe, s.layer, s.node, string(reason))
+		roundTripsSent.send(ch, n.sent, s.probe, s.layer, s.node)
+		for _, reason := range roundTripReasons {
+			roundTripFailures.send(ch, n.failures[reason], s.probe, s.layer, s.node, string(reason))
 		}
-		ch <- still(n.duration)
+		ch <- frozen(n.duration)
 		lost, failed := n.failures[roundtrip.Lost], n.failures[roundtrip.Publish]+n.failures[roundtrip.Setup]
-		ended := diagnosis.Probe{
+		ended := diagnosis.RoundTrip{
 			Name: s.probe, Layer: s.layer, Node: s.node,
-			Sent: n.gone + lost - n.told.Sent, Lost: lost - n.told.Lost, Failed: failed - n.told.Failed,
+			Sent: n.gone + lost - n.reported.Sent, Lost: lost - n.reported.Lost, Failed: failed - n.reported.Failed,
 		}
-		n.told.Sent, n.told.Lost, n.told.Failed = n.gone+lost, lost, failed
-		*c.ended = append(*c.ended, ended)
+		n.reported.Sent, n.reported.Lost, n.reported.Failed = n.gone+lost, lost, failed
+		c.evidence = append(c.evidence, ended)
 		if n.failing {
 			errs = append(errs, fmt.Errorf("probe %s could not be published or set up on node %s", s.probe, s.node))
 		}
@@ -200,18 +219,18 @@ func (c invalidationProbeCollector) Update(_ context.Context, ch chan<- promethe
 	return errors.Join(errs...)
 }
 
-// testify implements witness.
-func (c invalidationProbeCollector) testify(e *diagnosis.Evidence) { e.Probes = *c.ended }
+// AddEvidence implements Evidencer.
+func (c *roundTripCollector) AddEvidence(e *diagnosis.Evidence) { e.RoundTrips = c.evidence }
 
-// snapshotMetric is a metric as it was when it was taken: a sampling's answer may be given again.
-type snapshotMetric struct {
+// frozenMetric is a metric as it was when it was taken: a sampling's answer may be given again.
+type frozenMetric struct {
 	desc *prometheus.Desc
 	at   dto.Metric
 }
 
-// still takes a metric as it is now.
-func still(m prometheus.Metric) prometheus.Metric {
-	s := &snapshotMetric{desc: m.Desc()}
+// frozen takes a metric as it is now.
+func frozen(m prometheus.Metric) prometheus.Metric {
+	s := &frozenMetric{desc: m.Desc()}
 	if err := m.Write(&s.at); err != nil {
 		return prometheus.NewInvalidMetric(s.desc, err)
 	}
@@ -219,10 +238,10 @@ func still(m prometheus.Metric) prometheus.Metric {
 }
 
 // Desc implements prometheus.Metric.
-func (s *snapshotMetric) Desc() *prometheus.Desc { return s.desc }
+func (s *frozenMetric) Desc() *prometheus.Desc { return s.desc }
 
 // Write implements prometheus.Metric.
-func (s *snapshotMetric) Write(out *dto.Metric) error {
+func (s *frozenMetric) Write(out *dto.Metric) error {
 	out.Label, out.Histogram = s.at.Label, s.at.Histogram // nobody changes them
 	return nil
 }

@@ -22,12 +22,12 @@ type updated struct {
 
 func (updated) Describe(chan<- *prometheus.Desc) {}
 
-func (u updated) Collect(ch chan<- prometheus.Metric) { _ = u.Update(u.t.Context(), ch) }
+func (u updated) Collect(ch chan<- prometheus.Metric) { _ = u.Update(u.t.Context(), nil, ch) }
 
 func TestInvalidationProbeCounts(t *testing.T) {
 	a, b := probes.Identity{Layer: "l2", Name: "a"}, probes.Identity{Layer: "l2", Name: "b"}
-	counts := NewInvalidationProbes()
-	c := newInvalidationProbeCollector([]string{"p"}, counts)
+	counts := newRoundTripCounters()
+	c := newRoundTripCollector([]string{"p"}, counts)
 	counts.Nodes("p", []probes.Identity{a, b}, true)
 	counts.Nodes("old", []probes.Identity{a}, true)
 	if problems, err := testutil.CollectAndLint(updated{t, c}); err != nil || len(problems) > 0 {
@@ -43,16 +43,16 @@ func TestInvalidationProbeCounts(t *testing.T) {
 	counts.Failed("p", b, roundtrip.Setup, time.Second)
 	counts.Nodes("p", []probes.Identity{a, b}, true) // nothing new
 	ch := make(chan prometheus.Metric, 100)
-	if err := c.Update(t.Context(), ch); err == nil || !strings.Contains(err.Error(), "node b") || strings.Contains(err.Error(), "node a") {
+	if err := c.Update(t.Context(), nil, ch); err == nil || !strings.Contains(err.Error(), "node b") || strings.Contains(err.Error(), "node a") {
 		t.Errorf("%v", err)
 	}
 	var e diagnosis.Evidence
-	c.testify(&e)
-	told := map[string]diagnosis.Probe{}
-	for _, p := range e.Probes {
+	c.AddEvidence(&e)
+	told := map[string]diagnosis.RoundTrip{}
+	for _, p := range e.RoundTrips {
 		told[p.Node] = p
 	}
-	want := map[string]diagnosis.Probe{
+	want := map[string]diagnosis.RoundTrip{
 		"a": {Name: "p", Layer: "l2", Node: "a", Sent: 2, Lost: 1}, "b": {Name: "p", Layer: "l2", Node: "b", Failed: 1},
 	}
 	if d := cmp.Diff(want, told); d != "" {
@@ -80,9 +80,9 @@ cacheinv_invalidation_probes_total{layer="l2",node="b",probe="p"} 0
 	if err != nil || sum != 180.03 {
 		t.Errorf("the sum is %v, want 180.03 (%v)", sum, err)
 	}
-	c.testify(&e)
-	if e.Probes[0].Sent+e.Probes[1].Sent+e.Probes[0].Failed+e.Probes[1].Failed != 0 {
-		t.Errorf("told twice: %v", e.Probes)
+	c.AddEvidence(&e)
+	if e.RoundTrips[0].Sent+e.RoundTrips[1].Sent+e.RoundTrips[0].Failed+e.RoundTrips[1].Failed != 0 {
+		t.Errorf("told twice: %v", e.RoundTrips)
 	}
 	counts.Nodes("p", []probes.Identity{b}, false)
 	if n := testutil.CollectAndCount(updated{t, c}); n != 10 {

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -63,12 +64,16 @@ var nodeCounts = []struct {
 	},
 }
 
-// nodeCollector tells how the cache nodes are.
+func newNodeSignal(Options) Opener {
+	return func(*Setup) (Collector, error) { return nodeCollector{}, nil }
+}
+
+// nodeCollector reports how the cache nodes are.
 type nodeCollector struct{}
 
-func (nodeCollector) Name() string { return "node" }
-
-func (nodeCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) error {
+// Update implements Collector.
+func (nodeCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus.Metric) error {
+	r := s.Consistency()
 	var errs []error
 	for i := range r.Nodes {
 		n := &r.Nodes[i]

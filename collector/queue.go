@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -51,8 +53,8 @@ func idOf(q config.Queue) queueID {
 	return queueID{q.Name, "http"}
 }
 
-// queueTarget is one queue, and whether a sampling of it is under way.
-type queueTarget struct {
+// watchedQueue is one queue, and whether a sampling of it is under way.
+type watchedQueue struct {
 	queueID
 	capacity   int64
 	targetRate float64
@@ -62,10 +64,25 @@ type queueTarget struct {
 	topKey string
 }
 
+// newQueueSignal counts what moves over all configurations.
+func newQueueSignal(opt Options) Opener {
+	counters := newQueueCounters(opt.StallWindow)
+	return func(s *Setup) (Collector, error) {
+		queues, err := backends.OpenQueues(s.Config, s.Fleet, s.Probes, s.Log)
+		if err != nil {
+			return nil, fmt.Errorf("opening the queues: %w", err)
+		}
+		for _, q := range queues {
+			s.OnClose(q.Close)
+		}
+		return newQueueCollector(s.Config.Queues, queues, counters, s.Log), nil
+	}
+}
+
 // queueCollector watches the queues of invalidations.
 type queueCollector struct {
-	targets  []*queueTarget
-	counters *QueueCounters
+	queues   []*watchedQueue
+	counters *queueCounters
 	log      *slog.Logger
 
 	mu sync.Mutex
@@ -73,18 +90,16 @@ type queueCollector struct {
 	evidence []diagnosis.Queue
 }
 
-// NewQueue collects from queues, which were opened for cfg in its order.
-func NewQueue(cfg []config.Queue, queues []probes.Queue, counters *QueueCounters, log *slog.Logger) Collector {
+// newQueueCollector of queues, which were opened for cfg in its order.
+func newQueueCollector(cfg []config.Queue, queues []probes.Queue, counters *queueCounters, log *slog.Logger) Collector {
 	c := &queueCollector{counters: counters, log: log}
 	for i, q := range cfg {
-		c.targets = append(c.targets, &queueTarget{queueID: idOf(q), capacity: q.Capacity, targetRate: q.TargetRate, queue: queues[i]})
+		c.queues = append(c.queues, &watchedQueue{queueID: idOf(q), capacity: q.Capacity, targetRate: q.TargetRate, queue: queues[i]})
 	}
 	return c
 }
 
-func (*queueCollector) Name() string { return "queue" }
-
-// queueAnswer is what one queue told.
+// queueAnswer is what one queue reported.
 type queueAnswer struct {
 	of      int
 	backlog probes.Backlog
@@ -92,21 +107,21 @@ type queueAnswer struct {
 }
 
 // Update samples all queues in parallel. One that is not back soon after the end of ctx costs its own series alone.
-func (c *queueCollector) Update(ctx context.Context, ch chan<- prometheus.Metric) error {
+func (c *queueCollector) Update(ctx context.Context, _ *Sampling, ch chan<- prometheus.Metric) error {
 	c.mu.Lock()
 	c.evidence = nil
 	c.mu.Unlock()
 	ids := map[queueID]bool{}
-	for _, t := range c.targets {
+	for _, t := range c.queues {
 		ids[t.queueID] = true
 	}
 	c.counters.keep(ids)
-	errs := make([]error, len(c.targets))
-	back := eachInTime(ctx, len(c.targets), func(i int) queueAnswer { return c.targets[i].sample(ctx, i) },
-		func(i int, a queueAnswer) { errs[i] = c.tell(a, ch) })
-	for i, t := range c.targets {
+	errs := make([]error, len(c.queues))
+	back := eachInTime(ctx, len(c.queues), func(i int) queueAnswer { return c.queues[i].sample(ctx, i) },
+		func(i int, a queueAnswer) { errs[i] = c.send(a, ch) })
+	for i, t := range c.queues {
 		if !back[i] {
-			errs[i] = c.tell(queueAnswer{of: i, err: errNotBack}, ch)
+			errs[i] = c.send(queueAnswer{of: i, err: errNotBack}, ch)
 		}
 		if errs[i] != nil {
 			errs[i] = fmt.Errorf("queue %s: %w", t.name, errs[i])
@@ -115,7 +130,7 @@ func (c *queueCollector) Update(ctx context.Context, ch chan<- prometheus.Metric
 	return errors.Join(errs...)
 }
 
-func (t *queueTarget) sample(ctx context.Context, i int) (a queueAnswer) {
+func (t *watchedQueue) sample(ctx context.Context, i int) (a queueAnswer) {
 	a.of = i
 	a.err = onceAtATime(&t.busy, func() (err error) {
 		a.backlog, err = t.queue.Sample(ctx)
@@ -124,10 +139,10 @@ func (t *queueTarget) sample(ctx context.Context, i int) (a queueAnswer) {
 	return a
 }
 
-// tell what one queue said, and give its error.
-func (c *queueCollector) tell(a queueAnswer, ch chan<- prometheus.Metric) error {
-	t, b, now := c.targets[a.of], a.backlog, time.Now()
-	queueUp.send(ch, number(b.Complete), t.name, t.kind) // also beside an error about less than depth and lag
+// send what one queue reported, and give its error.
+func (c *queueCollector) send(a queueAnswer, ch chan<- prometheus.Metric) error {
+	t, b, now := c.queues[a.of], a.backlog, time.Now()
+	queueUp.send(ch, number(b.Complete), t.name, t.kind) // also with an error about less than depth and lag
 	if t.kind == "kafka" {
 		queueBrokers.send(ch, float64(b.BrokersUp), t.name, "up")
 		queueBrokers.send(ch, float64(b.BrokersDown), t.name, "down")
@@ -144,16 +159,16 @@ func (c *queueCollector) tell(a queueAnswer, ch chan<- prometheus.Metric) error 
 	if b.OldestAge.Known {
 		queueOldest.send(ch, b.OldestAge.Value, t.name, t.kind)
 	}
-	tellSample(t.queueID, b.Sample, ch)
+	sendSample(t.queueID, b.Sample, ch)
 	t.nameTopKey(b.Sample, c.log)
 	for _, g := range b.Groups {
-		tellGroup(t.name, g, ch)
+		sendConsumerGroup(t.name, g, ch)
 	}
 	c.counters.observe(t.queueID, b, now)
 	c.counters.send(t.queueID, now, ch)
-	told := c.evidenceOf(t, &b, b.Complete, now)
+	evidence := c.evidenceOf(t, &b, b.Complete, now)
 	c.mu.Lock()
-	c.evidence = append(c.evidence, told)
+	c.evidence = append(c.evidence, evidence)
 	c.mu.Unlock()
 	return a.err
 }

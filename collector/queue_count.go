@@ -12,9 +12,9 @@ import (
 // stallSamplings that a group must be seen without a commit before it counts as stalled.
 const stallSamplings = 3
 
-// QueueCounters count what moved through the queues since the exporter's start. They outlive configurations and
+// queueCounters count what moved through the queues since the exporter's start. They outlive configurations and
 // samplings that failed.
-type QueueCounters struct {
+type queueCounters struct {
 	// window of a stall (--queue.stall-window).
 	window time.Duration
 
@@ -22,14 +22,14 @@ type QueueCounters struct {
 	by map[queueID]*queueCount
 }
 
-// NewQueueCounters at 0; window is the time without a commit after which a group is stalled.
-func NewQueueCounters(window time.Duration) *QueueCounters {
-	return &QueueCounters{window: window, by: map[queueID]*queueCount{}}
+// newQueueCounters at 0; window is the time without a commit after which a group is stalled.
+func newQueueCounters(window time.Duration) *queueCounters {
+	return &queueCounters{window: window, by: map[queueID]*queueCount{}}
 }
 
 // queueCount is of one queue. Groups are forgotten once they are no longer among those that are watched.
 type queueCount struct {
-	// at is the last sampling that told of the queue's ends.
+	// at is the last sampling in which the queue's ends were learned.
 	at       time.Time
 	enqueued movement
 	groups   map[string]*groupCount
@@ -83,8 +83,8 @@ type groupCount struct {
 	starts bool
 	// step holds the same of the last sampling alone.
 	step groupStep
-	// places by partition.
-	places map[probes.Partition]*commitPlace
+	// commits by partition.
+	commits map[probes.Partition]*committed
 	// changed is when the present commits were first seen; zero until a change was.
 	changed time.Time
 	// seen first; idle since, and over so many samplings, messages waited and nothing was committed.
@@ -98,39 +98,39 @@ type groupStep struct {
 	processed, lost, rewound float64
 }
 
-// commitPlace is where a group is in a partition. Messages before floor that it had not committed by then
+// committed is where a group is in a partition. Messages before floor that it had not committed by then
 // are lost.
-type commitPlace struct{ at, floor float64 }
+type committed struct{ at, floor float64 }
 
 // observe a group's commits. rewinds: a position that goes back is one.
 func (g *groupCount) observe(b *probes.GroupBacklog, rewinds bool, now time.Time) {
-	if g.places == nil {
-		g.places = map[probes.Partition]*commitPlace{}
+	if g.commits == nil {
+		g.commits = map[probes.Partition]*committed{}
 	}
 	before := groupStep{processed: g.processed, lost: g.lost, rewound: g.rewound}
 	moved := false
 	for p, at := range b.Positions {
 		start, hasStart := b.Starts[p]
 		g.starts = g.starts || hasStart
-		place := g.places[p]
-		if place == nil {
-			g.places[p] = &commitPlace{at: at, floor: start} // what was lost before counts for nothing
+		commit := g.commits[p]
+		if commit == nil {
+			g.commits[p] = &committed{at: at, floor: start} // what was lost before counts for nothing
 			moved = moved || g.samplings > 0
 			continue
 		}
 		switch {
-		case at > place.at:
-			g.processed += max(0, at-max(place.at, place.floor))
-		case at < place.at && rewinds:
+		case at > commit.at:
+			g.processed += max(0, at-max(commit.at, commit.floor))
+		case at < commit.at && rewinds:
 			g.rewinds++
-			g.rewound += place.at - at
+			g.rewound += commit.at - at
 		}
-		moved = moved || at != place.at
-		if lostFrom := max(at, place.floor); hasStart && start > lostFrom {
+		moved = moved || at != commit.at
+		if lostFrom := max(at, commit.floor); hasStart && start > lostFrom {
 			g.lost += start - lostFrom
-			place.floor = start
+			commit.floor = start
 		}
-		place.at = at
+		commit.at = at
 	}
 	g.step = groupStep{
 		at: now, processed: g.processed - before.processed, lost: g.lost - before.lost, rewound: g.rewound - before.rewound,
@@ -175,15 +175,15 @@ func (g *groupCount) stalled(window time.Duration, now time.Time) probes.Count {
 
 // forget partitions that are no longer there.
 func (g *groupCount) forget(there map[probes.Partition]float64) {
-	for p := range g.places {
+	for p := range g.commits {
 		if _, ok := there[p]; !ok {
-			delete(g.places, p)
+			delete(g.commits, p)
 		}
 	}
 }
 
 // keep only these queues.
-func (c *QueueCounters) keep(ids map[queueID]bool) {
+func (c *queueCounters) keep(ids map[queueID]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id := range c.by {
@@ -194,7 +194,7 @@ func (c *QueueCounters) keep(ids map[queueID]bool) {
 }
 
 // observe one sampling of a queue.
-func (c *QueueCounters) observe(id queueID, b probes.Backlog, now time.Time) {
+func (c *queueCounters) observe(id queueID, b probes.Backlog, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	q := c.by[id]
@@ -207,7 +207,7 @@ func (c *QueueCounters) observe(id queueID, b probes.Backlog, now time.Time) {
 	// Where a log's end went back, the log is another one, and commits of the old say nothing of it.
 	for _, p := range q.enqueued.observe(b.Ends) {
 		for _, g := range q.groups {
-			delete(g.places, p)
+			delete(g.commits, p)
 		}
 	}
 	if b.Ends != nil {
@@ -253,7 +253,7 @@ func (c *QueueCounters) observe(id queueID, b probes.Backlog, now time.Time) {
 }
 
 // send what was counted of a queue. Of positions that were never learned nothing is said.
-func (c *QueueCounters) send(id queueID, now time.Time, ch chan<- prometheus.Metric) {
+func (c *queueCounters) send(id queueID, now time.Time, ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	q := c.by[id]
@@ -266,7 +266,7 @@ func (c *QueueCounters) send(id queueID, now time.Time, ch chan<- prometheus.Met
 	for name, g := range q.groups {
 		groupProcessed.send(ch, g.processed, id.name, name)
 		if id.kind == "http" {
-			continue // it tells a number, not where it is
+			continue // it reports a number, not where it is
 		}
 		groupRewinds.send(ch, g.rewinds, id.name, name)
 		groupRewound.send(ch, g.rewound, id.name, name)

@@ -11,7 +11,7 @@ import (
 )
 
 // groupTold is what the counters tell of group g of a queue.
-func groupTold(t *testing.T, c *QueueCounters, id queueID, now time.Time) map[string]float64 {
+func groupTold(t *testing.T, c *queueCounters, id queueID, now time.Time) map[string]float64 {
 	t.Helper()
 	ch := make(chan prometheus.Metric, 100)
 	c.send(id, now, ch)
@@ -47,7 +47,7 @@ type logStep struct {
 
 func playLog(t *testing.T, id queueID, window time.Duration, steps []logStep) {
 	t.Helper()
-	c, now, p := NewQueueCounters(window), time.Unix(1_700_000_000, 0), probes.Partition{Topic: "t"}
+	c, now, p := newQueueCounters(window), time.Unix(1_700_000_000, 0), probes.Partition{Topic: "t"}
 	for i, s := range steps {
 		one := func(v float64) map[probes.Partition]float64 { return map[probes.Partition]float64{p: v} }
 		c.observe(id, probes.Backlog{Complete: true, Ends: one(s.end), Groups: []probes.GroupBacklog{{
@@ -131,7 +131,7 @@ func TestStalled(t *testing.T) {
 }
 
 func TestQueueEvidence(t *testing.T) {
-	c, id, p := NewQueueCounters(time.Minute), queueID{"q", "kafka"}, probes.Partition{Topic: "t"}
+	c, id, p := newQueueCounters(time.Minute), queueID{"q", "kafka"}, probes.Partition{Topic: "t"}
 	one := func(v float64) map[probes.Partition]float64 { return map[probes.Partition]float64{p: v} }
 	now := time.Unix(1_700_000_000, 0)
 	told := func(end, start, fast, slow float64) diagnosis.Queue {
@@ -140,7 +140,7 @@ func TestQueueEvidence(t *testing.T) {
 		}}
 		c.observe(id, b, now)
 		var q diagnosis.Queue
-		c.testify(id, &b, &q, now)
+		c.addRates(id, &b, &q, now)
 		now = now.Add(2 * time.Second)
 		return q
 	}

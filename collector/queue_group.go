@@ -39,8 +39,8 @@ var (
 			"absent until it was watched for so long.", "queue", "group")
 )
 
-// tellGroup gives what a group told now.
-func tellGroup(queue string, g probes.GroupBacklog, ch chan<- prometheus.Metric) {
+// sendConsumerGroup gives what a group is at now.
+func sendConsumerGroup(queue string, g probes.GroupBacklog, ch chan<- prometheus.Metric) {
 	if g.HasMembers {
 		groupMembers.send(ch, float64(g.Members), queue, g.Group)
 	}

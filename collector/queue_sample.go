@@ -26,8 +26,8 @@ const (
 	frequentMessages = 100
 )
 
-// tellSample gives what the newest messages show. Keys are no labels: there are too many of them.
-func tellSample(id queueID, s *probes.Sample, ch chan<- prometheus.Metric) {
+// sendSample gives what the newest messages show. Keys are no labels: there are too many of them.
+func sendSample(id queueID, s *probes.Sample, ch chan<- prometheus.Metric) {
 	if s == nil {
 		return
 	}
@@ -42,7 +42,7 @@ func tellSample(id queueID, s *probes.Sample, ch chan<- prometheus.Metric) {
 }
 
 // nameTopKey on the log, once when a key begins to fill the queue.
-func (t *queueTarget) nameTopKey(s *probes.Sample, log *slog.Logger) {
+func (t *watchedQueue) nameTopKey(s *probes.Sample, log *slog.Logger) {
 	if s == nil {
 		return
 	}

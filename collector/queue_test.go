@@ -51,7 +51,7 @@ func playQueues(t *testing.T, c Collector, within time.Duration) (*played, error
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	ch := make(chan prometheus.Metric, 10000)
-	err := c.Update(ctx, ch)
+	err := c.Update(ctx, nil, ch)
 	close(ch)
 	p := &played{}
 	for m := range ch {
@@ -118,10 +118,7 @@ func TestQueue(t *testing.T) {
 	}}
 	down := &fakeQueue{err: errors.New("no broker told of the topics"), backlog: probes.Backlog{Kafka: true, BrokersDown: 3}}
 	app := &fakeQueue{backlog: probes.Backlog{Complete: true, Depth: count(0)}}
-	c := NewQueue(cfg, []probes.Queue{list, stream, topics, partly, down, app}, NewQueueCounters(time.Minute), slog.New(slog.DiscardHandler))
-	if c.Name() != "queue" {
-		t.Errorf("name %s", c.Name())
-	}
+	c := newQueueCollector(cfg, []probes.Queue{list, stream, topics, partly, down, app}, newQueueCounters(time.Minute), slog.New(slog.DiscardHandler))
 	if _, err := playQueues(t, c, time.Second); err == nil {
 		t.Error("two of the queues failed")
 	}
@@ -138,7 +135,7 @@ func TestQueue(t *testing.T) {
 }
 
 // sum of what the counters of one queue say.
-func (c *QueueCounters) told(t *testing.T, id queueID) (enqueued float64, processed map[string]float64) {
+func (c *queueCounters) told(t *testing.T, id queueID) (enqueued float64, processed map[string]float64) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,7 +151,7 @@ func (c *QueueCounters) told(t *testing.T, id queueID) (enqueued float64, proces
 }
 
 func TestQueueCountersCountForwardMovementAlone(t *testing.T) {
-	c := NewQueueCounters(time.Minute)
+	c := newQueueCounters(time.Minute)
 	id := queueID{"q", "kafka"}
 	type positions = map[probes.Partition]float64
 	a, b, fresh := at("t", 0), at("t", 1), at("t", 2)
@@ -187,7 +184,7 @@ func TestQueueCountersCountForwardMovementAlone(t *testing.T) {
 }
 
 func TestQueueCountersForgetGroups(t *testing.T) {
-	c := NewQueueCounters(time.Minute)
+	c := newQueueCounters(time.Minute)
 	id := queueID{"q", "kafka"}
 	group := func(at float64) probes.GroupBacklog {
 		return probes.GroupBacklog{Group: "g", Positions: map[probes.Partition]float64{{}: at}}
@@ -216,7 +213,7 @@ func TestQueueCountersForgetGroups(t *testing.T) {
 
 // Counters outlive reloads; a queue that left the configuration, or became one of another kind, begins anew.
 func TestQueueCountersOutliveReloads(t *testing.T) {
-	counters := NewQueueCounters(time.Minute)
+	counters := newQueueCounters(time.Minute)
 	queue := &fakeQueue{backlog: probes.Backlog{Complete: true}}
 	end := 0.0
 	update := func(cfg ...config.Queue) string {
@@ -227,7 +224,7 @@ func TestQueueCountersOutliveReloads(t *testing.T) {
 		for range cfg {
 			queues = append(queues, queue)
 		}
-		p, err := playQueues(t, NewQueue(cfg, queues, counters, slog.New(slog.DiscardHandler)), time.Second)
+		p, err := playQueues(t, newQueueCollector(cfg, queues, counters, slog.New(slog.DiscardHandler)), time.Second)
 		if err != nil {
 			t.Error(err)
 		}
@@ -271,8 +268,8 @@ func TestQueueHungQueue(t *testing.T) {
 		return probes.Backlog{Complete: true, Depth: count(1), Ends: map[probes.Partition]float64{{}: 1}}, nil
 	})
 	well := &fakeQueue{backlog: probes.Backlog{Complete: true, Depth: count(5)}}
-	counters := NewQueueCounters(time.Minute)
-	c := NewQueue([]config.Queue{kafkaQueue("hung"), listQueue("well")}, []probes.Queue{hung, well}, counters, slog.New(slog.DiscardHandler))
+	counters := newQueueCounters(time.Minute)
+	c := newQueueCollector([]config.Queue{kafkaQueue("hung"), listQueue("well")}, []probes.Queue{hung, well}, counters, slog.New(slog.DiscardHandler))
 	for i, says := range []string{"queue hung: not back in time", "queue hung: still busy with an earlier sampling"} {
 		began := time.Now()
 		p, err := playQueues(t, c, 100*time.Millisecond)
@@ -308,10 +305,10 @@ func TestQueueHungQueue(t *testing.T) {
 }
 
 func TestQueuePanicCostsItsQueue(t *testing.T) {
-	c := NewQueue([]config.Queue{listQueue("broken"), listQueue("well")}, []probes.Queue{
+	c := newQueueCollector([]config.Queue{listQueue("broken"), listQueue("well")}, []probes.Queue{
 		funcQueue(func(context.Context) (probes.Backlog, error) { panic("oops") }),
 		&fakeQueue{backlog: probes.Backlog{Complete: true, Depth: count(5)}},
-	}, NewQueueCounters(time.Minute), slog.New(slog.DiscardHandler))
+	}, newQueueCounters(time.Minute), slog.New(slog.DiscardHandler))
 	for range 2 {
 		p, err := playQueues(t, c, time.Second)
 		if err == nil || !strings.HasPrefix(err.Error(), "queue broken: panic: oops") {
@@ -326,7 +323,7 @@ func TestQueuePanicCostsItsQueue(t *testing.T) {
 
 // The old configuration's collector may still be at work when the new one's begins.
 func TestQueueCountersAreShared(t *testing.T) {
-	counters := NewQueueCounters(time.Minute)
+	counters := newQueueCounters(time.Minute)
 	var at atomic.Int64
 	moving := funcQueue(func(context.Context) (probes.Backlog, error) {
 		n := float64(at.Add(1))
@@ -338,7 +335,7 @@ func TestQueueCountersAreShared(t *testing.T) {
 	var running sync.WaitGroup
 	for range 4 {
 		running.Go(func() {
-			c := NewQueue([]config.Queue{listQueue("q")}, []probes.Queue{moving}, counters, slog.New(slog.DiscardHandler))
+			c := newQueueCollector([]config.Queue{listQueue("q")}, []probes.Queue{moving}, counters, slog.New(slog.DiscardHandler))
 			for range 50 {
 				if _, err := playQueues(t, c, time.Second); err != nil {
 					t.Error(err)
@@ -350,7 +347,7 @@ func TestQueueCountersAreShared(t *testing.T) {
 }
 
 func TestQueueWithoutQueues(t *testing.T) {
-	p, err := playQueues(t, NewQueue(nil, nil, NewQueueCounters(time.Minute), slog.New(slog.DiscardHandler)), time.Second)
+	p, err := playQueues(t, newQueueCollector(nil, nil, newQueueCounters(time.Minute), slog.New(slog.DiscardHandler)), time.Second)
 	if err != nil || len(p.metrics) != 0 {
 		t.Errorf("%d metrics, %v", len(p.metrics), err)
 	}

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -30,7 +31,7 @@ var (
 const mostPositions = 256
 
 // replicas are the nodes that were replicas when they last answered. They outlive configurations, of which an old one may
-// still be told when a new one begins.
+// still be sampled when a new one begins.
 type replicas struct {
 	mu sync.Mutex
 	by map[string]*replicaHistory
@@ -53,11 +54,11 @@ type position struct {
 	offset int64
 }
 
-// lag of a replica at offset, whose primary is where told says, if it told.
-func (h *replicaHistory) lag(now time.Time, offset int64, told *probes.Replication) (bytes, seconds probes.Count) {
-	if told != nil {
-		h.note(now, told)
-		bytes = probes.Count{Value: float64(max(0, told.Offset-offset)), Known: true}
+// lag of a replica at offset; primary is what its primary says of itself, nil where it does not answer.
+func (h *replicaHistory) lag(now time.Time, offset int64, primary *probes.Replication) (bytes, seconds probes.Count) {
+	if primary != nil {
+		h.note(now, primary)
+		bytes = probes.Count{Value: float64(max(0, primary.Offset-offset)), Known: true}
 	}
 	passed := 0
 	for passed < len(h.positions) && h.positions[passed].offset <= offset {
@@ -67,27 +68,27 @@ func (h *replicaHistory) lag(now time.Time, offset int64, told *probes.Replicati
 	switch {
 	case len(h.positions) > 0:
 		seconds = probes.Count{Value: now.Sub(h.positions[0].at).Seconds(), Known: true}
-	case told != nil:
+	case primary != nil:
 		seconds.Known = true
 	}
 	return bytes, seconds
 }
 
 // note where the primary is.
-func (h *replicaHistory) note(now time.Time, told *probes.Replication) {
-	if h.replID != told.ReplID {
-		if h.replID == "" || h.replID != told.ReplID2 { // another stream; one that goes on after a failover keeps its offsets
+func (h *replicaHistory) note(now time.Time, primary *probes.Replication) {
+	if h.replID != primary.ReplID {
+		if h.replID == "" || h.replID != primary.ReplID2 { // another stream; one that goes on after a failover keeps its offsets
 			h.positions = nil
 		}
-		h.replID = told.ReplID
+		h.replID = primary.ReplID
 	}
-	if last := len(h.positions) - 1; last >= 0 && told.Offset <= h.positions[last].offset {
-		if told.Offset < h.positions[0].offset {
+	if last := len(h.positions) - 1; last >= 0 && primary.Offset <= h.positions[last].offset {
+		if primary.Offset < h.positions[0].offset {
 			h.positions = nil
 		}
 		return // it has been there before, and the earlier time counts
 	}
-	h.positions = append(h.positions, position{now, told.Offset})
+	h.positions = append(h.positions, position{now, primary.Offset})
 	if len(h.positions) > mostPositions {
 		h.thin()
 	}
@@ -106,23 +107,28 @@ func (h *replicaHistory) thin() {
 	h.positions = kept
 }
 
-// replicationCollector tells whether replicas follow their primaries, and how closely.
-type replicationCollector struct {
-	known *replicas
-	// told is what the last Update learned.
-	told []diagnosis.Replica
+// newReplicationSignal remembers who were replicas, and where their primaries were, over all configurations.
+func newReplicationSignal(Options) Opener {
+	known := newReplicas()
+	return func(*Setup) (Collector, error) { return &replicationCollector{known: known}, nil }
 }
 
-var _ witness = (*replicationCollector)(nil)
+// replicationCollector reports whether replicas follow their primaries, and how closely.
+type replicationCollector struct {
+	known *replicas
+	// evidence of the last Update.
+	evidence []diagnosis.Replica
+}
 
-func (*replicationCollector) Name() string { return "replication" }
+// AddEvidence implements Evidencer.
+func (c *replicationCollector) AddEvidence(e *diagnosis.Evidence) { e.Replicas = c.evidence }
 
-func (c *replicationCollector) testify(e *diagnosis.Evidence) { e.Replicas = c.told }
-
-func (c *replicationCollector) update(r *consistency.Result, ch chan<- prometheus.Metric) error {
+// Update implements Collector.
+func (c *replicationCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus.Metric) error {
+	r := s.Consistency()
 	c.known.mu.Lock()
 	defer c.known.mu.Unlock()
-	c.told = nil
+	c.evidence = nil
 	var errs []error
 	streams := streamsOf(r)
 	seen := map[string]bool{}
@@ -174,7 +180,7 @@ func (c *replicationCollector) send(now time.Time, n *consistency.NodeResult, s 
 	} else if primary, listed := s.account(n, h, c.known.by); listed != nil {
 		out.LagBytes, out.LagSeconds = h.lag(now, listed.Offset, primary.Survey.Replication)
 	}
-	c.told = append(c.told, out)
+	c.evidence = append(c.evidence, out)
 	replicationLinkUp.send(ch, number(out.LinkUp), n.Layer, n.Name)
 	if out.LagBytes.Known {
 		replicationLagBytes.send(ch, out.LagBytes.Value, n.Layer, n.Name)
@@ -186,7 +192,7 @@ func (c *replicationCollector) send(now time.Time, n *consistency.NodeResult, s 
 
 var errNoAnswer = errors.New("no answer")
 
-// streams are what the primaries of a sampling told.
+// streams are what the primaries of a sampling say of theirs.
 type streams struct {
 	// primaries by the id of their stream, and by name.
 	primaries, byName map[string]*consistency.NodeResult

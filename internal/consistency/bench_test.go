@@ -37,8 +37,7 @@ func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memory) {
 	}
 	s, err := NewSampler(cfg, fleet, Options{
 		RereadDelay: time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000, DigestKey: []byte("a key of a benchmark"),
-		Probes: probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute},
-	}, NewHistory(), slog.New(slog.DiscardHandler))
+	}, testProbing, NewHistory(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -163,9 +163,8 @@ func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 	}
 	w.sampler, err = NewSampler(cfg, fleet, Options{
 		RereadDelay: 20 * time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000,
-		Probes:     probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20},
 		openOrigin: func(config.Origin) (asker, error) { return &w.origin, nil },
-	}, NewHistory(), slog.New(slog.DiscardHandler))
+	}, testProbing, NewHistory(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 	}
 	t.forget()
 	c.history.sampledAt = t.at
-	c.history.settle(r.began, r.opt.Probes.ForgetAfter)
+	c.history.settle(r.began, r.probing.ForgetAfter)
 	for m := range t.Nodes {
 		n := &t.Nodes[m]
 		totals := c.history.totals(n.Node)

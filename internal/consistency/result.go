@@ -139,6 +139,9 @@ type ClassNode struct {
 	TTLsRead            bool
 }
 
+// Compared copies: those that a verdict was passed on.
+func (n *ClassNode) Compared() int { return n.Copies[Fresh] + n.Copies[Stale] + n.Copies[Undecided] }
+
 // ClassLayer is a class in one layer.
 type ClassLayer struct {
 	Layer string

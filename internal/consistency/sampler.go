@@ -36,8 +36,6 @@ type Options struct {
 	DigestKey []byte
 	// Details asks for KeyReports of the keys that are not all fresh, ShowValues for their values too.
 	Details, ShowValues bool
-	// Probes are the limits of the origins' probes.
-	Probes probes.Options
 	// openOrigin replaces the HTTP origins in tests; nil: http.OpenOrigin.
 	openOrigin func(config.Origin) (asker, error)
 }
@@ -50,8 +48,10 @@ type Fleet interface {
 
 // Sampler reads all canaries of one configuration.
 type Sampler struct {
-	fleet   Fleet
-	opt     Options
+	fleet Fleet
+	opt   Options
+	// probing is how the nodes are asked, and the origins.
+	probing probes.Options
 	history *History
 	log     *slog.Logger
 	classes []*class
@@ -80,15 +80,18 @@ type class struct {
 	history       *classHistory
 }
 
-// NewSampler over the nodes of fleet.
-func NewSampler(cfg *config.Config, fleet Fleet, opt Options, history *History, log *slog.Logger) (*Sampler, error) {
+// NewSampler over the nodes of fleet, which were opened with probing.
+func NewSampler(cfg *config.Config, fleet Fleet, opt Options, probing probes.Options, history *History, log *slog.Logger) (*Sampler, error) {
 	if len(opt.DigestKey) == 0 {
 		opt.DigestKey = make([]byte, 32)
 		if _, err := rand.Read(opt.DigestKey); err != nil {
 			return nil, fmt.Errorf("no randomness for the choice of sampled keys: %w", err)
 		}
 	}
-	s := &Sampler{fleet: fleet, opt: opt, history: history, log: log, layers: map[string]config.Layer{}, buffers: map[string][]read{}}
+	s := &Sampler{
+		fleet: fleet, opt: opt, probing: probing, history: history, log: log,
+		layers: map[string]config.Layer{}, buffers: map[string][]read{},
+	}
 	for _, l := range cfg.Layers {
 		s.layers[l.Name] = l
 	}
@@ -110,7 +113,7 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 	for _, key := range c.Keys {
 		k.literal[key] = true
 	}
-	spec := content.Spec{Compare: c.Compare, Ignore: c.Ignore, MaxBytes: s.opt.Probes.MaxValueBytes}
+	spec := content.Spec{Compare: c.Compare, Ignore: c.Ignore, MaxBytes: s.probing.MaxValueBytes}
 	spec.Version, spec.CachedAt = versionSpec(c.Version), versionSpec(c.CachedAt)
 	for i, l := range c.Layers {
 		layer := s.layers[l.Name]
@@ -131,7 +134,7 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 	}
 	if c.Origin != nil {
 		own := spec
-		own.Decode, own.Select, own.MaxBytes = c.Origin.Decode, c.Origin.Select, s.opt.Probes.MaxBody
+		own.Decode, own.Select, own.MaxBytes = c.Origin.Decode, c.Origin.Select, s.probing.MaxBody
 		var err error
 		if k.reader, err = content.Compile(own); err != nil {
 			return nil, err
@@ -187,7 +190,7 @@ func (s *Sampler) openOrigin(c config.Origin) (asker, error) {
 	if s.opt.openOrigin != nil {
 		return s.opt.openOrigin(c)
 	}
-	return http.OpenOrigin(c, s.opt.Probes)
+	return http.OpenOrigin(c, s.probing)
 }
 
 // Close ends the connections to the origins.

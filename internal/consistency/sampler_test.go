@@ -155,6 +155,9 @@ func inFakeTime(t *testing.T, test func(t *testing.T)) {
 	})
 }
 
+// testProbing is the command line's limits.
+var testProbing = probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute}
+
 // newWorld with nodes as in
 //
 //	l2: a b p r<p; l3 ttl=10m max_staleness=30s: c
@@ -166,7 +169,6 @@ func newWorld(t testing.TB, nodes string, classes ...string) *world {
 		t: t, nodes: map[string]*spy{}, origins: map[string]*memoryOrigin{}, history: NewHistory(), timeout: 10 * time.Second,
 		opt: Options{
 			RereadDelay: 20 * time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000, DigestKey: []byte("a key of a test"),
-			Probes: probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute},
 		},
 	}
 	w.configure(nodes, classes...)
@@ -253,7 +255,7 @@ func (w *world) reload() {
 		return o, nil
 	}
 	var err error
-	if w.sampler, err = NewSampler(cfg, w.fleet, w.opt, w.history, slog.New(slog.DiscardHandler)); err != nil {
+	if w.sampler, err = NewSampler(cfg, w.fleet, w.opt, testProbing, w.history, slog.New(slog.DiscardHandler)); err != nil {
 		w.t.Fatal(err)
 	}
 }

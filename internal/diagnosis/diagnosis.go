@@ -41,12 +41,17 @@ type Step struct {
 
 // Diagnose says what the evidence points to. It depends on nothing else, and changes nothing.
 func Diagnose(e Evidence) Diagnosis {
+	return diagnose(&e, findings(&e))
+}
+
+// diagnose with the findings of e.
+func diagnose(e *Evidence, found []finding) Diagnosis {
 	d := Diagnosis{Verdict: Nothing, Causes: []Score{}}
 	if !e.known() {
-		d.Steps, d.Next = steps(&e, nil), next(&e, nil)
+		d.Steps, d.Next = steps(e, found, nil), next(e, nil)
 		return d
 	}
-	w := weigh(&e)
+	w := weigh(e, found)
 	d.Verdict = None
 	for _, c := range Causes {
 		score := Score{c, w.score[c]}
@@ -59,11 +64,11 @@ func Diagnose(e Evidence) Diagnosis {
 			d.Verdict = string(c)
 		}
 	}
-	d.Steps, d.Next = steps(&e, w), next(&e, w)
+	d.Steps, d.Next = steps(e, found, w), next(e, w)
 	return d
 }
 
-func stands(score float64) bool { return score > limit("standing") }
+func stands(score float64) bool { return score > standing.Value }
 
 // known reports whether anything at all was sampled.
 func (e *Evidence) known() bool {
@@ -77,7 +82,7 @@ func (e *Evidence) known() bool {
 	return slices.ContainsFunc(e.Queues, func(q Queue) bool { return q.Up || q.Depth.Known }) ||
 		slices.ContainsFunc(e.Apps, func(a App) bool { return len(a.Versions) > 0 }) ||
 		slices.ContainsFunc(e.Histories, func(h History) bool { return h.Up }) ||
-		slices.ContainsFunc(e.Probes, func(p Probe) bool { return p.Sent > 0 })
+		slices.ContainsFunc(e.RoundTrips, func(p RoundTrip) bool { return p.Sent > 0 })
 }
 
 // weighing is the findings with their part in the scores.
@@ -85,49 +90,48 @@ type weighing struct {
 	found []finding
 	score map[Cause]float64
 	// part of each signal in its cause's score, 0 to 1.
-	part map[string]float64
+	part map[*Signal]float64
 	// muted signals, and what explains them instead.
-	muted map[string]string
+	muted map[*Signal]string
 }
 
 // weigh the findings. A cause's score is 1 less the product of what its findings leave: it grows with each, and none is
 // needed. What did not last counts no further than a first sight.
-func weigh(e *Evidence) *weighing {
-	w := &weighing{found: findings(e), score: map[Cause]float64{}, part: map[string]float64{}, muted: map[string]string{}}
-	lasting, fleeting := map[string]float64{}, map[string]float64{}
-	for i := range Signals {
-		s := &Signals[i]
-		lasts, first := s.sizes(e, w.found)
-		lasting[s.Name], fleeting[s.Name] = s.Weight*s.strength(lasts), s.Weight*s.strength(first)
+func weigh(e *Evidence, found []finding) *weighing {
+	w := &weighing{found: found, score: map[Cause]float64{}, part: map[*Signal]float64{}, muted: map[*Signal]string{}}
+	lasting, fleeting := map[*Signal]float64{}, map[*Signal]float64{}
+	for _, s := range Signals {
+		lasts, first := s.sizes(e, found)
+		lasting[s], fleeting[s] = s.Weight*s.strength(lasts), s.Weight*s.strength(first)
 	}
-	total := func(c Cause, muted map[string]string) float64 {
+	total := func(c Cause, muted map[*Signal]string) float64 {
 		lasts, first := 1.0, 1.0
 		for _, s := range Signals {
-			if s.Cause == c && muted[s.Name] == "" {
-				lasts, first = lasts*(1-lasting[s.Name]), first*(1-fleeting[s.Name])
+			if s.Cause == c && muted[s] == "" {
+				lasts, first = lasts*(1-lasting[s]), first*(1-fleeting[s])
 			}
 		}
-		return math.Round(1000*max(1-lasts, min(1-first, limit("first_sight")))) / 1000
+		return math.Round(1000*max(1-lasts, min(1-first, firstSight.Value))) / 1000
 	}
 	w.mute(e, total, fleeting)
 	highest := 1.0
 	for _, c := range Causes {
 		score := min(total(c, w.muted), highest)
 		w.score[c] = score
-		if score >= limit("strong") {
+		if score >= strongScore.Value {
 			highest = min(highest, score)
 		}
 	}
 	for _, s := range Signals {
-		if w.muted[s.Name] == "" {
-			w.part[s.Name] = max(lasting[s.Name], min(fleeting[s.Name], limit("first_sight")))
+		if w.muted[s] == "" {
+			w.part[s] = max(lasting[s], min(fleeting[s], firstSight.Value))
 		}
 	}
 	return w
 }
 
 // mute the signals that another cause explains.
-func (w *weighing) mute(e *Evidence, total func(Cause, map[string]string) float64, first map[string]float64) {
+func (w *weighing) mute(e *Evidence, total func(Cause, map[*Signal]string) float64, first map[*Signal]float64) {
 	// A node's stale copies tell of a partition only where nothing that is known of the processing of invalidations is wrong.
 	switch {
 	case first[appVersionsDiffer] > 0:
@@ -140,7 +144,7 @@ func (w *weighing) mute(e *Evidence, total func(Cause, map[string]string) float6
 		w.muted[isolatedNode] = "its settings differ"
 	}
 	for i := range e.Queues {
-		if age, known := oldest(&e.Queues[i]); known && age >= limit("delete_seconds") {
+		if age, known := oldestWait(&e.Queues[i]); known && age >= deleteSeconds.Value {
 			w.muted[survivorCopies] = "deletes may be on their way: messages wait in queue " + e.Queues[i].Name
 		}
 	}
@@ -182,7 +186,7 @@ func (s *Signal) sizes(e *Evidence, found []finding) (lasting, first float64) {
 		}
 	}
 	for _, f := range found {
-		if f.signal != s.Name || math.IsNaN(f.size) {
+		if f.signal != s || math.IsNaN(f.size) {
 			continue
 		}
 		add(&first, f.size)

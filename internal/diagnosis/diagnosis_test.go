@@ -33,11 +33,11 @@ func estate(at time.Time) Evidence {
 				Sample: &probes.Sample{Messages: 1000, HasKeys: true, DistinctKeys: 600, TopKey: "user:1", TopKeyMessages: 40, Repeats: num(5)},
 			},
 		},
-		Apps:      []App{{Name: "web", Versions: map[string]string{"app-1": "2.3.1", "app-2": "2.3.1", "app-3": "2.3.1"}}},
-		Histories: []History{{Name: "history", Up: true, Attempts: 5000, Failures: 5, Window: time.Minute}},
-		Settings:  []Setting{{Layer: "l2", Name: "eviction_policy", Nodes: map[string][]string{"allkeys-lru": {"redis-1", "redis-2", "redis-3"}}}},
-		Probes:    []Probe{{Name: "end", Layer: "l2", Node: "redis-1", Sent: 1}, {Name: "end", Layer: "l2", Node: "redis-2", Sent: 1}},
-		Estate: Estate{
+		Apps:       []App{{Name: "web", Versions: map[string]string{"app-1": "2.3.1", "app-2": "2.3.1", "app-3": "2.3.1"}}},
+		Histories:  []History{{Name: "history", Up: true, Attempts: 5000, Failures: 5, Window: time.Minute}},
+		Settings:   []Setting{{Layer: "l2", Name: "eviction_policy", Nodes: map[string][]string{"allkeys-lru": {"redis-1", "redis-2", "redis-3"}}}},
+		RoundTrips: []RoundTrip{{Name: "end", Layer: "l2", Node: "redis-1", Sent: 1}, {Name: "end", Layer: "l2", Node: "redis-2", Sent: 1}},
+		Configured: Configured{
 			MaxStaleness: map[ClassLayer]time.Duration{}, TTL: map[string]time.Duration{"l1": time.Minute, "l2": time.Hour, "l3": 24 * time.Hour},
 		},
 	}
@@ -62,7 +62,7 @@ func estate(at time.Time) Evidence {
 			cn := consistency.ClassNode{Layer: n.Layer, Node: n.Name, Read: true}
 			cn.Copies[consistency.Fresh] = 20
 			c.Nodes = append(c.Nodes, cn)
-			e.Estate.MaxStaleness[ClassLayer{class, n.Layer}] = 5 * time.Second
+			e.Configured.MaxStaleness[ClassLayer{class, n.Layer}] = 5 * time.Second
 		}
 		e.Result.Classes = append(e.Result.Classes, c)
 	}
@@ -111,8 +111,7 @@ func watch(samplings int, change func(i int, e *Evidence)) []Diagnosis {
 	for i := range samplings {
 		e := estate(start.Add(time.Duration(i) * time.Second))
 		change(i, &e)
-		m.Recall(&e)
-		out = append(out, Diagnose(e))
+		out = append(out, m.Diagnose(&e))
 	}
 	return out
 }
@@ -174,8 +173,8 @@ var scenarios = map[string]struct {
 	}},
 	"brokers down":  {Network, func(_ int, e *Evidence) { e.Queues[1].BrokersDown = 1 }},
 	"queue gone":    {Network, func(_ int, e *Evidence) { e.Queues[0] = Queue{Name: "list", Kind: "redis_list"} }},
-	"probe lost":    {Network, func(_ int, e *Evidence) { e.Probes[0].Lost = 3 }},
-	"probe unsent":  {Network, func(_ int, e *Evidence) { e.Probes[0].Failed = 3 }},
+	"probe lost":    {Network, func(_ int, e *Evidence) { e.RoundTrips[0].Lost = 3 }},
+	"probe unsent":  {Network, func(_ int, e *Evidence) { e.RoundTrips[0].Failed = 3 }},
 	"queue backlog": {Queueing, func(_ int, e *Evidence) { e.Queues[0].Depth = num(15000); e.Queues[0].ProcessedRate = num(4) }},
 	"kafka backlog": {Queueing, func(_ int, e *Evidence) {
 		e.Queues[1].Depth = num(5000)
@@ -218,8 +217,8 @@ var scenarios = map[string]struct {
 		e.Result.Groups = append(e.Result.Groups, probes.Group{Layer: "l2", Name: "main", Err: errors.New("no Sentinel tells its nodes")})
 	}},
 	"half of a probe's messages": {Logic, func(_ int, e *Evidence) {
-		for i := range e.Probes {
-			e.Probes[i].Sent, e.Probes[i].Lost = 8, 4
+		for i := range e.RoundTrips {
+			e.RoundTrips[i].Sent, e.RoundTrips[i].Lost = 8, 4
 		}
 	}},
 	"version conflicts":    {Version, func(_ int, e *Evidence) { e.Result.Classes[0].VersionConflicts = 3 }},
@@ -240,7 +239,7 @@ var scenarios = map[string]struct {
 	"one survivor":  {Logic, func(i int, e *Evidence) { e.survivors("redis-3", 1, i) }},
 	"all are stale": {Logic, func(_ int, e *Evidence) { everywhereStale(e) }},
 	"probe lost everywhere": {Logic, func(_ int, e *Evidence) {
-		e.Probes[0].Lost, e.Probes[1].Lost = 3, 3
+		e.RoundTrips[0].Lost, e.RoundTrips[1].Lost = 3, 3
 	}},
 }
 
@@ -297,7 +296,7 @@ func TestNotForLong(t *testing.T) {
 		"one failed": func(e *Evidence) {
 			e.Histories[0] = History{Name: "history", Up: true, Attempts: 4, Failures: 1, Window: time.Minute}
 		},
-		"one probe lost":        func(e *Evidence) { e.Probes[0].Lost = 1 },
+		"one probe lost":        func(e *Evidence) { e.RoundTrips[0].Lost = 1 },
 		"a survivor":            func(e *Evidence) { e.on(0, "redis-2").Survivors = 1 },
 		"deletes on their way":  func(e *Evidence) { e.on(1, "redis-1").Survivors = 9 },
 		"a stray":               func(e *Evidence) { e.on(0, "memcached-1").Strays = 1 },
@@ -306,7 +305,7 @@ func TestNotForLong(t *testing.T) {
 	fine := func(t *testing.T, d Diagnosis) {
 		t.Helper()
 		for _, s := range d.Scores {
-			if s.Score > limit("standing") {
+			if s.Score > standing.Value {
 				t.Fatalf("%v; it says\n%s", d.Scores, strings.Join(d.Steps[6].Evidence, "\n"))
 			}
 		}
@@ -321,7 +320,7 @@ func TestNotForLong(t *testing.T) {
 					change(e)
 				}
 			}) {
-				if name == "one probe lost" && d.score(Logic) > limit("standing") {
+				if name == "one probe lost" && d.score(Logic) > standing.Value {
 					break // three in a minute are no transient
 				}
 				fine(t, d)
@@ -391,12 +390,12 @@ func TestUnknown(t *testing.T) {
 // TestEachWeightCounts: without its row of the table, each scenario's cause would not stand, or not so high.
 func TestEachWeightCounts(t *testing.T) {
 	more := map[string]func(i int, e *Evidence){
-		fallingBehind: func(i int, e *Evidence) { e.Queues[0].Depth = num(float64(i) * 80) },
-		underTarget: func(_ int, e *Evidence) {
+		fallingBehind.Name: func(i int, e *Evidence) { e.Queues[0].Depth = num(float64(i) * 80) },
+		underTarget.Name: func(_ int, e *Evidence) {
 			e.Queues[1].Target, e.Queues[1].ProcessedRate, e.Queues[1].Depth = 100, num(10), num(3000)
 		},
-		rewound:        func(_ int, e *Evidence) { e.Queues[1].Groups[0].Rewound = 1000 },
-		immortalCopies: func(_ int, e *Evidence) { e.on(0, "redis-1").Immortal = 10 },
+		rewound.Name:        func(_ int, e *Evidence) { e.Queues[1].Groups[0].Rewound = 1000 },
+		immortalCopies.Name: func(_ int, e *Evidence) { e.on(0, "redis-1").Immortal = 10 },
 	}
 	plays := map[string]func(i int, e *Evidence){}
 	for name, s := range scenarios {
@@ -413,8 +412,7 @@ func TestEachWeightCounts(t *testing.T) {
 		return out
 	}
 	with := scores()
-	for i := range Signals {
-		s := &Signals[i]
+	for _, s := range Signals {
 		weight := s.Weight
 		s.Weight = 0
 		without := scores()
@@ -498,7 +496,7 @@ func TestDeletesOnTheirWay(t *testing.T) {
 		e.survivors("redis-3", 5, 5)
 		e.Queues[0].OldestSeconds = num(4)
 	}
-	if d := watch(4, waits)[3]; d.score(Logic) > limit("standing") {
+	if d := watch(4, waits)[3]; d.score(Logic) > standing.Value {
 		t.Errorf("%v; it says\n%s", d.Scores, strings.Join(d.Steps[6].Evidence, "\n"))
 	}
 }

@@ -23,16 +23,16 @@ type Evidence struct {
 	Histories []History
 	// Settings that must agree within a layer.
 	Settings []Setting
-	// Probes are the active invalidation probes.
-	Probes []Probe
+	// RoundTrips are the active invalidation probes.
+	RoundTrips []RoundTrip
 	// Masters are the replication groups that are no Cluster, with the primaries seen in them.
 	Masters []Masters
 
 	// Unknown parts, and why nothing is known of them.
 	Unknown []Unknown
-	// Estate is what the configuration says.
-	Estate Estate
-	// Past is what the samplings before showed; Memory fills it.
+	// Configured is what the configuration says.
+	Configured Configured
+	// Past is what the samplings before showed; Memory.Diagnose fills it.
 	Past Past
 }
 
@@ -53,8 +53,8 @@ type Unknown struct {
 	Why string
 }
 
-// Estate is what the configuration says of the layers, and where its servers are. It holds no credentials.
-type Estate struct {
+// Configured is what the configuration says of the layers, and where its servers are. It holds no credentials.
+type Configured struct {
 	// MaxStaleness by class and layer.
 	MaxStaleness map[ClassLayer]time.Duration
 	// TTL by layer; the longest possible where copies need not expire.
@@ -97,7 +97,7 @@ type Past struct {
 	Streaks map[string]Streak
 	// Growth of queues' depths in messages per second; a queue without one was not yet watched for long enough.
 	Growth map[string]float64
-	// Recent counts of what is told once, over the last minutes.
+	// Recent counts of what is reported once, over the last minutes.
 	Recent map[string]float64
 	// Growing are nodes on which staleness grew in the last minute.
 	Growing map[string]bool
@@ -173,8 +173,8 @@ type Setting struct {
 	Nodes map[string][]string
 }
 
-// Probe is an active invalidation probe on one node: what came of those that ended since the sampling before.
-type Probe struct {
+// RoundTrip is an active invalidation probe on one node: what came of those that ended since the sampling before.
+type RoundTrip struct {
 	Name, Layer, Node string
 	Sent, Lost        float64
 	// Failed to be published or set up.

@@ -2,14 +2,13 @@ package diagnosis
 
 import (
 	"maps"
-	"strings"
 	"sync"
 	"time"
 )
 
 const (
-	// shortest time over which a queue's growth is measured; longest for which its depths are kept.
-	shortest, longest = 800 * time.Millisecond, 15 * time.Second
+	// growthOver is the shortest time over which a queue's growth is measured, depthsKept how long its depths are kept.
+	growthOver, depthsKept = 800 * time.Millisecond, 15 * time.Second
 	// growingFor is the time in which staleness on a node must have grown.
 	growingFor = time.Minute
 )
@@ -21,7 +20,7 @@ type Memory struct {
 	streaks map[string]Streak
 	depths  map[string][]reading
 	stale   map[string][]reading
-	recent  map[string][]reading
+	recent  map[string]*recentReadings
 }
 
 type reading struct {
@@ -32,25 +31,38 @@ type reading struct {
 // NewMemory that knows nothing.
 func NewMemory() *Memory {
 	return &Memory{
-		streaks: map[string]Streak{}, depths: map[string][]reading{}, stale: map[string][]reading{}, recent: map[string][]reading{},
+		streaks: map[string]Streak{}, depths: map[string][]reading{}, stale: map[string][]reading{}, recent: map[string]*recentReadings{},
 	}
 }
 
-// Recall fills e.Past from the samplings before, and remembers e. Call it once for each sampling, in their order.
-func (m *Memory) Recall(e *Evidence) {
+// recentReadings are what was reported once, and for how long it counts.
+type recentReadings struct {
+	window   time.Duration
+	readings []reading
+}
+
+// Diagnose fills e.Past from the samplings before, remembers e, and says what it points to. Call it once for each sampling,
+// in their order.
+func (m *Memory) Diagnose(e *Evidence) Diagnosis {
+	return diagnose(e, m.recall(e))
+}
+
+// recall what the samplings before showed, and give the findings of this one.
+func (m *Memory) recall(e *Evidence) []finding {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e.Past = Past{Growth: map[string]float64{}, Recent: map[string]float64{}, Growing: map[string]bool{}}
 	for i := range e.Queues {
 		m.grow(e, &e.Queues[i])
 	}
-	m.tellOnce(e)
+	m.recentCounts(e)
 	if e.Result != nil {
 		m.staleness(e)
 	}
 	streaks := map[string]Streak{}
-	for _, f := range findings(e) {
-		if signal(f.signal).strength(f.size) == 0 {
+	found := findings(e)
+	for _, f := range found {
+		if f.signal.strength(f.size) == 0 {
 			continue
 		}
 		s, was := m.streaks[f.id()]
@@ -61,6 +73,7 @@ func (m *Memory) Recall(e *Evidence) {
 		streaks[f.id()] = s
 	}
 	m.streaks, e.Past.Streaks = streaks, maps.Clone(streaks)
+	return found
 }
 
 // younger readings than age, but for the last one that is older.
@@ -76,9 +89,9 @@ func (m *Memory) grow(e *Evidence, q *Queue) {
 	if !q.Depth.Known {
 		return
 	}
-	known := younger(m.depths[q.Name], e.At, longest)
+	known := younger(m.depths[q.Name], e.At, depthsKept)
 	for i := len(known) - 1; i >= 0; i-- {
-		if past := e.At.Sub(known[i].at); past >= shortest {
+		if past := e.At.Sub(known[i].at); past >= growthOver {
 			e.Past.Growth[q.Name] = (q.Depth.Value - known[i].value) / past.Seconds()
 			break
 		}
@@ -86,43 +99,40 @@ func (m *Memory) grow(e *Evidence, q *Queue) {
 	m.depths[q.Name] = append(known, reading{e.At, q.Depth.Value})
 }
 
-// tellOnce sums what each sampling tells of the time since the one before.
-func (m *Memory) tellOnce(e *Evidence) {
-	keep := func(id string) time.Duration {
-		name := "recent"
-		if strings.HasPrefix(id, "probe_") {
-			name = "recent_probes"
+// recentCounts sums, over the last minutes, what each sampling reports of the time since the one before.
+func (m *Memory) recentCounts(e *Evidence) {
+	note := func(id string, window *Limit, value float64) {
+		if value <= 0 {
+			return
 		}
-		return time.Duration(limit(name) * float64(time.Second))
-	}
-	note := func(signal, subject string, value float64) {
-		id := signal + " " + subject
-		if value > 0 {
-			m.recent[id] = append(m.recent[id], reading{e.At, value})
+		if m.recent[id] == nil {
+			m.recent[id] = &recentReadings{window: time.Duration(window.Value * float64(time.Second))}
 		}
+		m.recent[id].readings = append(m.recent[id].readings, reading{e.At, value})
 	}
 	for _, q := range e.Queues {
 		for _, g := range q.Groups {
-			note(lostMessages, q.Name+"/"+g.Name, g.Lost)
-			note(rewound, q.Name+"/"+g.Name, g.Rewound)
+			subject := q.Name + "/" + g.Name
+			note(lostMessages.id(subject), recentSeconds, g.Lost)
+			note(rewound.id(subject), recentSeconds, g.Rewound)
 		}
 	}
-	for _, p := range e.Probes {
-		note(probeLostAll, p.Name+"/"+p.Node, p.Lost)
-		note(probeArrived, p.Name+"/"+p.Node, p.Sent-p.Lost-p.Failed)
-		note(probeUnpublished, p.Name+"/"+p.Node, p.Failed)
+	for _, p := range e.RoundTrips {
+		subject := p.Name + "/" + p.Node
+		note(probeLostAll.id(subject), recentProbeSeconds, p.Lost)
+		note(arrived(subject), recentProbeSeconds, p.Sent-p.Lost-p.Failed)
+		note(probeUnpublished.id(subject), recentProbeSeconds, p.Failed)
 	}
-	for id, readings := range m.recent {
-		for len(readings) > 0 && e.At.Sub(readings[0].at) > keep(id) {
-			readings = readings[1:]
+	for id, r := range m.recent {
+		for len(r.readings) > 0 && e.At.Sub(r.readings[0].at) > r.window {
+			r.readings = r.readings[1:]
 		}
-		if len(readings) == 0 {
+		if len(r.readings) == 0 {
 			delete(m.recent, id)
 			continue
 		}
-		m.recent[id] = readings
-		for _, r := range readings {
-			e.Past.Recent[id] += r.value
+		for _, was := range r.readings {
+			e.Past.Recent[id] += was.value
 		}
 	}
 }

@@ -29,9 +29,8 @@ func (w *weighing) heaviest(c Cause) finding {
 	var top finding
 	most, size := 0.0, 0.0
 	for _, f := range w.found {
-		s := signal(f.signal)
 		part := w.part[f.signal]
-		if s.Cause != c || s.strength(f.size) == 0 {
+		if f.signal.Cause != c || f.signal.strength(f.size) == 0 {
 			continue
 		}
 		if part > most || part == most && f.signal == top.signal && f.size > size {
@@ -95,14 +94,14 @@ func (e *Evidence) check() string {
 
 // server of a node: as configured, or by its name where a group found it (GROUP/HOST:PORT).
 func (e *Evidence) server(node string) (Server, bool) {
-	if s, ok := e.Estate.Servers[node]; ok {
+	if s, ok := e.Configured.Servers[node]; ok {
 		return s, s.Host != "" || s.URL != ""
 	}
 	group, address, found := strings.Cut(node, "/")
 	if !found {
 		return Server{}, false
 	}
-	s := e.Estate.Servers[group]
+	s := e.Configured.Servers[group]
 	at := strings.LastIndexByte(address, ':')
 	if at < 0 {
 		return Server{}, false
@@ -157,7 +156,7 @@ func (e *Evidence) askGroup(group string) string {
 }
 
 func (e *Evidence) askQueue(queue, group string, newest bool) string {
-	p, ok := e.Estate.Queues[queue]
+	p, ok := e.Configured.Queues[queue]
 	if !ok {
 		return ""
 	}
@@ -225,7 +224,7 @@ func (e *Evidence) primary(group string) (Server, bool) {
 }
 
 func (e *Evidence) askVersions(app string) string {
-	urls := e.Estate.Versions[app]
+	urls := e.Configured.Versions[app]
 	if len(urls) == 0 {
 		return e.check()
 	}

@@ -9,8 +9,8 @@ import (
 )
 
 // places is where the servers of estate, and of some groups, are.
-func places() Estate {
-	return Estate{
+func places() Configured {
+	return Configured{
 		Servers: map[string]Server{
 			"redis-2": {Kind: "redis", Host: "10.0.0.2", Port: "6379"}, "redis-3": {Kind: "redis", Host: "10.0.0.3", Port: "6380", TLS: true},
 			"memcached-2": {Kind: "memcached", Host: "fd00::5", Port: "11211"}, "app-1": {Kind: "http", URL: "https://app-1:8443"},
@@ -54,7 +54,7 @@ func TestNext(t *testing.T) {
 			e.Queues[0].Depth = num(19000)
 		}, "timeout 5 redis-cli -h 10.0.0.8 -p 6379 LLEN 'inv; rm -rf'"},
 		"backlog of a list whose primary nobody knows": {func(e *Evidence) {
-			e.Estate.Queues["list"] = QueuePlace{Node: "main", Key: "inv"}
+			e.Configured.Queues["list"] = QueuePlace{Node: "main", Key: "inv"}
 			e.Queues[0].Depth = num(19000)
 		}, "cacheinv_exporter check"},
 		"backlog of a stream": {func(e *Evidence) {
@@ -78,7 +78,7 @@ func TestNext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := watch(2, func(_ int, e *Evidence) {
-				e.Estate.Servers, e.Estate.Queues, e.Estate.Versions = places().Servers, places().Queues, places().Versions
+				e.Configured.Servers, e.Configured.Queues, e.Configured.Versions = places().Servers, places().Queues, places().Versions
 				tt.change(e)
 			})[1]
 			if d.Next != tt.want {

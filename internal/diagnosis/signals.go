@@ -13,7 +13,7 @@ import (
 
 // finding is one signal that one subject shows.
 type finding struct {
-	signal  string
+	signal  *Signal
 	subject string
 	size    float64
 	// early: it counts as a first sight however long it has been there.
@@ -22,12 +22,12 @@ type finding struct {
 	text string
 }
 
-func (f finding) id() string { return f.signal + " " + f.subject }
+func (f finding) id() string { return f.signal.id(f.subject) }
 
 // findings of a sampling, in the order of the table's causes. What Memory knows is in e.Past; without it the findings
 // that need time are first sights.
 func findings(e *Evidence) []finding {
-	s := surveyor{e: e}
+	s := finder{e: e}
 	if e.Result != nil {
 		s.nodes()
 		s.groups()
@@ -40,21 +40,22 @@ func findings(e *Evidence) []finding {
 	}
 	s.settings()
 	s.histories()
-	s.probes()
+	s.roundTrips()
 	return s.found
 }
 
-type surveyor struct {
+// finder goes through the evidence and gathers what it finds.
+type finder struct {
 	e     *Evidence
 	found []finding
 }
 
-func (s *surveyor) add(signal, subject string, size float64, format string, args ...any) *finding {
+func (s *finder) add(signal *Signal, subject string, size float64, format string, args ...any) *finding {
 	s.found = append(s.found, finding{signal: signal, subject: subject, size: size, text: fmt.Sprintf(format, args...)})
 	return &s.found[len(s.found)-1]
 }
 
-func (s *surveyor) nodes() {
+func (s *finder) nodes() {
 	for i := range s.e.Result.Nodes {
 		n := &s.e.Result.Nodes[i]
 		if !n.Up && !n.Survey.Left { // a deployment takes nodes away
@@ -72,7 +73,7 @@ func because(err error) string {
 	return ": " + line
 }
 
-func (s *surveyor) groups() {
+func (s *finder) groups() {
 	for _, g := range s.e.Result.Groups {
 		switch {
 		case g.Err != nil && len(g.Nodes) == 0:
@@ -97,7 +98,7 @@ func (s *surveyor) groups() {
 	}
 }
 
-func (s *surveyor) replicas() {
+func (s *finder) replicas() {
 	for _, m := range s.e.Masters {
 		if m.Count > 1 {
 			s.add(splitBrain, m.Group, float64(m.Count-1), "%s %s: split brain, %d primaries", m.Layer, m.Group, m.Count)
@@ -159,8 +160,8 @@ func others(byValue map[string][]string) map[string][]string {
 	return out
 }
 
-// told writes values and who has them: 2.2.9 on app-3; 2.3.1 on app-1, app-2.
-func told(byValue map[string][]string) string {
+// whoHas writes values and who has them: 2.2.9 on app-3; 2.3.1 on app-1, app-2.
+func whoHas(byValue map[string][]string) string {
 	var parts []string
 	for _, v := range slices.Sorted(maps.Keys(byValue)) {
 		parts = append(parts, v+" on "+list(byValue[v]))
@@ -168,43 +169,43 @@ func told(byValue map[string][]string) string {
 	return strings.Join(parts, "; ")
 }
 
-func (s *surveyor) apps() {
+func (s *finder) apps() {
 	for _, a := range s.e.Apps {
 		for _, n := range a.Down {
 			s.add(appUnreached, a.Name+"/"+n, 1, "application %s: %s does not tell its version", a.Name, n)
 		}
 		if versions := byVersion(a); len(versions) > 1 {
-			s.add(appVersionsDiffer, a.Name, float64(len(versions)-1), "application %s runs %d versions: %s", a.Name, len(versions), told(versions))
+			s.add(appVersionsDiffer, a.Name, float64(len(versions)-1), "application %s runs %d versions: %s", a.Name, len(versions), whoHas(versions))
 		}
 	}
 }
 
-func (s *surveyor) settings() {
+func (s *finder) settings() {
 	for _, x := range s.e.Settings {
 		if len(x.Nodes) < 2 {
 			continue
 		}
-		name := settingsDiffer
+		signal := settingsDiffer
 		if x.Name == "server_version" {
-			name = serversDiffer
+			signal = serversDiffer
 		}
-		s.add(name, x.Layer+"/"+x.Name, 1, "layer %s: %s differs: %s", x.Layer, x.Name, told(x.Nodes))
+		s.add(signal, x.Layer+"/"+x.Name, 1, "layer %s: %s differs: %s", x.Layer, x.Name, whoHas(x.Nodes))
 	}
 }
 
 // queueLimit is the depth from which a queue counts as backed up.
 func (e *Evidence) queueLimit(q *Queue) float64 {
-	least := limit("backlog_messages")
+	least := backlogMessages.Value
 	if q.Capacity > 0 {
 		size := float64(q.Capacity)
-		return max(size*limit("backlog_capacity"), min(least, size*limit("backlog_small")))
+		return max(size*backlogCapacity.Value, min(least, size*backlogSmall.Value))
 	}
 	most := least
 	if q.Target > 0 {
-		most = max(q.Target*limit("backlog_target"), limit("backlog_least"))
+		most = max(q.Target*backlogTarget.Value, backlogLeast.Value)
 	}
-	if oldest, known := oldest(q); known && oldest < limit("burst_seconds") && e.drainSeconds(q) < limit("burst_seconds") {
-		most *= limit("burst_factor")
+	if age, known := oldestWait(q); known && age < burstSeconds.Value && e.drainSeconds(q) < burstSeconds.Value {
+		most *= burstFactor.Value
 	}
 	return most
 }
@@ -222,8 +223,8 @@ func (e *Evidence) drainSeconds(q *Queue) float64 {
 	return out
 }
 
-// oldest is how long the message that waits longest has waited, by its age or by the groups' lag.
-func oldest(q *Queue) (age float64, known bool) {
+// oldestWait is how long the message that waits longest has waited, by its age or by the groups' lag.
+func oldestWait(q *Queue) (age float64, known bool) {
 	if q.OldestSeconds.Known {
 		age, known = q.OldestSeconds.Value, true
 	}
@@ -235,7 +236,7 @@ func oldest(q *Queue) (age float64, known bool) {
 	return age, known
 }
 
-func (s *surveyor) queue(q *Queue) {
+func (s *finder) queue(q *Queue) {
 	if !q.Up && !q.Answered {
 		s.add(queueUnreached, q.Name, 1, "queue %s did not answer", q.Name)
 	}
@@ -253,22 +254,22 @@ func (s *surveyor) queue(q *Queue) {
 			}
 		}
 		if growth, known := s.e.Past.Growth[q.Name]; known && growth > 0 {
-			if ahead := depth + growth*limit("projection"); ahead >= most {
+			if ahead := depth + growth*projectionSeconds.Value; ahead >= most {
 				s.add(fallingBehind, q.Name, ahead/most, "queue %s grows by %s messages/s, now %s", q.Name, count(growth), count(depth))
 			}
 		}
 	}
-	age, known := oldest(q)
+	age, known := oldestWait(q)
 	if known {
 		s.add(oldMessages, q.Name, age, "queue %s: the oldest message has waited for %s", q.Name, seconds(age))
 	}
 	for _, g := range q.Groups {
-		s.group(q, &g, known && age >= limit("idle_seconds"))
+		s.group(q, &g, known && age >= idleSeconds.Value)
 	}
 	s.sample(q)
 }
 
-func (s *surveyor) group(q *Queue, g *Group, waits bool) {
+func (s *finder) group(q *Queue, g *Group, waits bool) {
 	subject := q.Name + "/" + g.Name
 	if g.Stalled.Known && g.Stalled.Value > 0 {
 		s.add(stalledGroup, subject, 1, "queue %s: group %s commits nothing though messages wait", q.Name, g.Name)
@@ -276,22 +277,22 @@ func (s *surveyor) group(q *Queue, g *Group, waits bool) {
 	if g.Members.Known && g.Members.Value == 0 && waits {
 		s.add(noMembers, subject, 1, "queue %s: group %s has no members", q.Name, g.Name)
 	}
-	if lost := s.recent(lostMessages, subject, g.Lost); lost > 0 {
+	if lost := s.recent(lostMessages.id(subject), g.Lost); lost > 0 {
 		s.add(lostMessages, subject, lost, "queue %s: group %s lost %s messages that were deleted before it processed them", q.Name, g.Name, count(lost))
 	}
-	if back := s.recent(rewound, subject, g.Rewound); back > 0 {
+	if back := s.recent(rewound.id(subject), g.Rewound); back > 0 {
 		s.add(rewound, subject, back, "queue %s: the commits of group %s went back by %s messages", q.Name, g.Name, count(back))
 	}
 }
 
-// recent is what was told in the last minutes, this sampling's part included.
-func (s *surveyor) recent(signal, subject string, now float64) float64 {
-	return max(now, s.e.Past.Recent[signal+" "+subject])
+// recent is what was reported under an id in the last minutes, this sampling's part included.
+func (s *finder) recent(id string, now float64) float64 {
+	return max(now, s.e.Past.Recent[id])
 }
 
-func (s *surveyor) sample(q *Queue) {
+func (s *finder) sample(q *Queue) {
 	m := q.Sample
-	if m == nil || float64(m.Messages) < limit("loop_messages") || q.EnqueuedRate.Known && q.EnqueuedRate.Value < limit("loop_rate") {
+	if m == nil || float64(m.Messages) < loopMessages.Value || q.EnqueuedRate.Known && q.EnqueuedRate.Value < loopRate.Value {
 		return
 	}
 	rate := "at an unknown rate"
@@ -305,7 +306,7 @@ func (s *surveyor) sample(q *Queue) {
 			q.Name, count(m.Repeats.Value), m.Messages, rate)
 	case m.HasKeys:
 		share := float64(m.TopKeyMessages) / float64(m.Messages)
-		f = s.add(loop, q.Name, share-(limit("loop_top_key")-signal(loop).Start), "queue %s: %d of the newest %d messages are for one key, %s",
+		f = s.add(loop, q.Name, share-(loopTopKey.Value-loop.Start), "queue %s: %d of the newest %d messages are for one key, %s",
 			q.Name, m.TopKeyMessages, m.Messages, rate)
 	default:
 		return
@@ -313,17 +314,17 @@ func (s *surveyor) sample(q *Queue) {
 	f.early = !q.EnqueuedRate.Known
 }
 
-func (s *surveyor) histories() {
+func (s *finder) histories() {
 	for _, h := range s.e.Histories {
-		if h.Up && h.Attempts > 0 && h.Failures >= limit("failures") {
+		if h.Up && h.Attempts > 0 && h.Failures >= leastFailures.Value {
 			s.add(failedInval, h.Name, min(h.Failures/h.Attempts, 1), "history %s: %s of %s invalidations failed (%s) in the last %s", h.Name,
 				count(h.Failures), count(h.Attempts), percent(h.Failures, h.Attempts), seconds(h.Window.Seconds()))
 		}
 	}
 }
 
-// probeOutcome is what one probe's invalidations came to on all nodes, over the last minutes.
-type probeOutcome struct {
+// roundTripOutcome is what one probe's invalidations came to on all nodes, over the last minutes.
+type roundTripOutcome struct {
 	lost, well []string
 	// mixed: some were lost and some arrived on one node.
 	mixed bool
@@ -331,26 +332,26 @@ type probeOutcome struct {
 	messages, all float64
 }
 
-func (s *surveyor) probes() {
-	byName := map[string]*probeOutcome{}
-	for _, p := range s.e.Probes {
+func (s *finder) roundTrips() {
+	byName := map[string]*roundTripOutcome{}
+	for _, p := range s.e.RoundTrips {
 		subject := p.Name + "/" + p.Node
 		o := byName[p.Name]
 		if o == nil {
-			o = &probeOutcome{}
+			o = &roundTripOutcome{}
 			byName[p.Name] = o
 		}
-		lost, arrived := s.recent(probeLostAll, subject, p.Lost), s.recent(probeArrived, subject, p.Sent-p.Lost-p.Failed)
-		o.all = max(o.all, lost+arrived)
+		lost, came := s.recent(probeLostAll.id(subject), p.Lost), s.recent(arrived(subject), p.Sent-p.Lost-p.Failed)
+		o.all = max(o.all, lost+came)
 		switch {
-		case lost > 0 && arrived > 0:
+		case lost > 0 && came > 0:
 			o.mixed, o.messages = true, max(o.messages, lost)
 		case lost > 0:
 			o.lost, o.messages = append(o.lost, p.Node), max(o.messages, lost)
-		case arrived > 0:
+		case came > 0:
 			o.well = append(o.well, p.Node)
 		}
-		if failed := s.recent(probeUnpublished, subject, p.Failed); failed > 0 {
+		if failed := s.recent(probeUnpublished.id(subject), p.Failed); failed > 0 {
 			s.add(probeUnpublished, subject, failed, "probe %s: %s probes of %s could not be published or set up lately", p.Name, count(failed), p.Node)
 		}
 	}
@@ -379,15 +380,11 @@ type staleNode struct {
 
 // counted copies of a class on a node: what the design does not allow, or a fast layer should not show for long.
 func (e *Evidence) counted(class string, n *consistency.ClassNode) int {
-	allowed, known := e.Estate.MaxStaleness[ClassLayer{class, n.Layer}]
-	if known && allowed.Seconds() > limit("fast_layer") {
+	allowed, known := e.Configured.MaxStaleness[ClassLayer{class, n.Layer}]
+	if known && allowed.Seconds() > fastLayer.Value {
 		return n.Overdue
 	}
 	return n.Copies[consistency.Stale]
-}
-
-func compared(n *consistency.ClassNode) int {
-	return n.Copies[consistency.Fresh] + n.Copies[consistency.Stale] + n.Copies[consistency.Undecided]
 }
 
 // staleNodes by name, those with a counted copy alone, and the number of these copies.
@@ -397,7 +394,7 @@ func staleNodes(e *Evidence) (out map[string]*staleNode, total int) {
 		c := &e.Result.Classes[i]
 		clean := map[string]bool{}
 		for k := range c.Nodes {
-			if n := &c.Nodes[k]; compared(n) > 0 && e.counted(c.Class, n) == 0 {
+			if n := &c.Nodes[k]; n.Compared() > 0 && e.counted(c.Class, n) == 0 {
 				clean[n.Layer] = true
 			}
 		}
@@ -439,29 +436,29 @@ func (e *Evidence) StaleCopies() int {
 
 // isolated reports whether a node looks cut off from invalidations by what it holds alone.
 func (n *staleNode) isolated(growing bool) bool {
-	return n.alone && float64(n.counted) >= limit("isolated_copies") &&
-		(n.classes >= 2 || n.behind >= limit("isolated_versions") || growing)
+	return n.alone && float64(n.counted) >= isolatedCopies.Value &&
+		(n.classes >= 2 || n.behind >= isolatedVersions.Value || growing)
 }
 
-func (s *surveyor) canaries() {
+func (s *finder) canaries() {
 	stale, total := staleNodes(s.e)
 	names := slices.Sorted(maps.Keys(stale))
 	// Cut-off nodes, where hardly any stale copy is elsewhere. In layers of a shorter TTL there may be: they are filled from these.
 	var cut []*staleNode
-	longest := time.Duration(0)
+	ttl := time.Duration(0) // the longest of theirs
 	for _, name := range names {
 		if n := stale[name]; n.isolated(s.e.Past.Growing[name]) {
 			cut = append(cut, n)
-			longest = max(longest, s.e.Estate.TTL[n.layer])
+			ttl = max(ttl, s.e.Configured.TTL[n.layer])
 		}
 	}
 	elsewhere := 0
 	for _, name := range names {
-		if n := stale[name]; !slices.Contains(cut, n) && s.e.Estate.TTL[n.layer] >= longest {
+		if n := stale[name]; !slices.Contains(cut, n) && s.e.Configured.TTL[n.layer] >= ttl {
 			elsewhere += n.counted
 		}
 	}
-	if float64(elsewhere) <= limit("isolated_elsewhere")*float64(total) {
+	if float64(elsewhere) <= isolatedElsewhere.Value*float64(total) {
 		for _, n := range cut {
 			s.add(isolatedNode, n.node, 1, "%s %s answers, but has %d stale copies in %d classes, the oldest for %s, that other nodes of its layer do not have",
 				n.layer, n.node, n.counted, n.classes, seconds(n.oldest.Seconds()))
@@ -486,7 +483,7 @@ func (s *surveyor) canaries() {
 }
 
 // copies are the findings that a class on one node gives.
-func (s *surveyor) copies(class string, n *consistency.ClassNode) {
+func (s *finder) copies(class string, n *consistency.ClassNode) {
 	subject, at := class+"/"+n.Node, class+" on "+n.Layer+" "+n.Node
 	switch {
 	case n.StillSurvivors > 0:

@@ -27,8 +27,7 @@ func some(all lines) lines {
 }
 
 // steps of the guide's first assessment; w is nil where nothing is known.
-func steps(e *Evidence, w *weighing) []Step {
-	found := findings(e)
+func steps(e *Evidence, found []finding, w *weighing) []Step {
 	out := []Step{
 		{"A", "Stale data", staleData(e)},
 		{"B", "Invalidation queues and history", queueLines(e, found)},
@@ -56,18 +55,18 @@ func unknown(e *Evidence, parts ...string) (out lines) {
 	return out
 }
 
-// tally of copies.
-type tally struct{ compared, stale, overdue, undecided, unread int }
+// copyCount is how many copies there are of each kind.
+type copyCount struct{ compared, stale, overdue, undecided, unread int }
 
-func (t *tally) add(n *consistency.ClassNode) {
-	t.compared += compared(n)
+func (t *copyCount) add(n *consistency.ClassNode) {
+	t.compared += n.Compared()
 	t.stale += n.Copies[consistency.Stale]
 	t.overdue += n.Overdue
 	t.undecided += n.Copies[consistency.Undecided]
 	t.unread += n.Copies[consistency.Error]
 }
 
-func (t tally) String() string {
+func (t copyCount) String() string {
 	if t.compared == 0 {
 		return fmt.Sprintf("no copy was compared; %d could not be read", t.unread)
 	}
@@ -86,8 +85,8 @@ func staleData(e *Evidence) (out lines) {
 	if e.Result == nil || len(e.Result.Classes) == 0 {
 		return append(out, unknown(e, "canary")...)
 	}
-	var all tally
-	var oldest time.Duration
+	var all copyCount
+	var longest time.Duration
 	at := ""
 	divergent, long := 0, 0
 	for i := range e.Result.Classes {
@@ -97,14 +96,14 @@ func staleData(e *Evidence) (out lines) {
 		for k := range c.Nodes {
 			n := &c.Nodes[k]
 			all.add(n)
-			if n.OldestStale > oldest {
-				oldest, at = n.OldestStale, c.Class+" on "+n.Layer+" "+n.Node
+			if n.OldestStale > longest {
+				longest, at = n.OldestStale, c.Class+" on "+n.Layer+" "+n.Node
 			}
 		}
 	}
 	out.add("%s", all)
-	if oldest > 0 {
-		out.add("the oldest has been stale for %s: %s", seconds(oldest.Seconds()), at)
+	if longest > 0 {
+		out.add("the oldest has been stale for %s: %s", seconds(longest.Seconds()), at)
 	}
 	if divergent > 0 {
 		out.add("%d keys have copies that differ, %d of them for a minute or longer", divergent, long)
@@ -113,7 +112,7 @@ func staleData(e *Evidence) (out lines) {
 }
 
 // DrainSeconds is the time until a queue is empty at its present rates: +Inf where it never is; unknown where a rate is.
-func DrainSeconds(q *Queue) (seconds float64, known bool) {
+func DrainSeconds(q *Queue) (left float64, known bool) {
 	switch {
 	case !q.Depth.Known || !q.ProcessedRate.Known || !q.EnqueuedRate.Known:
 		return 0, false
@@ -158,7 +157,7 @@ func queueLine(q *Queue) string {
 	if !q.Up {
 		parts = append(parts, "not all of it could be asked")
 	}
-	if age, known := oldest(q); known && age > 0 {
+	if age, known := oldestWait(q); known && age > 0 {
 		parts = append(parts, "the oldest for "+seconds(age))
 	}
 	if q.EnqueuedRate.Known {
@@ -173,7 +172,7 @@ func queueLine(q *Queue) string {
 	}
 	switch drain, known := DrainSeconds(q); {
 	case !known || drain == 0:
-	case math.IsInf(drain, 1) && q.Depth.Value < limit("backlog_least"): // what comes in and goes out
+	case math.IsInf(drain, 1) && q.Depth.Value < backlogLeast.Value: // what comes in and goes out
 	case math.IsInf(drain, 1):
 		parts = append(parts, "it never drains at these rates")
 	default:
@@ -183,11 +182,11 @@ func queueLine(q *Queue) string {
 }
 
 // texts of the findings of these signals, in the order of the signals.
-func texts(found []finding, signals ...string) (out lines) {
-	for _, name := range signals {
+func texts(found []finding, signals ...*Signal) (out lines) {
+	for _, s := range signals {
 		var own lines
 		for _, f := range found {
-			if f.signal == name && signal(name).strength(f.size) > 0 {
+			if f.signal == s && s.strength(f.size) > 0 {
 				own = append(own, f.text)
 			}
 		}
@@ -265,7 +264,7 @@ func versionLines(e *Evidence, found []finding) (out lines) {
 	for _, a := range e.Apps {
 		versions := byVersion(a)
 		if len(versions) == 1 {
-			out.add("application %s: %s", a.Name, told(versions))
+			out.add("application %s: %s", a.Name, whoHas(versions))
 		}
 	}
 	out = append(out, texts(found, appVersionsDiffer, appUnreached, versionsExplain, versionConflicts)...)
@@ -287,11 +286,11 @@ func impact(e *Evidence) (out lines) {
 	for i := range e.Result.Classes {
 		c := &e.Result.Classes[i]
 		var layers []string
-		byLayer := map[string]*tally{}
+		byLayer := map[string]*copyCount{}
 		for k := range c.Nodes {
 			n := &c.Nodes[k]
 			if byLayer[n.Layer] == nil {
-				byLayer[n.Layer], layers = &tally{}, append(layers, n.Layer)
+				byLayer[n.Layer], layers = &copyCount{}, append(layers, n.Layer)
 			}
 			byLayer[n.Layer].add(n)
 		}
@@ -323,7 +322,7 @@ func rootCause(e *Evidence, w *weighing) (out lines) {
 		}
 	}
 	for _, s := range Signals {
-		if reason := w.muted[s.Name]; reason != "" && len(texts(w.found, s.Name)) > 0 {
+		if reason := w.muted[s]; reason != "" && len(texts(w.found, s)) > 0 {
 			out.add("%s does not count: %s", s.Name, reason)
 		}
 	}
@@ -343,19 +342,19 @@ func why(e *Evidence) (out lines) {
 // texts of a cause's findings, the heaviest first, each with its weight.
 func (w *weighing) texts(c Cause) (out lines) {
 	own := slices.Clone(Signals)
-	own = slices.DeleteFunc(own, func(s Signal) bool { return s.Cause != c || w.part[s.Name] == 0 })
-	slices.SortStableFunc(own, func(a, b Signal) int {
+	own = slices.DeleteFunc(own, func(s *Signal) bool { return s.Cause != c || w.part[s] == 0 })
+	slices.SortStableFunc(own, func(a, b *Signal) int {
 		switch {
-		case w.part[a.Name] > w.part[b.Name]:
+		case w.part[a] > w.part[b]:
 			return -1
-		case w.part[a.Name] < w.part[b.Name]:
+		case w.part[a] < w.part[b]:
 			return 1
 		}
 		return 0
 	})
 	for _, s := range own {
-		for _, text := range texts(w.found, s.Name) {
-			out.add("%s (%s %.2f)", text, s.Name, w.part[s.Name])
+		for _, text := range texts(w.found, s) {
+			out.add("%s (%s %.2f)", text, s.Name, w.part[s])
 		}
 	}
 	return out

@@ -61,8 +61,7 @@ func TestPage(t *testing.T) {
 func TestTable(t *testing.T) {
 	seen := map[string]bool{}
 	of := map[Cause]int{}
-	for i := range Signals {
-		s := &Signals[i]
+	for _, s := range Signals {
 		if seen[s.Name] {
 			t.Errorf("%s stands twice", s.Name)
 		}
@@ -88,7 +87,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("nothing points to %s", c)
 		}
 	}
-	if limit("first_sight") >= limit("standing") || limit("strong") <= limit("standing") {
+	if firstSight.Value >= standing.Value || strongScore.Value <= standing.Value {
 		t.Error("a first sight stands, or what is strong does not")
 	}
 }

@@ -42,7 +42,7 @@ type CheckOptions struct {
 	Pattern string
 	// Limit of keys from each pattern; 0: the class's sample, or DefaultLimit.
 	Limit int
-	// Sampler and Probes are handed on; Sampler.ShowValues asks for values.
+	// Sampler and Probes are handed on; Sampler.ShowValues asks for the values of copies that differ.
 	Sampler consistency.Options
 	Probes  probes.Options
 	// Progress is told how many of the steps through the keyspace were taken; may be nil.
@@ -60,8 +60,8 @@ func Check(ctx context.Context, cfg *config.Config, opt CheckOptions, log *slog.
 		return nil, fmt.Errorf("opening the nodes: %w", err)
 	}
 	defer fleet.Close()
-	opt.Sampler.Details, opt.Sampler.Probes = true, opt.Probes
-	sampler, err := consistency.NewSampler(chosen, fleet, opt.Sampler, consistency.NewHistory(), log)
+	opt.Sampler.Details = true
+	sampler, err := consistency.NewSampler(chosen, fleet, opt.Sampler, opt.Probes, consistency.NewHistory(), log)
 	if err != nil {
 		return nil, fmt.Errorf("opening the canaries: %w", err)
 	}

@@ -132,9 +132,8 @@ func newClassReport(c *consistency.ClassResult, keys int, digestKey []byte) Clas
 		for s := range consistency.NumStates {
 			node.States[s.String()] = n.Copies[s]
 		}
-		ours := n.Copies[consistency.Fresh] + n.Copies[consistency.Stale] + n.Copies[consistency.Undecided]
-		node.Share = newShare(n.Copies[consistency.Stale], ours)
-		stale, compared = stale+n.Copies[consistency.Stale], compared+ours
+		node.Share = newShare(n.Copies[consistency.Stale], n.Compared())
+		stale, compared = stale+n.Copies[consistency.Stale], compared+n.Compared()
 		l := &out.Layers[at[n.Layer]]
 		l.Nodes = append(l.Nodes, node)
 	}

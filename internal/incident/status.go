@@ -215,7 +215,7 @@ func newCanaryStatus(c *consistency.ClassResult) CanaryStatus {
 	out := CanaryStatus{Class: c.Class, DivergentKeys: c.Divergent[0], Layers: []LayerStatus{}}
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
-		out.Compared += n.Copies[consistency.Fresh] + n.Copies[consistency.Stale] + n.Copies[consistency.Undecided]
+		out.Compared += n.Compared()
 		out.Stale, out.Overdue, out.Undecided = out.Stale+n.Copies[consistency.Stale], out.Overdue+n.Overdue, out.Undecided+n.Copies[consistency.Undecided]
 		copies := CopiesStatus{Node: n.Node, States: map[string]int{}}
 		for s := range consistency.NumStates {

@@ -96,8 +96,7 @@ func sampling(b *testing.B, cfg string) func() error {
 		b.Fatal(err)
 	}
 	b.Cleanup(fleet.Close)
-	opt.Sampler.Probes = opt.Probes
-	s, err := consistency.NewSampler(parsed, fleet, opt.Sampler, consistency.NewHistory(), log)
+	s, err := consistency.NewSampler(parsed, fleet, opt.Sampler, opt.Probes, consistency.NewHistory(), log)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -71,7 +71,6 @@ func TestKeysSharedOutOverServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(fleet.Close)
-	opt.Sampler.Probes = opt.Probes
 	shared := sharing{Fleet: fleet, place: func(node, key string) probes.Placement {
 		switch {
 		case node == "redis-3":
@@ -81,7 +80,7 @@ func TestKeysSharedOutOverServers(t *testing.T) {
 		}
 		return probes.Placement{Holding: probes.Elsewhere}
 	}}
-	s, err := consistency.NewSampler(cfg, shared, opt.Sampler, consistency.NewHistory(), log)
+	s, err := consistency.NewSampler(cfg, shared, opt.Sampler, opt.Probes, consistency.NewHistory(), log)
 	if err != nil {
 		t.Fatal(err)
 	}

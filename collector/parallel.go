@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// targetGrace is how long a collector's target may come after the end of the sampling's time.
-const targetGrace = 50 * time.Millisecond
+// answerGrace is how long after the end of the sampling's time an answer to a collector may come.
+const answerGrace = 50 * time.Millisecond
 
 var errNotBack = errors.New("not back in time")
 
-// eachInTime asks n targets at once, and tells each answer as it comes, one at a time. One that is not back soon after the
-// end of ctx is not told; back says which were.
-func eachInTime[T any](ctx context.Context, n int, ask func(i int) T, tell func(i int, answer T)) (back []bool) {
+// eachInTime asks n backends at once and hands each answer on as it comes, one at a time. take never gets one that is not
+// there soon after the end of ctx; back says whose were.
+func eachInTime[T any](ctx context.Context, n int, ask func(i int) T, take func(i int, answer T)) (back []bool) {
 	type reply struct {
 		of     int
 		answer T
@@ -27,12 +27,12 @@ func eachInTime[T any](ctx context.Context, n int, ask func(i int) T, tell func(
 	}
 	back = make([]bool, n)
 	late := make(chan struct{})
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(targetGrace, func() { close(late) }) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(answerGrace, func() { close(late) }) })()
 	for range n {
 		select {
 		case r := <-replies:
 			back[r.of] = true
-			tell(r.of, r.answer)
+			take(r.of, r.answer)
 		case <-late:
 			return back
 		}
@@ -40,7 +40,7 @@ func eachInTime[T any](ctx context.Context, n int, ask func(i int) T, tell func(
 	return back
 }
 
-// onceAtATime: a target that is still busy is not asked again. A panic in ask becomes its error.
+// onceAtATime asks, but not a backend that has not answered an earlier sampling yet. A panic in ask becomes its error.
 func onceAtATime(busy *atomic.Bool, ask func() error) (err error) {
 	if !busy.CompareAndSwap(false, true) {
 		return errBusy

@@ -1,28 +1,11 @@
-package server
+package command
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 )
-
-// ReadKey reads the key of --digest.key-file; an empty path gives none.
-func ReadKey(path string) ([]byte, error) {
-	if path == "" {
-		return nil, nil
-	}
-	key, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w: reading --digest.key-file: %w", errConfiguration, err)
-	}
-	if key = bytes.TrimSpace(key); len(key) == 0 {
-		return nil, fmt.Errorf("%w: --digest.key-file %s is empty; write at least 16 random characters", errConfiguration, path)
-	}
-	return key, nil
-}
 
 // Listen on the addresses; where one is busy and freePort is set, on a free port of its host.
 func Listen(addresses []string, freePort bool) ([]net.Listener, error) {
