@@ -2,6 +2,7 @@ package probes
 
 import (
 	"context"
+	"fmt"
 	"sync"
 )
 
@@ -34,18 +35,32 @@ func (s single) Nodes() []Node      { return []Node{s.node} }
 func (single) Group() (Group, bool) { return Group{}, false }
 func (s single) Close()             { s.node.Close() }
 
+// LayerNode is a configured node, before it is opened.
+type LayerNode struct {
+	Identity
+	Source NodeSource
+	// Least nodes that a group is expected to have (min_nodes); 0: not configured.
+	Least int
+}
+
+// OpenFleet opens nodes. Nothing is asked yet.
+func OpenFleet(nodes []LayerNode, env *Env) (*Fleet, error) {
+	f := &Fleet{byName: map[string]Members{}}
+	for _, n := range nodes {
+		m, err := n.Source.Open(n.Identity, n.Least, env)
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("node %s: %w", n.Name, err)
+		}
+		f.members, f.byName[n.Name] = append(f.members, m), m
+	}
+	return f, nil
+}
+
 // Fleet is every cache node of a configuration; groups are followed.
 type Fleet struct {
 	members []Members
 	byName  map[string]Members
-}
-
-// Add what the configured node of a name stands for.
-func (f *Fleet) Add(name string, m Members) {
-	if f.byName == nil {
-		f.byName = map[string]Members{}
-	}
-	f.members, f.byName[name] = append(f.members, m), m
 }
 
 // Named gives what the configured node of a name stands for; nil where there is none.

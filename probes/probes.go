@@ -4,7 +4,6 @@ package probes
 
 import (
 	"context"
-	"net"
 	"strconv"
 	"time"
 )
@@ -13,8 +12,10 @@ import (
 type Identity struct {
 	Layer string
 	Name  string
-	// Kind: redis, memcached or http.
+	// Kind is its backend's name: redis, memcached or http.
 	Kind string
+	// Traits are what a node of its kind can do and tell.
+	Traits NodeTraits
 	// Group is the configured group that found the node; empty for a node configured by itself.
 	Group string
 }
@@ -133,24 +134,6 @@ type Scan struct {
 	Match string
 }
 
-// Options of all probes.
-type Options struct {
-	// MaxValueBytes bounds a value of Redis and memcached (--canary.max-value-bytes).
-	MaxValueBytes int64
-	// MaxBody bounds an HTTP body (--http.max-body).
-	MaxBody int64
-	// ForgetAfter bounds how long a node that left its group is still asked (--discovery.forget-after).
-	ForgetAfter time.Duration
-	// Budget bounds the bytes of values held at once by all probes.
-	Budget *Budget
-	// Kept is what the process remembers of servers.
-	Kept *Kept
-	// SampleMessages bounds the newest messages that are looked at in each queue (--queue.sample); 0: none.
-	SampleMessages int
-	// Resolver of the DNS names that stand for groups; nil: the system's.
-	Resolver *net.Resolver
-}
-
 // Holding says what a node has to do with a key.
 type Holding uint8
 
@@ -209,6 +192,12 @@ type Cluster struct {
 	ContestedSlots int
 	// Masters is the most primaries that claim the same slot; 1 is healthy.
 	Masters int
+}
+
+// Message says where an invalidation's key, version and time stand, as paths in its JSON; an empty one is unknown. A
+// stream's entry counts as one object of its fields.
+type Message struct {
+	Key, Version, TimestampMS string
 }
 
 // Backlog is what a queue told in one sampling. Absolute positions: the collector counts their forward movement.

@@ -39,8 +39,8 @@ func ExitCode(err error, stderr io.Writer) int {
 }
 
 // Load reads a configuration file. Its error has ExitUsage for an exit code, and a line for each fault.
-func Load(path string) (*config.Config, error) {
-	cfg, err := config.Load(path)
+func Load(path string, backends []probes.Backend) (*config.Config, error) {
+	cfg, err := config.Load(path, backends)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errConfiguration, err)
 	}
@@ -72,6 +72,8 @@ type DemoOptions struct {
 	FreePort bool
 	// Server without a Load: the demo has a configuration of its own.
 	Server server.Options
+	// Backends that its configuration names.
+	Backends []probes.Backend
 }
 
 // Demo serves a scenario of the demo's embedded servers until ctx ends. It closes the exporter.
@@ -89,17 +91,17 @@ func Demo(ctx context.Context, exporter server.Exporter, opt DemoOptions, stdout
 	fmt.Fprintln(stdout, d.Intro(URL(listeners[0])))
 	serving := opt.Server
 	serving.Listeners = listeners
-	serving.Load = func() (*config.Config, error) { return config.Parse("demo", d.Config()) }
+	serving.Load = func() (*config.Config, error) { return config.Parse("demo", d.Config(), opt.Backends) }
 	return Serve(ctx, exporter, serving, log)
 }
 
 // Check writes a report on the consistency of the caches of a configuration file, as table or json, and gives the exit code.
-func Check(ctx context.Context, path string, opt incident.CheckOptions, output string, stdout io.Writer, log *slog.Logger) (int, error) {
-	cfg, err := Load(path)
+func Check(ctx context.Context, load func() (*config.Config, error), opt incident.CheckOptions, output string, stdout io.Writer) (int, error) {
+	cfg, err := load()
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%w: %w", errConfiguration, err)
 	}
-	return incident.RunCheck(ctx, cfg, opt, output, stdout, log)
+	return incident.RunCheck(ctx, cfg, opt, output, stdout)
 }
 
 // Diagnose writes what the exporter says over a configuration file, as text or json, and gives the exit code. It closes

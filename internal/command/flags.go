@@ -21,6 +21,8 @@ import (
 type Flags struct {
 	// ConfigFile is the configuration file (--config.file).
 	ConfigFile string
+	// Backends that the configuration may name.
+	Backends []probes.Backend
 
 	keyFile             string
 	addressGiven        bool
@@ -31,6 +33,7 @@ type Flags struct {
 	// These are bound to the flags that are theirs alone; what several need is added by Options.
 	exporter collector.Options
 	server   server.Options
+	env      probes.Env
 }
 
 // Options of everything that a command may use, made once.
@@ -56,10 +59,10 @@ func (f *Flags) Declare(app *kingpin.Application) {
 	app.Flag("canary.max-key-series", "Most keys of a class with a series of their own.").Default("1000").IntVar(&e.Sampler.MaxKeySeries)
 	app.Flag("canary.scan-count", "COUNT of a SCAN step.").Default("1000").IntVar(&e.Sampler.ScanCount)
 	app.Flag("canary.max-value-bytes", "Largest value that is read.").Default("1MiB").BytesVar(&f.maxValue)
-	app.Flag("queue.sample", "Newest messages of a queue to look at for storms and loops; 0: none.").Default("1000").IntVar(&e.Probes.SampleMessages)
+	app.Flag("queue.sample", "Newest messages of a queue to look at for storms and loops; 0: none.").Default("1000").IntVar(&f.env.SampleMessages)
 	app.Flag("queue.stall-window", "Time without a commit after which a group with lag is stalled.").Default("60s").DurationVar(&e.StallWindow)
 	app.Flag("http.max-body", "Largest HTTP body that is read.").Default("4MiB").BytesVar(&f.maxBody)
-	app.Flag("discovery.forget-after", "How long a node that left its group is asked.").Default("10m").DurationVar(&e.Probes.ForgetAfter)
+	app.Flag("discovery.forget-after", "How long a node that left its group is asked.").Default("10m").DurationVar(&f.env.ForgetAfter)
 	app.Flag("digest.key-file", "File with the key for digests and the choice of sampled keys.").StringVar(&f.keyFile)
 	e.Enabled = map[string]*bool{}
 	for _, s := range collector.Signals {
@@ -91,8 +94,8 @@ func (f *Flags) Valid() error {
 	for flag, value := range map[string]int64{
 		"canary.max-key-series": int64(f.exporter.Sampler.MaxKeySeries), "canary.reread-delay": int64(f.exporter.Sampler.RereadDelay),
 		"scrape.timeout-offset": int64(f.exporter.TimeoutOffset), "scrape.min-interval": int64(f.exporter.MinInterval),
-		"discovery.forget-after": int64(f.exporter.Probes.ForgetAfter), "limit": int64(f.limit),
-		"queue.sample": int64(f.exporter.Probes.SampleMessages), "queue.stall-window": int64(f.exporter.StallWindow),
+		"discovery.forget-after": int64(f.env.ForgetAfter), "limit": int64(f.limit),
+		"queue.sample": int64(f.env.SampleMessages), "queue.stall-window": int64(f.exporter.StallWindow),
 	} {
 		if value < 0 {
 			return fmt.Errorf("--%s is below 0; write 0 or more", flag)
@@ -101,23 +104,24 @@ func (f *Flags) Valid() error {
 	return nil
 }
 
-// Options of what the flags say. It is here alone that limits become the probes' options: all that asks a backend shares
-// their budget, and what they remember of servers.
-func (f *Flags) Options() (Options, error) {
+// Options of what the flags say. It is here alone that what all backends share is made.
+func (f *Flags) Options(log *slog.Logger) (Options, error) {
 	key, err := readKey(f.keyFile)
 	if err != nil {
 		return Options{}, err
 	}
 	exporter := f.exporter
 	exporter.Sampler.DigestKey = key
-	exporter.Probes.MaxValueBytes, exporter.Probes.MaxBody = int64(f.maxValue), int64(f.maxBody)
-	exporter.Probes.Budget, exporter.Probes.Kept = probes.NewBudget(), probes.NewKept()
+	env := f.env
+	env.MaxValueBytes, env.MaxBody = int64(f.maxValue), int64(f.maxBody)
+	env.Budget, env.Kept, env.Log = probes.NewBudget(), probes.NewKept(), log
+	exporter.Env = &env
 	check := incident.CheckOptions{
-		Class: f.checkClass, Pattern: f.pattern, Limit: f.limit, Sampler: exporter.Sampler, Probes: exporter.Probes,
+		Class: f.checkClass, Pattern: f.pattern, Limit: f.limit, Sampler: exporter.Sampler, Env: &env,
 	}
 	check.Sampler.ShowValues = f.showValues
 	serving := f.server
-	serving.Load = func() (*config.Config, error) { return config.Load(f.ConfigFile) }
+	serving.Load = func() (*config.Config, error) { return config.Load(f.ConfigFile, f.Backends) }
 	return Options{Exporter: exporter, Server: serving, Check: check, AddressGiven: f.addressGiven}, nil
 }
 

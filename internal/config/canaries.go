@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // mostKeys of one class in one scrape: far above what a scrape has time for.
 const mostKeys = 1_000_000
 
-// readClass reads one class of canaries; layers are those that it may name.
-func readClass(v form.Value, layers []Layer, classes form.Taken) Class {
+// class reads one class of canaries.
+func (r *reader) class(v form.Value, classes form.Taken) Class {
 	b := v.Block()
 	k := Class{}
 	name := b.Get("class")
@@ -43,13 +44,14 @@ func readClass(v form.Value, layers []Layer, classes form.Taken) Class {
 	b.Require(list, "the layers that hold these keys")
 	seen := map[string]bool{}
 	for _, item := range list.List("layers") {
-		k.Layers = append(k.Layers, readClassLayer(item, layers, common, names, k.Hash, seen))
+		k.Layers = append(k.Layers, r.classLayer(item, common, names, k.Hash, seen))
 	}
-	if pattern := b.Get("pattern"); k.Pattern != "" && !listable(k.Layers, layers) {
-		pattern.Fault("is in no layer that can list keys; name a layer of redis or memcached nodes, whose key holds {key} and no other name")
+	if pattern := b.Get("pattern"); k.Pattern != "" && !r.listable(k.Layers) {
+		pattern.Fault("is in no layer that can list keys; name a layer of %s nodes, whose key holds {key} and no other name",
+			r.kinds("or", func(k probes.Backend) bool { return k.NodeTraits.ListsKeys }))
 	}
 	if origin := b.Get("origin"); origin.Given() {
-		k.Origin = readOrigin(origin, names)
+		k.Origin = r.origin(origin, names)
 		if k.Hash {
 			origin.Fault("stands beside type: hash, and a body can't be compared with fields; leave it out")
 		}
@@ -94,16 +96,21 @@ func readKeys(b *form.Block, k *Class) (names []string) {
 }
 
 // listable: some layer's nodes can list the class's keys. What has had a fault counts as such.
-func listable(own []ClassLayer, layers []Layer) bool {
+func (r *reader) listable(own []ClassLayer) bool {
+	layers := r.config.Layers
 	return len(own) == 0 || slices.ContainsFunc(own, func(cl ClassLayer) bool {
 		i := layerAt(layers, cl.Name)
 		if i < 0 || cl.Key.IsZero() {
 			return true
 		}
 		names, nodes := cl.Key.Names(), layers[i].Nodes
-		return len(names) == 1 && names[0] == "key" && slices.ContainsFunc(nodes, func(n Node) bool { return n.HTTP == nil })
+		return len(names) == 1 && names[0] == "key" && slices.ContainsFunc(nodes, lists)
 	})
 }
+
+func lists(n Node) bool { return n.can(func(t probes.NodeTraits) bool { return t.ListsKeys }) }
+
+func holdsHashes(n Node) bool { return n.can(func(t probes.NodeTraits) bool { return t.Hashes }) }
 
 func layerAt(layers []Layer, name string) int {
 	return slices.IndexFunc(layers, func(l Layer) bool { return l.Name == name })
@@ -192,8 +199,8 @@ func readVersion(v form.Value, hash, isTime bool) *Version {
 	return out
 }
 
-// readClassLayer reads a layer's name, or a mapping with what differs there from common.
-func readClassLayer(v form.Value, layers []Layer, common ClassLayer, names []string, hash bool, seen map[string]bool) ClassLayer {
+// classLayer reads a layer's name, or a mapping with what differs there from common.
+func (r *reader) classLayer(v form.Value, common ClassLayer, names []string, hash bool, seen map[string]bool) ClassLayer {
 	out := common
 	out.Key, _ = form.ParseTemplate("{key}")
 	name, staleness := v, form.Value{}
@@ -222,11 +229,13 @@ func readClassLayer(v form.Value, layers []Layer, common ClassLayer, names []str
 			name.Fault("%s stands twice; keep one", name.Quoted())
 		}
 		seen[out.Name] = true
+		layers := r.config.Layers
 		switch i := layerAt(layers, out.Name); {
 		case i < 0:
 			name.Fault("%s is no layer; write the name of one of the layers", name.Quoted())
-		case hash && slices.ContainsFunc(layers[i].Nodes, func(n Node) bool { return n.Memcached != nil || n.HTTP != nil }):
-			name.Fault("%s has nodes that are no redis, and only redis holds a hash; leave the layer out, or type: hash", name.Quoted())
+		case hash && slices.ContainsFunc(layers[i].Nodes, func(n Node) bool { return !holdsHashes(n) }):
+			only := r.kinds("or", func(k probes.Backend) bool { return k.NodeTraits.Hashes })
+			name.Fault("%s has nodes that are no %s, and only %s holds a hash; leave the layer out, or type: hash", name.Quoted(), only, only)
 		default:
 			out.MaxStaleness = layers[i].MaxStaleness
 		}
@@ -235,14 +244,16 @@ func readClassLayer(v form.Value, layers []Layer, common ClassLayer, names []str
 	return out
 }
 
-// readOrigin reads where the truth of a key is asked.
-func readOrigin(v form.Value, names []string) *Origin {
+// origin reads where the truth of a key is asked.
+func (r *reader) origin(v form.Value, names []string) *Origin {
 	b := v.Block()
 	o := &Origin{}
-	http := b.Get("http")
-	if b.Require(http, "http: {url: …} with the URL of the truth, such as http://app/api/users/{key}") {
-		o.URL, o.Headers, o.Client = readHTTPOrigin(http, names)
-	}
+	_, o.Source = choose(b, r.backends, func(k *probes.Backend) func(form.Value) probes.OriginSource {
+		if k.Origin == nil {
+			return nil
+		}
+		return func(block form.Value) probes.OriginSource { return k.Origin(block, names) }
+	})
 	o.Decode, o.Select = readDecode(b.Get("decode")), b.Get("select").JSONPath()
 	o.MaxLag = b.Get("max_lag").Duration(0)
 	o.MaxPerScrape = int(b.Get("max_per_scrape").Whole(50, mostKeys))

@@ -31,17 +31,18 @@ type Layer struct {
 	Nodes        []Node
 }
 
-// Node is one server, or a group that finds its nodes by itself. Exactly one of the pointers is set.
+// Node is one server, or a group that finds its nodes by itself.
 type Node struct {
-	Name      string
-	Redis     *Redis
-	Memcached *Memcached
-	HTTP      *HTTPNode
+	Name string
+	// Kind is its backend's name, and Traits what such nodes can do and tell.
+	Kind   string
+	Traits probes.NodeTraits
+	Source probes.NodeSource
 	// MinNodes that a group is expected to have; 0: not configured.
 	MinNodes int
 }
 
-// Queue carries invalidations. Exactly one of the pointers is set.
+// Queue carries invalidations.
 type Queue struct {
 	Name string
 	// Capacity in messages; 0: not configured.
@@ -49,23 +50,14 @@ type Queue struct {
 	// TargetRate in messages per second that processors are meant to reach; 0: not configured.
 	TargetRate float64
 	// Message says where an invalidation's parts stand; nil: they are unknown.
-	Message *Message
-	Redis   *RedisQueue
-	Kafka   *KafkaQueue
-	HTTP    *HTTPQueue
+	Message *probes.Message
+	Source  probes.QueueSource
 }
 
-// Message says where an invalidation's key, version and time stand, as paths in its JSON; an empty one is unknown. A
-// stream's entry counts as one object of its fields.
-type Message struct {
-	Key, Version, TimestampMS string
-}
-
-// History tells of invalidation attempts and of those that failed. Exactly one of the pointers is set.
+// History tells of invalidation attempts and of those that failed.
 type History struct {
-	Name     string
-	DynamoDB *DynamoDB
-	HTTP     *HTTPHistory
+	Name   string
+	Source probes.HistorySource
 }
 
 // InvalidationProbe publishes an invalidation of keys of its own, and sees when the nodes no longer serve the old version.
@@ -78,14 +70,8 @@ type InvalidationProbe struct {
 	Key form.Template
 	// Message holds {key}; it may hold {id}, {version} and {timestamp_ms}. Its other braces are text.
 	Message form.Template
-	Publish Publish
-}
-
-// Publish says where an invalidation is sent. Exactly one of the pointers is set.
-type Publish struct {
-	Kafka *PublishKafka
-	Redis *PublishRedis
-	HTTP  *PublishHTTP
+	// Publish is where the message is sent.
+	Publish probes.PublisherSource
 }
 
 // Class is a canary: keys of one kind, read on every scrape from every node that should hold them.
@@ -134,12 +120,15 @@ type Version struct {
 
 // Origin is where the truth of a key is asked.
 type Origin struct {
-	// URL may hold {key} and the names of Match.
-	URL          form.Template
-	Headers      map[string]string
-	Client       form.HTTPClient
+	Source probes.OriginSource
 	Decode       []string
 	Select       string
 	MaxLag       time.Duration
 	MaxPerScrape int
+}
+
+// App is an application whose instances tell the version of their caching code.
+type App struct {
+	Name   string
+	Source probes.ApplicationSource
 }

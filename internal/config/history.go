@@ -2,10 +2,11 @@ package config
 
 import (
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// readHistory reads one history of invalidation attempts.
-func readHistory(v form.Value, histories form.Taken) History {
+// history reads one history of invalidation attempts.
+func (r *reader) history(v form.Value, histories form.Taken) History {
 	b := v.Block()
 	h := History{}
 	name := b.Get("name")
@@ -13,14 +14,7 @@ func readHistory(v form.Value, histories form.Taken) History {
 		h.Name = name.Name("the history's name")
 		histories.Add(name, h.Name, "history")
 	}
-	dynamo, http := b.Get("dynamodb"), b.Get("http")
-	b.ExactlyOne(dynamo, http)
-	if dynamo.Given() {
-		h.DynamoDB = readDynamoDB(dynamo)
-	}
-	if http.Given() {
-		h.HTTP = readHTTPHistory(http)
-	}
+	_, h.Source = choose(b, r.backends, func(k *probes.Backend) func(form.Value) probes.HistorySource { return k.History })
 	b.Done()
 	return h
 }

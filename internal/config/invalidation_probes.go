@@ -1,12 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/glob"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 const (
@@ -18,14 +20,14 @@ const (
 	probeID = "0123456789abcdef-1"
 )
 
-// readInvalidationProbe reads one probe; layers and classes are those of the configuration.
-func readInvalidationProbe(v form.Value, layers []Layer, classes []Class, probes form.Taken) InvalidationProbe {
+// invalidationProbe reads one active probe.
+func (r *reader) invalidationProbe(v form.Value, names form.Taken) InvalidationProbe {
 	b := v.Block()
 	p := InvalidationProbe{}
 	name := b.Get("name")
 	if b.Require(name, "the probe's name, such as end_to_end") {
 		p.Name = name.Name("the probe's name, such as end_to_end")
-		probes.Add(name, p.Name, "probe")
+		names.Add(name, p.Name, "probe")
 	}
 	interval, timeout, list := b.Get("interval"), b.Get("timeout"), b.Get("layers")
 	p.Interval = interval.PositiveDuration(10*time.Second, "how often a probe begins, such as 10s")
@@ -42,40 +44,51 @@ func readInvalidationProbe(v form.Value, layers []Layer, classes []Class, probes
 	}
 	b.Require(list, "the layers that are probed")
 	words, items := list.Words("layers", "a layer's name")
-	memcached := false
+	plain := ""
 	for i, layer := range words {
 		if layer == "" {
 			continue
 		}
 		p.Layers = append(p.Layers, layer)
-		memcached = readProbed(items[i], layers, layer) || memcached
+		plain = cmp.Or(plain, r.probed(items[i], layer))
 	}
 	key, publish := b.Get("key"), b.Get("publish")
 	if b.Require(key, "the key that is written, such as cacheinv:probe:{id}") {
-		p.Key = readProbeKey(key, memcached)
-		refuseCanary(key, p, classes)
+		p.Key = readProbeKey(key, plain)
+		refuseCanary(key, p, r.config.Canaries)
 	}
-	if b.Require(publish, "where the invalidation is sent: kafka, redis or http, and its message") {
-		p.Publish, p.Message = readPublish(publish, layers)
+	if b.Require(publish, "where the invalidation is sent: "+r.kinds("or", func(k probes.Backend) bool { return k.Publisher != nil })+", and its message") {
+		p.Publish, p.Message = r.publish(publish)
 	}
 	b.Done()
 	return p
 }
 
-// readProbed checks a layer of a probe, and tells whether it has memcached nodes.
-func readProbed(v form.Value, layers []Layer, name string) (memcached bool) {
-	i := layerAt(layers, name)
+// probed checks a layer of a probe. plain is the kind of its nodes that want plain keys; empty: none do.
+func (r *reader) probed(v form.Value, name string) (plain string) {
+	i := layerAt(r.config.Layers, name)
 	if i < 0 {
 		v.Fault("%s is no layer; write the name of one of the layers", v.Quoted())
-		return false
+		return ""
 	}
-	if slices.ContainsFunc(layers[i].Nodes, func(n Node) bool { return n.HTTP != nil }) {
-		v.Fault("%s has http nodes, in which a probe can't write its key; name layers of redis and memcached nodes", v.Quoted())
+	refused := ""
+	for _, n := range r.config.Layers[i].Nodes {
+		if !n.can(func(t probes.NodeTraits) bool { return t.Writable }) {
+			refused = n.Kind
+		}
+		if n.Traits.PlainKeys {
+			plain = n.Kind
+		}
 	}
-	return slices.ContainsFunc(layers[i].Nodes, func(n Node) bool { return n.Memcached != nil })
+	if refused != "" {
+		v.Fault("%s has %s nodes, in which a probe can't write its key; name layers of %s nodes", v.Quoted(), refused,
+			r.kinds("and", func(k probes.Backend) bool { return k.NodeTraits.Writable }))
+	}
+	return plain
 }
 
-func readProbeKey(v form.Value, memcached bool) form.Template {
+// readProbeKey reads the key of a probe; plain is as probed gives it.
+func readProbeKey(v form.Value, plain string) form.Template {
 	t := v.Template([]string{"id"})
 	if t.IsZero() {
 		return t
@@ -84,8 +97,8 @@ func readProbeKey(v form.Value, memcached bool) form.Template {
 	switch {
 	case !slices.Equal(t.Names(), []string{"id"}):
 		v.Fault("does not hold {id} once; write it where the key's own id stands")
-	case memcached && (len(key) > 200 || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == 0x7f })):
-		v.Fault("is no key for memcached; write up to 180 letters without white space")
+	case plain != "" && (len(key) > 200 || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == 0x7f })):
+		v.Fault("is no key for %s; write up to 180 letters without white space", plain)
 	}
 	return t
 }
@@ -119,19 +132,16 @@ func readProbeMessage(v form.Value) form.Template {
 	return t
 }
 
-func readPublish(v form.Value, layers []Layer) (out Publish, message form.Template) {
+// publish reads where the invalidation is sent, and what it says.
+func (r *reader) publish(v form.Value) (out probes.PublisherSource, message form.Template) {
 	b := v.Block()
-	kafka, redis, http, text := b.Get("kafka"), b.Get("redis"), b.Get("http"), b.Get("message")
-	b.ExactlyOne(kafka, redis, http)
-	if kafka.Given() {
-		out.Kafka = readPublishKafka(kafka)
-	}
-	if redis.Given() {
-		out.Redis = readPublishRedis(redis, isRedisNode(layers))
-	}
-	if http.Given() {
-		out.HTTP = readPublishHTTP(http)
-	}
+	_, out = choose(b, r.backends, func(k *probes.Backend) func(form.Value) probes.PublisherSource {
+		if k.Publisher == nil {
+			return nil
+		}
+		return func(block form.Value) probes.PublisherSource { return k.Publisher(block, r.known) }
+	})
+	text := b.Get("message")
 	if b.Require(text, `the invalidation, such as {"key":"{key}"}`) {
 		message = readProbeMessage(text)
 	}

@@ -1,13 +1,13 @@
 package config
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-func readLayer(v form.Value, layers, nodes form.Taken) Layer {
+func (r *reader) layer(v form.Value, layers, nodes form.Taken) Layer {
 	b := v.Block()
 	l := Layer{}
 	name := b.Get("name")
@@ -28,14 +28,14 @@ func readLayer(v form.Value, layers, nodes form.Taken) Layer {
 	b.Require(list, "the layer's nodes")
 	servers := map[string]int{}
 	for _, n := range list.List("nodes") {
-		l.Nodes = append(l.Nodes, readNode(n, l.Name, nodes, servers))
+		l.Nodes = append(l.Nodes, r.node(n, l.Name, nodes, servers))
 	}
 	b.Done()
 	return l
 }
 
-// readNode reads one node of a layer; servers are the layer's so far, with their lines.
-func readNode(v form.Value, layer string, nodes form.Taken, servers map[string]int) Node {
+// node reads one node of a layer; servers are the layer's so far, with their lines.
+func (r *reader) node(v form.Value, layer string, nodes form.Taken, servers map[string]int) Node {
 	b := v.Block()
 	n := Node{}
 	name := b.Get("name")
@@ -53,36 +53,34 @@ func readNode(v form.Value, layer string, nodes form.Taken, servers map[string]i
 		}
 		servers[server] = at.Line()
 	}
-	redis, memcached, http := b.Get("redis"), b.Get("memcached"), b.Get("http")
-	b.ExactlyOne(redis, memcached, http)
-	if redis.Given() {
-		n.Redis = readRedis(redis, once)
-	}
-	if memcached.Given() {
-		n.Memcached = readMemcached(memcached, once)
-	}
-	if http.Given() {
-		n.HTTP = readHTTPNode(http, layer, once)
-	}
+	in := probes.Layer{Name: layer, Once: once}
+	n.Kind, n.Source = choose(b, r.backends, func(k *probes.Backend) func(form.Value) probes.NodeSource {
+		if k.Node == nil {
+			return nil
+		}
+		return func(block form.Value) probes.NodeSource { return k.Node(block, in) }
+	})
+	n.Traits = r.backend(n.Kind).NodeTraits
 	least := b.Get("min_nodes")
 	n.MinNodes = int(least.Whole(0, 100_000))
-	if least.Given() && n.isServer() {
+	if least.Given() && n.Source != nil && !n.Source.Group() {
 		least.Fault("stands on a node that is one server; leave it out, or write it on a group of servers")
 	}
 	b.Done()
 	return n
 }
 
-// isServer: the node is one server, not a group.
-func (n Node) isServer() bool {
-	return n.Redis != nil && n.Redis.Address != "" || n.Memcached != nil && n.Memcached.Address != "" || n.HTTP != nil && n.HTTP.DNS == nil
-}
+// can reports whether the node has a trait. What has had a fault counts as such.
+func (n Node) can(trait func(probes.NodeTraits) bool) bool { return n.Source == nil || trait(n.Traits) }
 
-// isRedisNode gives a report of whether a name is a redis node of the layers.
-func isRedisNode(layers []Layer) func(name string) bool {
-	return func(name string) bool {
-		return slices.ContainsFunc(layers, func(l Layer) bool {
-			return slices.ContainsFunc(l.Nodes, func(n Node) bool { return n.Name == name && n.Redis != nil })
-		})
+// known gives the sources of the layers' nodes by name.
+func (r *reader) known(name string) probes.NodeSource {
+	for _, l := range r.config.Layers {
+		for _, n := range l.Nodes {
+			if n.Name == name {
+				return n.Source
+			}
+		}
 	}
+	return nil
 }

@@ -5,21 +5,22 @@ import (
 	"os"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// Load reads a file. The error is Faults where the file could be read.
-func Load(path string) (*Config, error) {
+// Load reads a file, whose blocks may name the backends. The error is form.Faults where the file could be read.
+func Load(path string, backends []probes.Backend) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("the configuration can't be read: %w; name a file that can with --config.file", err)
 	}
-	return Parse(path, data)
+	return Parse(path, data, backends)
 }
 
-// Parse reads a configuration. name stands for the file in its Faults, and relative paths begin in its folder.
-func Parse(name string, data []byte) (*Config, error) {
+// Parse reads a configuration, as Load does. name stands for the file in its faults, and relative paths begin in its folder.
+func Parse(name string, data []byte, backends []probes.Backend) (*Config, error) {
 	d := form.Read(name, data)
-	c := read(d)
+	c := read(d, backends)
 	if faults := d.Faults(); len(faults) > 0 {
 		return nil, faults
 	}
@@ -27,8 +28,9 @@ func Parse(name string, data []byte) (*Config, error) {
 }
 
 // read gives what could be read; it is complete where there are no faults.
-func read(d *form.Document) *Config {
+func read(d *form.Document, backends []probes.Backend) *Config {
 	c := &Config{}
+	r := &reader{backends: backends, config: c}
 	root := d.Root()
 	if d.Empty() {
 		root.Fault("is empty; write at least one of layers, queues, history and versions")
@@ -42,38 +44,57 @@ func read(d *form.Document) *Config {
 	}
 	names, nodes := form.Taken{}, form.Taken{}
 	for _, v := range layers.List("layers") {
-		c.Layers = append(c.Layers, readLayer(v, names, nodes))
+		c.Layers = append(c.Layers, r.layer(v, names, nodes))
 	}
 	names = form.Taken{}
 	for _, v := range queues.List("queues") {
-		c.Queues = append(c.Queues, readQueue(v, c.Layers, names))
+		c.Queues = append(c.Queues, r.queue(v, names))
 	}
 	names = form.Taken{}
 	for _, v := range history.List("histories") {
-		c.History = append(c.History, readHistory(v, names))
+		c.History = append(c.History, r.history(v, names))
 	}
 	names = form.Taken{}
 	for _, v := range canaries.List("canary classes") {
-		c.Canaries = append(c.Canaries, readClass(v, c.Layers, names))
+		c.Canaries = append(c.Canaries, r.class(v, names))
 	}
 	names = form.Taken{}
 	for _, v := range versions.List("applications") {
-		c.Versions = append(c.Versions, readApp(v, names))
+		c.Versions = append(c.Versions, r.app(v, names))
 	}
 	names = form.Taken{}
 	for _, v := range invalidationProbes.List("invalidation probes") {
-		c.Probes = append(c.Probes, readInvalidationProbe(v, c.Layers, c.Canaries, names))
+		c.Probes = append(c.Probes, r.invalidationProbe(v, names))
 	}
 	b.Done()
 	return c
+}
+
+// app reads the versions of one application's instances, by the backend that plays this role.
+func (r *reader) app(v form.Value, apps form.Taken) App {
+	b := v.Block()
+	a := App{}
+	name := b.Get("app")
+	if b.Require(name, "the application's name") {
+		a.Name = name.Name("the application's name")
+		apps.Add(name, a.Name, "application")
+	}
+	for _, k := range r.backends {
+		if k.Application != nil {
+			a.Source = k.Application(b)
+			break
+		}
+	}
+	b.Done()
+	return a
 }
 
 // Advice says what is allowed, and often not meant.
 func (c *Config) Advice() []string {
 	var out []string
 	for _, q := range c.Queues {
-		if q.Kafka != nil && len(q.Kafka.Groups) == 0 {
-			out = append(out, fmt.Sprintf("queue %q: without groups its lag and depth stay unknown; name the groups that process it", q.Name))
+		if advice := q.Source.Advice(); advice != "" {
+			out = append(out, fmt.Sprintf("queue %q: %s", q.Name, advice))
 		}
 	}
 	for _, k := range c.Canaries {

@@ -5,10 +5,11 @@ import (
 	"strconv"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// readQueue reads one queue; layers have the nodes that it may name.
-func readQueue(v form.Value, layers []Layer, queues form.Taken) Queue {
+// queue reads one queue.
+func (r *reader) queue(v form.Value, queues form.Taken) Queue {
 	b := v.Block()
 	q := Queue{}
 	name := b.Get("name")
@@ -21,29 +22,24 @@ func readQueue(v form.Value, layers []Layer, queues form.Taken) Queue {
 	if m := b.Get("message"); m.Given() {
 		q.Message = readMessage(m)
 	}
-	redis, kafka, http := b.Get("redis"), b.Get("kafka"), b.Get("http")
-	b.ExactlyOne(redis, kafka, http)
-	if redis.Given() {
-		q.Redis = readRedisQueue(redis, isRedisNode(layers))
-	}
-	if kafka.Given() {
-		q.Kafka = readKafka(kafka)
-	}
-	if http.Given() {
-		q.HTTP = readHTTPQueue(http)
-	}
-	if m := b.Get("message"); m.Given() && http.Given() {
-		m.Fault("stands beside http, which shows no messages; leave it out")
+	_, q.Source = choose(b, r.backends, func(k *probes.Backend) func(form.Value) probes.QueueSource {
+		if k.Queue == nil {
+			return nil
+		}
+		return func(block form.Value) probes.QueueSource { return k.Queue(block, r.known) }
+	})
+	if m := b.Get("message"); m.Given() && q.Source != nil && !q.Source.Traits().Messages {
+		m.Fault("stands beside %s, which shows no messages; leave it out", q.Source.Kind())
 	}
 	b.Done()
 	return q
 }
 
 // readMessage reads where the parts of an invalidation stand.
-func readMessage(v form.Value) *Message {
+func readMessage(v form.Value) *probes.Message {
 	b := v.Block()
 	key, version, at := b.Get("key"), b.Get("version"), b.Get("timestamp_ms")
-	m := &Message{Key: key.JSONPath(), Version: version.JSONPath(), TimestampMS: at.JSONPath()}
+	m := &probes.Message{Key: key.JSONPath(), Version: version.JSONPath(), TimestampMS: at.JSONPath()}
 	if b.NoneGiven(key, version, at) {
 		b.Fault("is empty; write at least one of key, version and timestamp_ms, such as key: $.key")
 	}

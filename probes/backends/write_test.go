@@ -30,7 +30,7 @@ func dedicatedFleet(t *testing.T) (f *probes.Fleet, r, replica *servers.RedisSer
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := probes.Options{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()}
+	opt := &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()}
 	if f, err = OpenFleet(cfg, opt, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestPublishers(t *testing.T) {
 		w.WriteHeader(status)
 	}))
 	t.Cleanup(web.Close)
-	opt := probes.Options{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()}
+	opt := &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()}
 	publish := func(c config.Publish) error {
 		t.Helper()
 		p, err := OpenPublisher(c, f, opt)

@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
@@ -40,14 +39,14 @@ func TestDynamoDBWrongNames(t *testing.T) {
 	a := newAttemptsTable(t, "epoch_ms")
 	c := &clock{time.Now()}
 	for name, f := range map[string]struct {
-		change func(*config.DynamoDB)
+		change func(*tableConfig)
 		want   string
 	}{
-		"table":         {func(d *config.DynamoDB) { d.Table = "none" }, "there is no table none in us-east-1"},
-		"index":         {func(d *config.DynamoDB) { d.Index = "by_name" }, "check index, partition_key"},
-		"partition key": {func(d *config.DynamoDB) { d.PartitionKey.Name = "date" }, "the query does not fit table attempts"},
-		"time":          {func(d *config.DynamoDB) { d.TimeAttribute = "when" }, "the query does not fit table attempts"},
-		"time's form":   {func(d *config.DynamoDB) { d.TimeFormat = "rfc3339" }, "time_format"},
+		"table":         {func(d *tableConfig) { d.Table = "none" }, "there is no table none in us-east-1"},
+		"index":         {func(d *tableConfig) { d.Index = "by_name" }, "check index, partition_key"},
+		"partition key": {func(d *tableConfig) { d.PartitionKey.Name = "date" }, "the query does not fit table attempts"},
+		"time":          {func(d *tableConfig) { d.TimeAttribute = "when" }, "the query does not fit table attempts"},
+		"time's form":   {func(d *tableConfig) { d.TimeFormat = "rfc3339" }, "time_format"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wrong := *a
@@ -112,7 +111,7 @@ func TestDynamoDBRefusals(t *testing.T) {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = fmt.Fprintf(w, `{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":"x-amz-security-token:s3cret\nand more"}`, code)
 		}))
-		a := &attemptsTable{config: config.DynamoDB{Table: "attempts", Region: "us-east-1", Endpoint: server.URL, MaxReadUnits: 25}}
+		a := &attemptsTable{config: tableConfig{Table: "attempts", Region: "us-east-1", Endpoint: server.URL, MaxReadUnits: 25}}
 		h := a.open(t, &clock{time.Now()})
 		sampleError(t, h, want)
 		h.Close()
@@ -131,7 +130,7 @@ func TestDynamoDBOutOfReach(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", "/none")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/none")
 	at := func(address string) *history {
-		a := &attemptsTable{config: config.DynamoDB{Table: "attempts", Region: "us-east-1", Endpoint: "http://" + address, MaxReadUnits: 25}}
+		a := &attemptsTable{config: tableConfig{Table: "attempts", Region: "us-east-1", Endpoint: "http://" + address, MaxReadUnits: 25}}
 		return a.open(t, &clock{time.Now()})
 	}
 	sampleError(t, at(servers.FreeAddr(t)), "no AWS credentials were found")

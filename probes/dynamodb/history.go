@@ -24,7 +24,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go/logging"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
@@ -44,7 +43,7 @@ type history struct {
 	*probes.Tally
 	// at is the tally's position, while a sampling runs.
 	at     *position
-	config config.DynamoDB
+	config tableConfig
 	source string
 	client *httpclient.Client
 	now    func() time.Time
@@ -55,7 +54,7 @@ type history struct {
 	api *dynamodb.Client
 }
 
-func NewHistory(c config.DynamoDB, counts *probes.Tally, opt probes.Options) (*history, error) {
+func newHistory(c tableConfig, counts *probes.Tally, opt *probes.Env) (*history, error) {
 	if c.Endpoint != "" {
 		if u, err := url.Parse(c.Endpoint); err != nil || u.Host == "" {
 			return nil, httpclient.ErrNoURL
@@ -66,7 +65,7 @@ func NewHistory(c config.DynamoDB, counts *probes.Tally, opt probes.Options) (*h
 		return nil, err
 	}
 	identity := c
-	identity.MaxReadUnits, identity.PartitionKey = 0, config.DynamoDBKey{Name: c.PartitionKey.Name}
+	identity.MaxReadUnits, identity.PartitionKey = 0, partitionKey{Name: c.PartitionKey.Name}
 	return &history{
 		Tally: counts, config: c, client: client, now: time.Now, used: func(float64) {},
 		source: fmt.Sprintf("dynamodb %q %q", fmt.Sprintf("%+v", identity), c.PartitionKey.Value.String()),

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -30,15 +29,15 @@ func configTemplate(t testing.TB, text string) form.Template {
 // attemptsTable is a table whose items are found by day and time in an index, where several may share a moment.
 type attemptsTable struct {
 	*servers.DynamoDBServer
-	config config.DynamoDB
+	config tableConfig
 	made   int
 }
 
 func newAttemptsTable(t *testing.T, timeFormat string) *attemptsTable {
 	t.Helper()
-	a := &attemptsTable{DynamoDBServer: servers.DynamoDB(t), config: config.DynamoDB{
+	a := &attemptsTable{DynamoDBServer: servers.DynamoDB(t), config: tableConfig{
 		Table: "attempts", Region: "us-east-1", Index: "by_time", TimeAttribute: "at", TimeFormat: timeFormat,
-		PartitionKey:    config.DynamoDBKey{Name: "day", Value: configTemplate(t, "{date}")},
+		PartitionKey:    partitionKey{Name: "day", Value: configTemplate(t, "{date}")},
 		StatusAttribute: "status", FailedValues: []string{"FAILED", "TIMEOUT"}, MaxReadUnits: 25,
 	}}
 	a.config.Endpoint = a.URL
@@ -126,7 +125,7 @@ type clock struct{ at time.Time }
 // open a history that began at the clock's time.
 func (a *attemptsTable) open(t testing.TB, c *clock) *history {
 	t.Helper()
-	h, err := NewHistory(a.config, &probes.Tally{Began: c.at}, probetest.Options())
+	h, err := newHistory(a.config, &probes.Tally{Began: c.at}, probetest.Options())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,9 +66,9 @@ func TestHTTPByDNS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, _ := openDNS(t, d, time.Hour, config.Node{Name: "app", HTTP: &config.HTTPNode{
+	f, _ := openDNS(t, d, time.Hour, config.Node{Name: "app", HTTP: &nodeConfig{
 		DNS: &form.DNSName{Host: "app.test", Port: port}, URL: template, Headers: map[string]string{"Host": "www.example.com"},
-		Stats: &config.HTTPStats{URL: "http://{host}:{port}/stats/{host}", Hits: "$.hits"},
+		Stats: &statsConfig{URL: "http://{host}:{port}/stats/{host}", Hits: "$.hits"},
 	}})
 	for name, a := range probetest.SurveyFleet(t, f, 5*time.Second) {
 		if a.Err != nil || a.Hits.Value != 7 {
@@ -144,13 +144,13 @@ func TestHTTPByDNSServerName(t *testing.T) {
 	}
 	dns := &form.DNSName{Host: "app.test", Port: "443"}
 	for _, c := range []struct {
-		config.HTTPNode
+		nodeConfig
 		want string
 	}{
-		{config.HTTPNode{URL: template}, "192.0.2.1"},
-		{config.HTTPNode{URL: template, DNS: dns}, "app.test"},
-		{config.HTTPNode{URL: template, DNS: dns, Headers: map[string]string{"Host": "www.example.com"}}, "www.example.com"},
-		{config.HTTPNode{URL: template, DNS: &form.DNSName{Host: "_a._tcp.test", SRV: true}}, "192.0.2.1"},
+		{nodeConfig{URL: template}, "192.0.2.1"},
+		{nodeConfig{URL: template, DNS: dns}, "app.test"},
+		{nodeConfig{URL: template, DNS: dns, Headers: map[string]string{"Host": "www.example.com"}}, "www.example.com"},
+		{nodeConfig{URL: template, DNS: &form.DNSName{Host: "_a._tcp.test", SRV: true}}, "192.0.2.1"},
 	} {
 		if got := openNode(t, c.HTTPNode, probetest.Options()).client.ServerName("192.0.2.1:443"); got != c.want {
 			t.Errorf("asked to prove %q, not %q", got, c.want)

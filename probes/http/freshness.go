@@ -7,13 +7,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
 // isFill: the cache status calls the answer no hit, so that it came from the origin. What the configuration names comes
 // before the headers that edges commonly send; in each, the last member is the cache closest to us.
-func isFill(h http.Header, c *config.CacheStatus) bool {
+func isFill(h http.Header, c *cacheStatusConfig) bool {
 	if c != nil {
 		if last := lastMember(h, c.Header); last != "" {
 			return !c.Hit.MatchString(last)

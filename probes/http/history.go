@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/url"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
@@ -27,7 +26,12 @@ type position struct {
 	succeeded, failed float64
 }
 
-func NewHistory(c config.HTTPHistory, counts *probes.Tally, opt probes.Options) (*history, error) {
+// Open implements probes.HistorySource.
+func (c *historyConfig) Open(counts *probes.Tally, env *probes.Env) (probes.History, error) {
+	return newHistory(*c, counts, env)
+}
+
+func newHistory(c historyConfig, counts *probes.Tally, opt *probes.Env) (*history, error) {
 	client, err := httpclient.New(c.Client, nil, "", opt)
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
@@ -20,8 +19,8 @@ func TestHistoriesOutliveConfigurations(t *testing.T) {
 	counts := probes.NewHistories()
 	ask := func(name, told string, total, failed float64) {
 		t.Helper()
-		c := config.HTTPHistory{URL: server.URL + "/", Succeeded: "$.ok", Failed: "$.bad"}
-		h, err := NewHistory(c, counts.Of(name), probetest.Options())
+		c := historyConfig{URL: server.URL + "/", Succeeded: "$.ok", Failed: "$.bad"}
+		h, err := newHistory(c, counts.Of(name), probetest.Options())
 		if err != nil {
 			t.Fatal(err)
 		}

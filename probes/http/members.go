@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
@@ -41,7 +40,7 @@ func filledText(text string, at group.Address) string {
 	return out
 }
 
-func newDNSGroup(id probes.Identity, c config.HTTPNode, expected int, opt probes.Options, log *slog.Logger) (*group.DNS, error) {
+func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) (*group.DNS, error) {
 	open := func(id probes.Identity, at group.Address) (probes.Node, error) {
 		here := c
 		var err error
@@ -54,7 +53,6 @@ func newDNSGroup(id probes.Identity, c config.HTTPNode, expected int, opt probes
 			here.Stats = &stats
 		}
 		here.HealthURL = filledText(c.HealthURL, at)
-		id.Kind = "http"
 		return newNode(id, here, opt)
 	}
 	n, err := open(id, group.Address{Host: "192.0.2.1", Port: "80"}) // what is wrong with the configuration is told at once
@@ -63,16 +61,4 @@ func newDNSGroup(id probes.Identity, c config.HTTPNode, expected int, opt probes
 	}
 	n.Close()
 	return group.NewDNS(id, *c.DNS, expected, opt, log, open), nil
-}
-
-func OpenMembers(id probes.Identity, c config.HTTPNode, expected int, opt probes.Options, log *slog.Logger) (probes.Members, error) {
-	if c.DNS != nil {
-		return newDNSGroup(id, c, expected, opt, log)
-	}
-	id.Kind = "http"
-	n, err := newNode(id, c, opt)
-	if err != nil {
-		return nil, err
-	}
-	return probes.Single(n), nil
 }

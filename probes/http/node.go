@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
@@ -20,7 +19,7 @@ import (
 // node is a cache that answers over HTTP: an edge, or an application's local cache.
 type node struct {
 	id     probes.Identity
-	config config.HTTPNode
+	config nodeConfig
 	client *httpclient.Client
 	keys   *httpclient.Template
 	// header of requests for keys.
@@ -48,7 +47,7 @@ type statsCount struct {
 	of   func(*probes.Survey) *probes.Count
 }
 
-func newNode(id probes.Identity, c config.HTTPNode, opt probes.Options) (probes.Node, error) {
+func newNode(id probes.Identity, c nodeConfig, opt *probes.Env) (probes.Node, error) {
 	keys, err := httpclient.NewTemplate(c.URL)
 	if err != nil {
 		return nil, err
@@ -75,7 +74,7 @@ func newNode(id probes.Identity, c config.HTTPNode, opt probes.Options) (probes.
 	return n, nil
 }
 
-func (n *node) openStats(c config.HTTPStats) (err error) {
+func (n *node) openStats(c statsConfig) (err error) {
 	if n.stats, err = n.client.Parse(c.URL); err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func startHTTP(t testing.TB, handler http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-func openNode(t testing.TB, c config.HTTPNode, opt probes.Options) *node {
+func openNode(t testing.TB, c nodeConfig, opt *probes.Env) *node {
 	t.Helper()
 	n, err := newNode(probes.Identity{Layer: "l1", Name: "app-1", Kind: "http"}, c, opt)
 	if err != nil {
@@ -59,9 +59,9 @@ func openNode(t testing.TB, c config.HTTPNode, opt probes.Options) *node {
 }
 
 // httpAt is a node whose keys stand below /k/ of a server.
-func httpAt(t testing.TB, s *httptest.Server) config.HTTPNode {
+func httpAt(t testing.TB, s *httptest.Server) nodeConfig {
 	t.Helper()
-	return config.HTTPNode{URL: httpTemplate(t, s.URL+"/k/{key}")}
+	return nodeConfig{URL: httpTemplate(t, s.URL+"/k/{key}")}
 }
 
 // urlOfNobody is a URL at which nothing listens.
@@ -185,11 +185,11 @@ func TestHTTPEdgeCacheStatus(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "body")
 	})
-	custom := &config.CacheStatus{Header: "x-edge", Hit: regexp.MustCompile("(?i)hit")}
+	custom := &cacheStatusConfig{Header: "x-edge", Hit: regexp.MustCompile("(?i)hit")}
 	for _, c := range []struct {
 		name    string
 		headers http.Header
-		status  *config.CacheStatus
+		status  *cacheStatusConfig
 		hit     bool
 	}{
 		{"none", nil, nil, true},
@@ -352,7 +352,7 @@ func TestHTTPKeysStayInTheirPlace(t *testing.T) {
 		{"/k/{key}", "", none},
 		{"/k/.{key}", ".", none},
 	} {
-		n := openNode(t, config.HTTPNode{URL: httpTemplate(t, s.URL+c.template)}, probetest.Options())
+		n := openNode(t, nodeConfig{URL: httpTemplate(t, s.URL+c.template)}, probetest.Options())
 		nothing := none
 		asked.Store(&nothing)
 		got := probetest.Read(t, n, probes.Key{Name: c.key})[0]
@@ -367,18 +367,18 @@ func TestHTTPKeysStayInTheirPlace(t *testing.T) {
 
 func TestHTTPNodeRefusesWhatCannotBeAsked(t *testing.T) {
 	for _, c := range []struct {
-		node config.HTTPNode
+		node nodeConfig
 		want string
 	}{
-		{config.HTTPNode{URL: httpTemplate(t, "http://{key}.example/")}, "before its path"},
-		{config.HTTPNode{URL: httpTemplate(t, "http://u:{key}@h/{key}")}, "before its path"},
-		{config.HTTPNode{URL: httpTemplate(t, "http://h:po%rt/secret/{key}")}, "the URL is none"},
-		{config.HTTPNode{URL: httpTemplate(t, "http://h/{key}"), Headers: map[string]string{"X Y": "v"}}, `"X Y" is no header's name`},
-		{config.HTTPNode{URL: httpTemplate(t, "http://h/{key}"), Headers: map[string]string{"X": "secret\r\nY: z"}}, `"X" is no header's name`},
-		{config.HTTPNode{URL: httpTemplate(t, "http://h/{key}"), Headers: map[string]string{"host": "a b"}}, "Host is no host"},
-		{config.HTTPNode{URL: httpTemplate(t, "http://h/{key}"), HealthURL: "ftp://u:secret@h"}, "health_url: the URL is none"},
-		{config.HTTPNode{URL: httpTemplate(t, "http://h/{key}"), Stats: &config.HTTPStats{URL: "://secret"}}, "stats: the URL is none"},
-		{config.HTTPNode{URL: httpTemplate(t, "http://h/{key}"), Stats: &config.HTTPStats{URL: "http://h", Hits: "hits"}}, `stats: "hits"`},
+		{nodeConfig{URL: httpTemplate(t, "http://{key}.example/")}, "before its path"},
+		{nodeConfig{URL: httpTemplate(t, "http://u:{key}@h/{key}")}, "before its path"},
+		{nodeConfig{URL: httpTemplate(t, "http://h:po%rt/secret/{key}")}, "the URL is none"},
+		{nodeConfig{URL: httpTemplate(t, "http://h/{key}"), Headers: map[string]string{"X Y": "v"}}, `"X Y" is no header's name`},
+		{nodeConfig{URL: httpTemplate(t, "http://h/{key}"), Headers: map[string]string{"X": "secret\r\nY: z"}}, `"X" is no header's name`},
+		{nodeConfig{URL: httpTemplate(t, "http://h/{key}"), Headers: map[string]string{"host": "a b"}}, "Host is no host"},
+		{nodeConfig{URL: httpTemplate(t, "http://h/{key}"), HealthURL: "ftp://u:secret@h"}, "health_url: the URL is none"},
+		{nodeConfig{URL: httpTemplate(t, "http://h/{key}"), Stats: &statsConfig{URL: "://secret"}}, "stats: the URL is none"},
+		{nodeConfig{URL: httpTemplate(t, "http://h/{key}"), Stats: &statsConfig{URL: "http://h", Hits: "hits"}}, `stats: "hits"`},
 	} {
 		_, err := newNode(probes.Identity{}, c.node, probetest.Options())
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
@@ -426,7 +426,7 @@ func TestHTTPOwnReadsAreExact(t *testing.T) {
 	l := startHTTPCache(t)
 	node := httpAt(t, l.Server)
 	node.Edge = true
-	node.Stats = &config.HTTPStats{URL: l.URL + "/stats", Hits: "$.hits", Misses: "$.misses", UptimeSeconds: "$.up"}
+	node.Stats = &statsConfig{URL: l.URL + "/stats", Hits: "$.hits", Misses: "$.misses", UptimeSeconds: "$.up"}
 	opt := probetest.Options()
 	opt.MaxBody = 1000
 	n := openNode(t, node, opt)
@@ -515,7 +515,7 @@ func TestHTTPSurvey(t *testing.T) {
 	} {
 		node := httpAt(t, s)
 		if c.stats != "" {
-			node.Stats = &config.HTTPStats{
+			node.Stats = &statsConfig{
 				URL: s.URL + c.stats, Hits: "$.hits", Misses: "$.misses",
 				Evicted: "$.cache['evicted']", Items: "$.cache.n[0]", UptimeSeconds: "$.uptime",
 			}
@@ -545,7 +545,7 @@ func TestHTTPStatsWithoutPaths(t *testing.T) {
 	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") })
 	node := httpAt(t, s)
-	node.Stats = &config.HTTPStats{URL: s.URL}
+	node.Stats = &statsConfig{URL: s.URL}
 	if got := probetest.Survey(t, openNode(t, node, probetest.Options())); got.Hits.Known || got.Unasked {
 		t.Errorf("%+v", got)
 	}
@@ -553,7 +553,7 @@ func TestHTTPStatsWithoutPaths(t *testing.T) {
 
 func TestHTTPSurveyOfNoServer(t *testing.T) {
 	servers.NoLeaks(t)
-	node := config.HTTPNode{URL: httpTemplate(t, "http://h/{key}"), HealthURL: urlOfNobody(t)}
+	node := nodeConfig{URL: httpTemplate(t, "http://h/{key}"), HealthURL: urlOfNobody(t)}
 	n := openNode(t, node, probetest.Options())
 	_, err := n.Survey(probetest.Within(t, 5*time.Second), nil)
 	if err == nil || !strings.Contains(err.Error(), "connection refused") || n.Answered() {
@@ -604,7 +604,7 @@ func TestHTTPCredentials(t *testing.T) {
 		}
 	}
 	open := func(c form.HTTPClient, userinfo string) *node {
-		node := config.HTTPNode{URL: httpTemplate(t, strings.Replace(s.URL, "//", "//"+userinfo, 1)+"/{key}"), Client: c}
+		node := nodeConfig{URL: httpTemplate(t, strings.Replace(s.URL, "//", "//"+userinfo, 1)+"/{key}"), Client: c}
 		return openNode(t, node, probetest.Options())
 	}
 	password := probetest.WriteFile(t, "password", "first\n")
@@ -699,7 +699,7 @@ func TestHTTPOverTLS(t *testing.T) {
 	}
 
 	// tls switches TLS on, also where the URL says http; and a certificate that was replaced serves the next connection.
-	node := config.HTTPNode{URL: httpTemplate(t, strings.Replace(s.URL, "https://", "http://", 1)+"/{key}"), Client: form.HTTPClient{TLS: &good}}
+	node := nodeConfig{URL: httpTemplate(t, strings.Replace(s.URL, "https://", "http://", 1)+"/{key}"), Client: form.HTTPClient{TLS: &good}}
 	n := openNode(t, node, probetest.Options())
 	if got := string(probetest.Read(t, n, probes.Key{Name: "a"})[0].Value); got != "exporter-1" {
 		t.Errorf("over http: the server saw %q", got)
@@ -725,7 +725,7 @@ func TestHTTPSchemesMixedUp(t *testing.T) {
 		strings.Replace(plain.URL, "http:", "https:", 1): "does not look like a TLS handshake",
 		strings.Replace(crypt.URL, "https:", "http:", 1): "status 400 Bad Request",
 	} {
-		n := openNode(t, config.HTTPNode{URL: httpTemplate(t, url+"/{key}")}, probetest.Options())
+		n := openNode(t, nodeConfig{URL: httpTemplate(t, url+"/{key}")}, probetest.Options())
 		state := ""
 		err := n.Read(probetest.Within(t, 5*time.Second), []probes.Key{{Name: "a"}}, func(_ int, r probes.Raw) { state = httpState(r) })
 		if err != nil {
@@ -768,7 +768,7 @@ func TestHTTPHangingServer(t *testing.T) {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			servers.NoLeaks(t)
 			url := c.scheme + "://" + servers.Listen(t, c.talk)
-			node := config.HTTPNode{URL: httpTemplate(t, url+"/{key}"), Stats: &config.HTTPStats{URL: url + "/stats", Hits: "$.hits"}}
+			node := nodeConfig{URL: httpTemplate(t, url+"/{key}"), Stats: &statsConfig{URL: url + "/stats", Hits: "$.hits"}}
 			opt := probetest.Options()
 			n := openNode(t, node, opt)
 			check := func(what string, ask func(context.Context) error) {
@@ -953,7 +953,7 @@ func TestHTTPKeysWithoutAnswer(t *testing.T) {
 	if !errors.Is(err, httpclient.ErrCutOff) {
 		t.Errorf("all cut off: %v", err)
 	}
-	n = openNode(t, config.HTTPNode{URL: httpTemplate(t, urlOfNobody(t)+"/{key}")}, probetest.Options())
+	n = openNode(t, nodeConfig{URL: httpTemplate(t, urlOfNobody(t)+"/{key}")}, probetest.Options())
 	for _, keys := range []int{1, 1000} {
 		err = n.Read(probetest.Within(t, 10*time.Second), profileKeys(t, keys), func(i int, r probes.Raw) { t.Errorf("visited %d: %+v", i, r) })
 		if err == nil || !strings.Contains(err.Error(), "connection refused") || n.Answered() {
@@ -1092,9 +1092,9 @@ func TestHTTPErrorsHoldNoSecrets(t *testing.T) {
 		})
 		secret := "http://" + marker + ":" + marker + "@" + addr
 		c := form.HTTPClient{Credentials: form.Credentials{Username: marker, Password: marker}}
-		node := config.HTTPNode{
+		node := nodeConfig{
 			URL: httpTemplate(t, secret+"/{key}?"+marker+"={key}"), Client: c,
-			Headers: map[string]string{"X-Key": marker}, HealthURL: secret, Stats: &config.HTTPStats{URL: secret, Hits: "$.hits"},
+			Headers: map[string]string{"X-Key": marker}, HealthURL: secret, Stats: &statsConfig{URL: secret, Hits: "$.hits"},
 		}
 		n := openNode(t, node, probetest.Options())
 		var texts []string
@@ -1108,20 +1108,20 @@ func TestHTTPErrorsHoldNoSecrets(t *testing.T) {
 		note(err)
 		_, err = n.Survey(probetest.Within(t, 5*time.Second), nil)
 		note(err)
-		origin, err := OpenOrigin(config.Origin{URL: httpTemplate(t, secret+"/{key}"), Client: c}, probetest.Options())
+		origin, err := newOrigin(config.Origin{URL: httpTemplate(t, secret+"/{key}"), Client: c}, probetest.Options())
 		if err != nil {
 			t.Fatal(err)
 		}
 		note(origin.Ask(probetest.Within(t, 5*time.Second), map[string]string{"key": marker}, func(probes.OriginAnswer) { t.Errorf("%d: an answer", i) }))
 		origin.Close()
-		q, err := NewQueue(config.HTTPQueue{URL: secret, Depth: "$.depth", Client: c}, "q", probetest.Options())
+		q, err := newQueue(queueConfig{URL: secret, Depth: "$.depth", Client: c}, "q", probetest.Options())
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = q.Sample(probetest.Within(t, 5*time.Second))
 		note(err)
 		q.Close()
-		apps, err := OpenApps(&config.Config{Versions: []config.App{{Name: "app", Nodes: map[string]string{"n": secret}, Client: c}}}, probetest.Options(), slog.New(slog.DiscardHandler))
+		apps, err := OpenApps(&config.Config{Versions: []applicationConfig{{Name: "app", Nodes: map[string]string{"n": secret}, Client: c}}}, probetest.Options(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -1184,7 +1184,7 @@ func TestHTTPLogHoldsNoBodies(t *testing.T) {
 		answeringEach("HTTP/1.1 204 No Content\r\n\r\nm4rk3r")(conn)
 		close(gone)
 	})
-	n := openNode(t, config.HTTPNode{URL: httpTemplate(t, "http://"+addr+"/{key}")}, probetest.Options())
+	n := openNode(t, nodeConfig{URL: httpTemplate(t, "http://"+addr+"/{key}")}, probetest.Options())
 	probetest.Read(t, n, probes.Key{Name: "a"})
 	<-gone // net/http has dropped the connection, and said so before
 	log.Print("other lines are written")
@@ -1195,7 +1195,7 @@ func TestHTTPLogHoldsNoBodies(t *testing.T) {
 
 func TestHTTPUnresolvedName(t *testing.T) {
 	servers.NoLeaks(t)
-	n := openNode(t, config.HTTPNode{URL: httpTemplate(t, "http://user:secret@name.invalid/{key}")}, probetest.Options())
+	n := openNode(t, nodeConfig{URL: httpTemplate(t, "http://user:secret@name.invalid/{key}")}, probetest.Options())
 	err := n.Read(probetest.Within(t, 10*time.Second), profileKeys(t, 100), func(i int, r probes.Raw) { t.Errorf("visited %d: %+v", i, r) })
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("error %v", err)
@@ -1210,7 +1210,7 @@ func FuzzCacheStatus(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		h := http.Header{"Cache-Status": {s}, "X-Cache": {s}, "Cache-Control": {s}, "Age": {s}, "Expires": {s}}
 		isFill(h, nil)
-		isFill(h, &config.CacheStatus{Header: "X-Cache", Hit: regexp.MustCompile("hit")})
+		isFill(h, &cacheStatusConfig{Header: "X-Cache", Hit: regexp.MustCompile("hit")})
 		for _, shared := range []bool{true, false} {
 			if ttl, has := remainingTTL(h, shared, time.Now()); ttl < 0 || !has {
 				t.Errorf("TTL %v, %t", ttl, has) // Expires is there

@@ -5,19 +5,20 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
 )
 
-// Origin answers for the truth of a key.
-type Origin struct {
+// origin answers for the truth of a key.
+type origin struct {
 	client *httpclient.Client
 	url    *httpclient.Template
 }
 
-// OpenOrigin opens what a canary class names. Nothing is asked yet.
-func OpenOrigin(c config.Origin, opt probes.Options) (*Origin, error) {
+// Open implements probes.OriginSource.
+func (c *originConfig) Open(env *probes.Env) (probes.Origin, error) { return newOrigin(*c, env) }
+
+func newOrigin(c originConfig, opt *probes.Env) (*origin, error) {
 	u, err := httpclient.NewTemplate(c.URL)
 	if err != nil {
 		return nil, fmt.Errorf("origin: %w", err)
@@ -26,12 +27,12 @@ func OpenOrigin(c config.Origin, opt probes.Options) (*Origin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("origin: %w", err)
 	}
-	return &Origin{client: client, url: u}, nil
+	return &origin{client: client, url: u}, nil
 }
 
 // Ask for the truth of the key that vars name, and hand it to visit, once where there is no error. 404 and 410 mean
 // deleted; all else but 200 is an error, and no answer.
-func (o *Origin) Ask(ctx context.Context, vars map[string]string, visit func(probes.OriginAnswer)) error {
+func (o *origin) Ask(ctx context.Context, vars map[string]string, visit func(probes.OriginAnswer)) error {
 	raw, err := o.url.Expand(vars)
 	if err != nil {
 		return err
@@ -56,4 +57,4 @@ func (o *Origin) Ask(ctx context.Context, vars map[string]string, visit func(pro
 }
 
 // Close ends all requests and connections.
-func (o *Origin) Close() { o.client.Close() }
+func (o *origin) Close() { o.client.Close() }

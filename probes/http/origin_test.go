@@ -17,9 +17,9 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openTestOrigin(t testing.TB, c config.Origin, opt probes.Options) *Origin {
+func openTestOrigin(t testing.TB, c config.Origin, opt *probes.Env) *origin {
 	t.Helper()
-	o, err := OpenOrigin(c, opt)
+	o, err := newOrigin(c, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,9 @@ func TestOriginThatHangs(t *testing.T) {
 	done := make(chan error, 3*httpclient.MaxConns)
 	ctx := probetest.Within(t, 100*time.Millisecond)
 	for range cap(done) {
-		go func() { done <- o.Ask(ctx, map[string]string{"key": "a"}, func(probes.OriginAnswer) { t.Error("an answer") }) }()
+		go func() {
+			done <- o.Ask(ctx, map[string]string{"key": "a"}, func(probes.OriginAnswer) { t.Error("an answer") })
+		}()
 	}
 	for range cap(done) {
 		if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
@@ -124,7 +126,7 @@ func TestOriginThatHangs(t *testing.T) {
 
 func TestOriginWithoutURL(t *testing.T) {
 	for _, text := range []string{"http://{key}/", "http:///{key}", "http://user:secret@h:x/{key}"} {
-		if _, err := OpenOrigin(config.Origin{URL: httpTemplate(t, text)}, probetest.Options()); err == nil || strings.Contains(err.Error(), "secret") {
+		if _, err := newOrigin(config.Origin{URL: httpTemplate(t, text)}, probetest.Options()); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

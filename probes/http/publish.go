@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
 )
@@ -19,7 +18,15 @@ type publisher struct {
 	method string
 }
 
-func NewPublisher(c config.PublishHTTP, opt probes.Options) (*publisher, error) {
+// On implements probes.PublisherSource.
+func (*publishConfig) On() string { return "" }
+
+// Open implements probes.PublisherSource.
+func (c *publishConfig) Open(_ *probes.Fleet, env *probes.Env) (probes.Publisher, error) {
+	return newPublisher(*c, env)
+}
+
+func newPublisher(c publishConfig, opt *probes.Env) (*publisher, error) {
 	host := ""
 	if u, err := url.Parse(c.URL); err == nil {
 		host = u.Host

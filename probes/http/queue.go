@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"net/url"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/shell"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
 )
@@ -28,7 +28,29 @@ type queueField struct {
 	put  func(*probes.Backlog, float64)
 }
 
-func NewQueue(c config.HTTPQueue, name string, opt probes.Options) (*queue, error) {
+// Kind implements probes.QueueSource.
+func (*queueConfig) Kind() string { return backendName }
+
+// Traits implements probes.QueueSource.
+func (*queueConfig) Traits() probes.QueueTraits { return probes.QueueTraits{} }
+
+// On implements probes.QueueSource.
+func (*queueConfig) On() string { return "" }
+
+// Advice implements probes.QueueSource.
+func (*queueConfig) Advice() string { return "" }
+
+// Command implements probes.QueueSource.
+func (c *queueConfig) Command(probes.QueueLook) string {
+	return "curl -sS -m 5 " + shell.Quote(withoutLogin(c.URL))
+}
+
+// Open implements probes.QueueSource.
+func (c *queueConfig) Open(name string, _ *probes.Message, _ *probes.Fleet, env *probes.Env) (probes.Queue, error) {
+	return newQueue(*c, name, env)
+}
+
+func newQueue(c queueConfig, name string, opt *probes.Env) (*queue, error) {
 	client, err := httpclient.New(c.Client, nil, "", opt)
 	if err != nil {
 		return nil, err

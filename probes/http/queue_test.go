@@ -11,15 +11,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openTestHTTPQueue(t testing.TB, c config.HTTPQueue) *queue {
+func openTestHTTPQueue(t testing.TB, c queueConfig) *queue {
 	t.Helper()
-	q, err := NewQueue(c, "app-1", probetest.Options())
+	q, err := newQueue(c, "app-1", probetest.Options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +65,7 @@ func TestHTTPQueue(t *testing.T) {
 		{"down", ``, false, probes.Backlog{}, "status 503 Service Unavailable"},
 	} {
 		body.Store(&c.body)
-		q := config.HTTPQueue{URL: s.URL, Depth: "$.depth"}
+		q := queueConfig{URL: s.URL, Depth: "$.depth"}
 		if c.counters {
 			q.Enqueued, q.Processed = "$.in", "$.out"
 		}
@@ -83,7 +82,7 @@ func TestHTTPQueue(t *testing.T) {
 func TestHTTPQueueThatHangs(t *testing.T) {
 	servers.NoLeaks(t)
 	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	q := openTestHTTPQueue(t, config.HTTPQueue{URL: s.URL, Depth: "$.depth"})
+	q := openTestHTTPQueue(t, queueConfig{URL: s.URL, Depth: "$.depth"})
 	start := time.Now()
 	got, err := q.Sample(probetest.Within(t, 100*time.Millisecond))
 	if !errors.Is(err, context.DeadlineExceeded) || got.Complete || time.Since(start) > 2*time.Second {
@@ -92,8 +91,8 @@ func TestHTTPQueueThatHangs(t *testing.T) {
 }
 
 func TestHTTPQueueThatCannotBeAsked(t *testing.T) {
-	for _, c := range []config.HTTPQueue{{URL: "h", Depth: "$"}, {URL: "http://h", Depth: "depth"}, {URL: "http://h", Depth: "$", Processed: "$.."}} {
-		if _, err := NewQueue(c, "q", probetest.Options()); err == nil {
+	for _, c := range []queueConfig{{URL: "h", Depth: "$"}, {URL: "http://h", Depth: "depth"}, {URL: "http://h", Depth: "$", Processed: "$.."}} {
+		if _, err := newQueue(c, "q", probetest.Options()); err == nil {
 			t.Errorf("%+v is no queue", c)
 		}
 	}

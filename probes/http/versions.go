@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/url"
 	"regexp"
@@ -14,28 +13,28 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/internal/shell"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
 )
 
-// App is an application whose instances tell the version of their caching code.
-type App struct {
+// application is an application whose instances tell the version of their caching code.
+type application struct {
 	client *httpclient.Client
-	opt    probes.Options
+	opt    *probes.Env
 	// names finds the instances, with their URL after template; nil: they are configured.
 	names    *group.Resolver
 	template form.Template
 	// instances by name; those found belong to whoever samples.
-	instances []appURL
+	instances []instance
 	// path of the version; nil: the whole body is it.
 	path *content.Path
 }
 
-type appURL struct {
+type instance struct {
 	node string
 	url  *url.URL
 	// gone is since when the DNS name no longer has it; zero: it has.
@@ -43,33 +42,35 @@ type appURL struct {
 }
 
 // A version becomes a label, and so must not be whatever a wrong URL answers.
-var appVersion = regexp.MustCompile(`^[\w.+-]{1,64}$`)
+var versionText = regexp.MustCompile(`^[\w.+-]{1,64}$`)
 
 var errNoVersion = errors.New("the answer is no version of 1 to 64 letters, digits, _ . + or -; mend the URL, or write json: the path of the version")
 
-// OpenApps opens the configuration's applications, in its order. Nothing is asked yet.
-func OpenApps(cfg *config.Config, opt probes.Options, log *slog.Logger) ([]*App, error) {
-	var apps []*App
-	for _, c := range cfg.Versions {
-		a, err := openApp(c, opt, log)
-		if err != nil {
-			for _, open := range apps {
-				open.Close()
-			}
-			return nil, fmt.Errorf("application %s: %w", c.Name, err)
-		}
-		apps = append(apps, a)
+// Command implements probes.ApplicationSource.
+func (c *applicationConfig) Command() string {
+	const most = 8 // more would be a command that nobody reads
+	var urls []string
+	for _, u := range slices.Sorted(maps.Values(c.Nodes)) {
+		urls = append(urls, shell.Quote(withoutLogin(u)))
 	}
-	return apps, nil
+	if len(urls) == 0 {
+		return ""
+	}
+	return "for url in " + strings.Join(urls[:min(len(urls), most)], " ") + `; do echo "$url: $(curl -sS -m 5 "$url")"; done`
 }
 
-func openApp(c config.App, opt probes.Options, log *slog.Logger) (*App, error) {
+// Open implements probes.ApplicationSource.
+func (c *applicationConfig) Open(name string, env *probes.Env) (probes.Application, error) {
+	return newApplication(name, *c, env)
+}
+
+func newApplication(name string, c applicationConfig, opt *probes.Env) (*application, error) {
 	client, err := httpclient.New(c.Client, nil, "", opt)
 	if err != nil {
 		return nil, err
 	}
 	client.Site = group.ServerName(c.DNS)
-	a := &App{client: client, opt: opt, template: c.URL}
+	a := &application{client: client, opt: opt, template: c.URL}
 	if c.JSON != "" {
 		p, err := content.ParsePath(c.JSON, false)
 		if err != nil {
@@ -82,30 +83,30 @@ func openApp(c config.App, opt probes.Options, log *slog.Logger) (*App, error) {
 		if err != nil {
 			return nil, fmt.Errorf("node %s: %w", node, err)
 		}
-		a.instances = append(a.instances, appURL{node: node, url: u})
+		a.instances = append(a.instances, instance{node: node, url: u})
 	}
 	if c.DNS != nil {
 		if _, err := a.at(group.Address{Host: "192.0.2.1", Port: "80"}); err != nil {
 			return nil, err
 		}
-		a.names = group.NewResolver(*c.DNS, opt, log.With("app", c.Name))
+		a.names = group.NewResolver(*c.DNS, opt, opt.Log.With("app", name))
 	}
 	return a, nil
 }
 
 // at gives the instance at an address.
-func (a *App) at(p group.Address) (appURL, error) {
+func (a *application) at(p group.Address) (instance, error) {
 	u, err := a.client.Parse(filledText(a.template.String(), p))
-	return appURL{node: p.HostPort(), url: u}, err
+	return instance{node: p.HostPort(), url: u}, err
 }
 
 // find follows the DNS name. An instance that it no longer has stays for a while: a crashed one must not just vanish.
-func (a *App) find(ctx context.Context) error {
+func (a *application) find(ctx context.Context) error {
 	places, err := a.names.Addresses(ctx)
 	has := map[string]bool{}
 	for _, p := range places {
 		has[p.HostPort()] = true
-		if slices.ContainsFunc(a.instances, func(i appURL) bool { return i.node == p.HostPort() }) {
+		if slices.ContainsFunc(a.instances, func(i instance) bool { return i.node == p.HostPort() }) {
 			continue
 		}
 		i, bad := a.at(p)
@@ -116,7 +117,7 @@ func (a *App) find(ctx context.Context) error {
 		a.instances = append(a.instances, i)
 	}
 	now := time.Now()
-	a.instances = slices.DeleteFunc(a.instances, func(i appURL) bool {
+	a.instances = slices.DeleteFunc(a.instances, func(i instance) bool {
 		return !i.gone.IsZero() && !has[i.node] && now.Sub(i.gone) > a.opt.ForgetAfter
 	})
 	for i := range a.instances {
@@ -127,13 +128,13 @@ func (a *App) find(ctx context.Context) error {
 			at.gone = now
 		}
 	}
-	slices.SortFunc(a.instances, func(a, b appURL) int { return cmp.Compare(a.node, b.node) })
+	slices.SortFunc(a.instances, func(a, b instance) int { return cmp.Compare(a.node, b.node) })
 	return err
 }
 
 // Sample asks all instances at once, and gives their answers by name. The error says that which instances there are is
 // not known, or no longer surely. It returns soon after ctx ends; one Sample runs at a time.
-func (a *App) Sample(ctx context.Context) ([]probes.AppInstance, error) {
+func (a *application) Sample(ctx context.Context) ([]probes.AppInstance, error) {
 	var unsure error
 	if a.names != nil {
 		unsure = a.find(ctx)
@@ -150,13 +151,13 @@ func (a *App) Sample(ctx context.Context) ([]probes.AppInstance, error) {
 	return out, unsure
 }
 
-func (a *App) ask(ctx context.Context, u *url.URL) (version string, err error) {
+func (a *application) ask(ctx context.Context, u *url.URL) (version string, err error) {
 	err = a.client.Content(ctx, u, func(body []byte) error {
 		told, ok := strings.TrimSpace(string(body)), true
 		if a.path != nil {
 			told, ok = content.Lookup(body, *a.path)
 		}
-		if !ok || !appVersion.MatchString(told) {
+		if !ok || !versionText.MatchString(told) {
 			return errNoVersion
 		}
 		version = told
@@ -166,7 +167,7 @@ func (a *App) ask(ctx context.Context, u *url.URL) (version string, err error) {
 }
 
 // Close ends all requests and connections.
-func (a *App) Close() {
+func (a *application) Close() {
 	if a.names != nil {
 		a.names.Close()
 	}

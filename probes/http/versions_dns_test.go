@@ -29,7 +29,7 @@ func startHTTPAt(t testing.TB, addr string, handler http.HandlerFunc) *httptest.
 	return s
 }
 
-func versionsOf(t *testing.T, a *App) (told []string, err error) {
+func versionsOf(t *testing.T, a *application) (told []string, err error) {
 	t.Helper()
 	got, err := a.Sample(probetest.Within(t, 5*time.Second))
 	for _, i := range got {
@@ -49,7 +49,7 @@ func TestAppByDNS(t *testing.T) {
 	}
 	opt := probetest.Options()
 	opt.Resolver = d.Resolver()
-	apps, err := OpenApps(&config.Config{Versions: []config.App{
+	apps, err := OpenApps(&config.Config{Versions: []applicationConfig{
 		{Name: "api", DNS: &form.DNSName{Host: "api.test", Port: port}, URL: template},
 	}}, opt, probetest.Quiet())
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openTestApps(t testing.TB, versions ...config.App) []*App {
+func openTestApps(t testing.TB, versions ...config.App) []*application {
 	t.Helper()
 	apps, err := OpenApps(&config.Config{Versions: versions}, probetest.Options(), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -65,7 +65,7 @@ func TestAppVersions(t *testing.T) {
 		{s.URL + "/gone", "", "", "status 404 Not Found"},
 		{nowhere, "", "", "connection refused"},
 	} {
-		got, _ := openTestApps(t, config.App{Name: "web", Nodes: map[string]string{"n": c.url}, JSON: c.json})[0].Sample(probetest.Within(t, 5*time.Second))
+		got, _ := openTestApps(t, applicationConfig{Name: "web", Nodes: map[string]string{"n": c.url}, JSON: c.json})[0].Sample(probetest.Within(t, 5*time.Second))
 		if len(got) != 1 || got[0].Node != "n" || got[0].Version != c.want {
 			t.Errorf("%s: %+v", c.url, got)
 			continue
@@ -88,11 +88,11 @@ func TestAppInstances(t *testing.T) {
 		_, _ = io.WriteString(w, r.URL.Path[1:]+password)
 	})
 	apps := openTestApps(t,
-		config.App{
+		applicationConfig{
 			Name: "web", Nodes: map[string]string{"c": s.URL + "/3", "a": s.URL + "/1", "b": s.URL + "/hangs"},
 			Client: form.HTTPClient{Credentials: form.Credentials{Username: "u", PasswordFile: probetest.WriteFile(t, "p", ".pw\n")}},
 		},
-		config.App{Name: "api", Nodes: map[string]string{"x": s.URL + "/9"}})
+		applicationConfig{Name: "api", Nodes: map[string]string{"x": s.URL + "/9"}})
 	start := time.Now()
 	got, _ := apps[0].Sample(probetest.Within(t, 300*time.Millisecond))
 	if took := time.Since(start); took > 2*time.Second {
@@ -111,12 +111,12 @@ func TestAppInstances(t *testing.T) {
 
 func TestAppsThatCannotBeAsked(t *testing.T) {
 	servers.NoLeaks(t)
-	good := config.App{Name: "good", Nodes: map[string]string{"n": "http://h"}}
-	for _, c := range []config.App{
+	good := applicationConfig{Name: "good", Nodes: map[string]string{"n": "http://h"}}
+	for _, c := range []applicationConfig{
 		{Name: "bad", Nodes: map[string]string{"n": "http://u:secret@"}},
 		{Name: "bad", Nodes: map[string]string{"n": "http://h"}, JSON: "version"},
 	} {
-		_, err := OpenApps(&config.Config{Versions: []config.App{good, c}}, probetest.Options(), slog.New(slog.DiscardHandler))
+		_, err := OpenApps(&config.Config{Versions: []applicationConfig{good, c}}, probetest.Options(), slog.New(slog.DiscardHandler))
 		if err == nil || !strings.HasPrefix(err.Error(), "application bad: ") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%+v: %v", c, err)
 		}

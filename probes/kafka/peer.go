@@ -15,7 +15,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
@@ -46,7 +45,7 @@ type dialer struct {
 	options []kgo.Opt
 }
 
-func newDialer(c config.KafkaQueue) (*dialer, error) {
+func newDialer(c queueConfig) (*dialer, error) {
 	versions := kversion.Stable()
 	versions.SetMaxKeyVersion(int16(kmsg.OffsetFetch), 9) // the next ones name topics by their ids
 	versions.SetMaxKeyVersion(int16(kmsg.Fetch), 12)

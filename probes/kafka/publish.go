@@ -10,7 +10,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -23,8 +22,16 @@ type publisher struct {
 	topic  string
 }
 
-func NewPublisher(c config.PublishKafka) (*publisher, error) {
-	dialer, err := newDialer(config.KafkaQueue{Brokers: c.Brokers, SASL: c.SASL, TLS: c.TLS})
+// On implements probes.PublisherSource.
+func (*publishConfig) On() string { return "" }
+
+// Open implements probes.PublisherSource.
+func (c *publishConfig) Open(*probes.Fleet, *probes.Env) (probes.Publisher, error) {
+	return newPublisher(*c)
+}
+
+func newPublisher(c publishConfig) (*publisher, error) {
+	dialer, err := newDialer(queueConfig{Brokers: c.Brokers, SASL: c.SASL, TLS: c.TLS})
 	if err != nil {
 		return nil, err
 	}

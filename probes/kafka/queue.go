@@ -7,12 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/shell"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
@@ -33,7 +34,7 @@ const (
 // that no lag is too small. All that goes to one broker goes in one request of each kind: six at most, once it is known.
 // At most two more read records: those at the commits that were not read before, and the newest ones.
 type queue struct {
-	config  config.KafkaQueue
+	config  queueConfig
 	forget  time.Duration
 	log     *slog.Logger
 	peers   *peers
@@ -70,7 +71,40 @@ type broker struct {
 	gone time.Time
 }
 
-func NewQueue(c config.KafkaQueue, m *config.Message, opt probes.Options, log *slog.Logger) (*queue, error) {
+// Kind implements probes.QueueSource.
+func (*queueConfig) Kind() string { return backendName }
+
+// Traits implements probes.QueueSource.
+func (*queueConfig) Traits() probes.QueueTraits {
+	return probes.QueueTraits{Brokers: true, Positions: true, Messages: true}
+}
+
+// On implements probes.QueueSource.
+func (*queueConfig) On() string { return "" }
+
+// Advice implements probes.QueueSource.
+func (c *queueConfig) Advice() string {
+	if len(c.Groups) == 0 {
+		return "without groups its lag and depth stay unknown; name the groups that process it"
+	}
+	return ""
+}
+
+// Command implements probes.QueueSource.
+func (c *queueConfig) Command(look probes.QueueLook) string {
+	which := "--all-groups"
+	if look.Group != "" {
+		which = "--group " + shell.Quote(look.Group)
+	}
+	return fmt.Sprintf("kafka-consumer-groups --bootstrap-server %s --describe %s", shell.Quote(strings.Join(c.Brokers, ",")), which)
+}
+
+// Open implements probes.QueueSource.
+func (c *queueConfig) Open(name string, m *probes.Message, _ *probes.Fleet, env *probes.Env) (probes.Queue, error) {
+	return newQueue(*c, m, env, env.Log.With("queue", name))
+}
+
+func newQueue(c queueConfig, m *probes.Message, opt *probes.Env, log *slog.Logger) (*queue, error) {
 	dialer, err := newDialer(c)
 	if err != nil {
 		return nil, err

@@ -16,19 +16,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func configOf(brokers, topics, groups []string) config.KafkaQueue {
-	return config.KafkaQueue{Brokers: brokers, Topics: probetest.Matches(topics...), Groups: probetest.Matches(groups...)}
+func configOf(brokers, topics, groups []string) queueConfig {
+	return queueConfig{Brokers: brokers, Topics: probetest.Matches(topics...), Groups: probetest.Matches(groups...)}
 }
 
-func openQueue(t *testing.T, c config.KafkaQueue, options ...kgo.Opt) *queue {
+func openQueue(t *testing.T, c queueConfig, options ...kgo.Opt) *queue {
 	t.Helper()
-	q, err := NewQueue(c, nil, probetest.Options(), probetest.Quiet())
+	q, err := newQueue(c, nil, probetest.Options(), probetest.Quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,12 +21,11 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
 // mechanism authenticates connections; files and credential chains are asked at each new one.
-func mechanism(c config.SASL) (sasl.Mechanism, error) {
+func mechanism(c saslConfig) (sasl.Mechanism, error) {
 	switch c.Mechanism {
 	case "PLAIN":
 		return plain.Plain(func(context.Context) (plain.Auth, error) {

@@ -30,7 +30,6 @@ import (
 	franzaws "github.com/twmb/franz-go/pkg/sasl/aws"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
@@ -92,7 +91,7 @@ func TestKafkaSASL(t *testing.T) {
 	dir := t.TempDir()
 	password := form.Credentials{Username: "exporter", Password: kafkaSecret}
 	token := tokenFile(t, filepath.Join(dir, "token"), unsecuredToken(t, "exporter")+"\n")
-	for _, c := range []config.SASL{
+	for _, c := range []saslConfig{
 		{Mechanism: "PLAIN", Credentials: password},
 		{Mechanism: "SCRAM-SHA-256", Credentials: password},
 		{Mechanism: "SCRAM-SHA-512", Credentials: password},
@@ -110,7 +109,7 @@ func TestKafkaSASL(t *testing.T) {
 	}
 	t.Run("what may not be described", func(t *testing.T) {
 		kc := configOf([]string{k.Addr}, []string{"inv", "secret"}, []string{"g", "hidden"})
-		kc.SASL = &config.SASL{Mechanism: "PLAIN", Credentials: password}
+		kc.SASL = &saslConfig{Mechanism: "PLAIN", Credentials: password}
 		b, err := probetest.SampleIn(t, openQueue(t, kc), 10*time.Second)
 		probetest.WantFault(t, b, err, "group hidden: ", "may not be described (GROUP_AUTHORIZATION_FAILED)",
 			"topic secret: may not be described (TOPIC_AUTHORIZATION_FAILED)")
@@ -124,7 +123,7 @@ func TestKafkaSASL(t *testing.T) {
 			t.Errorf("a group that is not shown is %+v", hidden)
 		}
 		kc = configOf([]string{k.Addr}, []string{"/./"}, []string{"/./"})
-		kc.SASL = &config.SASL{Mechanism: "PLAIN", Credentials: password}
+		kc.SASL = &saslConfig{Mechanism: "PLAIN", Credentials: password}
 		if b = sampleWell(t, openQueue(t, kc)); len(b.Groups) != 1 || len(b.Ends) != 2 {
 			t.Errorf("what is not shown was found: %+v", b)
 		}
@@ -132,7 +131,7 @@ func TestKafkaSASL(t *testing.T) {
 	t.Run("a password that changes", func(t *testing.T) {
 		kc := configOf([]string{k.Addr}, []string{"inv"}, []string{"g"})
 		path := tokenFile(t, filepath.Join(dir, "password"), "wrong-"+kafkaSecret)
-		kc.SASL = &config.SASL{Mechanism: "SCRAM-SHA-512", Credentials: form.Credentials{Username: "exporter", PasswordFile: path}}
+		kc.SASL = &saslConfig{Mechanism: "SCRAM-SHA-512", Credentials: form.Credentials{Username: "exporter", PasswordFile: path}}
 		q := openQueue(t, kc)
 		b, err := probetest.SampleIn(t, q, 5*time.Second)
 		probetest.WantFault(t, b, err, "SASL_AUTHENTICATION_FAILED", "check sasl's mechanism and credentials")
@@ -151,7 +150,7 @@ func TestKafkaSASL(t *testing.T) {
 	})
 	t.Run("a mechanism that the broker does not offer, none, and a plain client at a secret port", func(t *testing.T) {
 		kc := configOf([]string{k.Addr}, []string{"inv"}, []string{"g"})
-		kc.SASL = &config.SASL{Mechanism: "AWS_MSK_IAM", Region: "us-east-1"}
+		kc.SASL = &saslConfig{Mechanism: "AWS_MSK_IAM", Region: "us-east-1"}
 		b, err := probetest.SampleIn(t, openQueue(t, kc), 5*time.Second)
 		probetest.WantFault(t, b, err, "does not offer the SASL mechanism (UNSUPPORTED_SASL_MECHANISM)")
 		kc.SASL = nil
@@ -173,7 +172,7 @@ func TestKafkaFakeSCRAM(t *testing.T) {
 	kc := configOf(c.ListenAddrs(), []string{"inv"}, nil)
 	for password, ok := range map[string]bool{kafkaSecret: true, "wrong": false} {
 		credentials := form.Credentials{Username: "exporter", Password: form.Secret(password)}
-		kc.SASL = &config.SASL{Mechanism: "SCRAM-SHA-256", Credentials: credentials}
+		kc.SASL = &saslConfig{Mechanism: "SCRAM-SHA-256", Credentials: credentials}
 		if _, err := probetest.SampleIn(t, openQueue(t, kc), 5*time.Second); (err == nil) != ok {
 			t.Errorf("password %s: %v", password, err)
 		}
@@ -283,7 +282,7 @@ func TestKafkaMSK(t *testing.T) {
 	})
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", kafkaSecret)
-	m, err := mechanism(config.SASL{Mechanism: "AWS_MSK_IAM", Region: "eu-central-1"})
+	m, err := mechanism(saslConfig{Mechanism: "AWS_MSK_IAM", Region: "eu-central-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,11 +301,11 @@ func TestKafkaMSK(t *testing.T) {
 
 func TestKafkaUnknownMechanism(t *testing.T) {
 	kc := configOf([]string{"a:1"}, []string{"t"}, nil)
-	kc.SASL = &config.SASL{Mechanism: "GSSAPI"}
-	if _, err := NewQueue(kc, nil, probetest.Options(), probetest.Quiet()); err == nil {
+	kc.SASL = &saslConfig{Mechanism: "GSSAPI"}
+	if _, err := newQueue(kc, nil, probetest.Options(), probetest.Quiet()); err == nil {
 		t.Error("a mechanism that there is not was taken")
 	}
-	if _, err := NewQueue(configOf([]string{"a:x"}, []string{"t"}, nil), nil, probetest.Options(), probetest.Quiet()); err == nil {
+	if _, err := newQueue(configOf([]string{"a:x"}, []string{"t"}, nil), nil, probetest.Options(), probetest.Quiet()); err == nil {
 		t.Error("an address without a port number was taken")
 	}
 }

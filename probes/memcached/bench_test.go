@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/ratio"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -27,7 +26,7 @@ func BenchmarkMemcachedRead1000(b *testing.B) {
 		fmt.Fprintf(&pipeline, "mg %s t v k q u\r\n", keys[i].Name)
 	}
 	pipeline.WriteString("mn\r\n")
-	n := openNode(b, config.Memcached{Address: p.Addr}, probetest.Options())
+	n := openNode(b, nodeConfig{Address: p.Addr}, probetest.Options())
 	conn, err := net.Dial("tcp", p.Addr)
 	if err != nil {
 		b.Fatal(err)

@@ -34,7 +34,7 @@ func TestMemcachedByDNS(t *testing.T) {
 	servers.MemcachedAt(t, "127.0.0.2:"+port)
 	d.Set("mc.test", "127.0.0.2", "127.0.0.1")
 	f, g := openDNS(t, d, time.Hour, config.Node{
-		Name: "mc", MinNodes: 3, Memcached: &config.Memcached{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: config.HashingAny},
+		Name: "mc", MinNodes: 3, Memcached: &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: hashingAny},
 	})
 	if got := f.Groups()[0]; got.Err == nil || len(got.Nodes) > 0 || got.Expected != 3 {
 		t.Errorf("before any answer the group is %+v", got)
@@ -115,7 +115,7 @@ func TestDNSWithoutAnswer(t *testing.T) {
 			d := servers.StartDNS(t)
 			c.set(d)
 			f, g := openDNS(t, d, time.Hour, config.Node{
-				Name: "mc", Memcached: &config.Memcached{DNS: &form.DNSName{Host: "mc.test", Port: "1"}, Hashing: config.HashingAny},
+				Name: "mc", Memcached: &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: "1"}, Hashing: hashingAny},
 			})
 			if got := probetest.SurveyFleet(t, f, 500*time.Millisecond); len(got) > 0 {
 				t.Errorf("surveyed %v", got.Names())

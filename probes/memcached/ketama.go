@@ -8,8 +8,6 @@ import (
 	"math"
 	"net"
 	"slices"
-
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
 const (
@@ -28,7 +26,7 @@ type ketama struct {
 	servers []int32
 }
 
-func newKetama(servers []config.PoolServer) (*ketama, error) {
+func newKetama(servers []poolServer) (*ketama, error) {
 	type point struct {
 		value  uint32
 		server int32

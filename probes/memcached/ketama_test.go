@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
 // testdata/ketama.txt holds what the library itself answered.
@@ -41,12 +39,12 @@ func TestKetamaIsLibmemcacheds(t *testing.T) {
 }
 
 // poolServers reads servers as the configuration has them.
-func poolServers(t testing.TB, written ...string) []config.PoolServer {
+func poolServers(t testing.TB, written ...string) []poolServer {
 	t.Helper()
-	out := make([]config.PoolServer, len(written))
+	out := make([]poolServer, len(written))
 	for i, s := range written {
 		address, weight, weighted := strings.Cut(s, " ")
-		out[i] = config.PoolServer{Address: address, Weight: 1}
+		out[i] = poolServer{Address: address, Weight: 1}
 		if weighted {
 			var err error
 			if out[i].Weight, err = strconv.Atoi(weight); err != nil {
@@ -68,7 +66,7 @@ func TestKetamaPoints(t *testing.T) {
 			t.Errorf("%d servers have %d points", n, len(ring.points))
 		}
 	}
-	if _, err := newKetama([]config.PoolServer{{Address: "a", Weight: 1}}); err == nil {
+	if _, err := newKetama([]poolServer{{Address: "a", Weight: 1}}); err == nil {
 		t.Error("an address without a port is taken")
 	}
 }

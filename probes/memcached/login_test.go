@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -20,7 +19,7 @@ func TestMemcachedLogin(t *testing.T) {
 	users := probetest.WriteFile(t, "users", "exporter:first-secret\n")
 	p := servers.Memcached(t, "-u", "root", "-Y", users)
 	file := probetest.WriteFile(t, "password", "wrong-secret\n")
-	c := config.Memcached{Address: p.Addr, Credentials: form.Credentials{Username: "exporter", PasswordFile: file}}
+	c := nodeConfig{Address: p.Addr, Credentials: form.Credentials{Username: "exporter", PasswordFile: file}}
 	n := openNode(t, c, probetest.Options())
 	_, err := n.Survey(probetest.Within(t, time.Second), nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "username and password were refused (CLIENT_ERROR)") || strings.Contains(err.Error(), "secret") {
@@ -34,7 +33,7 @@ func TestMemcachedLogin(t *testing.T) {
 	if again := probetest.Survey(t, n); s.Version == "" || probetest.Others(again) != probetest.Others(s) || again.OwnMisses != 1 {
 		t.Errorf("%+v", again)
 	}
-	bare := openNode(t, config.Memcached{Address: p.Addr}, probetest.Options())
+	bare := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
 	if _, err := bare.Survey(probetest.Within(t, time.Second), nil); !errors.Is(err, errLogin) {
 		t.Errorf("without a password: %v", err)
 	}
@@ -53,7 +52,7 @@ func TestMemcachedLogin(t *testing.T) {
 	for _, bad := range []form.Credentials{
 		{Username: "exporter"}, {Password: "p"}, {Username: "a b", Password: "p"}, {Username: "a", Password: "p\r\nflush_all"},
 	} {
-		n := openNode(t, config.Memcached{Address: p.Addr, Credentials: bad}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: p.Addr, Credentials: bad}, probetest.Options())
 		if _, err := n.Survey(probetest.Within(t, time.Second), nil); err == nil || !strings.Contains(err.Error(), "memcached needs both") {
 			t.Errorf("%+v: %v", bad, err)
 		}
@@ -64,7 +63,7 @@ func TestMemcachedLogin(t *testing.T) {
 func TestMemcachedLoginIsNotForcedOnAServer(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := config.Memcached{Address: p.Addr, Credentials: form.Credentials{Username: "exporter", Password: "secret"}}
+	c := nodeConfig{Address: p.Addr, Credentials: form.Credentials{Username: "exporter", Password: "secret"}}
 	n := openNode(t, c, probetest.Options())
 	probetest.Survey(t, n)
 	probetest.Read(t, n, probes.Key{Name: "login"})
@@ -84,7 +83,7 @@ func TestMemcachedLoginKeepsTheSecret(t *testing.T) {
 		_, _ = out.WriteString("CLIENT_ERROR " + line + "\r\n")
 		return true
 	})
-	c := config.Memcached{Address: addr, Credentials: form.Credentials{Username: "exporter", Password: "top-secret"}}
+	c := nodeConfig{Address: addr, Credentials: form.Credentials{Username: "exporter", Password: "top-secret"}}
 	_, err := openNode(t, c, probetest.Options()).Survey(probetest.Within(t, time.Second), nil)
 	if err == nil || strings.Contains(err.Error(), "secret") || !slices.Equal(heard[:2], []string{"version", "set login 0 0 19"}) {
 		t.Errorf("%v; heard %q", err, heard)
@@ -100,7 +99,7 @@ func TestMemcachedTLS(t *testing.T) {
 	users := probetest.WriteFile(t, "users", "exporter:secret\n")
 	p := servers.Memcached(t, "-u", "root", "-Z", "-Y", users, "-o", "ssl_chain_cert="+probetest.WriteFile(t, "server", server)+
 		",ssl_key="+probetest.WriteFile(t, "server-key", serverKey)+",ssl_verify_mode=2,ssl_ca_cert="+ca)
-	c := config.Memcached{
+	c := nodeConfig{
 		Address: p.Addr, Credentials: form.Credentials{Username: "exporter", Password: "secret"},
 		TLS: &form.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"},
 	}
@@ -137,7 +136,7 @@ func TestMemcachedTLS(t *testing.T) {
 		{"another name", with(func(c *form.TLS) { c.ServerName = "other.example" }), "not other.example"},
 		{"no such file", with(func(c *form.TLS) { c.CAFile += ".gone" }), "tls.ca_file"},
 	} {
-		n := openNode(t, config.Memcached{Address: p.Addr, TLS: bad.tls}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: p.Addr, TLS: bad.tls}, probetest.Options())
 		s, err := n.Survey(probetest.Within(t, 5*time.Second), nil)
 		if err == nil && s.Unasked {
 			err = n.Read(probetest.Within(t, 5*time.Second), []probes.Key{{Name: "a"}}, func(int, probes.Raw) {})

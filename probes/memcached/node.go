@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
@@ -35,8 +34,8 @@ var errNoHostPort = errors.New("the address is not host:port")
 // nothing to be surveyed by, and counts as up when it answers reads.
 type node struct {
 	id      probes.Identity
-	config  config.Memcached
-	opt     probes.Options
+	config  nodeConfig
+	opt     *probes.Env
 	link    *wire.Link
 	account *wire.Account
 	kept    *keptServer
@@ -58,7 +57,7 @@ type node struct {
 	one sync.Mutex
 }
 
-func newNode(id probes.Identity, c config.Memcached, opt probes.Options) (*node, error) {
+func newNode(id probes.Identity, c nodeConfig, opt *probes.Env) (*node, error) {
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
 		return nil, errNoHostPort
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 )
@@ -38,8 +37,8 @@ func (n *poolNode) Place(key string) probes.Placement {
 	return probes.Placement{Holding: probes.Foreign}
 }
 
-func newPoolNode(id probes.Identity, c config.Memcached, address string, own func(string) bool, opt probes.Options) (probes.Node, error) {
-	id.Kind, c.Address = "memcached", address
+func newPoolNode(id probes.Identity, c nodeConfig, address string, own func(string) bool, opt *probes.Env) (probes.Node, error) {
+	c.Address = address
 	n, err := newNode(id, c, opt)
 	if err != nil {
 		return nil, err
@@ -47,7 +46,7 @@ func newPoolNode(id probes.Identity, c config.Memcached, address string, own fun
 	return &poolNode{node: n, own: own}, nil
 }
 
-func newPool(id probes.Identity, c config.Memcached, expected int, opt probes.Options) (*pool, error) {
+func newPool(id probes.Identity, c nodeConfig, expected int, opt *probes.Env) (*pool, error) {
 	pick, err := hashing(c)
 	if err != nil {
 		return nil, err
@@ -77,17 +76,17 @@ func newPool(id probes.Identity, c config.Memcached, expected int, opt probes.Op
 }
 
 // hashing gives the function by which the clients find a key's server, as its place in the list; nil: unknown.
-func hashing(c config.Memcached) (pick func(key string) int, err error) {
+func hashing(c nodeConfig) (pick func(key string) int, err error) {
 	switch c.Hashing {
-	case config.HashingGomemcache:
+	case hashingGomemcache:
 		return func(key string) int { return gomemcachePick(key, len(c.Servers)) }, nil
-	case config.HashingKetama:
+	case hashingKetama:
 		k, err := newKetama(c.Servers)
 		if err != nil {
 			return nil, err
 		}
 		return k.pick, nil
-	case config.HashingAny:
+	case hashingAny:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("hashing %q is unknown; write gomemcache, ketama or any", c.Hashing)
@@ -133,25 +132,10 @@ func (g *pool) Close() {
 // Nodes implements Members.
 func (g *pool) Nodes() []probes.Node { return slices.Clone(g.members) }
 
-func newDNSGroup(id probes.Identity, c config.Memcached, expected int, opt probes.Options, log *slog.Logger) *group.DNS {
+func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) *group.DNS {
 	name := *c.DNS
 	c.TLS = group.TLSFor(c.TLS, name)
 	return group.NewDNS(id, name, expected, opt, log, func(id probes.Identity, at group.Address) (probes.Node, error) {
 		return newPoolNode(id, c, at.HostPort(), nil, opt)
 	})
-}
-
-func OpenMembers(id probes.Identity, c config.Memcached, expected int, opt probes.Options, log *slog.Logger) (probes.Members, error) {
-	switch {
-	case len(c.Servers) > 0:
-		return newPool(id, c, expected, opt)
-	case c.DNS != nil:
-		return newDNSGroup(id, c, expected, opt, log), nil
-	}
-	id.Kind = "memcached"
-	n, err := newNode(id, c, opt)
-	if err != nil {
-		return nil, err
-	}
-	return probes.Single(n), nil
 }

@@ -11,13 +11,12 @@ import (
 
 	"github.com/bradfitz/gomemcache/memcache"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openPool(t testing.TB, c config.Memcached) *pool {
+func openPool(t testing.TB, c nodeConfig) *pool {
 	t.Helper()
 	g, err := newPool(probes.Identity{Layer: "l3", Name: "pool"}, c, 2, probetest.Options())
 	if err != nil {
@@ -58,7 +57,7 @@ func TestGomemcachePlaces(t *testing.T) {
 		if err := list.SetServers(started...); err != nil {
 			t.Fatal(err)
 		}
-		g := openPool(t, config.Memcached{Servers: poolServers(t, started...), Hashing: config.HashingGomemcache})
+		g := openPool(t, nodeConfig{Servers: poolServers(t, started...), Hashing: hashingGomemcache})
 		for range 25_000 {
 			b := make([]byte, 1+random.IntN(250))
 			for i := range b {
@@ -76,7 +75,7 @@ func TestGomemcachePlaces(t *testing.T) {
 }
 
 func TestPoolWithoutHashing(t *testing.T) {
-	g := openPool(t, config.Memcached{Servers: poolServers(t, "b:11211", "a:11211"), Hashing: config.HashingAny})
+	g := openPool(t, nodeConfig{Servers: poolServers(t, "b:11211", "a:11211"), Hashing: hashingAny})
 	for _, n := range g.members {
 		if p := n.(probes.Placer).Place("k"); p.Holding != probes.Anywhere {
 			t.Errorf("%s says %v", n.Identity().Name, p.Holding)
@@ -86,7 +85,7 @@ func TestPoolWithoutHashing(t *testing.T) {
 	if !slices.Equal(got.Nodes, []string{"pool/a:11211", "pool/b:11211"}) || got.Expected != 2 || got.Err != nil {
 		t.Errorf("the group is %+v", got)
 	}
-	if _, err := newPool(probes.Identity{}, config.Memcached{Servers: poolServers(t, "a:11211"), Hashing: "crc16"}, 0, probetest.Options()); err == nil {
+	if _, err := newPool(probes.Identity{}, nodeConfig{Servers: poolServers(t, "a:11211"), Hashing: "crc16"}, 0, probetest.Options()); err == nil {
 		t.Error("an unknown hashing is taken")
 	}
 }
@@ -108,7 +107,7 @@ func TestClientsKeysAreWhereTheyArePlaced(t *testing.T) {
 		}
 		keys = append(keys, probes.Key{Name: k})
 	}
-	g := openPool(t, config.Memcached{Servers: poolServers(t, started...), Hashing: config.HashingGomemcache})
+	g := openPool(t, nodeConfig{Servers: poolServers(t, started...), Hashing: hashingGomemcache})
 	var mu sync.Mutex
 	held := map[string]int{}
 	ctx := probetest.Within(t, 10*time.Second)
@@ -143,7 +142,7 @@ func TestClientsKeysAreWhereTheyArePlaced(t *testing.T) {
 func TestPoolWithAHungServer(t *testing.T) {
 	servers.NoLeaks(t)
 	well := servers.Memcached(t)
-	g := openPool(t, config.Memcached{Servers: poolServers(t, well.Addr, servers.Hung(t)), Hashing: config.HashingKetama})
+	g := openPool(t, nodeConfig{Servers: poolServers(t, well.Addr, servers.Hung(t)), Hashing: hashingKetama})
 	answered := make(chan string, 2)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -172,9 +171,9 @@ func BenchmarkPlace(b *testing.B) {
 	for i := range keys {
 		keys[i] = fmt.Sprintf("user:%d:profile", i)
 	}
-	for _, hashing := range []string{config.HashingGomemcache, config.HashingKetama, config.HashingAny} {
+	for _, hashing := range []string{hashingGomemcache, hashingKetama, hashingAny} {
 		b.Run(hashing, func(b *testing.B) {
-			g := openPool(b, config.Memcached{Servers: poolServers(b, started...), Hashing: hashing})
+			g := openPool(b, nodeConfig{Servers: poolServers(b, started...), Hashing: hashing})
 			b.ReportAllocs()
 			for b.Loop() { // all keys on all servers, as a scrape does
 				for _, n := range g.members {

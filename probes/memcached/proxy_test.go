@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
@@ -93,7 +92,7 @@ func TestMemcachedFallsBackToGet(t *testing.T) {
 	for name, refusal := range map[string]string{
 		"an old memcached": "ERROR\r\n", "another": "CLIENT_ERROR malformed request\r\n", "a proxy that closes": "",
 	} {
-		n := openNode(t, config.Memcached{Address: oldMemcached(t, p.Addr, refusal)}, opt)
+		n := openNode(t, nodeConfig{Address: oldMemcached(t, p.Addr, refusal)}, opt)
 		s := probetest.Survey(t, n)
 		want := probetest.Others(s)
 		if s.Version == "" || s.Unasked {
@@ -122,7 +121,7 @@ func TestMemcachedProxyWithoutStats(t *testing.T) {
 	p := servers.Memcached(t)
 	set(t, memcacheClient(t, p.Addr), "a", "1", 100)
 	addr := oldMemcached(t, p.Addr, "", "stats", "version")
-	n := openNode(t, config.Memcached{Address: addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
 	for range 3 {
 		if s := probetest.Survey(t, n); !s.Unasked || s.Hits.Known {
 			t.Errorf("survey: %+v", s)
@@ -151,7 +150,7 @@ func TestMemcachedBehindAProxyComesBack(t *testing.T) {
 	servers.NoLeaks(t)
 	addr := servers.FreeAddr(t)
 	proxy := servers.NewProxy(t, addr)
-	n := openNode(t, config.Memcached{Address: proxy.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Options())
 	for range 3 {
 		s, err := n.Survey(probetest.Within(t, time.Second), nil)
 		failed := n.Read(probetest.Within(t, time.Second), []probes.Key{{Name: "a"}}, func(int, probes.Raw) {})
@@ -203,7 +202,7 @@ func TestMemcachedRefusesMetaGetAlone(t *testing.T) {
 			}
 			return true
 		})
-		n := openNode(t, config.Memcached{Address: addr}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
 		for range 3 {
 			probetest.Survey(t, n)
 			if got := probetest.Read(t, n, probes.Key{Name: "a"}, probes.Key{Name: "b"}); !got[0].Present || got[1].Present || got[1].Err != nil {
@@ -228,7 +227,7 @@ func TestMemcachedRefusesOtherProtocols(t *testing.T) {
 			_, _ = out.WriteString(said)
 			return false
 		})
-		n := openNode(t, config.Memcached{Address: addr}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
 		if s, err := n.Survey(probetest.Within(t, 5*time.Second), nil); err == nil && s.Version != "" {
 			t.Errorf("%.30q gives %+v", said, s)
 		}
@@ -259,7 +258,7 @@ func TestMemcachedErrorOfOneKey(t *testing.T) {
 		}
 		return true
 	})
-	n := openNode(t, config.Memcached{Address: addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
 	probetest.Survey(t, n)
 	got := probetest.Read(t, n, probes.Key{Name: "a"}, probes.Key{Name: "oom"}, probes.Key{Name: "b"}, probes.Key{Name: "odd"}, probes.Key{Name: "c"})
 	for _, i := range []int{0, 2, 4} {
@@ -294,7 +293,7 @@ func TestMemcachedSparseStats(t *testing.T) {
 			}
 			return true
 		})
-		got := probetest.Survey(t, openNode(t, config.Memcached{Address: addr}, probetest.Options()))
+		got := probetest.Survey(t, openNode(t, nodeConfig{Address: addr}, probetest.Options()))
 		got.Took = 0
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%q gives %+v", stats, got)
@@ -325,7 +324,7 @@ func TestMemcachedSlowAnswersAreCounted(t *testing.T) {
 		}
 		return true
 	})
-	n := openNode(t, config.Memcached{Address: addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
 	probetest.Survey(t, n)
 	if err := n.Read(probetest.Within(t, 50*time.Millisecond), []probes.Key{{Name: "a"}, {Name: "b"}}, func(int, probes.Raw) {}); err == nil {
 		t.Fatal("a slow server was quick")

@@ -9,7 +9,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/ratio"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -27,7 +26,7 @@ func BenchmarkRedisRead1000(b *testing.B) {
 		r.Must(b, "set", names[i], strings.Repeat("x", 100), "ex", 3600)
 	}
 	ctx := context.Background()
-	n := openNode(b, config.Redis{Address: r.Addr}, probetest.Options())
+	n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Options())
 	ratio.Run(b, 50, func() ratio.Cost { return redisCost(b, r) },
 		ratio.Way{Name: "floor", Do: func() error {
 			_, err := r.Pipelined(ctx, func(p redis.Pipeliner) error {

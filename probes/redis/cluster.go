@@ -10,7 +10,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
@@ -38,7 +37,7 @@ type clusterGroup struct {
 	collision string
 }
 
-func newClusterGroup(id probes.Identity, c config.Redis, expected int, opt probes.Options, log *slog.Logger) (*clusterGroup, error) {
+func newClusterGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) (*clusterGroup, error) {
 	g := &clusterGroup{
 		members: newMembers(id, c, expected, opt, log), known: make(chan struct{}),
 		owners: make([]string, clusterSlots), moves: make([]int, clusterSlots),

@@ -20,7 +20,7 @@ import (
 )
 
 func clusterOf(seeds ...string) config.Node {
-	return config.Node{Name: "c", MinNodes: 6, Redis: &config.Redis{Cluster: seeds}}
+	return config.Node{Name: "c", MinNodes: 6, Redis: &nodeConfig{Cluster: seeds}}
 }
 
 // copies are what one sampling of a Cluster read: by key, the nodes that should hold it and what they gave.
@@ -520,7 +520,7 @@ func BenchmarkClusterRead(b *testing.B) {
 			} else {
 				r = servers.Redis(b)
 			}
-			n := openNode(b, config.Redis{Address: r.Addr}, probetest.Options())
+			n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Options())
 			n.cluster = cluster
 			var keys []probes.Key
 			for i := range 1000 {
@@ -540,7 +540,7 @@ func BenchmarkClusterRead(b *testing.B) {
 func TestClusterSeedThatIsStartedAnew(t *testing.T) {
 	servers.NoLeaks(t)
 	a, b := servers.Redis(t), servers.Redis(t)
-	r := newMembers(probes.Identity{Layer: "l2", Name: "g"}, config.Redis{Cluster: []string{a.Addr}}, 6, probetest.Options(), probetest.Quiet())
+	r := newMembers(probes.Identity{Layer: "l2", Name: "g"}, nodeConfig{Cluster: []string{a.Addr}}, 6, probetest.Options(), probetest.Quiet())
 	r.seeds = []string{a.Addr}
 	for _, m := range r.begin() {
 		m.survey, m.answered = probetest.Survey(t, m.node), true

@@ -7,7 +7,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 )
@@ -15,13 +14,12 @@ import (
 // DNS is a group of which queues may ask the primary, where there is one alone.
 type dnsGroup struct{ *group.DNS }
 
-func newDNSGroup(id probes.Identity, c config.Redis, expected int, opt probes.Options, log *slog.Logger) dnsGroup {
+func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) dnsGroup {
 	name := *c.DNS
 	c.TLS = group.TLSFor(c.TLS, name)
 	return dnsGroup{group.NewDNS(id, name, expected, opt, log, func(id probes.Identity, at group.Address) (probes.Node, error) {
 		c := c
 		c.Address = at.HostPort()
-		id.Kind = "redis"
 		return newNode(id, c, opt)
 	})}
 }

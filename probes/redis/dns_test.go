@@ -35,7 +35,7 @@ func TestRedisByDNS(t *testing.T) {
 	twin := servers.RedisAt(t, "127.0.0.2:"+port, "--bind", "127.0.0.1 127.0.0.2")
 	servers.RedisAt(t, "127.0.0.3:"+port)
 	d.Set("redis.test", "127.0.0.2", "127.0.0.3", "127.0.0.1")
-	f, g := openDNS(t, d, time.Hour, config.Node{Name: "headless", Redis: &config.Redis{DNS: &form.DNSName{Host: "redis.test", Port: port}}})
+	f, g := openDNS(t, d, time.Hour, config.Node{Name: "headless", Redis: &nodeConfig{DNS: &form.DNSName{Host: "redis.test", Port: port}}})
 	server, err := serverOf(f, "headless", "inv")
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestRedisBySRV(t *testing.T) {
 	d := servers.StartDNS(t)
 	one, two := servers.Redis(t), servers.RedisAt(t, "127.0.0.2:"+probetest.FreePort(t))
 	d.SetSRV("_redis._tcp.test", one.Addr, two.Addr)
-	f, g := openDNS(t, d, time.Hour, config.Node{Name: "srv", Redis: &config.Redis{DNS: &form.DNSName{Host: "_redis._tcp.test", SRV: true}}})
+	f, g := openDNS(t, d, time.Hour, config.Node{Name: "srv", Redis: &nodeConfig{DNS: &form.DNSName{Host: "_redis._tcp.test", SRV: true}}})
 	probetest.SurveyFleet(t, f, 5*time.Second) // no resolver knows the hosts, but the nodes are known
 	probetest.WantNodes(t, g, "srv/h127-0-0-1.srv.test:"+servers.Port(t, one.Addr), "srv/h127-0-0-2.srv.test:"+servers.Port(t, two.Addr))
 }

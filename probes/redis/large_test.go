@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -18,7 +17,7 @@ func TestQueueLargeMessages(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	proxy := servers.NewProxy(t, r.Addr)
-	f := queueFleet(t, proxy.Addr, config.Redis{})
+	f := queueFleet(t, proxy.Addr, nodeConfig{})
 	big := `{"key":"user:1","ts":1000,"pad":"` + strings.Repeat("x", 8<<20) + `"}`
 	for range 2 {
 		r.Must(t, "rpush", "list", big)
@@ -30,7 +29,7 @@ func TestQueueLargeMessages(t *testing.T) {
 	r.Must(t, "xgroup", "create", "grouped", "done", "$")
 	r.Must(t, "xreadgroup", "group", "behind", "c", "count", 1, "streams", "grouped", ">")
 	at := probes.Partition{Topic: "grouped"}
-	for _, c := range []config.RedisQueue{{List: "list"}, {Stream: "stream"}, {Stream: "grouped"}} {
+	for _, c := range []queueConfig{{List: "list"}, {Stream: "stream"}, {Stream: "grouped"}} {
 		key := c.List + c.Stream
 		q := messageQueue(t, f, 100, c)
 		for range 3 {
@@ -59,7 +58,7 @@ func TestQueueLargeMessages(t *testing.T) {
 	// What replaces them is looked at again at once.
 	r.Must(t, "del", "list")
 	r.Must(t, "rpush", "list", invalidation("user:1", 1, time.Now()))
-	b, err := ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "list"}))
+	b, err := ownReadsExact(t, f, messageQueue(t, f, 100, queueConfig{List: "list"}))
 	if err != nil || !b.OldestAge.Known || b.Sample == nil {
 		t.Errorf("%+v, %v", b, err)
 	}
@@ -71,7 +70,7 @@ func TestQueueLargeMessagesOfUnknownSize(t *testing.T) {
 	r := servers.Redis(t)
 	proxy := servers.NewProxy(t, r.Addr)
 	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+@all", "-memory")
-	f := queueFleet(t, proxy.Addr, config.Redis{Credentials: form.Credentials{Username: "exporter", Password: "pw"}})
+	f := queueFleet(t, proxy.Addr, nodeConfig{Credentials: form.Credentials{Username: "exporter", Password: "pw"}})
 	big := strings.Repeat("x", 2<<20)
 	fill := func() {
 		for range 3 {
@@ -80,7 +79,7 @@ func TestQueueLargeMessagesOfUnknownSize(t *testing.T) {
 		}
 	}
 	fill()
-	for _, c := range []config.RedisQueue{{List: "list"}, {Stream: "stream"}} {
+	for _, c := range []queueConfig{{List: "list"}, {Stream: "stream"}} {
 		key := c.List + c.Stream
 		q := messageQueue(t, f, 100, c)
 		for i := range 3 {
@@ -119,7 +118,7 @@ func TestQueueLargeMessageAmongSmall(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	proxy := servers.NewProxy(t, r.Addr)
-	f := queueFleet(t, proxy.Addr, config.Redis{})
+	f := queueFleet(t, proxy.Addr, nodeConfig{})
 	fill := func(text string, n int) {
 		for range n {
 			r.Must(t, "rpush", "list", text)
@@ -129,7 +128,7 @@ func TestQueueLargeMessageAmongSmall(t *testing.T) {
 	fill("user:1", 200)
 	fill(strings.Repeat("x", 8<<20), 1)
 	fill("user:1", 5)
-	for _, c := range []config.RedisQueue{{List: "list"}, {Stream: "stream"}} {
+	for _, c := range []queueConfig{{List: "list"}, {Stream: "stream"}} {
 		q := messageQueue(t, f, 100, c)
 		for i := range 3 {
 			proxy.Reset()
@@ -149,12 +148,12 @@ func TestQueueLargeMessageAmongSmall(t *testing.T) {
 func TestQueueBudget(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	f := queueFleet(t, r.Addr, config.Redis{})
+	f := queueFleet(t, r.Addr, nodeConfig{})
 	r.Must(t, "rpush", "list", "x")
 	r.Must(t, "xadd", "stream", "*", "a", "b")
 	opt := probetest.Options()
 	opt.SampleMessages = 10
-	for _, c := range []config.RedisQueue{{Node: "redis-1", List: "list"}, {Node: "redis-1", Stream: "stream"}} {
+	for _, c := range []queueConfig{{Node: "redis-1", List: "list"}, {Node: "redis-1", Stream: "stream"}} {
 		q, err := OpenQueue(c, nil, f, opt)
 		if err != nil {
 			t.Fatal(err)

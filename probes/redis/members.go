@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 )
@@ -16,8 +15,8 @@ import (
 type members struct {
 	id       probes.Identity // the group's layer and name
 	expected int             // min_nodes
-	config   config.Redis
-	opt      probes.Options
+	config   nodeConfig
+	opt      *probes.Env
 	log      *slog.Logger
 	// wrap makes a group's own node of a member; nil: it is its node.
 	wrap func(*member) probes.Node
@@ -53,7 +52,7 @@ type member struct {
 	asked chan struct{}
 }
 
-func newMembers(id probes.Identity, c config.Redis, expected int, opt probes.Options, log *slog.Logger) members {
+func newMembers(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) members {
 	return members{id: id, expected: expected, config: c, opt: opt, log: log, aliases: map[string]*member{}, bad: map[string]bool{}}
 }
 
@@ -74,7 +73,7 @@ func (r *members) openSeeds() error {
 func (r *members) open(address string) (*member, error) {
 	c := r.config
 	c.Address = address
-	n, err := newNode(probes.Identity{Layer: r.id.Layer, Name: r.id.Name + "/" + address, Kind: "redis", Group: r.id.Name}, c, r.opt)
+	n, err := newNode(group.MemberIdentity(r.id, address), c, r.opt)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
@@ -22,12 +21,12 @@ func invalidation(key string, version int, at time.Time) string {
 }
 
 // messageQueue is a queue whose messages tell everything.
-func messageQueue(t *testing.T, f *probes.Fleet, sample int, c config.RedisQueue) probes.Queue {
+func messageQueue(t *testing.T, f *probes.Fleet, sample int, c queueConfig) probes.Queue {
 	t.Helper()
 	c.Node = "redis-1"
 	opt := probetest.Options()
 	opt.SampleMessages = sample
-	q, err := OpenQueue(c, &config.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, f, opt)
+	q, err := OpenQueue(c, &probes.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, f, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +46,7 @@ func wantAge(t *testing.T, what string, got probes.Count, since time.Time) {
 func TestQueueListMessages(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	f := queueFleet(t, r.Addr, config.Redis{})
+	f := queueFleet(t, r.Addr, nodeConfig{})
 	hourAgo, now := time.Now().Add(-time.Hour), time.Now()
 	for _, push := range []string{"rpush", "lpush"} { // both directions are in use
 		r.Must(t, "del", "inv")
@@ -58,7 +57,7 @@ func TestQueueListMessages(t *testing.T) {
 		for i := range 100 {
 			r.Must(t, push, "inv", invalidation("user:"+strconv.Itoa(i%50), 7, now))
 		}
-		b, err := ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "inv"}))
+		b, err := ownReadsExact(t, f, messageQueue(t, f, 100, queueConfig{List: "inv"}))
 		if err != nil || !b.Complete {
 			t.Fatalf("%s: %+v, %v", push, b, err)
 		}
@@ -74,18 +73,18 @@ func TestQueueListMessages(t *testing.T) {
 		for i := range 20 {
 			r.Must(t, push, "inv", invalidation("user:1", i, now.Add(time.Duration(i)*time.Second-time.Minute)))
 		}
-		b, err := ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "inv"}))
+		b, err := ownReadsExact(t, f, messageQueue(t, f, 100, queueConfig{List: "inv"}))
 		if s := b.Sample; err != nil || s.Messages != 20 || s.Repeats != (probes.Count{Value: 0, Known: true}) || s.TopKey != "user:1" {
 			t.Errorf("%s: %+v, %v", push, s, err)
 		}
 	}
 	r.Must(t, "del", "inv")
-	b, err := ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "inv"}))
+	b, err := ownReadsExact(t, f, messageQueue(t, f, 100, queueConfig{List: "inv"}))
 	if err != nil || b.OldestAge != (probes.Count{Value: 0, Known: true}) || b.Sample == nil || b.Sample.Messages != 0 {
 		t.Errorf("an empty list: %+v, %v", b, err)
 	}
 	r.Must(t, "rpush", "inv", "no message of ours", invalidation("user:1", 1, now))
-	if b, err = ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "inv"})); err != nil || b.OldestAge.Known {
+	if b, err = ownReadsExact(t, f, messageQueue(t, f, 100, queueConfig{List: "inv"})); err != nil || b.OldestAge.Known {
 		t.Errorf("an end without a time: %+v, %v", b, err)
 	}
 }
@@ -95,13 +94,13 @@ func TestQueueMessagesAreBounded(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	proxy := servers.NewProxy(t, r.Addr)
-	f := queueFleet(t, proxy.Addr, config.Redis{})
+	f := queueFleet(t, proxy.Addr, nodeConfig{})
 	big := `{"key":"user:1","pad":"` + strings.Repeat("x", 100_000) + `"}`
 	for range 100 {
 		r.Must(t, "rpush", "list", big)
 		r.Must(t, "xadd", "stream", "*", "message", big)
 	}
-	for _, c := range []config.RedisQueue{{List: "list"}, {Stream: "stream"}} {
+	for _, c := range []queueConfig{{List: "list"}, {Stream: "stream"}} {
 		proxy.Reset()
 		b, err := probetest.SampleIn(t, messageQueue(t, f, 1000, c), 5*time.Second)
 		if err != nil || b.Sample == nil || b.Sample.Messages < 5 || b.Sample.Messages > 20 {
@@ -116,8 +115,8 @@ func TestQueueMessagesAreBounded(t *testing.T) {
 func TestQueueStreamMessages(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	f := queueFleet(t, r.Addr, config.Redis{})
-	q := messageQueue(t, f, 100, config.RedisQueue{Stream: "inv"})
+	f := queueFleet(t, r.Addr, nodeConfig{})
+	q := messageQueue(t, f, 100, queueConfig{Stream: "inv"})
 	at := probes.Partition{Topic: "inv"}
 	hourAgo, minutesAgo := time.Now().Add(-time.Hour), time.Now().Add(-10*time.Minute)
 	add := func(when time.Time, n int) {
@@ -194,7 +193,7 @@ func TestQueueStreamMessages(t *testing.T) {
 func TestQueueListOfUnknownDirection(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	f := queueFleet(t, r.Addr, config.Redis{})
+	f := queueFleet(t, r.Addr, nodeConfig{})
 	for _, push := range []string{"lpush", "rpush"} {
 		for _, n := range []int{50, 300} {
 			for _, loop := range []bool{false, true} {
@@ -206,7 +205,7 @@ func TestQueueListOfUnknownDirection(t *testing.T) {
 					}
 					r.Must(t, push, "inv", fmt.Sprintf(`{"key":"user:%d","version":%d}`, i%10, version))
 				}
-				b, err := ownReadsExact(t, f, messageQueue(t, f, 100, config.RedisQueue{List: "inv"}))
+				b, err := ownReadsExact(t, f, messageQueue(t, f, 100, queueConfig{List: "inv"}))
 				want := probes.Count{Value: 0, Known: true}
 				if loop {
 					want.Value = float64(min(n, 100) - 10)
@@ -224,7 +223,7 @@ func TestQueueMessagesThatGrow(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	proxy := servers.NewProxy(t, r.Addr)
-	f := queueFleet(t, proxy.Addr, config.Redis{})
+	f := queueFleet(t, proxy.Addr, nodeConfig{})
 	big := `{"key":"user:1","pad":"` + strings.Repeat("x", 1<<19) + `"}`
 	for i := range 3000 {
 		r.Must(t, "rpush", "list", "key:"+strconv.Itoa(i))
@@ -234,7 +233,7 @@ func TestQueueMessagesThatGrow(t *testing.T) {
 		r.Must(t, "rpush", "list", big)
 		r.Must(t, "xadd", "stream", "*", "message", big)
 	}
-	for _, c := range []config.RedisQueue{{List: "list"}, {Stream: "stream"}} {
+	for _, c := range []queueConfig{{List: "list"}, {Stream: "stream"}} {
 		proxy.Reset()
 		b, err := probetest.SampleIn(t, messageQueue(t, f, 1000, c), 5*time.Second)
 		if err != nil || b.Depth.Value != 3050 {
@@ -289,7 +288,7 @@ func TestQueueThatGoesAway(t *testing.T) {
 		for _, trip := range []int{2, 3} {
 			t.Run(fmt.Sprint(name, " before trip ", trip), func(t *testing.T) {
 				r := servers.Redis(t)
-				f := queueFleet(t, r.Addr, config.Redis{})
+				f := queueFleet(t, r.Addr, nodeConfig{})
 				r.Must(t, "rpush", "list", "a", "b")
 				for range 3 {
 					r.Must(t, "xadd", "stream", "*", "key", "user:1")
@@ -297,12 +296,12 @@ func TestQueueThatGoesAway(t *testing.T) {
 				r.Must(t, "xgroup", "create", "stream", "g", "0")
 				r.Must(t, "xreadgroup", "group", "g", "c", "count", 1, "streams", "stream", ">")
 				if name == "a list" {
-					q := messageQueue(t, f, 100, config.RedisQueue{List: "list"}).(*list)
+					q := messageQueue(t, f, 100, queueConfig{List: "list"}).(*list)
 					q.server = interrupted{q.server, trip, func() { r.Must(t, args...) }}
 					_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
 					return
 				}
-				q := messageQueue(t, f, 100, config.RedisQueue{Stream: "stream"}).(*stream)
+				q := messageQueue(t, f, 100, queueConfig{Stream: "stream"}).(*stream)
 				q.server = interrupted{q.server, trip, func() { r.Must(t, args...) }}
 				_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
 			})

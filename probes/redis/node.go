@@ -13,7 +13,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
@@ -25,9 +24,9 @@ func init() { logging.Disable() }
 // while they arrive; queues use a go-redis client beside it.
 type node struct {
 	id      probes.Identity
-	config  config.Redis
+	config  nodeConfig
 	url     *redis.Options
-	opt     probes.Options
+	opt     *probes.Env
 	link    *wire.Link
 	account *wire.Account
 	// cluster: the server is a node of a Cluster, whose keys are read slot by slot.
@@ -43,7 +42,7 @@ type node struct {
 	closed bool
 }
 
-func newNode(id probes.Identity, c config.Redis, opt probes.Options) (*node, error) {
+func newNode(id probes.Identity, c nodeConfig, opt *probes.Env) (*node, error) {
 	address := c.Address
 	if !strings.Contains(address, "://") {
 		address = "redis://" + address

@@ -3,11 +3,10 @@ package redis
 import (
 	"testing"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-func openNode(t testing.TB, c config.Redis, opt probes.Options) *node {
+func openNode(t testing.TB, c nodeConfig, opt *probes.Env) *node {
 	t.Helper()
 	n, err := newNode(probes.Identity{Layer: "l2", Name: "redis-1", Kind: "redis"}, c, opt)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -16,7 +15,11 @@ type publisher struct {
 	list, stream string
 }
 
-func OpenPublisher(c config.PublishRedis, fleet *probes.Fleet) (probes.Publisher, error) {
+// On implements probes.PublisherSource.
+func (c *publishConfig) On() string { return c.Node }
+
+// Open implements probes.PublisherSource.
+func (c *publishConfig) Open(fleet *probes.Fleet, _ *probes.Env) (probes.Publisher, error) {
 	server, err := serverOf(fleet, c.Node, cmp.Or(c.List, c.Stream))
 	if err != nil {
 		return nil, err

@@ -11,12 +11,31 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
 
-func OpenQueue(c config.RedisQueue, m *config.Message, fleet *probes.Fleet, opt probes.Options) (probes.Queue, error) {
+// Kind implements probes.QueueSource.
+func (c *queueConfig) Kind() string {
+	if c.Stream != "" {
+		return "redis_stream"
+	}
+	return "redis_list"
+}
+
+// Traits implements probes.QueueSource.
+func (c *queueConfig) Traits() probes.QueueTraits {
+	return probes.QueueTraits{Positions: true, LengthOnly: c.List != "", Messages: true}
+}
+
+// On implements probes.QueueSource.
+func (c *queueConfig) On() string { return c.Node }
+
+// Advice implements probes.QueueSource.
+func (*queueConfig) Advice() string { return "" }
+
+// Open implements probes.QueueSource.
+func (c *queueConfig) Open(_ string, m *probes.Message, fleet *probes.Fleet, env *probes.Env) (probes.Queue, error) {
 	server, err := serverOf(fleet, c.Node, cmp.Or(c.List, c.Stream))
 	if err != nil {
 		return nil, err
@@ -27,13 +46,13 @@ func OpenQueue(c config.RedisQueue, m *config.Message, fleet *probes.Fleet, opt 
 	}
 	if c.List != "" {
 		return &list{
-			server: server, key: c.List, messages: messages, sample: opt.SampleMessages,
-			size: messageSize{limit: opt.MaxValueBytes}, budget: opt.Budget,
+			server: server, key: c.List, messages: messages, sample: env.SampleMessages,
+			size: messageSize{limit: env.MaxValueBytes}, budget: env.Budget,
 		}, nil
 	}
 	return &stream{
-		server: server, key: c.Stream, groups: c.Groups, messages: messages, sample: opt.SampleMessages,
-		size: messageSize{limit: opt.MaxValueBytes}, budget: opt.Budget,
+		server: server, key: c.Stream, groups: c.Groups, messages: messages, sample: env.SampleMessages,
+		size: messageSize{limit: env.MaxValueBytes}, budget: env.Budget,
 	}, nil
 }
 

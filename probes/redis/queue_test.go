@@ -17,13 +17,13 @@ import (
 )
 
 // queueFleet is one Redis with a node for it.
-func queueFleet(t *testing.T, address string, c config.Redis) *probes.Fleet {
+func queueFleet(t *testing.T, address string, c nodeConfig) *probes.Fleet {
 	t.Helper()
 	c.Address = address
 	return openFleet(t, probetest.Options().ForgetAfter, config.Node{Name: "redis-1", Redis: &c})
 }
 
-func openRedisTestQueue(t *testing.T, f *probes.Fleet, c config.RedisQueue) probes.Queue {
+func openRedisTestQueue(t *testing.T, f *probes.Fleet, c queueConfig) probes.Queue {
 	t.Helper()
 	c.Node = "redis-1"
 	q, err := OpenQueue(c, nil, f, probetest.Options())
@@ -61,8 +61,8 @@ func ownReadsExact(t *testing.T, f *probes.Fleet, q probes.Queue) (probes.Backlo
 func TestQueueList(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	f := queueFleet(t, r.Addr, config.Redis{})
-	q := openRedisTestQueue(t, f, config.RedisQueue{List: "inv"})
+	f := queueFleet(t, r.Addr, nodeConfig{})
+	q := openRedisTestQueue(t, f, queueConfig{List: "inv"})
 	for _, n := range []int{0, 3, 5, 1, 0} {
 		r.Must(t, "del", "inv")
 		for range n {
@@ -104,8 +104,8 @@ func xinfo(t *testing.T, r *servers.RedisServer, key, group string) redis.XInfoG
 func TestQueueStream(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	f := queueFleet(t, r.Addr, config.Redis{})
-	q := openRedisTestQueue(t, f, config.RedisQueue{Stream: "inv"})
+	f := queueFleet(t, r.Addr, nodeConfig{})
+	q := openRedisTestQueue(t, f, queueConfig{Stream: "inv"})
 	at := probes.Partition{Topic: "inv"}
 	sample := func() probes.Backlog {
 		t.Helper()
@@ -173,8 +173,8 @@ func TestQueueStream(t *testing.T) {
 func TestQueueStreamWhatIsUnknown(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	f := queueFleet(t, r.Addr, config.Redis{})
-	q := openRedisTestQueue(t, f, config.RedisQueue{Stream: "inv"})
+	f := queueFleet(t, r.Addr, nodeConfig{})
+	q := openRedisTestQueue(t, f, queueConfig{Stream: "inv"})
 	var ids []string
 	for range 5 {
 		id, err := r.XAdd(t.Context(), &redis.XAddArgs{Stream: "inv", Values: []string{"a", "b"}}).Result()
@@ -211,9 +211,9 @@ func TestQueueStreamWhatIsUnknown(t *testing.T) {
 func TestQueueStreamGroups(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	f := queueFleet(t, r.Addr, config.Redis{})
+	f := queueFleet(t, r.Addr, nodeConfig{})
 	open := func(groups ...string) probes.Queue {
-		return openRedisTestQueue(t, f, config.RedisQueue{Stream: "inv", Groups: probetest.Matches(groups...)})
+		return openRedisTestQueue(t, f, queueConfig{Stream: "inv", Groups: probetest.Matches(groups...)})
 	}
 	b, err := ownReadsExact(t, f, open("a", "/b/"))
 	if err != nil || len(b.Groups) != 1 || b.Groups[0].Uncommitted != 0 {
@@ -252,8 +252,8 @@ func TestQueueRedisRefuses(t *testing.T) {
 	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+info", "+client", "+ping")
 	r.Must(t, "rpush", "l", "x")
 	r.Must(t, "xadd", "s", "*", "a", "b")
-	f := queueFleet(t, r.Addr, config.Redis{Credentials: form.Credentials{Username: "exporter", Password: "pw"}})
-	for command, c := range map[string]config.RedisQueue{"llen": {List: "l"}, "xinfo": {Stream: "s"}} {
+	f := queueFleet(t, r.Addr, nodeConfig{Credentials: form.Credentials{Username: "exporter", Password: "pw"}})
+	for command, c := range map[string]queueConfig{"llen": {List: "l"}, "xinfo": {Stream: "s"}} {
 		b, err := probetest.SampleIn(t, openRedisTestQueue(t, f, c), 5*time.Second)
 		probetest.WantFault(t, b, err, strings.ToUpper(command)+" was refused (NOPERM); grant the node's user +"+command)
 	}
@@ -267,9 +267,9 @@ func TestQueueRedisFrozen(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	r.Must(t, "rpush", "l", "x")
-	f := queueFleet(t, r.Addr, config.Redis{})
-	q := openRedisTestQueue(t, f, config.RedisQueue{List: "l"})
-	s := openRedisTestQueue(t, f, config.RedisQueue{Stream: "s"})
+	f := queueFleet(t, r.Addr, nodeConfig{})
+	q := openRedisTestQueue(t, f, queueConfig{List: "l"})
+	s := openRedisTestQueue(t, f, queueConfig{Stream: "s"})
 	r.Freeze(t)
 	for range 3 {
 		for _, q := range []probes.Queue{q, s} {
@@ -294,14 +294,14 @@ func TestQueueRedisFrozen(t *testing.T) {
 
 func TestQueueRedisNode(t *testing.T) {
 	servers.NoLeaks(t)
-	f := queueFleet(t, "127.0.0.1:1", config.Redis{})
+	f := queueFleet(t, "127.0.0.1:1", nodeConfig{})
 	for _, fleet := range []*probes.Fleet{f, nil} {
-		_, err := OpenQueue(config.RedisQueue{Node: "none", List: "l"}, nil, fleet, probetest.Options())
+		_, err := OpenQueue(queueConfig{Node: "none", List: "l"}, nil, fleet, probetest.Options())
 		if err == nil || !strings.Contains(err.Error(), `"none" is no redis node of the layers`) {
 			t.Errorf("error %v", err)
 		}
 	}
-	b, err := probetest.SampleIn(t, openRedisTestQueue(t, f, config.RedisQueue{Stream: "s"}), time.Second)
+	b, err := probetest.SampleIn(t, openRedisTestQueue(t, f, queueConfig{Stream: "s"}), time.Second)
 	probetest.WantFault(t, b, err, "refused")
 }
 

@@ -1,25 +1,45 @@
+// Package redis asks Redis, Valkey and servers that speak like them: alone, as a primary with replicas, as a Cluster, behind
+// Sentinels or a DNS name. It reads keys, lists and streams, and publishes to them.
+//
+// node is one server and what is asked of it; members is what all groups share. Replies are read as they come (package
+// wire), but those of queues, which go-redis reads (commander).
 package redis
 
 import (
-	"log/slog"
-
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-func OpenMembers(id probes.Identity, c config.Redis, expected int, opt probes.Options, log *slog.Logger) (probes.Members, error) {
+// Backend is Redis.
+var Backend = probes.Backend{
+	Name: backendName,
+	Node: func(block form.Value, in probes.Layer) probes.NodeSource { return readNode(block, in.Once) },
+	NodeTraits: probes.NodeTraits{
+		Hashes: true, Writable: true, ListsKeys: true, StepsThroughKeys: true, TellsTTL: true, TellsSettings: true, NoLimitUntold: true,
+		TellsLoading: true, Replicates: true,
+	},
+	Queue:     func(block form.Value, known probes.Known) probes.QueueSource { return readQueue(block, known) },
+	Publisher: func(block form.Value, known probes.Known) probes.PublisherSource { return readPublisher(block, known) },
+}
+
+const backendName = "redis"
+
+// Group implements probes.NodeSource.
+func (c *nodeConfig) Group() bool { return c.Address == "" }
+
+// Open implements probes.NodeSource.
+func (c *nodeConfig) Open(id probes.Identity, least int, env *probes.Env) (probes.Members, error) {
 	switch {
 	case len(c.Replication) > 0:
-		return newReplicationGroup(id, c, expected, opt, log)
+		return newReplicationGroup(id, *c, least, env, env.Log)
 	case len(c.Cluster) > 0:
-		return newClusterGroup(id, c, expected, opt, log)
+		return newClusterGroup(id, *c, least, env, env.Log)
 	case c.Sentinel != nil:
-		return newSentinelGroup(id, c, expected, opt, log)
+		return newSentinelGroup(id, *c, least, env, env.Log)
 	case c.DNS != nil:
-		return newDNSGroup(id, c, expected, opt, log), nil
+		return newDNSGroup(id, *c, least, env, env.Log), nil
 	}
-	id.Kind = "redis"
-	n, err := newNode(id, c, opt)
+	n, err := newNode(id, *c, env)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -22,7 +21,7 @@ type replicationGroup struct {
 	lineage map[string]bool
 }
 
-func newReplicationGroup(id probes.Identity, c config.Redis, expected int, opt probes.Options, log *slog.Logger) (*replicationGroup, error) {
+func newReplicationGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) (*replicationGroup, error) {
 	g := &replicationGroup{members: newMembers(id, c, expected, opt, log), lineage: map[string]bool{}}
 	g.seeds = c.Replication
 	return g, g.openSeeds()

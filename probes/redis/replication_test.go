@@ -32,7 +32,7 @@ func openFleet(t *testing.T, forget time.Duration, nodes ...config.Node) *probes
 }
 
 func pair(seeds ...string) config.Node {
-	return config.Node{Name: "pair", Redis: &config.Redis{Replication: seeds}}
+	return config.Node{Name: "pair", Redis: &nodeConfig{Replication: seeds}}
 }
 
 func TestGroupFindsItsMembers(t *testing.T) {
@@ -163,8 +163,8 @@ func TestNodesAtOneServerShareItsCounts(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	f := openFleet(t, time.Minute,
-		config.Node{Name: "db0", Redis: &config.Redis{Address: "redis://" + r.Addr + "/0"}},
-		config.Node{Name: "db1", Redis: &config.Redis{Address: "redis://" + r.Addr + "/1"}})
+		config.Node{Name: "db0", Redis: &nodeConfig{Address: "redis://" + r.Addr + "/0"}},
+		config.Node{Name: "db1", Redis: &nodeConfig{Address: "redis://" + r.Addr + "/1"}})
 	for range 20 {
 		ctx := probetest.Within(t, 5*time.Second)
 		f.Survey(ctx, func(probes.Identity) *probes.Scan { return nil }, func(n probes.Node, s probes.Survey, err error) {

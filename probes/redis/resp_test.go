@@ -4,7 +4,6 @@ import (
 	"context"
 	"testing"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
@@ -24,7 +23,7 @@ func FuzzRESP(f *testing.F) {
 	f.Fuzz(func(t *testing.T, said []byte) {
 		opt := probetest.Options()
 		opt.MaxValueBytes = 64
-		n, err := newNode(probes.Identity{}, config.Redis{Address: "127.0.0.1:1"}, opt)
+		n, err := newNode(probes.Identity{}, nodeConfig{Address: "127.0.0.1:1"}, opt)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
@@ -23,7 +22,7 @@ const sentinelGrace = 20 * time.Millisecond
 
 // sentinels are asked for the addresses of a master and its replicas.
 type sentinels struct {
-	config config.Sentinel
+	config sentinelConfig
 	// nodes speak to the Sentinels as to other servers.
 	nodes []*node
 	// told are the addresses of the last answers; all is closed when there is nothing more to learn in this survey.
@@ -35,10 +34,10 @@ type sentinels struct {
 }
 
 // newSentinelGroup is a replication group whose seeds are what Sentinels tell.
-func newSentinelGroup(id probes.Identity, c config.Redis, expected int, opt probes.Options, log *slog.Logger) (*sentinelGroup, error) {
+func newSentinelGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) (*sentinelGroup, error) {
 	s := &sentinels{config: *c.Sentinel}
 	for _, address := range s.config.Addresses {
-		n, err := newNode(probes.Identity{}, config.Redis{Address: address, Credentials: s.config.Credentials, TLS: s.config.TLS}, opt)
+		n, err := newNode(probes.Identity{}, nodeConfig{Address: address, Credentials: s.config.Credentials, TLS: s.config.TLS}, opt)
 		if err != nil {
 			return nil, err
 		}

@@ -15,8 +15,8 @@ import (
 )
 
 func sentinelOf(addresses ...string) config.Node {
-	return config.Node{Name: "main", Redis: &config.Redis{
-		Sentinel:    &config.Sentinel{Master: "mymaster", Addresses: addresses, Credentials: form.Credentials{Password: "watch"}},
+	return config.Node{Name: "main", Redis: &nodeConfig{
+		Sentinel:    &sentinelConfig{Master: "mymaster", Addresses: addresses, Credentials: form.Credentials{Password: "watch"}},
 		Credentials: form.Credentials{Password: "node"},
 	}}
 }

@@ -16,7 +16,7 @@ import (
 type DNS struct {
 	id       probes.Identity
 	expected int
-	Options  probes.Options
+	Options  *probes.Env
 	log      *slog.Logger
 	Resolver *Resolver
 	open     func(id probes.Identity, at Address) (probes.Node, error)
@@ -47,7 +47,7 @@ type dnsMember struct {
 	answered bool
 }
 
-func NewDNS(id probes.Identity, name form.DNSName, expected int, opt probes.Options, log *slog.Logger,
+func NewDNS(id probes.Identity, name form.DNSName, expected int, opt *probes.Env, log *slog.Logger,
 	open func(probes.Identity, Address) (probes.Node, error),
 ) *DNS {
 	return &DNS{

@@ -69,7 +69,9 @@ func Await(all <-chan struct{}, longest time.Duration) {
 
 // MemberIdentity names the member GROUP/HOST:PORT.
 func MemberIdentity(group probes.Identity, address string) probes.Identity {
-	return probes.Identity{Layer: group.Layer, Name: group.Name + "/" + address, Group: group.Name}
+	id := group
+	id.Name, id.Group = group.Name+"/"+address, group.Name
+	return id
 }
 
 func Describe(id probes.Identity, expected int, members []probes.Node) probes.Group {

@@ -56,7 +56,7 @@ type Resolver struct {
 	err     error     // of the last lookup
 }
 
-func NewResolver(name form.DNSName, opt probes.Options, log *slog.Logger) *Resolver {
+func NewResolver(name form.DNSName, opt *probes.Env, log *slog.Logger) *Resolver {
 	d := &Resolver{name: name, forget: opt.ForgetAfter, ask: abandonable(opt.Resolver), log: log, err: errNotAsked}
 	d.life, d.end = context.WithCancel(context.Background())
 	return d

@@ -61,7 +61,7 @@ func (w WithoutBodies) Write(line []byte) (int, error) {
 // or a part of a body.
 type Client struct {
 	config form.HTTPClient
-	opt    probes.Options
+	opt    *probes.Env
 	// Header goes with every request; virtual is what Host says, in requests to the host that was configured with it.
 	Header          http.Header
 	virtual, hostOf string
@@ -79,7 +79,7 @@ type Client struct {
 
 // New sends headers with each request; the Host among them goes to the URLs of one host alone (host, as it
 // stands in them): an edge's statistics may be told elsewhere.
-func New(c form.HTTPClient, headers map[string]string, host string, opt probes.Options) (*Client, error) {
+func New(c form.HTTPClient, headers map[string]string, host string, opt *probes.Env) (*Client, error) {
 	h := &Client{config: c, opt: opt, Header: http.Header{"User-Agent": {"cacheinv_exporter"}}, hostOf: host}
 	for name, value := range headers {
 		if !validHeader(name, value) {

@@ -9,7 +9,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -43,9 +42,9 @@ type Reader struct {
 
 // NewReader by a queue's message, which may be nil. Without a path of its own the key is looked for at $.key. The
 // error says which path is wrong.
-func NewReader(m *config.Message) (*Reader, error) {
+func NewReader(m *probes.Message) (*Reader, error) {
 	r := &Reader{}
-	var c config.Message
+	var c probes.Message
 	if m != nil {
 		c = *m
 	}

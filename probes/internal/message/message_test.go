@@ -8,11 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-func reader(t testing.TB, m *config.Message) *Reader {
+func reader(t testing.TB, m *probes.Message) *Reader {
 	t.Helper()
 	r, err := NewReader(m)
 	if err != nil {
@@ -21,7 +20,7 @@ func reader(t testing.TB, m *config.Message) *Reader {
 	return r
 }
 
-var everyPart = &config.Message{Key: "$.k", Version: "$.v", TimestampMS: "$.ts"}
+var everyPart = &probes.Message{Key: "$.k", Version: "$.v", TimestampMS: "$.ts"}
 
 // told is a message as text: key, version, milliseconds.
 func told(m Message) [3]string {
@@ -39,7 +38,7 @@ func told(m Message) [3]string {
 func TestMessage(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		spec  *config.Message
+		spec  *probes.Message
 		value string
 		want  [3]string
 	}{
@@ -57,7 +56,7 @@ func TestMessage(t *testing.T) {
 		{"nothing configured, no key", nil, `{"id":"user:1"}`, [3]string{}},
 		{"a number", nil, `12345`, [3]string{"12345", "", ""}},
 		{"a text of JSON", nil, `"user:1"`, [3]string{}},
-		{"a text of JSON where the path says so", &config.Message{Key: "$"}, `"user:1"`, [3]string{"user:1", "", ""}},
+		{"a text of JSON where the path says so", &probes.Message{Key: "$"}, `"user:1"`, [3]string{"user:1", "", ""}},
 		{"a text is no word", nil, `please drop user:1`, [3]string{}},
 		{"damaged JSON is no word", nil, `{"key":"user:1"`, [3]string{}},
 		{"bytes are no word", nil, "\xff\xfe", [3]string{}},
@@ -79,7 +78,7 @@ func TestMessageOfARecord(t *testing.T) {
 	if got := reader(t, everyPart).ReadRecord([]byte("record"), value); got.Key != "in the value" {
 		t.Errorf("with a path the key is %q", got.Key)
 	}
-	bare := reader(t, &config.Message{Version: "$.v"})
+	bare := reader(t, &probes.Message{Version: "$.v"})
 	if got := bare.ReadRecord([]byte("record"), value); got.Key != "record" || got.Version.String() != "3" {
 		t.Errorf("without a path the message is %+v", got)
 	}
@@ -97,15 +96,15 @@ func TestMessageOfARecord(t *testing.T) {
 func TestMessageOfAnEntry(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		spec   *config.Message
+		spec   *probes.Message
 		fields []string
 		want   [3]string
 	}{
 		{"fields", everyPart, []string{"k", "user:1", "v", "7", "ts", "1700000000123"}, [3]string{"user:1", "7", "1700000000123"}},
-		{"JSON in a field", &config.Message{Key: "$.message.key", Version: "$.message.v"}, []string{"message", `{"key":"user:1","v":2}`}, [3]string{"user:1", "2", ""}},
-		{"the text of a field that is JSON", &config.Message{Key: "$.payload"}, []string{"payload", `{"a":1}`}, [3]string{`{"a":1}`, "", ""}},
-		{"damaged JSON in a field", &config.Message{Key: "$.payload"}, []string{"payload", `{"a":`}, [3]string{`{"a":`, "", ""}},
-		{"any bytes", &config.Message{Key: "$.k"}, []string{"k", "\xff\"\n"}, [3]string{"\xff\"\n", "", ""}},
+		{"JSON in a field", &probes.Message{Key: "$.message.key", Version: "$.message.v"}, []string{"message", `{"key":"user:1","v":2}`}, [3]string{"user:1", "2", ""}},
+		{"the text of a field that is JSON", &probes.Message{Key: "$.payload"}, []string{"payload", `{"a":1}`}, [3]string{`{"a":1}`, "", ""}},
+		{"damaged JSON in a field", &probes.Message{Key: "$.payload"}, []string{"payload", `{"a":`}, [3]string{`{"a":`, "", ""}},
+		{"any bytes", &probes.Message{Key: "$.k"}, []string{"k", "\xff\"\n"}, [3]string{"\xff\"\n", "", ""}},
 		{"nothing configured", nil, []string{"key", "user:1"}, [3]string{"user:1", "", ""}},
 		{"no fields", nil, nil, [3]string{}},
 		{"an odd number", nil, []string{"key"}, [3]string{}},
@@ -119,7 +118,7 @@ func TestMessageOfAnEntry(t *testing.T) {
 }
 
 func TestMessagePathsAreChecked(t *testing.T) {
-	for want, m := range map[string]config.Message{
+	for want, m := range map[string]probes.Message{
 		"message.key:":          {Key: "key"},
 		"message.version:":      {Version: "$..v"},
 		"message.timestamp_ms:": {TimestampMS: "$.a[*]"},

@@ -28,8 +28,8 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-func Options() probes.Options {
-	return probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Budget: probes.NewBudget(), Kept: probes.NewKept()}
+func Options() *probes.Env {
+	return &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Budget: probes.NewBudget(), Kept: probes.NewKept()}
 }
 
 func Within(t testing.TB, d time.Duration) context.Context {

@@ -212,7 +212,7 @@ func (x *Exchange) ReadLine() ([]byte, error) {
 }
 
 // ReadValue reads a value of size bytes and hands it on, or as an error if it is larger than opt allows.
-func (x *Exchange) ReadValue(opt probes.Options, size int64, hand func(probes.Raw)) error {
+func (x *Exchange) ReadValue(opt *probes.Env, size int64, hand func(probes.Raw)) error {
 	if size > opt.MaxValueBytes {
 		hand(probes.Raw{Err: TooLarge(size)})
 		return x.Discard(size)

@@ -1,4 +1,4 @@
-package config
+package kafka
 
 import (
 	"regexp"
@@ -8,38 +8,38 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
-// KafkaQueue is a set of topics and of the consumer groups that read them.
-type KafkaQueue struct {
+// queueConfig is a set of topics and of the consumer groups that read them.
+type queueConfig struct {
 	Brokers []string
 	Topics  []form.NameMatch
 	// Groups selects consumer groups; empty: none, and what is enqueued is all that is told.
 	Groups []form.NameMatch
-	SASL   *SASL
+	SASL   *saslConfig
 	TLS    *form.TLS
 }
 
-// SASL of a Kafka connection. Mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER (TokenFile), AWS_MSK_IAM (Region).
-type SASL struct {
+// saslConfig of a Kafka connection. Mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER (TokenFile), AWS_MSK_IAM (Region).
+type saslConfig struct {
 	Mechanism   string
 	Credentials form.Credentials
 	TokenFile   string
 	Region      string
 }
 
-// PublishKafka produces the message to a topic.
-type PublishKafka struct {
+// publishConfig produces the message to a topic.
+type publishConfig struct {
 	Brokers []string
 	Topic   string
-	SASL    *SASL
+	SASL    *saslConfig
 	TLS     *form.TLS
 }
 
 var topicName = regexp.MustCompile(`^[\w.-]{1,249}$`)
 
-// readKafka reads which topics and groups of which cluster are one queue.
-func readKafka(v form.Value) *KafkaQueue {
+// readQueue reads which topics and groups of which cluster are one queue.
+func readQueue(v form.Value) *queueConfig {
 	b := v.Block()
-	q := &KafkaQueue{}
+	q := &queueConfig{}
 	brokers, topics := b.Get("brokers"), b.Get("topics")
 	b.Require(brokers, "a list of host:port")
 	brokers.Addresses("brokers", "9092", func(_ form.Value, broker string) { q.Brokers = append(q.Brokers, broker) })
@@ -67,9 +67,9 @@ const (
 )
 
 // readSASL reads a mechanism and the fields that go with it; another's are faults.
-func readSASL(v form.Value) *SASL {
+func readSASL(v form.Value) *saslConfig {
 	b := v.Block()
-	out := &SASL{}
+	out := &saslConfig{}
 	mechanism, token, region := b.Get("mechanism"), b.Get("token_file"), b.Get("region")
 	login := b.Credentials()
 	if b.Require(mechanism, "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM") {
@@ -110,10 +110,10 @@ func readSASL(v form.Value) *SASL {
 	return out
 }
 
-// readPublishKafka reads where a message is produced.
-func readPublishKafka(v form.Value) *PublishKafka {
+// readPublisher reads where a message is produced.
+func readPublisher(v form.Value) *publishConfig {
 	b := v.Block()
-	out := &PublishKafka{}
+	out := &publishConfig{}
 	brokers, topic := b.Get("brokers"), b.Get("topic")
 	b.Require(brokers, "a list of host:port")
 	brokers.Addresses("brokers", "9092", func(_ form.Value, broker string) { out.Brokers = append(out.Brokers, broker) })

@@ -1,18 +1,18 @@
-package config
+package dynamodb
 
 import (
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
-// DynamoDB is a table with one item for each attempt.
-type DynamoDB struct {
+// tableConfig is a table with one item for each attempt.
+type tableConfig struct {
 	Table, Region string
 	// Endpoint replaces the region's own; empty: none.
 	Endpoint string
 	// Index that is asked; empty: the table itself.
 	Index string
 	// PartitionKey's value may hold {date}.
-	PartitionKey DynamoDBKey
+	PartitionKey partitionKey
 	// TimeAttribute is the sort key; TimeFormat: epoch_ms, epoch_s or rfc3339.
 	TimeAttribute, TimeFormat string
 	// StatusAttribute is one of FailedValues in an attempt that failed.
@@ -22,8 +22,8 @@ type DynamoDB struct {
 	MaxReadUnits int
 }
 
-// DynamoDBKey is the partition key of the items.
-type DynamoDBKey struct {
+// partitionKey is the partition key of the items.
+type partitionKey struct {
 	Name string
 	// Value may hold {date}, the day in UTC as 2006-01-02.
 	Value form.Template
@@ -36,10 +36,10 @@ const (
 	mostReadUnits = 40_000
 )
 
-// readDynamoDB reads a table with an item for each attempt.
-func readDynamoDB(v form.Value) *DynamoDB {
+// readHistory reads a table with an item for each attempt.
+func readHistory(v form.Value) *tableConfig {
 	b := v.Block()
-	d := &DynamoDB{}
+	d := &tableConfig{}
 	word := func(field, what string) string {
 		f := b.Get(field)
 		b.Require(f, what)
@@ -68,9 +68,9 @@ func readDynamoDB(v form.Value) *DynamoDB {
 	return d
 }
 
-func readDynamoDBKey(v form.Value) DynamoDBKey {
+func readDynamoDBKey(v form.Value) partitionKey {
 	b := v.Block()
-	k := DynamoDBKey{}
+	k := partitionKey{}
 	name, val := b.Get("name"), b.Get("value")
 	if b.Require(name, "the partition key's name") {
 		k.Name = name.Word("the partition key's name")

@@ -1,4 +1,4 @@
-package config
+package http
 
 import (
 	"fmt"
@@ -9,56 +9,55 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
-// HTTPNode is a cache that answers over HTTP: an edge, or an application's local cache.
-type HTTPNode struct {
+// nodeConfig is a cache that answers over HTTP: an edge, or an application's local cache.
+type nodeConfig struct {
 	// URL holds {key}; with DNS, {host} and {port} too, as may the statistics' and the health URL.
 	URL form.Template
 	// DNS names servers, each of which is a node; nil: one node.
 	DNS            *form.DNSName
 	Headers        map[string]string
-	CacheStatus    *CacheStatus
+	CacheStatus    *cacheStatusConfig
 	OnlyIfCached   bool
 	TTLFromHeaders bool
-	Stats          *HTTPStats
+	Stats          *statsConfig
 	HealthURL      string
 	Client         form.HTTPClient
 	// Edge is true in a layer named edge, or with CacheStatus.
 	Edge bool
 }
 
-// CacheStatus names the response header that tells a hit from a fill.
-type CacheStatus struct {
+// cacheStatusConfig names the response header that tells a hit from a fill.
+type cacheStatusConfig struct {
 	Header string
 	Hit    *regexp.Regexp
 }
 
-// HTTPStats says where an HTTP node's own counters stand; an empty path is not counted there.
-type HTTPStats struct {
+// statsConfig says where an HTTP node's own counters stand; an empty path is not counted there.
+type statsConfig struct {
 	URL, Hits, Misses, Evicted, Items, UptimeSeconds string
 }
 
-// HTTPQueue is a queue that tells its depth in JSON; OldestAge, Enqueued and Processed are optional paths.
-type HTTPQueue struct {
+// queueConfig is a queue that tells its depth in JSON; OldestAge, Enqueued and Processed are optional paths.
+type queueConfig struct {
 	URL, Depth, OldestAge, Enqueued, Processed string
 	Client                                     form.HTTPClient
 }
 
-// HTTPHistory tells counters in JSON, at these paths.
-type HTTPHistory struct {
+// historyConfig tells counters in JSON, at these paths.
+type historyConfig struct {
 	URL, Succeeded, Failed string
 	Client                 form.HTTPClient
 }
 
-// PublishHTTP sends the message as the body of a request.
-type PublishHTTP struct {
+// publishConfig sends the message as the body of a request.
+type publishConfig struct {
 	URL, Method string
 	Headers     map[string]string
 	Client      form.HTTPClient
 }
 
-// App is an application whose instances tell the version of their caching code.
-type App struct {
-	Name string
+// applicationConfig is an application whose instances tell the version of their caching code.
+type applicationConfig struct {
 	// Nodes: instance name -> URL. Instead of it, DNS names the instances, and URL holds {host} and {port}.
 	Nodes map[string]string
 	DNS   *form.DNSName
@@ -68,10 +67,10 @@ type App struct {
 	Client form.HTTPClient
 }
 
-// readHTTPNode reads one server, or with dns several; once refuses a server that the layer has already.
-func readHTTPNode(v form.Value, layer string, once func(at form.Value, server string)) *HTTPNode {
+// readNode reads one server, or with dns several; once refuses a server that the layer has already.
+func readNode(v form.Value, layer string, once func(at form.Value, server string)) *nodeConfig {
 	b := v.Block()
-	out := &HTTPNode{}
+	out := &nodeConfig{}
 	u, stats, health, dns := b.Get("url"), b.Get("stats"), b.Get("health_url"), b.Get("dns")
 	out.DNS = dns.DNSName("http", "8080", func(form.Value, string) {})
 	read := form.Value.URL
@@ -111,9 +110,9 @@ func readHTTPNode(v form.Value, layer string, once func(at form.Value, server st
 }
 
 // readCacheStatus reads how a hit is told from a fill.
-func readCacheStatus(v form.Value) *CacheStatus {
+func readCacheStatus(v form.Value) *cacheStatusConfig {
 	b := v.Block()
-	out := &CacheStatus{}
+	out := &cacheStatusConfig{}
 	header, hit := b.Get("header"), b.Get("hit")
 	if b.Require(header, "the header's name, such as X-Cache") {
 		out.Header = header.HeaderName("the header's name, such as X-Cache")
@@ -126,9 +125,9 @@ func readCacheStatus(v form.Value) *CacheStatus {
 }
 
 // readStats reads where a node's counters stand; read reads their URL.
-func readStats(v form.Value, read func(form.Value) string) *HTTPStats {
+func readStats(v form.Value, read func(form.Value) string) *statsConfig {
 	b := v.Block()
-	out := &HTTPStats{}
+	out := &statsConfig{}
 	u := b.Get("url")
 	if b.Require(u, "the URL of the statistics") {
 		out.URL = read(u)
@@ -140,10 +139,10 @@ func readStats(v form.Value, read func(form.Value) string) *HTTPStats {
 	return out
 }
 
-// readHTTPQueue reads where a queue tells its depth in JSON.
-func readHTTPQueue(v form.Value) *HTTPQueue {
+// readQueue reads where a queue tells its depth in JSON.
+func readQueue(v form.Value) *queueConfig {
 	b := v.Block()
-	q := &HTTPQueue{}
+	q := &queueConfig{}
 	u, depth := b.Get("url"), b.Get("depth")
 	if b.Require(u, "the URL that tells the depth") {
 		q.URL = u.URL()
@@ -158,10 +157,10 @@ func readHTTPQueue(v form.Value) *HTTPQueue {
 	return q
 }
 
-// readHTTPHistory reads where counters of attempts stand in JSON.
-func readHTTPHistory(v form.Value) *HTTPHistory {
+// readHistory reads where counters of attempts stand in JSON.
+func readHistory(v form.Value) *historyConfig {
 	b := v.Block()
-	h := &HTTPHistory{}
+	h := &historyConfig{}
 	u, succeeded, failed := b.Get("url"), b.Get("succeeded"), b.Get("failed")
 	if b.Require(u, "the URL that tells the counters") {
 		h.URL = u.URL()
@@ -180,10 +179,10 @@ func readHTTPHistory(v form.Value) *HTTPHistory {
 // methods that carry a body.
 var methods = []string{"POST", "PUT", "PATCH", "DELETE"}
 
-// readPublishHTTP reads where a message is sent.
-func readPublishHTTP(v form.Value) *PublishHTTP {
+// readPublisher reads where a message is sent.
+func readPublisher(v form.Value) *publishConfig {
 	b := v.Block()
-	out := &PublishHTTP{}
+	out := &publishConfig{}
 	u := b.Get("url")
 	if b.Require(u, "the URL that takes invalidations") {
 		out.URL = u.URL()
@@ -195,31 +194,35 @@ func readPublishHTTP(v form.Value) *PublishHTTP {
 	return out
 }
 
-// readHTTPOrigin reads where the truth of a key is asked; names may stand in the URL.
-func readHTTPOrigin(v form.Value, names []string) (url form.Template, headers map[string]string, client form.HTTPClient) {
+// originConfig is where the truth of a key is asked.
+type originConfig struct {
+	// URL may hold {key} and the names of the class's match.
+	URL     form.Template
+	Headers map[string]string
+	Client  form.HTTPClient
+}
+
+// readOrigin reads where the truth of a key is asked; keyNames may stand in the URL.
+func readOrigin(v form.Value, keyNames []string) *originConfig {
 	b := v.Block()
+	o := &originConfig{}
 	u := b.Get("url")
 	if b.Require(u, "the URL of the truth, such as http://app/api/users/{key}") {
-		url = u.URLTemplate(names)
-		if !url.IsZero() && len(url.Names()) == 0 {
+		o.URL = u.URLTemplate(keyNames)
+		if !o.URL.IsZero() && len(o.URL.Names()) == 0 {
 			u.Fault("holds no {key}; write it, or a name of match, where the key stands")
 		}
 	}
-	client = b.Client()
-	headers = b.Headers(client)
+	o.Client = b.Client()
+	o.Headers = b.Headers(o.Client)
 	b.Done()
-	return url, headers, client
+	return o
 }
 
-// readApp reads where the instances of an application tell their versions.
-func readApp(v form.Value, apps form.Taken) App {
-	b := v.Block()
-	a := App{Nodes: map[string]string{}}
-	name, nodes, dns, u := b.Get("app"), b.Get("nodes"), b.Get("dns"), b.Get("url")
-	if b.Require(name, "the application's name") {
-		a.Name = name.Name("the application's name")
-		apps.Add(name, a.Name, "application")
-	}
+// readApplication reads where the instances of an application tell their versions.
+func readApplication(b *form.Block) *applicationConfig {
+	a := &applicationConfig{Nodes: map[string]string{}}
+	nodes, dns, u := b.Get("nodes"), b.Get("dns"), b.Get("url")
 	b.ExactlyOne(nodes, dns)
 	a.DNS = dns.DNSName("app", "8080", func(form.Value, string) {})
 	switch {
@@ -244,6 +247,5 @@ func readApp(v form.Value, apps form.Taken) App {
 	}
 	a.JSON = b.Get("json").JSONPath()
 	a.Client = b.Client()
-	b.Done()
 	return a
 }

@@ -1,4 +1,4 @@
-package config
+package memcached
 
 import (
 	"slices"
@@ -10,19 +10,19 @@ import (
 
 // The ways in which clients find the server of a key in a memcached pool.
 const (
-	// HashingGomemcache is bradfitz/gomemcache's: CRC-32 of the key over the servers as they are listed; one listed twice has
+	// hashingGomemcache is bradfitz/gomemcache's: CRC-32 of the key over the servers as they are listed; one listed twice has
 	// twice the keys.
-	HashingGomemcache = "gomemcache"
-	// HashingKetama is libmemcached's consistent hashing (MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED).
-	HashingKetama = "ketama"
-	// HashingAny: every server is asked, and what is found is a copy.
-	HashingAny = "any"
+	hashingGomemcache = "gomemcache"
+	// hashingKetama is libmemcached's consistent hashing (MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED).
+	hashingKetama = "ketama"
+	// hashingAny: every server is asked, and what is found is a copy.
+	hashingAny = "any"
 )
 
-// Memcached is one memcached server, or a pool of them. Exactly one of Address (host:port), Servers and DNS is set.
-type Memcached struct {
+// nodeConfig is one memcached server, or a pool of them. Exactly one of Address (host:port), Servers and DNS is set.
+type nodeConfig struct {
 	Address string
-	Servers []PoolServer
+	Servers []poolServer
 	DNS     *form.DNSName
 	// Hashing of a pool; empty where Address is set.
 	Hashing     string
@@ -30,8 +30,8 @@ type Memcached struct {
 	TLS         *form.TLS
 }
 
-// PoolServer is one server of a memcached pool.
-type PoolServer struct {
+// poolServer is one server of a memcached pool.
+type poolServer struct {
 	// Address is host:port.
 	Address string
 	// Weight of ketama; 1 where none was written.
@@ -41,26 +41,26 @@ type PoolServer struct {
 // mostWeight of a server in a pool.
 const mostWeight = 65535
 
-// readMemcached reads a server or pool; once refuses a server that the layer has already.
-func readMemcached(v form.Value, once func(at form.Value, server string)) *Memcached {
+// readNode reads a server or pool; once refuses a server that the layer has already.
+func readNode(v form.Value, once func(at form.Value, server string)) *nodeConfig {
 	b := v.Block()
-	out := &Memcached{}
+	out := &nodeConfig{}
 	address, servers, dns := b.Get("address"), b.Get("servers"), b.Get("dns")
 	b.ExactlyOne(address, servers, dns)
 	if out.Address = address.Address("11211"); out.Address != "" {
 		once(address, "memcached "+strings.ToLower(out.Address))
 	}
 	hashing := b.Get("hashing")
-	out.Hashing = hashing.OneOf("", HashingGomemcache, HashingKetama, HashingAny)
+	out.Hashing = hashing.OneOf("", hashingGomemcache, hashingKetama, hashingAny)
 	out.Servers = readPoolServers(servers, hashing, out.Hashing, once)
 	out.DNS = dns.DNSName("memcached", "11211", once)
 	switch {
 	case servers.Given():
 		b.Require(hashing, "how the clients find a key's server: gomemcache, ketama or any")
-	case dns.Given() && out.Hashing != "" && out.Hashing != HashingAny:
+	case dns.Given() && out.Hashing != "" && out.Hashing != hashingAny:
 		hashing.Fault("is %s, for which the order or the names of the servers decide, and DNS tells neither; write any, or a list of servers", hashing.Quoted())
 	case dns.Given():
-		out.Hashing = HashingAny
+		out.Hashing = hashingAny
 	case hashing.Given():
 		hashing.Fault("stands without servers or dns; leave it out")
 	}
@@ -79,15 +79,15 @@ func readMemcached(v form.Value, once func(at form.Value, server string)) *Memca
 }
 
 // readPoolServers reads a list of host:port, of ketama with a weight behind. at is where the hashing stands.
-func readPoolServers(v, at form.Value, hashing string, once func(at form.Value, server string)) []PoolServer {
-	var out []PoolServer
+func readPoolServers(v, at form.Value, hashing string, once func(at form.Value, server string)) []poolServer {
+	var out []poolServer
 	for _, item := range v.List(`host:port, or "host:port WEIGHT"`) {
 		text := item.Word(`host:port, or "host:port WEIGHT"`)
 		address, weight, weighted := strings.Cut(text, " ")
 		if address == "" || item.RefuseSocket(address) || !item.CheckHostPort(address, "11211") {
 			continue
 		}
-		s := PoolServer{Address: address, Weight: 1}
+		s := poolServer{Address: address, Weight: 1}
 		if weighted {
 			n, err := strconv.ParseUint(weight, 10, 16)
 			if err != nil || n == 0 || strconv.FormatUint(n, 10) != weight {
@@ -96,14 +96,14 @@ func readPoolServers(v, at form.Value, hashing string, once func(at form.Value, 
 			}
 			s.Weight = int(n)
 		}
-		if weighted && at.Given() && hashing != "" && hashing != HashingKetama {
+		if weighted && at.Given() && hashing != "" && hashing != hashingKetama {
 			item.Fault("%s has a weight, which ketama alone has; write host:port (gomemcache gives a server that is listed twice twice the keys)", item.Quoted())
 		}
-		twice := slices.ContainsFunc(out, func(o PoolServer) bool { return strings.EqualFold(o.Address, s.Address) })
+		twice := slices.ContainsFunc(out, func(o poolServer) bool { return strings.EqualFold(o.Address, s.Address) })
 		switch {
 		case !twice:
 			once(item, "memcached "+strings.ToLower(s.Address))
-		case hashing == HashingKetama || hashing == HashingAny:
+		case hashing == hashingKetama || hashing == hashingAny:
 			item.Fault("%s stands in the pool already; keep one of them", item.Quoted())
 		}
 		out = append(out, s)

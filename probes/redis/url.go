@@ -1,4 +1,4 @@
-package config
+package redis
 
 import (
 	"net"
@@ -9,9 +9,9 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
-// readRedisURL reads redis://host:port/db, rediss:// too, or host:port. A user and password in it are given apart, so that
+// readURL reads redis://host:port/db, rediss:// too, or host:port. A user and password in it are given apart, so that
 // nothing that shows the address shows them.
-func readRedisURL(v form.Value) (address string, u *url.URL) {
+func readURL(v form.Value) (address string, u *url.URL) {
 	s := v.Word("redis://host:port/db")
 	if s == "" || v.RefuseSocket(s) {
 		return "", nil
@@ -50,8 +50,8 @@ func readRedisURL(v form.Value) (address string, u *url.URL) {
 	return s, u
 }
 
-// redisServer is the host, port and database that a URL names, however it is written.
-func redisServer(u *url.URL) string {
+// urlServer is the host, port and database that a URL names, however it is written.
+func urlServer(u *url.URL) string {
 	port, db := u.Port(), strings.TrimPrefix(u.Path, "/")
 	if port == "" {
 		port = "6379"

@@ -1,15 +1,16 @@
-package config
+package redis
 
 import (
 	"slices"
 	"strings"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// Redis is a Redis or Valkey server, or a group of them. Exactly one of Address, Replication, Cluster, Sentinel and DNS
+// nodeConfig is a Redis or Valkey server, or a group of them. Exactly one of Address, Replication, Cluster, Sentinel and DNS
 // is set.
-type Redis struct {
+type nodeConfig struct {
 	// Address is a redis:// or rediss:// URL, or host:port; /N selects a database. What Parse gives holds no user and
 	// password: these are Credentials.
 	Address string
@@ -17,15 +18,15 @@ type Redis struct {
 	Replication []string
 	// Cluster holds seeds (host:port) of a Redis Cluster, whose shards and their replicas are found through CLUSTER SHARDS.
 	Cluster  []string
-	Sentinel *Sentinel
+	Sentinel *sentinelConfig
 	// DNS names servers of equal rank.
 	DNS         *form.DNSName
 	Credentials form.Credentials
 	TLS         *form.TLS
 }
 
-// Sentinel knows a primary and its replicas by the name of their master. Its credentials and TLS are its own.
-type Sentinel struct {
+// sentinelConfig knows a primary and its replicas by the name of their master. Its credentials and TLS are its own.
+type sentinelConfig struct {
 	Master string
 	// Addresses of Sentinels (host:port).
 	Addresses   []string
@@ -33,36 +34,38 @@ type Sentinel struct {
 	TLS         *form.TLS
 }
 
-// RedisQueue is a list or a stream on one of the configured Redis nodes; exactly one of List and Stream is set.
-type RedisQueue struct {
+// queueConfig is a list or a stream on one of the configured Redis nodes; exactly one of List and Stream is set.
+type queueConfig struct {
 	// Node names a redis node or replication group of the layers.
 	Node   string
 	List   string
 	Stream string
 	// Groups selects a stream's consumer groups; empty: all of them.
 	Groups []form.NameMatch
+
+	node *nodeConfig
 }
 
-// PublishRedis pushes the message to a list (RPUSH), or adds it to a stream as its field "message".
-type PublishRedis struct {
+// publishConfig pushes the message to a list (RPUSH), or adds it to a stream as its field "message".
+type publishConfig struct {
 	// Node names a redis node or group of the layers.
 	Node string
 	// Exactly one of List and Stream is set.
 	List, Stream string
 }
 
-// readRedis reads a server or group; once refuses a server that the layer has already.
-func readRedis(v form.Value, once func(at form.Value, server string)) *Redis {
+// readNode reads a server or group; once refuses a server that the layer has already.
+func readNode(v form.Value, once func(at form.Value, server string)) *nodeConfig {
 	b := v.Block()
-	out := &Redis{}
+	out := &nodeConfig{}
 	address, replication, cluster := b.Get("address"), b.Get("replication"), b.Get("cluster")
 	sentinel, dns := b.Get("sentinel"), b.Get("dns")
 	b.ExactlyOne(address, replication, cluster, sentinel, dns)
 	login := b.Credentials()
 	out.TLS = b.TLS()
-	if a, u := readRedisURL(address); u != nil {
+	if a, u := readURL(address); u != nil {
 		out.Address = a
-		once(address, "redis "+redisServer(u))
+		once(address, "redis "+urlServer(u))
 		login.FromURL(address, u.User)
 		if u.Scheme == "rediss" && out.TLS == nil {
 			out.TLS = &form.TLS{}
@@ -85,9 +88,9 @@ func readRedis(v form.Value, once func(at form.Value, server string)) *Redis {
 	return out
 }
 
-func readSentinel(v form.Value, once func(at form.Value, server string)) *Sentinel {
+func readSentinel(v form.Value, once func(at form.Value, server string)) *sentinelConfig {
 	b := v.Block()
-	out := &Sentinel{}
+	out := &sentinelConfig{}
 	master, addresses := b.Get("master"), b.Get("addresses")
 	const name = "the master's name, as Sentinel's configuration has it"
 	if b.Require(master, name) {
@@ -106,10 +109,11 @@ func readSentinel(v form.Value, once func(at form.Value, server string)) *Sentin
 	return out
 }
 
-// readRedisQueue reads a list or stream; known reports whether a name is a redis node of the layers.
-func readRedisQueue(v form.Value, known func(node string) bool) *RedisQueue {
+// readQueue reads a list or stream.
+func readQueue(v form.Value, known probes.Known) *queueConfig {
 	b := v.Block()
-	q := &RedisQueue{Node: readRedisNode(b, known)}
+	q := &queueConfig{}
+	q.Node, q.node = readNodeName(b, known)
 	list, stream, groups := b.Get("list"), b.Get("stream"), b.Get("groups")
 	b.ExactlyOne(list, stream)
 	q.List, q.Stream = list.Word("the list's key"), stream.Word("the stream's key")
@@ -121,10 +125,11 @@ func readRedisQueue(v form.Value, known func(node string) bool) *RedisQueue {
 	return q
 }
 
-// readPublishRedis reads where a message is pushed; known reports whether a name is a redis node of the layers.
-func readPublishRedis(v form.Value, known func(node string) bool) *PublishRedis {
+// readPublisher reads where a message is pushed.
+func readPublisher(v form.Value, known probes.Known) *publishConfig {
 	b := v.Block()
-	out := &PublishRedis{Node: readRedisNode(b, known)}
+	out := &publishConfig{}
+	out.Node, _ = readNodeName(b, known)
 	list, stream := b.Get("list"), b.Get("stream")
 	b.ExactlyOne(list, stream)
 	out.List, out.Stream = list.Word("the list's key"), stream.Word("the stream's key")
@@ -132,15 +137,17 @@ func readPublishRedis(v form.Value, known func(node string) bool) *PublishRedis 
 	return out
 }
 
-// readRedisNode reads the field node, the name of a redis node.
-func readRedisNode(b *form.Block, known func(node string) bool) string {
-	node := b.Get("node")
-	if !b.Require(node, "the name of a redis node of the layers") {
-		return ""
+// readNodeName reads the field node, the name of a redis node. Where there is a fault the node is nil.
+func readNodeName(b *form.Block, known probes.Known) (string, *nodeConfig) {
+	const what = "the name of a redis node of the layers"
+	field := b.Get("node")
+	if !b.Require(field, what) {
+		return "", nil
 	}
-	name := node.Word("the name of a redis node of the layers")
-	if name != "" && !known(name) {
-		node.Fault("%s is no redis node of the layers; write the name of one", node.Quoted())
+	name := field.Word(what)
+	node, ok := known(name).(*nodeConfig)
+	if name != "" && !ok {
+		field.Fault("%s is no redis node of the layers; write the name of one", field.Quoted())
 	}
-	return name
+	return name, node
 }

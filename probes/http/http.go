@@ -1,0 +1,68 @@
+// Package http asks whatever answers over HTTP: edges, applications' local caches, queues and processors that tell their
+// counters in JSON, origins that know the truth, and instances that tell their version.
+//
+// Each role has a file and a type of its own; package httpclient has what their requests share.
+package http
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/internal/shell"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// Backend is HTTP.
+var Backend = probes.Backend{
+	Name:        backendName,
+	Node:        func(block form.Value, in probes.Layer) probes.NodeSource { return readNode(block, in.Name, in.Once) },
+	NodeTraits:  probes.NodeTraits{Fills: true},
+	Queue:       func(block form.Value, _ probes.Known) probes.QueueSource { return readQueue(block) },
+	History:     func(block form.Value) probes.HistorySource { return readHistory(block) },
+	Publisher:   func(block form.Value, _ probes.Known) probes.PublisherSource { return readPublisher(block) },
+	Origin:      func(block form.Value, keyNames []string) probes.OriginSource { return readOrigin(block, keyNames) },
+	Application: func(fields *form.Block) probes.ApplicationSource { return readApplication(fields) },
+}
+
+const backendName = "http"
+
+// Group implements probes.NodeSource.
+func (c *nodeConfig) Group() bool { return c.DNS != nil }
+
+// Commands implements probes.NodeSource.
+func (c *nodeConfig) Commands(member string) probes.NodeCommands {
+	scheme, rest, _ := strings.Cut(c.URL.String(), "://")
+	host, _, _ := strings.Cut(rest, "/")
+	at := scheme + "://" + host[strings.LastIndexByte(host, '@')+1:]
+	switch {
+	case member != "":
+		at = scheme + "://" + member + "/"
+	case c.DNS != nil: // each of its servers has a host of its own
+		return probes.NodeCommands{}
+	}
+	return probes.NodeCommands{Ask: fmt.Sprintf("curl -sS -m 5 -o /dev/null -w '%%{http_code} %%{time_total}s\\n' %s", shell.Quote(at))}
+}
+
+// Open implements probes.NodeSource.
+func (c *nodeConfig) Open(id probes.Identity, least int, env *probes.Env) (probes.Members, error) {
+	if c.DNS != nil {
+		return newDNSGroup(id, *c, least, env, env.Log)
+	}
+	n, err := newNode(id, *c, env)
+	if err != nil {
+		return nil, err
+	}
+	return probes.Single(n), nil
+}
+
+// withoutLogin and query, which may hold secrets.
+func withoutLogin(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	u.User, u.RawQuery = nil, ""
+	return u.String()
+}
