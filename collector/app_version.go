@@ -51,10 +51,10 @@ type appVersionCollector struct {
 
 // Update implements Collector.
 func (c *appVersionCollector) Update(ctx context.Context, _ *Sampling, ch chan<- prometheus.Metric) error {
-	answers, unsure := make([][]probes.AppInstance, len(c.apps)), make([]error, len(c.apps))
+	instances, unsure := make([][]probes.AppInstance, len(c.apps)), make([]error, len(c.apps))
 	var wait sync.WaitGroup
 	for i, a := range c.apps {
-		wait.Go(func() { answers[i], unsure[i] = a.sample(ctx) })
+		wait.Go(func() { instances[i], unsure[i] = a.sample(ctx) })
 	}
 	wait.Wait()
 	var errs []error
@@ -65,7 +65,7 @@ func (c *appVersionCollector) Update(ctx context.Context, _ *Sampling, ch chan<-
 		}
 		versions := map[string]bool{}
 		app := diagnosis.App{Name: a.name, Versions: map[string]string{}}
-		for _, n := range answers[i] {
+		for _, n := range instances[i] {
 			appUp.send(ch, number(n.Err == nil), a.name, n.Node)
 			if n.Err != nil {
 				errs = append(errs, fmt.Errorf("application %s, node %s: %w", a.name, n.Node, n.Err))

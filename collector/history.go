@@ -124,10 +124,10 @@ type historyCollector struct {
 	evidence []diagnosis.History
 }
 
-func newHistoryCollector(cfg []config.History, histories []probes.History, kept *historyCounters) *historyCollector {
-	c := &historyCollector{kept: kept}
+func newHistoryCollector(cfg []config.History, histories []probes.History, counters *historyCounters) *historyCollector {
+	c := &historyCollector{kept: counters}
 	for i, h := range cfg {
-		c.histories = append(c.histories, &watchedHistory{name: h.Name, history: histories[i], last: kept.lastMinuteOf(h.Name)})
+		c.histories = append(c.histories, &watchedHistory{name: h.Name, history: histories[i], last: counters.lastMinuteOf(h.Name)})
 	}
 	return c
 }

@@ -31,7 +31,7 @@ const roundTripHelp = "Time from an invalidation's publishing until the node no 
 	"a lost one counts as twice the larger of its timeout and the top bucket."
 
 func init() {
-	families = append(families, Family{
+	declared = append(declared, Family{
 		Name: "cacheinv_invalidation_probe_duration_seconds", Type: "histogram", Labels: []string{"probe", "layer", "node"},
 		Help: roundTripHelp,
 	})

@@ -27,7 +27,7 @@ var (
 
 // nodeCounts are what servers count themselves; absent where a server does not.
 var nodeCounts = []struct {
-	family
+	typedDesc
 	of func(*probes.Survey) probes.Count
 }{
 	{

@@ -41,11 +41,11 @@ type Step struct {
 
 // Diagnose says what the evidence points to. It depends on nothing else, and changes nothing.
 func Diagnose(e Evidence) Diagnosis {
-	return diagnose(&e, findings(&e))
+	return conclude(&e, findings(&e))
 }
 
-// diagnose with the findings of e.
-func diagnose(e *Evidence, found []finding) Diagnosis {
+// conclude with the findings of e.
+func conclude(e *Evidence, found []finding) Diagnosis {
 	d := Diagnosis{Verdict: Nothing, Causes: []Score{}}
 	if !e.known() {
 		d.Steps, d.Next = steps(e, found, nil), next(e, nil)

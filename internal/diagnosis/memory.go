@@ -44,7 +44,7 @@ type recentReadings struct {
 // Diagnose fills e.Past from the samplings before, remembers e, and says what it points to. Call it once for each sampling,
 // in their order.
 func (m *Memory) Diagnose(e *Evidence) Diagnosis {
-	return diagnose(e, m.recall(e))
+	return conclude(e, m.recall(e))
 }
 
 // recall what the samplings before showed, and give the findings of this one.

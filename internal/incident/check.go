@@ -57,12 +57,12 @@ func Check(ctx context.Context, cfg *config.Config, opt CheckOptions, log *slog.
 	}
 	defer fleet.Close()
 	opt.Sampler.Details = true
-	sampler, err := consistency.NewSampler(chosen, fleet, opt.Sampler, opt.Probes, consistency.NewHistory(), log)
+	s, err := consistency.NewSampler(chosen, fleet, opt.Sampler, opt.Probes, consistency.NewHistory(), log)
 	if err != nil {
 		return nil, fmt.Errorf("opening the canaries: %w", err)
 	}
-	defer sampler.Close()
-	result, err := read(ctx, chosen, sampler, opt)
+	defer s.Close()
+	result, err := read(ctx, chosen, s, opt)
 	if err != nil {
 		return nil, err
 	}

@@ -255,7 +255,7 @@ func StatusJSON(from RequestReporter) http.Handler {
 //go:embed status.html
 var statusHTML string
 
-var statusPage = template.Must(template.New("status").Funcs(template.FuncMap{
+var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{
 	"headline": func(verdict string) string { return headlines[verdict] },
 	"percent":  func(share float64) string { return strconv.Itoa(int(math.Round(share * 100))) },
 	"stands":   stands,
@@ -275,7 +275,7 @@ var statusPage = template.Must(template.New("status").Funcs(template.FuncMap{
 func StatusPage(from RequestReporter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var b bytes.Buffer
-		if err := statusPage.Execute(&b, NewStatus(from.ReportFor(r))); err != nil {
+		if err := statusTemplate.Execute(&b, NewStatus(from.ReportFor(r))); err != nil {
 			http.Error(w, "writing the page: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
