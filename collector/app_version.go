@@ -14,11 +14,11 @@ import (
 
 var (
 	appUp = gauge("app_up",
-		"Whether the application instance told its version (1) or not (0).", "app", "node")
+		"Whether the application instance reported its version (1) or not (0).", "app", "node")
 	appVersionInfo = gauge("app_version_info",
 		"Version that the application instance runs, as a label; always 1.", "app", "node", "version")
 	appDistinctVersions = gauge("app_distinct_versions",
-		"Distinct versions among the application's instances that told theirs.", "app")
+		"Distinct versions among the application's instances that reported theirs.", "app")
 )
 
 // appVersions asks the instances of one application.

@@ -18,7 +18,7 @@ import (
 )
 
 var layerDistinctConfigs = gauge("layer_distinct_configs",
-	"Distinct values of the setting over the layer's nodes that told theirs in this sampling; Redis is compared with Redis and "+
+	"Distinct values of the setting over the layer's nodes that reported theirs in this sampling; Redis is compared with Redis and "+
 		"memcached with memcached, and the larger number counts.", "layer", "setting")
 
 // noLimit is the memory limit of a node that has none, which differs from any other.

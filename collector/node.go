@@ -39,7 +39,7 @@ var nodeCounts = []struct {
 		func(s *probes.Survey) probes.Count { return s.Misses },
 	},
 	{
-		counter("node_evicted_total", "Items that the node evicted for want of memory.", "layer", "node"),
+		counter("node_evicted_total", "Items that the node evicted for lack of memory.", "layer", "node"),
 		func(s *probes.Survey) probes.Count { return s.Evicted },
 	},
 	{

@@ -169,7 +169,7 @@ func whoHas(byValue map[string][]string) string {
 func (s *finder) apps() {
 	for _, a := range s.e.Apps {
 		for _, n := range a.Down {
-			s.add(appUnreached, a.Name+"/"+n, 1, "application %s: %s does not tell its version", a.Name, n)
+			s.add(appUnreached, a.Name+"/"+n, 1, "application %s: %s does not report its version", a.Name, n)
 		}
 		if versions := byVersion(a); len(versions) > 1 {
 			s.add(appVersionsDiffer, a.Name, float64(len(versions)-1), "application %s runs %d versions: %s", a.Name, len(versions), whoHas(versions))

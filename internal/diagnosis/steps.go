@@ -134,7 +134,7 @@ func queueLines(e *Evidence, found []finding) (out lines) {
 	for _, h := range e.Histories {
 		switch {
 		case !h.Up:
-			out.add("history %s: could not be asked", h.Name)
+			out.add("history %s: could not be queried", h.Name)
 		case h.Attempts == 0:
 			out.add("history %s: no invalidation in the last %s", h.Name, Duration(h.Window.Seconds()))
 		default:
@@ -155,7 +155,7 @@ func queueLine(q *Queue) string {
 		}
 	}
 	if !q.Up {
-		parts = append(parts, "not all of it could be asked")
+		parts = append(parts, "not all of it could be queried")
 	}
 	if age, known := oldestWait(q); known && age > 0 {
 		parts = append(parts, "the oldest for "+Duration(age))

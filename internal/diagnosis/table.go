@@ -63,16 +63,16 @@ func signalRow(s Signal) *Signal {
 
 var (
 	nodeUnreached    = signalRow(Signal{"node_unreached", Network, 0.95, "nodes", 1, 3, 0.6, true, twice, "A cache node does not answer, and is not loading."})
-	appUnreached     = signalRow(Signal{"app_unreached", Network, 0.5, "instances", 1, 3, 0.5, true, twice, "An application instance does not tell its version."})
+	appUnreached     = signalRow(Signal{"app_unreached", Network, 0.5, "instances", 1, 3, 0.5, true, twice, "An application instance does not report its version."})
 	linkDown         = signalRow(Signal{"replication_link_down", Network, 0.85, "replicas", 1, 2, 0.8, true, twice, "A replica's link to its primary is down."})
 	replicationLag   = signalRow(Signal{"replication_lag", Network, 0.7, "seconds", 0.5, 10, 0.5, false, 0, "A replica has not reached where its primary was so long ago, in an earlier sampling, though its link may be up."})
 	clusterDown      = signalRow(Signal{"cluster_down", Network, 0.8, "groups", 1, 2, 0.9, true, twice, "A node of a Redis Cluster says that the cluster is not ok."})
-	dividedViews     = signalRow(Signal{"divided_views", Network, 0.8, "views too many", 1, 2, 0.8, false, twice, "The nodes of a Redis Cluster tell different shards."})
+	dividedViews     = signalRow(Signal{"divided_views", Network, 0.8, "views too many", 1, 2, 0.8, false, twice, "The nodes of a Redis Cluster report different shards."})
 	splitBrain       = signalRow(Signal{"split_brain", Network, 0.95, "primaries too many", 1, 2, 0.9, false, twice, "Two primaries claim the same slots, or one replication group has two."})
 	groupIncomplete  = signalRow(Signal{"group_incomplete", Network, 0.5, "nodes", 1, 3, 0.6, true, twice, "A group has fewer nodes than min_nodes, or none that are known."})
 	isolatedNode     = signalRow(Signal{"isolated_node", Network, 0.75, "nodes", 1, 2, 0.8, true, twice, "A node that answers misses writes that its peers have: every stale copy is on it, or on few such nodes, or in layers of a shorter TTL."})
 	brokerDown       = signalRow(Signal{"broker_down", Network, 0.6, "brokers", 1, 2, 0.6, true, twice, "A Kafka broker does not answer."})
-	queueUnreached   = signalRow(Signal{"queue_unreached", Network, 0.5, "queues", 1, 2, 0.6, true, twice, "A queue could not be asked."})
+	queueUnreached   = signalRow(Signal{"queue_unreached", Network, 0.5, "queues", 1, 2, 0.6, true, twice, "A queue could not be queried."})
 	probeLostSome    = signalRow(Signal{"probe_lost_on_some", Network, 0.6, "probes", 3, 6, 0.5, true, twice, "An active probe's invalidation is lost on some nodes and arrives on others (the last minute)."})
 	probeUnpublished = signalRow(Signal{"probe_unpublished", Network, 0.4, "probes", 2, 5, 0.7, true, 0, "An active probe could not be published or set up (the last minute)."})
 

@@ -98,7 +98,7 @@ var headlines = map[string]string{
 	"version": "different versions run at once",
 	"logic":   "invalidations fail, go round, or never reach some copies",
 	"none":    "nothing points to a cause",
-	"unknown": "what was seen does not tell",
+	"unknown": "what was seen does not say",
 }
 
 // diagnosisText is for a person: the verdict first, then the causes, how it was found, and what to run next.

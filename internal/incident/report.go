@@ -332,7 +332,7 @@ func (c *Copy) ttl() string {
 
 func (c *Copy) value() string {
 	if c.ValueBase64 != nil {
-		return fmt.Sprintf("%d bytes of no text", len(c.ValueBase64))
+		return fmt.Sprintf("%d bytes that are not text", len(c.ValueBase64))
 	}
 	return text(c.Value)
 }
