@@ -36,7 +36,7 @@ var (
 			"of a list, whose length alone is known, the least there were.", "queue", "kind")
 )
 
-// queueID tells queues apart. A queue that changes its kind is another one.
+// queueID distinguishes queues. A queue that changes its kind is another one.
 type queueID struct{ name, kind string }
 
 func idOf(q config.Queue) queueID {

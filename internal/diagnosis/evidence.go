@@ -1,5 +1,6 @@
 // Package diagnosis decides from the evidence of one sampling what causes stale data: a pure function over plain facts,
-// with one table of weights and thresholds.
+// with one table of weights and thresholds. Evidence is what goes in and Diagnosis what comes out; a Signal is one row of
+// the table. Memory adds what the samplings before showed.
 package diagnosis
 
 import (
@@ -16,7 +17,7 @@ type Evidence struct {
 	At time.Time
 	// Result holds the nodes, the groups and the canaries; nil: not sampled.
 	Result *consistency.Result
-	// Replicas by what they, or their primaries, tell.
+	// Replicas by what they, or their primaries, report.
 	Replicas  []Replica
 	Queues    []Queue
 	Apps      []App
@@ -63,7 +64,7 @@ type Configured struct {
 	Servers map[string]Server
 	// Queues by name.
 	Queues map[string]QueuePlace
-	// Versions are the URLs that tell an application's versions, by its name.
+	// Versions are the URLs that report an application's versions, by its name.
 	Versions map[string][]string
 }
 
@@ -117,7 +118,7 @@ type Replica struct {
 	LagBytes, LagSeconds probes.Count
 }
 
-// Queue is what a queue told, and what was counted of it since the sampling before.
+// Queue is what a queue reported, and what was counted of it since the sampling before.
 type Queue struct {
 	Name, Kind string
 	// Up: depth or lag was learned for all that is configured. Answered: at least something was learned.
@@ -148,10 +149,10 @@ type Group struct {
 	LagSeconds probes.Count
 }
 
-// App is an application whose instances tell a version.
+// App is an application whose instances report a version.
 type App struct {
 	Name string
-	// Versions by instance; Down are the instances that told none.
+	// Versions by instance; Down are the instances that reported none.
 	Versions map[string]string
 	Down     []string
 }

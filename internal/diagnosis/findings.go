@@ -113,7 +113,7 @@ func (s *finder) replicas() {
 		if r.LagBytes.Known {
 			behind = fmt.Sprintf(", %s bytes behind", Count(r.LagBytes.Value))
 		}
-		if !r.LinkUp && !silent[r.Node] { // what does not answer does not tell of its link
+		if !r.LinkUp && !silent[r.Node] { // a node that does not answer says nothing of its link
 			s.add(linkDown, r.Node, 1, "%s %s: the link to its primary is down%s", r.Layer, r.Node, behind)
 		}
 		if r.LagSeconds.Known && r.LagSeconds.Value > 0 {

@@ -13,7 +13,7 @@ const (
 	growingFor = time.Minute
 )
 
-// Memory is what lasts from one sampling to the next: since when findings stand, how queues grow, what was told once. It
+// Memory is what lasts from one sampling to the next: since when findings stand, how queues grow, what was reported once. It
 // may be used by several goroutines.
 type Memory struct {
 	mu      sync.Mutex

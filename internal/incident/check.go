@@ -1,4 +1,5 @@
-// Package incident has the commands for an incident: check, one report on the consistency of the caches.
+// Package incident is what a person reads in an incident: Report, one look at the consistency of the caches (check);
+// Diagnose, what causes stale data (diagnose); and Status, the same of a running exporter (/status).
 package incident
 
 import (
@@ -41,7 +42,7 @@ type CheckOptions struct {
 	// Sampler and Probes are handed on; Sampler.ShowValues asks for the values of copies that differ.
 	Sampler consistency.Options
 	Probes  probes.Options
-	// Progress is told how many of the steps through the keyspace were taken; may be nil.
+	// Progress is handed how many of the steps through the keyspace were taken; may be nil.
 	Progress func(step, steps int)
 }
 

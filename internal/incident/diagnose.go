@@ -26,7 +26,7 @@ type Reporter interface {
 }
 
 // Diagnose samples twice, once the keys of patterns are known, and says what that points to. Where copies are stale and no
-// cause stands, the verdict is unknown: so short a look does not tell what may explain them.
+// cause stands, the verdict is unknown: so short a look does not show what may explain them.
 func Diagnose(ctx context.Context, r Reporter) (*diagnosis.Diagnosis, error) {
 	d := diagnosis.Diagnose(diagnosis.Evidence{})
 	for i := range samplings {
