@@ -22,6 +22,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/bundle"
 	"github.com/cacheinv/cacheinv_exporter/internal/command"
 	"github.com/cacheinv/cacheinv_exporter/internal/demo"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 func main() {
@@ -47,7 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app.Version(version.Print("cacheinv_exporter")).UsageWriter(stdout).ErrorWriter(stderr).HelpFlag.Short('h')
 	logConfig := &promslog.Config{Writer: stderr}
 	promslogflag.AddFlags(app, logConfig)
-	var line commandLine
+	line := commandLine{Flags: command.Flags{Backends: backends.All}}
 	line.declare(app)
 
 	name, err := app.Parse(args)
@@ -93,22 +94,22 @@ func (l *commandLine) declare(app *kingpin.Application) {
 
 // do what a command is for, and give its exit code.
 func (l *commandLine) do(ctx context.Context, name string, stdout io.Writer, log *slog.Logger) (int, error) {
-	opt, err := l.Options()
+	opt, err := l.Options(log)
 	if err != nil {
 		return 0, err
 	}
 	switch name {
 	case "check-config":
-		return 0, command.CheckConfig(l.ConfigFile, stdout)
+		return 0, command.CheckConfig(l.ConfigFile, opt.Load, stdout)
 	case "check":
-		return command.Check(ctx, l.ConfigFile, opt.Check, l.output, stdout, log)
+		return command.Check(ctx, opt.Load, opt.Check, l.output, stdout)
 	case "diagnose":
 		opt.Exporter.MinInterval = 0 // each of its samplings is a new one
-		return command.Diagnose(ctx, collector.New(opt.Exporter, log), l.ConfigFile, l.form, stdout)
+		return command.Diagnose(ctx, collector.New(opt.Exporter, log), opt.Load, l.form, stdout)
 	case "bundle":
 		return 0, bundle.Write(l.bundle, stdout)
 	case "demo":
-		shown := command.DemoOptions{Scenario: l.scenario, FreePort: !opt.AddressGiven, Server: opt.Server}
+		shown := command.DemoOptions{Scenario: l.scenario, FreePort: !opt.AddressGiven, Server: opt.Server, Backends: backends.All}
 		return 0, command.Demo(ctx, collector.New(opt.Exporter, log), shown, stdout, log)
 	}
 	return 0, command.Serve(ctx, collector.New(opt.Exporter, log), opt.Server, log)

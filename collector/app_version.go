@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/http"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
@@ -16,11 +14,11 @@ import (
 
 var (
 	appUp = gauge("app_up",
-		"Whether the application instance told its version (1) or not (0).", "app", "node")
+		"Whether the application instance reported its version (1) or not (0).", "app", "node")
 	appVersionInfo = gauge("app_version_info",
 		"Version that the application instance runs, as a label; always 1.", "app", "node", "version")
 	appDistinctVersions = gauge("app_distinct_versions",
-		"Distinct versions among the application's instances that told theirs.", "app")
+		"Distinct versions among the application's instances that reported theirs.", "app")
 )
 
 // appVersions asks the instances of one application.
@@ -31,7 +29,7 @@ type appVersions struct {
 
 func newAppVersionSignal(Options) Opener {
 	return func(s *Setup) (Collector, error) {
-		apps, err := http.OpenApps(s.Config, s.Probes, s.Log)
+		apps, err := s.Config.OpenApplications(s.Env)
 		if err != nil {
 			return nil, fmt.Errorf("opening the applications: %w", err)
 		}
@@ -53,10 +51,10 @@ type appVersionCollector struct {
 
 // Update implements Collector.
 func (c *appVersionCollector) Update(ctx context.Context, _ *Sampling, ch chan<- prometheus.Metric) error {
-	answers, unsure := make([][]probes.AppInstance, len(c.apps)), make([]error, len(c.apps))
+	instances, unsure := make([][]probes.AppInstance, len(c.apps)), make([]error, len(c.apps))
 	var wait sync.WaitGroup
 	for i, a := range c.apps {
-		wait.Go(func() { answers[i], unsure[i] = a.sample(ctx) })
+		wait.Go(func() { instances[i], unsure[i] = a.sample(ctx) })
 	}
 	wait.Wait()
 	var errs []error
@@ -67,7 +65,7 @@ func (c *appVersionCollector) Update(ctx context.Context, _ *Sampling, ch chan<-
 		}
 		versions := map[string]bool{}
 		app := diagnosis.App{Name: a.name, Versions: map[string]string{}}
-		for _, n := range answers[i] {
+		for _, n := range instances[i] {
 			appUp.send(ch, number(n.Err == nil), a.name, n.Node)
 			if n.Err != nil {
 				errs = append(errs, fmt.Errorf("application %s, node %s: %w", a.name, n.Node, n.Err))

@@ -78,7 +78,7 @@ var windowLabels = func() (labels [len(consistency.Windows)]string) {
 const timeToConsistencyHelp = "How long copies were stale, in seconds, observed when their episodes ended."
 
 func init() {
-	families = append(families, Family{
+	declared = append(declared, Family{
 		Name: "cacheinv_canary_time_to_consistency_seconds", Type: "histogram", Labels: []string{"class", "layer"},
 		Help: timeToConsistencyHelp,
 	})

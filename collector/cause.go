@@ -3,10 +3,7 @@ package collector
 import (
 	"fmt"
 	"math"
-	"net"
-	"net/url"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -93,8 +90,8 @@ func unknownOf(cfg *config.Config, opt Options) (out []diagnosis.Unknown) {
 // configuredOf is what a diagnosis may say of a configuration.
 func configuredOf(cfg *config.Config) diagnosis.Configured {
 	e := diagnosis.Configured{
-		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{}, TTL: map[string]time.Duration{}, Servers: map[string]diagnosis.Server{},
-		Queues: map[string]diagnosis.QueuePlace{}, Versions: map[string][]string{},
+		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{}, TTL: map[string]time.Duration{}, Nodes: map[string]diagnosis.NodeCommander{},
+		Queues: map[string]diagnosis.QueueCommander{}, Versions: map[string]diagnosis.VersionsCommander{},
 	}
 	for _, c := range cfg.Canaries {
 		for _, l := range c.Layers {
@@ -107,72 +104,14 @@ func configuredOf(cfg *config.Config) diagnosis.Configured {
 			e.TTL[l.Name] = math.MaxInt64
 		}
 		for _, n := range l.Nodes {
-			e.Servers[n.Name] = serverOf(n)
+			e.Nodes[n.Name] = n.Source
 		}
 	}
 	for _, q := range cfg.Queues {
-		e.Queues[q.Name] = placeOf(q)
+		e.Queues[q.Name] = q.Source
 	}
 	for _, a := range cfg.Versions {
-		for _, address := range a.Nodes {
-			e.Versions[a.Name] = append(e.Versions[a.Name], withoutLogin(address))
-		}
+		e.Versions[a.Name] = a.Source
 	}
 	return e
-}
-
-func serverOf(n config.Node) diagnosis.Server {
-	var s diagnosis.Server
-	address := ""
-	switch {
-	case n.Redis != nil:
-		s.Kind, address = "redis", n.Redis.Address
-		s.TLS = n.Redis.TLS != nil
-		if seeds := append(append([]string{}, n.Redis.Replication...), n.Redis.Cluster...); len(seeds) > 0 {
-			address = seeds[0]
-		}
-		if u, err := url.Parse(address); err == nil && u.Host != "" {
-			address = u.Host
-			s.TLS = s.TLS || u.Scheme == "rediss"
-		}
-		address = address[strings.LastIndexByte(address, '@')+1:]
-	case n.Memcached != nil:
-		s.Kind, address = "memcached", n.Memcached.Address
-		s.TLS = n.Memcached.TLS != nil
-	default:
-		s.Kind = "http"
-		scheme, rest, _ := strings.Cut(n.HTTP.URL.String(), "://")
-		s.URL = scheme + "://"
-		if n.HTTP.DNS == nil { // else each of its nodes has a host of its own
-			host, _, _ := strings.Cut(rest, "/")
-			s.URL += host[strings.LastIndexByte(host, '@')+1:]
-		}
-		return s
-	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		host, port = address, map[string]string{"redis": "6379", "memcached": "11211"}[s.Kind]
-	}
-	s.Host, s.Port = host, port
-	return s
-}
-
-func placeOf(q config.Queue) diagnosis.QueuePlace {
-	switch {
-	case q.Redis != nil:
-		return diagnosis.QueuePlace{Node: q.Redis.Node, Key: q.Redis.List + q.Redis.Stream, Stream: q.Redis.Stream != ""}
-	case q.Kafka != nil:
-		return diagnosis.QueuePlace{Brokers: q.Kafka.Brokers}
-	}
-	return diagnosis.QueuePlace{URL: withoutLogin(q.HTTP.URL)}
-}
-
-// withoutLogin and query, which may hold secrets.
-func withoutLogin(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	u.User, u.RawQuery = nil, ""
-	return u.String()
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -162,7 +164,7 @@ versions:
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(path, backends.All)
 	if err != nil {
 		t.Fatal(err)
 	}

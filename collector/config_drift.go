@@ -18,7 +18,7 @@ import (
 )
 
 var layerDistinctConfigs = gauge("layer_distinct_configs",
-	"Distinct values of the setting over the layer's nodes that told theirs in this sampling; Redis is compared with Redis and "+
+	"Distinct values of the setting over the layer's nodes that reported theirs in this sampling; Redis is compared with Redis and "+
 		"memcached with memcached, and the larger number counts.", "layer", "setting")
 
 // noLimit is the memory limit of a node that has none, which differs from any other.
@@ -27,19 +27,20 @@ const noLimit = "none"
 // settings that must agree within a layer. A node that does not report one is left out.
 var settings = []struct {
 	name string
-	of   func(kind string, s *probes.Survey) (value string, known bool)
+	of   func(t probes.NodeTraits, s *probes.Survey) (value string, known bool)
 }{
-	{"eviction_policy", func(_ string, s *probes.Survey) (string, bool) { return s.EvictionPolicy, s.EvictionPolicy != "" }},
+	{"eviction_policy", func(_ probes.NodeTraits, s *probes.Survey) (string, bool) {
+		return s.EvictionPolicy, s.EvictionPolicy != ""
+	}},
 	{"memory_limit", memoryLimit},
-	{"server_version", func(_ string, s *probes.Survey) (string, bool) { return s.Version, s.Version != "" }},
+	{"server_version", func(_ probes.NodeTraits, s *probes.Survey) (string, bool) { return s.Version, s.Version != "" }},
 }
 
-func memoryLimit(kind string, s *probes.Survey) (string, bool) {
+func memoryLimit(t probes.NodeTraits, s *probes.Survey) (string, bool) {
 	if s.MemoryLimit.Known {
 		return strconv.FormatFloat(s.MemoryLimit.Value, 'f', -1, 64), true
 	}
-	// A Redis that reports its policy reports its limit too, where there is one.
-	return noLimit, kind == "redis" && s.EvictionPolicy != ""
+	return noLimit, t.NoLimitUntold && s.EvictionPolicy != ""
 }
 
 // settingID is one setting of the servers of one kind in a layer.
@@ -62,7 +63,7 @@ func (c *configDriftCollector) Update(_ context.Context, s *Sampling, ch chan<- 
 	var errs []error
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
-		if n.Kind == "http" { // it reports no settings
+		if !n.Traits.TellsSettings {
 			continue
 		}
 		if n.Err != nil || !n.Up {
@@ -85,7 +86,7 @@ func (c *configDriftCollector) Update(_ context.Context, s *Sampling, ch chan<- 
 
 func (c *configDriftCollector) add(n *consistency.NodeResult) {
 	for _, s := range settings {
-		value, known := s.of(n.Kind, &n.Survey)
+		value, known := s.of(n.Traits, &n.Survey)
 		if !known {
 			continue
 		}

@@ -31,7 +31,7 @@ var (
 )
 
 func init() { // what the Prometheus libraries declare
-	families = append(families, Family{
+	declared = append(declared, Family{
 		Name: "cacheinv_build_info", Type: "gauge",
 		Labels: []string{"branch", "goarch", "goos", "goversion", "revision", "tags", "version"},
 		Help: "A metric with a constant '1' value labeled by version, revision, branch, goversion from which cacheinv was built, " +
@@ -53,7 +53,7 @@ type Options struct {
 	Enabled map[string]*bool
 	// Sampler and Probes are handed on.
 	Sampler consistency.Options
-	Probes  probes.Options
+	Env     *probes.Env
 }
 
 // enabled reports whether the command line has not switched a signal off.
@@ -149,9 +149,9 @@ func (e *Exporter) Close() {
 
 // ServeHTTP answers a scrape, always with 200 and all that is known by the end of its time.
 func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	got := e.wait(r.Context(), timeout(r))
+	got := e.wait(r.Context(), timeoutOf(r))
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(answer{e: e, snapshot: got})
+	registry.MustRegister(scrapeAnswer{e: e, snapshot: got})
 	promhttp.HandlerFor(prometheus.Gatherers{e.fixed, registry}, promhttp.HandlerOpts{
 		ErrorLog:      slog.NewLogLogger(e.log.Handler(), slog.LevelError),
 		ErrorHandling: promhttp.ContinueOnError,
@@ -169,20 +169,20 @@ func (e *Exporter) Report(ctx context.Context, timeout time.Duration) *diagnosis
 
 // ReportFor a request, which may announce its timeout as a scrape does.
 func (e *Exporter) ReportFor(r *http.Request) *diagnosis.Report {
-	return e.Report(r.Context(), timeout(r))
+	return e.Report(r.Context(), timeoutOf(r))
 }
 
-// answer is one request's metrics.
-type answer struct {
+// scrapeAnswer is one request's metrics.
+type scrapeAnswer struct {
 	e        *Exporter
 	snapshot *snapshot
 }
 
 // Describe nothing: which families there are depends on the configuration.
-func (a answer) Describe(chan<- *prometheus.Desc) {}
+func (a scrapeAnswer) Describe(chan<- *prometheus.Desc) {}
 
 // Collect gives the snapshot, and what is known without one.
-func (a answer) Collect(ch chan<- prometheus.Metric) {
+func (a scrapeAnswer) Collect(ch chan<- prometheus.Metric) {
 	a.e.mu.Lock()
 	setup, ok, at := a.e.setup, a.e.reloadOK, a.e.loadedAt
 	a.e.mu.Unlock()

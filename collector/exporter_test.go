@@ -251,7 +251,7 @@ func TestTimeout(t *testing.T) {
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 		r.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", header)
-		if got := timeout(r); got != want {
+		if got := timeoutOf(r); got != want {
 			t.Errorf("timeout %q is %v, want %v", header, got, want)
 		}
 	}

@@ -17,40 +17,40 @@ type Family struct {
 	Help   string
 }
 
-// families are all that were declared, in the order of their declaration.
-var families []Family
+// declared are all that were declared, in the order of their declaration.
+var declared []Family
 
 // Families are all families of this package, by name.
 func Families() []Family {
-	all := slices.Clone(families)
+	all := slices.Clone(declared)
 	slices.SortFunc(all, func(a, b Family) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
-// family is a descriptor that knows the type of its values.
-type family struct {
+// typedDesc is a descriptor that knows the type of its values.
+type typedDesc struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
 }
 
 // gauge declares a family of gauges; name is without the prefix cacheinv_.
-func gauge(name, help string, labels ...string) family {
+func gauge(name, help string, labels ...string) typedDesc {
 	return declare(name, help, "gauge", prometheus.GaugeValue, labels)
 }
 
 // counter declares a family of counters; name is without the prefix cacheinv_.
-func counter(name, help string, labels ...string) family {
+func counter(name, help string, labels ...string) typedDesc {
 	return declare(name, help, "counter", prometheus.CounterValue, labels)
 }
 
-func declare(name, help, kind string, value prometheus.ValueType, labels []string) family {
+func declare(name, help, kind string, value prometheus.ValueType, labels []string) typedDesc {
 	name = "cacheinv_" + name
-	families = append(families, Family{Name: name, Type: kind, Labels: labels, Help: help})
-	return family{desc: prometheus.NewDesc(name, help, labels, nil), kind: value}
+	declared = append(declared, Family{Name: name, Type: kind, Labels: labels, Help: help})
+	return typedDesc{desc: prometheus.NewDesc(name, help, labels, nil), kind: value}
 }
 
 // send gives one series of the family.
-func (f family) send(ch chan<- prometheus.Metric, value float64, labels ...string) {
+func (f typedDesc) send(ch chan<- prometheus.Metric, value float64, labels ...string) {
 	for i, l := range labels {
 		if !utf8.ValidString(l) { // what a server says of itself may hold any bytes
 			labels = slices.Clone(labels)

@@ -22,7 +22,7 @@ func allNames() []string {
 func metricsPage() string {
 	var b strings.Builder
 	b.WriteString("# Metrics\n\nGenerated from the code by `go test ./collector -update`; do not edit.\n\n" +
-		"Units are base units. What a server does not tell is absent, never 0. No label holds a value from a cache, and a key only in\n" +
+		"Units are base units. What a server does not report is absent, never 0. No label holds a value from a cache, and a key only in\n" +
 		"`cacheinv_canary_key_consistent`, for keys that the configuration names. Beside these, `/metrics` has the usual `go_` and\n" +
 		"`process_` families of the exporter's own process.\n\n")
 	b.WriteString("| label | values |\n|---|---|\n" +

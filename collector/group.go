@@ -26,7 +26,7 @@ var (
 		"layer", "group")
 )
 
-// sendGroups tells how many nodes each group has.
+// sendGroups gives how many nodes each group has.
 func sendGroups(r *consistency.Result, ch chan<- prometheus.Metric) {
 	for _, g := range r.Groups {
 		groupNodes.send(ch, float64(len(g.Nodes)), g.Layer, g.Name)
@@ -36,7 +36,7 @@ func sendGroups(r *consistency.Result, ch chan<- prometheus.Metric) {
 	}
 }
 
-// sendRanks tells whether each group has one view of itself and one primary. Views and claims are unknown where nobody
+// sendRanks gives whether each group has one view of itself and one primary. Views and claims are unknown where nobody
 // answered; how many primaries were seen is known.
 func sendRanks(r *consistency.Result, ch chan<- prometheus.Metric) {
 	for _, g := range r.Groups {
@@ -61,7 +61,7 @@ func primaries(r *consistency.Result, g probes.Group) int {
 	return seen
 }
 
-// masters of the replication groups, as evidence. Clusters tell theirs themselves.
+// masters of the replication groups, as evidence. Clusters report theirs themselves.
 func masters(r *consistency.Result) []diagnosis.Masters {
 	var out []diagnosis.Masters
 	for _, g := range r.Groups {

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -107,7 +105,7 @@ type watchedHistory struct {
 func newHistorySignal(Options) Opener {
 	counters := newHistoryCounters()
 	return func(s *Setup) (Collector, error) {
-		histories, err := backends.OpenHistories(s.Config, counters.counted, s.Probes)
+		histories, err := s.Config.OpenHistories(counters.counted, s.Env)
 		if err != nil {
 			return nil, fmt.Errorf("opening the histories: %w", err)
 		}
@@ -126,10 +124,10 @@ type historyCollector struct {
 	evidence []diagnosis.History
 }
 
-func newHistoryCollector(cfg []config.History, histories []probes.History, kept *historyCounters) *historyCollector {
-	c := &historyCollector{kept: kept}
+func newHistoryCollector(cfg []config.History, histories []probes.History, counters *historyCounters) *historyCollector {
+	c := &historyCollector{kept: counters}
 	for i, h := range cfg {
-		c.histories = append(c.histories, &watchedHistory{name: h.Name, history: histories[i], last: kept.lastMinuteOf(h.Name)})
+		c.histories = append(c.histories, &watchedHistory{name: h.Name, history: histories[i], last: counters.lastMinuteOf(h.Name)})
 	}
 	return c
 }

@@ -31,7 +31,7 @@ const roundTripHelp = "Time from an invalidation's publishing until the node no 
 	"a lost one counts as twice the larger of its timeout and the top bucket."
 
 func init() {
-	families = append(families, Family{
+	declared = append(declared, Family{
 		Name: "cacheinv_invalidation_probe_duration_seconds", Type: "histogram", Labels: []string{"probe", "layer", "node"},
 		Help: roundTripHelp,
 	})
@@ -158,7 +158,7 @@ func newRoundTripSignal(Options) Opener {
 		if len(s.Config.Probes) == 0 {
 			return nil, nil
 		}
-		running, err := roundtrip.Start(s.Config, s.Probes, counters, s.Log)
+		running, err := roundtrip.Start(s.Config, s.Env, counters, s.Log)
 		if err != nil {
 			return nil, fmt.Errorf("opening the invalidation probes: %w", err)
 		}

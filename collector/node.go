@@ -27,7 +27,7 @@ var (
 
 // nodeCounts are what servers count themselves; absent where a server does not.
 var nodeCounts = []struct {
-	family
+	typedDesc
 	of func(*probes.Survey) probes.Count
 }{
 	{
@@ -39,7 +39,7 @@ var nodeCounts = []struct {
 		func(s *probes.Survey) probes.Count { return s.Misses },
 	},
 	{
-		counter("node_evicted_total", "Items that the node evicted for want of memory.", "layer", "node"),
+		counter("node_evicted_total", "Items that the node evicted for lack of memory.", "layer", "node"),
 		func(s *probes.Survey) probes.Count { return s.Evicted },
 	},
 	{
@@ -111,7 +111,7 @@ func sendNode(n *consistency.NodeResult, ch chan<- prometheus.Metric) {
 		nodeOwnReads.send(ch, float64(s.OwnHits), n.Layer, n.Name, "hit")
 		nodeOwnReads.send(ch, float64(s.OwnMisses), n.Layer, n.Name, "miss")
 	}
-	if n.Kind == "http" {
+	if n.Traits.Fills {
 		nodeFills.send(ch, float64(s.Fills), n.Layer, n.Name)
 	}
 }

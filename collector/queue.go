@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -38,20 +36,14 @@ var (
 			"of a list, whose length alone is known, the least there were.", "queue", "kind")
 )
 
-// queueID tells queues apart. A queue that changes its kind is another one.
-type queueID struct{ name, kind string }
-
-func idOf(q config.Queue) queueID {
-	switch {
-	case q.Redis != nil && q.Redis.List != "":
-		return queueID{q.Name, "redis_list"}
-	case q.Redis != nil:
-		return queueID{q.Name, "redis_stream"}
-	case q.Kafka != nil:
-		return queueID{q.Name, "kafka"}
-	}
-	return queueID{q.Name, "http"}
+// queueID distinguishes queues. A queue that changes its kind is another one.
+type queueID struct {
+	name, kind string
+	// traits of the kind.
+	traits probes.QueueTraits
 }
+
+func idOf(q config.Queue) queueID { return queueID{q.Name, q.Source.Kind(), q.Source.Traits()} }
 
 // watchedQueue is one queue, and whether a sampling of it is under way.
 type watchedQueue struct {
@@ -68,7 +60,7 @@ type watchedQueue struct {
 func newQueueSignal(opt Options) Opener {
 	counters := newQueueCounters(opt.StallWindow)
 	return func(s *Setup) (Collector, error) {
-		queues, err := backends.OpenQueues(s.Config, s.Fleet, s.Probes, s.Log)
+		queues, err := s.Config.OpenQueues(s.Fleet, s.Env)
 		if err != nil {
 			return nil, fmt.Errorf("opening the queues: %w", err)
 		}
@@ -143,7 +135,7 @@ func (t *watchedQueue) sample(ctx context.Context, i int) (a queueAnswer) {
 func (c *queueCollector) send(a queueAnswer, ch chan<- prometheus.Metric) error {
 	t, b, now := c.queues[a.of], a.backlog, time.Now()
 	queueUp.send(ch, number(b.Complete), t.name, t.kind) // also with an error about less than depth and lag
-	if t.kind == "kafka" {
+	if t.traits.Brokers {
 		queueBrokers.send(ch, float64(b.BrokersUp), t.name, "up")
 		queueBrokers.send(ch, float64(b.BrokersDown), t.name, "down")
 	}

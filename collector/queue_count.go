@@ -233,7 +233,7 @@ func (c *queueCounters) observe(id queueID, b probes.Backlog, now time.Time) {
 		if len(g.Positions) == 0 {
 			continue // they could not be learned
 		}
-		count.observe(g, id.kind != "http", now)
+		count.observe(g, id.traits.Positions, now)
 		if !last.IsZero() {
 			count.step.took = now.Sub(last)
 		}
@@ -265,7 +265,7 @@ func (c *queueCounters) send(id queueID, now time.Time, ch chan<- prometheus.Met
 	}
 	for name, g := range q.groups {
 		groupProcessed.send(ch, g.processed, id.name, name)
-		if id.kind == "http" {
+		if !id.traits.Positions {
 			continue // it reports a number, not where it is
 		}
 		groupRewinds.send(ch, g.rewinds, id.name, name)

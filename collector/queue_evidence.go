@@ -17,7 +17,7 @@ func (c *queueCollector) AddEvidence(e *diagnosis.Evidence) {
 // evidenceOf a queue: what it reported, with what was counted of it.
 func (c *queueCollector) evidenceOf(t *watchedQueue, b *probes.Backlog, up bool, now time.Time) diagnosis.Queue {
 	q := diagnosis.Queue{
-		Name: t.name, Kind: t.kind, Up: up, Answered: up || b.Depth.Known || b.Groups != nil || b.Ends != nil || b.BrokersUp > 0,
+		Name: t.name, Kind: t.kind, Traits: t.traits, Up: up, Answered: up || b.Depth.Known || b.Groups != nil || b.Ends != nil || b.BrokersUp > 0,
 		Depth: b.Depth, Capacity: t.capacity, Target: t.targetRate,
 		OldestSeconds: b.OldestAge, BrokersDown: b.BrokersDown, Sample: b.Sample,
 	}

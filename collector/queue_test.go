@@ -152,7 +152,7 @@ func (c *queueCounters) told(t *testing.T, id queueID) (enqueued float64, proces
 
 func TestQueueCountersCountForwardMovementAlone(t *testing.T) {
 	c := newQueueCounters(time.Minute)
-	id := queueID{"q", "kafka"}
+	id := queueID{"q", "kafka", probes.QueueTraits{Brokers: true, Positions: true}}
 	type positions = map[probes.Partition]float64
 	a, b, fresh := at("t", 0), at("t", 1), at("t", 2)
 	for i, step := range []struct {
@@ -185,7 +185,7 @@ func TestQueueCountersCountForwardMovementAlone(t *testing.T) {
 
 func TestQueueCountersForgetGroups(t *testing.T) {
 	c := newQueueCounters(time.Minute)
-	id := queueID{"q", "kafka"}
+	id := queueID{"q", "kafka", probes.QueueTraits{Brokers: true, Positions: true}}
 	group := func(at float64) probes.GroupBacklog {
 		return probes.GroupBacklog{Group: "g", Positions: map[probes.Partition]float64{{}: at}}
 	}
@@ -299,7 +299,7 @@ func TestQueueHungQueue(t *testing.T) {
 		_, err := playQueues(t, c, time.Second)
 		return err == nil
 	})
-	if enqueued, _ := counters.told(t, queueID{"hung", "kafka"}); enqueued != 0 {
+	if enqueued, _ := counters.told(t, queueID{"hung", "kafka", probes.QueueTraits{Brokers: true, Positions: true}}); enqueued != 0 {
 		t.Errorf("what came late was counted: %v", enqueued)
 	}
 }

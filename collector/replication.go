@@ -98,13 +98,13 @@ func (h *replicaHistory) note(now time.Time, primary *probes.Replication) {
 func (h *replicaHistory) thin() {
 	last := h.positions[len(h.positions)-1]
 	gap := last.at.Sub(h.positions[0].at) * 2 / mostPositions
-	kept := h.positions[:1]
+	spread := h.positions[:1]
 	for _, p := range h.positions[1:] {
-		if p == last || p.at.Sub(kept[len(kept)-1].at) >= gap {
-			kept = append(kept, p)
+		if p == last || p.at.Sub(spread[len(spread)-1].at) >= gap {
+			spread = append(spread, p)
 		}
 	}
-	h.positions = kept
+	h.positions = spread
 }
 
 // newReplicationSignal remembers who were replicas, and where their primaries were, over all configurations.
@@ -134,7 +134,7 @@ func (c *replicationCollector) Update(_ context.Context, s *Sampling, ch chan<- 
 	seen := map[string]bool{}
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
-		if n.Kind != "redis" {
+		if !n.Traits.Replicates {
 			continue
 		}
 		seen[n.Name] = true
@@ -165,7 +165,7 @@ func (c *replicationCollector) Update(_ context.Context, s *Sampling, ch chan<- 
 }
 
 // send what is known of one replica.
-func (c *replicationCollector) send(now time.Time, n *consistency.NodeResult, s streams, ch chan<- prometheus.Metric) {
+func (c *replicationCollector) send(now time.Time, n *consistency.NodeResult, s replicationStreams, ch chan<- prometheus.Metric) {
 	h := c.known.by[n.Name]
 	out := diagnosis.Replica{Layer: n.Layer, Node: n.Name}
 	if rep := n.Survey.Replication; n.Up && rep != nil {
@@ -192,8 +192,8 @@ func (c *replicationCollector) send(now time.Time, n *consistency.NodeResult, s 
 
 var errNoAnswer = errors.New("no answer")
 
-// streams are what the primaries of a sampling say of theirs.
-type streams struct {
+// replicationStreams are what the primaries of a sampling say of theirs.
+type replicationStreams struct {
 	// primaries by the id of their stream, and by name.
 	primaries, byName map[string]*consistency.NodeResult
 	// listed are the primaries by the names of the nodes that they list as their replicas.
@@ -202,8 +202,8 @@ type streams struct {
 	up map[string]bool
 }
 
-func streamsOf(r *consistency.Result) streams {
-	s := streams{
+func streamsOf(r *consistency.Result) replicationStreams {
+	s := replicationStreams{
 		primaries: map[string]*consistency.NodeResult{}, byName: map[string]*consistency.NodeResult{},
 		listed: map[string]*consistency.NodeResult{}, up: map[string]bool{},
 	}
@@ -234,7 +234,7 @@ func listedName(primary *consistency.NodeResult, r probes.Replica) string {
 
 // account is what a primary says of a replica that does not answer. A primary may know it by another address than we do:
 // then it is the only one of its list that is not accounted for.
-func (s streams) account(n *consistency.NodeResult, h *replicaHistory, known map[string]*replicaHistory) (*consistency.NodeResult, *probes.Replica) {
+func (s replicationStreams) account(n *consistency.NodeResult, h *replicaHistory, known map[string]*replicaHistory) (*consistency.NodeResult, *probes.Replica) {
 	if primary := s.listed[n.Name]; primary != nil {
 		for i, r := range primary.Survey.Replication.Replicas {
 			if listedName(primary, r) == n.Name {

@@ -35,8 +35,8 @@ type pending struct {
 	snapshot *snapshot
 }
 
-// timeout that the request announces.
-func timeout(r *http.Request) time.Duration {
+// timeoutOf that the request announces.
+func timeoutOf(r *http.Request) time.Duration {
 	seconds, err := strconv.ParseFloat(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds"), 64)
 	if err != nil || math.IsNaN(seconds) || seconds <= 0 {
 		return defaultTimeout

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -17,8 +15,8 @@ type Setup struct {
 	// Fleet is the configuration's cache nodes.
 	Fleet *probes.Fleet
 	// Probes is how backends are asked, the same for all signals.
-	Probes probes.Options
-	Log    *slog.Logger
+	Env *probes.Env
+	Log *slog.Logger
 
 	closers []func()
 	runner  *runner
@@ -35,13 +33,13 @@ func (s *Setup) close() {
 
 // open the connections that cfg needs for the enabled signals. Nothing is asked yet.
 func (e *Exporter) open(cfg *config.Config) (_ *Setup, err error) {
-	s := &Setup{Config: cfg, Probes: e.opt.Probes, Log: e.log}
+	s := &Setup{Config: cfg, Env: e.opt.Env, Log: e.log}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if s.Fleet, err = backends.OpenFleet(cfg, e.opt.Probes, e.log); err != nil {
+	if s.Fleet, err = cfg.OpenFleet(e.opt.Env); err != nil {
 		return nil, fmt.Errorf("opening the nodes: %w", err)
 	}
 	s.OnClose(s.Fleet.Close)
@@ -49,7 +47,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *Setup, err error) {
 	if !e.opt.enabled(canaryName) {
 		sampled.Canaries = nil
 	}
-	reading, err := consistency.NewSampler(&sampled, s.Fleet, e.opt.Sampler, e.opt.Probes, e.kept.copies, e.log)
+	reading, err := consistency.NewSampler(&sampled, s.Fleet, e.opt.Sampler, e.opt.Env, e.kept.copies, e.log)
 	if err != nil {
 		return nil, fmt.Errorf("opening the canaries: %w", err)
 	}

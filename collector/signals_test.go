@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -63,12 +65,12 @@ func TestSignalOfOneLine(t *testing.T) {
 					Name: "weather", Configured: func(*config.Config) bool { return tt.configured }, New: newWeatherSignal,
 				}),
 				Enabled: tt.enabled,
-				Probes:  probes.Options{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()},
+				Probes:  &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()},
 			}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 			t.Cleanup(e.Close)
 			body := ""
 			for range 2 { // what it remembers survives a change of the configuration
-				cfg, err := config.Parse("test.yml", []byte(unreachable))
+				cfg, err := config.Parse("test.yml", []byte(unreachable), backends.All)
 				if err == nil {
 					err = e.Load(cfg)
 				}

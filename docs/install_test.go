@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"go.yaml.in/yaml/v4"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -414,7 +416,7 @@ func TestInstallKubernetes(t *testing.T) {
 	if len(k.ConfigMapGenerator) != 1 || !slices.Equal(k.ConfigMapGenerator[0].Files, []string{"cacheinv.yml"}) {
 		t.Errorf("ConfigMaps %v", k.ConfigMapGenerator)
 	}
-	if _, err := config.Load(folder + "cacheinv.yml"); err != nil {
+	if _, err := config.Load(folder+"cacheinv.yml", backends.All); err != nil {
 		t.Error(err)
 	}
 	monitor := installed[kubernetesObject](t, "../alerts/kubernetes/servicemonitor.yaml")

@@ -137,6 +137,8 @@ type PublisherSource interface {
 
 // OriginSource is where the truth of a class's keys is asked, as configured.
 type OriginSource interface {
+	// Identity is the same where the answers are. It may hold secrets, and is shown nowhere.
+	Identity() string
 	// Open it; nothing is asked yet.
 	Open(env *Env) (Origin, error)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/incident"
 	"github.com/cacheinv/cacheinv_exporter/internal/server"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // ExitUsage is the exit code where the command line or the configuration is wrong.
@@ -38,9 +39,12 @@ func ExitCode(err error, stderr io.Writer) int {
 	return 1
 }
 
-// Load reads a configuration file. Its error has ExitUsage for an exit code, and a line for each fault.
-func Load(path string, backends []probes.Backend) (*config.Config, error) {
-	cfg, err := config.Load(path, backends)
+// Loader reads the configuration, such as a file.
+type Loader func() (*config.Config, error)
+
+// load gives an error that has ExitUsage for an exit code, and a line for each fault.
+func (l Loader) load() (*config.Config, error) {
+	cfg, err := l()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errConfiguration, err)
 	}
@@ -95,20 +99,20 @@ func Demo(ctx context.Context, exporter server.Exporter, opt DemoOptions, stdout
 	return Serve(ctx, exporter, serving, log)
 }
 
-// Check writes a report on the consistency of the caches of a configuration file, as table or json, and gives the exit code.
-func Check(ctx context.Context, load func() (*config.Config, error), opt incident.CheckOptions, output string, stdout io.Writer) (int, error) {
-	cfg, err := load()
+// Check writes a report on the consistency of the configured caches, as table or json, and gives the exit code.
+func Check(ctx context.Context, load Loader, opt incident.CheckOptions, output string, stdout io.Writer) (int, error) {
+	cfg, err := load.load()
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", errConfiguration, err)
+		return 0, err
 	}
 	return incident.RunCheck(ctx, cfg, opt, output, stdout)
 }
 
 // Diagnose writes what the exporter says over a configuration file, as text or json, and gives the exit code. It closes
 // the exporter.
-func Diagnose(ctx context.Context, exporter server.Exporter, path, output string, stdout io.Writer) (int, error) {
+func Diagnose(ctx context.Context, exporter server.Exporter, load Loader, output string, stdout io.Writer) (int, error) {
 	defer exporter.Close()
-	cfg, err := Load(path)
+	cfg, err := load.load()
 	if err != nil {
 		return 0, err
 	}
@@ -119,9 +123,9 @@ func Diagnose(ctx context.Context, exporter server.Exporter, path, output string
 	return incident.RunDiagnose(ctx, exporter, output, stdout)
 }
 
-// CheckConfig validates a file; its error is that of Load.
-func CheckConfig(path string, stdout io.Writer) error {
-	cfg, err := Load(path)
+// CheckConfig validates the file at path, which load reads.
+func CheckConfig(path string, load Loader, stdout io.Writer) error {
+	cfg, err := load.load()
 	if err != nil {
 		return err
 	}

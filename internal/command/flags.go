@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -41,6 +42,8 @@ type Options struct {
 	Exporter collector.Options
 	Server   server.Options
 	Check    incident.CheckOptions
+	// Load reads the configuration file.
+	Load Loader
 	// AddressGiven: the command line says where to listen, so that no other port will do.
 	AddressGiven bool
 }
@@ -51,7 +54,7 @@ func (f *Flags) Declare(app *kingpin.Application) {
 	f.server.Web = webflag.AddFlags(app, ":10120")
 	app.GetFlag("web.listen-address").IsSetByUser(&f.addressGiven)
 	app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&f.server.TelemetryPath)
-	app.Flag("web.enable-lifecycle", "Allow to reload the configuration through /-/reload.").BoolVar(&f.server.Lifecycle)
+	app.Flag("web.enable-lifecycle", "Allow reloading the configuration through /-/reload.").BoolVar(&f.server.Lifecycle)
 	e := &f.exporter
 	app.Flag("scrape.timeout-offset", "What is left of a scrape's timeout for the answer.").Default("250ms").DurationVar(&e.TimeoutOffset)
 	app.Flag("scrape.min-interval", "Time after a sampling in which its answer is given again.").Default("500ms").DurationVar(&e.MinInterval)
@@ -62,7 +65,7 @@ func (f *Flags) Declare(app *kingpin.Application) {
 	app.Flag("queue.sample", "Newest messages of a queue to look at for storms and loops; 0: none.").Default("1000").IntVar(&f.env.SampleMessages)
 	app.Flag("queue.stall-window", "Time without a commit after which a group with lag is stalled.").Default("60s").DurationVar(&e.StallWindow)
 	app.Flag("http.max-body", "Largest HTTP body that is read.").Default("4MiB").BytesVar(&f.maxBody)
-	app.Flag("discovery.forget-after", "How long a node that left its group is asked.").Default("10m").DurationVar(&f.env.ForgetAfter)
+	app.Flag("discovery.forget-after", "How long a node that left its group is still queried.").Default("10m").DurationVar(&f.env.ForgetAfter)
 	app.Flag("digest.key-file", "File with the key for digests and the choice of sampled keys.").StringVar(&f.keyFile)
 	e.Enabled = map[string]*bool{}
 	for _, s := range collector.Signals {
@@ -75,7 +78,7 @@ func (f *Flags) DeclareCheck(check *kingpin.CmdClause) {
 	check.Flag("class", "Canary class to read; without it all.").StringVar(&f.checkClass)
 	check.Flag("pattern", "Glob of keys to read instead of the configured ones.").StringVar(&f.pattern)
 	check.Flag("limit", "Most keys to read of each pattern; 0: the class's sample, or 1000.").IntVar(&f.limit)
-	check.Flag("show-values", "Tell the values of copies that differ.").BoolVar(&f.showValues)
+	check.Flag("show-values", "Show the values of copies that differ.").BoolVar(&f.showValues)
 }
 
 // Valid says which flag's value makes no sense.
@@ -121,8 +124,9 @@ func (f *Flags) Options(log *slog.Logger) (Options, error) {
 	}
 	check.Sampler.ShowValues = f.showValues
 	serving := f.server
-	serving.Load = func() (*config.Config, error) { return config.Load(f.ConfigFile, f.Backends) }
-	return Options{Exporter: exporter, Server: serving, Check: check, AddressGiven: f.addressGiven}, nil
+	load := func() (*config.Config, error) { return config.Load(f.ConfigFile, f.Backends) }
+	serving.Load = load
+	return Options{Exporter: exporter, Server: serving, Check: check, Load: load, AddressGiven: f.addressGiven}, nil
 }
 
 // readKey of --digest.key-file; an empty path gives none.

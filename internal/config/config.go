@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // Config is one configuration file, complete and valid.
@@ -120,7 +121,7 @@ type Version struct {
 
 // Origin is where the truth of a key is asked.
 type Origin struct {
-	Source probes.OriginSource
+	Source       probes.OriginSource
 	Decode       []string
 	Select       string
 	MaxLag       time.Duration

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -23,7 +25,7 @@ func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memory) {
 	}
 	cfg, err := config.Parse("bench.yml", []byte(
 		"layers: [{name: l2, ttl: 1h, nodes: [{name: unused, redis: {address: \"unused:1\"}}]}]\n"+
-			"canaries: [{class: c, keys: [\""+strings.Join(names, "\", \"")+"\"], layers: [l2], version: {json: \"$.v\"}}]\n"))
+			"canaries: [{class: c, keys: [\""+strings.Join(names, "\", \"")+"\"], layers: [l2], version: {json: \"$.v\"}}]\n"), backends.All)
 	if err != nil {
 		b.Fatal(err)
 	}

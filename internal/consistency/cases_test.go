@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -146,7 +148,7 @@ const caseKey = "user:1"
 func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 	t.Helper()
 	w := &memoryWorld{t: t, nodes: map[string]*memory{}, origin: memoryOrigin{status: 500}}
-	cfg, err := config.Parse("case.yml", c.Config("case", caseKey, func(n verdicts.Node) string { return n.Name + ".example:1" }, "http://origin.example/{key}"))
+	cfg, err := config.Parse("case.yml", c.Config("case", caseKey, func(n verdicts.Node) string { return n.Name + ".example:1" }, "http://origin.example/{key}"), backends.All)
 	if err != nil {
 		t.Fatalf("%s: %v", c.Name, err)
 	}

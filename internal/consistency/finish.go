@@ -96,7 +96,7 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 		n.Reads, n.OverdueReads = totals.reads, totals.overdue
 		totals.toldTTL = totals.toldTTL || t.ttlTold[m]
 		// Without a copy none is immortal, where the node would tell; only HTTP has nodes that never do.
-		n.TTLsRead = t.ttlTold[m] || n.Read && t.present[m] == 0 && (totals.toldTTL || k.columns[m].result.Kind != "http")
+		n.TTLsRead = t.ttlTold[m] || n.Read && t.present[m] == 0 && (totals.toldTTL || k.columns[m].result.Traits.TellsTTL)
 	}
 	for i := range t.Layers {
 		t.Layers[i].TTLSkew, t.Layers[i].TTLKnown = t.skew[i], t.known[i]

@@ -91,7 +91,7 @@ func (h *History) class(name, identity string) *classHistory {
 func (c *classHistory) askedThrough(o *config.Origin) {
 	identity := ""
 	if o != nil {
-		identity = fmt.Sprintf("%q %q %q", o.URL.String(), o.Decode, o.Select)
+		identity = fmt.Sprintf("%q %q %q", o.Source.Identity(), o.Decode, o.Select)
 	}
 	if identity == c.originIdentity {
 		return

@@ -14,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/http"
-
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
@@ -51,7 +49,7 @@ type Sampler struct {
 	fleet Fleet
 	opt   Options
 	// probing is how the nodes are asked, and the origins.
-	probing probes.Options
+	probing *probes.Env
 	history *History
 	log     *slog.Logger
 	classes []*class
@@ -81,7 +79,7 @@ type class struct {
 }
 
 // NewSampler over the nodes of fleet, which were opened with probing.
-func NewSampler(cfg *config.Config, fleet Fleet, opt Options, probing probes.Options, history *History, log *slog.Logger) (*Sampler, error) {
+func NewSampler(cfg *config.Config, fleet Fleet, opt Options, probing *probes.Env, history *History, log *slog.Logger) (*Sampler, error) {
 	if len(opt.DigestKey) == 0 {
 		opt.DigestKey = make([]byte, 32)
 		if _, err := rand.Read(opt.DigestKey); err != nil {
@@ -190,7 +188,7 @@ func (s *Sampler) openOrigin(c config.Origin) (asker, error) {
 	if s.opt.openOrigin != nil {
 		return s.opt.openOrigin(c)
 	}
-	return http.OpenOrigin(c, s.probing)
+	return c.Source.Open(s.probing)
 }
 
 // Close ends the connections to the origins.
@@ -285,7 +283,7 @@ func (s *Sampler) Search(ctx context.Context) Listing {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		nr := &nodeReads{result: NodeResult{Identity: n.Identity(), Survey: survey}}
-		if nr.result.Kind == "redis" {
+		if nr.result.Traits.StepsThroughKeys {
 			out.Largest = max(out.Largest, survey.Items.Value)
 		}
 		for _, c := range s.classes {
@@ -663,7 +661,7 @@ func (r *round) primaries(columns []column) {
 func (r *round) primaryOf(columns []column, m int, self *nodeHistory) int {
 	only, in := -1, 0
 	for i := range columns {
-		if i == m || columns[i].result.Kind != "redis" || columns[i].layer != columns[m].layer {
+		if i == m || !columns[i].result.Traits.Replicates || columns[i].layer != columns[m].layer {
 			continue
 		}
 		other := r.told(columns[i].result)

@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"pgregory.net/rapid"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -156,7 +158,7 @@ func inFakeTime(t *testing.T, test func(t *testing.T)) {
 }
 
 // testProbing is the command line's limits.
-var testProbing = probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute}
+var testProbing = &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute}
 
 // newWorld with nodes as in
 //
@@ -234,7 +236,7 @@ func (w *world) reload() {
 	w.t.Helper()
 	known, ok := parsed.Load(w.yaml)
 	if !ok {
-		c, err := config.Parse("world.yml", []byte(w.yaml))
+		c, err := config.Parse("world.yml", []byte(w.yaml), backends.All)
 		if err != nil {
 			w.t.Fatalf("%v\n%s", err, w.yaml)
 		}

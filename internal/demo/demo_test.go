@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"github.com/bradfitz/gomemcache/memcache"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -57,7 +59,7 @@ func start(t *testing.T, scenario string) (*Demo, *config.Config, *logged) {
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("the start took %v", took)
 	}
-	c, err := config.Parse("demo", d.Config())
+	c, err := config.Parse("demo", d.Config(), backends.All)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, d.Config())
 	}

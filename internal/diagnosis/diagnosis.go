@@ -41,11 +41,11 @@ type Step struct {
 
 // Diagnose says what the evidence points to. It depends on nothing else, and changes nothing.
 func Diagnose(e Evidence) Diagnosis {
-	return diagnose(&e, findings(&e))
+	return conclude(&e, findings(&e))
 }
 
-// diagnose with the findings of e.
-func diagnose(e *Evidence, found []finding) Diagnosis {
+// conclude with the findings of e.
+func conclude(e *Evidence, found []finding) Diagnosis {
 	d := Diagnosis{Verdict: Nothing, Causes: []Score{}}
 	if !e.known() {
 		d.Steps, d.Next = steps(e, found, nil), next(e, nil)
@@ -132,7 +132,7 @@ func weigh(e *Evidence, found []finding) *weighing {
 
 // mute the signals that another cause explains.
 func (w *weighing) mute(e *Evidence, total func(Cause, map[*Signal]string) float64, first map[*Signal]float64) {
-	// A node's stale copies tell of a partition only where nothing that is known of the processing of invalidations is wrong.
+	// A node's stale copies point to a partition only where nothing that is known of the processing of invalidations is wrong.
 	switch {
 	case first[appVersionsDiffer] > 0:
 		w.muted[isolatedNode] = "the application's versions differ"

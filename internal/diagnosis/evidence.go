@@ -53,43 +53,35 @@ type Unknown struct {
 	Why string
 }
 
-// Configured is what the configuration says of the layers, and where its servers are. It holds no credentials.
+// Configured is what the configuration says of the layers, and the commands that look at what it names. It holds
+// no credentials.
 type Configured struct {
 	// MaxStaleness by class and layer.
 	MaxStaleness map[ClassLayer]time.Duration
 	// TTL by layer; the longest possible where copies need not expire.
 	TTL map[string]time.Duration
-	// Servers by the name of their node, for the next command to run.
-	Servers map[string]Server
-	// Queues by name.
-	Queues map[string]QueuePlace
-	// Versions are the URLs that tell an application's versions, by its name.
-	Versions map[string][]string
+	// Nodes, Queues and Versions (of applications) are what the next command to run looks at, by name.
+	Nodes    map[string]NodeCommander
+	Queues   map[string]QueueCommander
+	Versions map[string]VersionsCommander
 }
+
+// NodeCommander knows the commands that look at a node; probes.NodeSource is one.
+type NodeCommander interface {
+	Commands(member string) probes.NodeCommands
+}
+
+// QueueCommander knows the commands that look at a queue; probes.QueueSource is one.
+type QueueCommander interface {
+	On() string
+	Command(look probes.QueueLook) string
+}
+
+// VersionsCommander knows the command that shows an application's versions; probes.ApplicationSource is one.
+type VersionsCommander interface{ Command() string }
 
 // ClassLayer is a class in a layer.
 type ClassLayer struct{ Class, Layer string }
-
-// Server is where a node answers.
-type Server struct {
-	// Kind: redis, memcached or http.
-	Kind string
-	// Host and Port; of http the root of its URL is in URL instead, of several behind a DNS name its scheme and :// alone.
-	Host, Port string
-	TLS        bool
-	URL        string
-}
-
-// QueuePlace is where a queue is.
-type QueuePlace struct {
-	// Node of a Redis list or stream, and its Key.
-	Node, Key string
-	Stream    bool
-	// Brokers of Kafka.
-	Brokers []string
-	// URL of an HTTP queue.
-	URL string
-}
 
 // Past is what the samplings up to this one showed.
 type Past struct {
@@ -120,6 +112,7 @@ type Replica struct {
 // Queue is what a queue told, and what was counted of it since the sampling before.
 type Queue struct {
 	Name, Kind string
+	Traits     probes.QueueTraits
 	// Up: depth or lag was learned for all that is configured. Answered: at least something was learned.
 	Up, Answered bool
 	Depth        probes.Count

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// count writes a number for people: 15,000; small ones with a digit after the point.
-func count(v float64) string {
+// Count writes a number for people: 15,000; small ones with a digit after the point.
+func Count(v float64) string {
 	if v != math.Trunc(v) && math.Abs(v) < 100 {
 		return strconv.FormatFloat(v, 'f', 1, 64)
 	}
@@ -27,8 +27,8 @@ func count(v float64) string {
 	return b.String()
 }
 
-// seconds writes a time for people: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, never where it is infinite.
-func seconds(v float64) string {
+// Duration writes a number of seconds for people: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, ever where it has no end.
+func Duration(v float64) string {
 	switch d := time.Duration(v * float64(time.Second)); {
 	case math.IsNaN(v) || v > 100*365*24*3600:
 		return "ever"
@@ -51,12 +51,6 @@ func percent(part, whole float64) string {
 	}
 	return strconv.FormatFloat(100*part/whole, 'f', 1, 64) + "%"
 }
-
-// Count writes a number for people, as the evidence does.
-func Count(v float64) string { return count(v) }
-
-// Duration writes a number of seconds for people, as the evidence does.
-func Duration(v float64) string { return seconds(v) }
 
 // manyNames is how many names a line holds.
 const manyNames = 8

@@ -13,7 +13,7 @@ const (
 	growingFor = time.Minute
 )
 
-// Memory is what lasts from one sampling to the next: since when findings stand, how queues grow, what was told once. It
+// Memory is what lasts from one sampling to the next: since when findings stand, how queues grow, what was reported once. It
 // may be used by several goroutines.
 type Memory struct {
 	mu      sync.Mutex
@@ -44,7 +44,7 @@ type recentReadings struct {
 // Diagnose fills e.Past from the samplings before, remembers e, and says what it points to. Call it once for each sampling,
 // in their order.
 func (m *Memory) Diagnose(e *Evidence) Diagnosis {
-	return diagnose(e, m.recall(e))
+	return conclude(e, m.recall(e))
 }
 
 // recall what the samplings before showed, and give the findings of this one.

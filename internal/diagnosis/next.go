@@ -1,12 +1,13 @@
 package diagnosis
 
 import (
-	"fmt"
-	"regexp"
+	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/shell"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // next is a command to paste: what to look at for the cause that stands first. It holds no secrets.
@@ -61,9 +62,9 @@ func (e *Evidence) look(c Cause, f finding) string {
 		return e.askSetting(f.subject)
 	case strayCopies, survivorCopies, unexplainedStale, immortalCopies:
 		class, _, _ := strings.Cut(f.subject, "/")
-		return "cacheinv_exporter check --class=" + quote(class)
+		return "cacheinv_exporter check --class=" + shell.Quote(class)
 	case versionConflicts:
-		return "cacheinv_exporter check --class=" + quote(f.subject)
+		return "cacheinv_exporter check --class=" + shell.Quote(f.subject)
 	}
 	if c == Queueing {
 		return ""
@@ -89,66 +90,30 @@ func (e *Evidence) check() string {
 	if worst == "" {
 		return "cacheinv_exporter check"
 	}
-	return "cacheinv_exporter check --class=" + quote(worst)
+	return "cacheinv_exporter check --class=" + shell.Quote(worst)
 }
 
-// server of a node: as configured, or by its name where a group found it (GROUP/HOST:PORT).
-func (e *Evidence) server(node string) (Server, bool) {
-	if s, ok := e.Configured.Servers[node]; ok {
-		return s, s.Host != "" || s.URL != ""
+// commands of a node: as configured, or of a server that a group found (GROUP/HOST:PORT).
+func (e *Evidence) commands(node string) probes.NodeCommands {
+	if n, ok := e.Configured.Nodes[node]; ok {
+		return n.Commands("")
 	}
-	group, address, found := strings.Cut(node, "/")
-	if !found {
-		return Server{}, false
+	group, member, found := strings.Cut(node, "/")
+	if n, ok := e.Configured.Nodes[group]; ok && found {
+		return n.Commands(member)
 	}
-	s := e.Configured.Servers[group]
-	at := strings.LastIndexByte(address, ':')
-	if at < 0 {
-		return Server{}, false
-	}
-	s.Host, s.Port = strings.Trim(address[:at], "[]"), address[at+1:]
-	if s.Kind == "http" {
-		scheme, _, _ := strings.Cut(s.URL, "://")
-		s.URL = scheme + "://" + address + "/"
-	}
-	return s, s.Kind != ""
+	return probes.NodeCommands{}
 }
 
-func (e *Evidence) ask(node string) string {
-	s, ok := e.server(node)
-	if !ok || s.Host == "" && s.Kind != "http" {
-		return e.check()
-	}
-	switch s.Kind {
-	case "redis":
-		return s.redis("INFO replication")
-	case "memcached":
-		return fmt.Sprintf(`timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1"; printf "version\r\n" >&3; head -1 <&3' %s %s`, quote(s.Host), quote(s.Port))
-	}
-	return fmt.Sprintf("curl -sS -m 5 -o /dev/null -w '%%{http_code} %%{time_total}s\\n' %s", quote(s.URL))
-}
+func (e *Evidence) ask(node string) string { return cmp.Or(e.commands(node).Ask, e.check()) }
 
-func (s Server) redis(command string) string {
-	tls := ""
-	if s.TLS {
-		tls = " --tls"
-	}
-	return fmt.Sprintf("timeout 5 redis-cli -h %s -p %s%s %s", quote(s.Host), quote(s.Port), tls, command)
-}
-
-// askGroup asks a node of the group: one that answers, if there is one.
+// askGroup asks a node of the group for what it knows of it: one that answers, if there is one.
 func (e *Evidence) askGroup(group string) string {
 	if e.Result != nil {
-		command := "INFO replication"
-		for _, g := range e.Result.Groups {
-			if g.Name == group && g.Cluster != nil {
-				command = "CLUSTER INFO"
-			}
-		}
 		for i := range e.Result.Nodes {
 			n := &e.Result.Nodes[i]
-			if s, ok := e.server(n.Name); ok && n.Group == group && n.Up && s.Kind == "redis" {
-				return s.redis(command)
+			if command := e.commands(n.Name).Group; n.Group == group && n.Up && command != "" {
+				return command
 			}
 		}
 	}
@@ -156,39 +121,11 @@ func (e *Evidence) askGroup(group string) string {
 }
 
 func (e *Evidence) askQueue(queue, group string, newest bool) string {
-	p, ok := e.Configured.Queues[queue]
+	q, ok := e.Configured.Queues[queue]
 	if !ok {
 		return ""
 	}
-	switch {
-	case len(p.Brokers) > 0:
-		if group == "" {
-			group = e.slowest(queue)
-		}
-		which := "--all-groups"
-		if group != "" {
-			which = "--group " + quote(group)
-		}
-		return fmt.Sprintf("kafka-consumer-groups --bootstrap-server %s --describe %s", quote(strings.Join(p.Brokers, ",")), which)
-	case p.URL != "":
-		return "curl -sS -m 5 " + quote(p.URL)
-	}
-	s, ok := e.primary(p.Node) // where the node is a group, its own address is only where it is found
-	if !ok {
-		s, ok = e.server(p.Node)
-	}
-	if !ok || s.Host == "" {
-		return ""
-	}
-	switch {
-	case newest && p.Stream:
-		return s.redis("XREVRANGE " + quote(p.Key) + " + - COUNT 20")
-	case newest:
-		return s.redis("LRANGE " + quote(p.Key) + " -20 -1")
-	case p.Stream:
-		return s.redis("XINFO GROUPS " + quote(p.Key))
-	}
-	return s.redis("LLEN " + quote(p.Key))
+	return q.Command(probes.QueueLook{Newest: newest, Group: cmp.Or(group, e.slowest(queue)), Member: e.primary(q.On())})
 }
 
 // slowest group of a queue: one that is stalled, else the one with the largest lag in seconds.
@@ -211,28 +148,24 @@ func (e *Evidence) slowest(queue string) string {
 	return name
 }
 
-// primary of a replication group.
-func (e *Evidence) primary(group string) (Server, bool) {
-	if e.Result != nil {
-		for i := range e.Result.Nodes {
-			if n := &e.Result.Nodes[i]; n.Group == group && n.Survey.Role == "primary" {
-				return e.server(n.Name)
-			}
+// primary is the address of a group's primary; empty where there is none, or the node is no group.
+func (e *Evidence) primary(group string) string {
+	if e.Result == nil || group == "" {
+		return ""
+	}
+	for i := range e.Result.Nodes {
+		if n := &e.Result.Nodes[i]; n.Group == group && n.Survey.Role == "primary" {
+			return strings.TrimPrefix(n.Name, group+"/")
 		}
 	}
-	return Server{}, false
+	return ""
 }
 
 func (e *Evidence) askVersions(app string) string {
-	urls := e.Configured.Versions[app]
-	if len(urls) == 0 {
-		return e.check()
+	if a, ok := e.Configured.Versions[app]; ok {
+		return cmp.Or(a.Command(), e.check())
 	}
-	var quoted []string
-	for _, u := range urls[:min(len(urls), manyNames)] {
-		quoted = append(quoted, quote(u))
-	}
-	return "for url in " + strings.Join(quoted, " ") + `; do echo "$url: $(curl -sS -m 5 "$url")"; done`
+	return e.check()
 }
 
 // askSetting asks a node whose value is not most nodes'.
@@ -247,25 +180,12 @@ func (e *Evidence) askSetting(subject string) string {
 		}
 		slices.Sort(odd)
 		for _, n := range odd {
-			s, ok := e.server(n)
-			switch {
-			case !ok || s.Kind != "redis":
-				return e.ask(n)
-			case x.Name == "server_version":
-				return s.redis("INFO server")
+			c := e.commands(n)
+			if x.Name == "server_version" {
+				return cmp.Or(c.Version, e.ask(n))
 			}
-			return s.redis("INFO memory")
+			return cmp.Or(c.Settings, e.ask(n))
 		}
 	}
 	return e.check()
-}
-
-var plain = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
-
-// quote for a POSIX shell, where it must be.
-func quote(s string) string {
-	if plain.MatchString(s) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -45,8 +45,8 @@ func steps(e *Evidence, found []finding, w *weighing) []Step {
 	return out
 }
 
-// unknown writes which of the parts are not known, and why.
-func unknown(e *Evidence, parts ...string) (out lines) {
+// unknownParts writes which of the parts are not known, and why.
+func unknownParts(e *Evidence, parts ...string) (out lines) {
 	for _, u := range e.Unknown {
 		if slices.Contains(parts, u.Part) {
 			out.add("%s: unknown (%s)", u.Part, u.Why)
@@ -70,8 +70,8 @@ func (t copyCount) String() string {
 	if t.compared == 0 {
 		return fmt.Sprintf("no copy was compared; %d could not be read", t.unread)
 	}
-	s := fmt.Sprintf("%s of %s compared copies are stale (%s), %s overdue", count(float64(t.stale)), count(float64(t.compared)),
-		percent(float64(t.stale), float64(t.compared)), count(float64(t.overdue)))
+	s := fmt.Sprintf("%s of %s compared copies are stale (%s), %s overdue", Count(float64(t.stale)), Count(float64(t.compared)),
+		percent(float64(t.stale), float64(t.compared)), Count(float64(t.overdue)))
 	if t.undecided > 0 {
 		s += fmt.Sprintf(", %d undecided", t.undecided)
 	}
@@ -83,7 +83,7 @@ func (t copyCount) String() string {
 
 func staleData(e *Evidence) (out lines) {
 	if e.Result == nil || len(e.Result.Classes) == 0 {
-		return append(out, unknown(e, "canary")...)
+		return append(out, unknownParts(e, "canary")...)
 	}
 	var all copyCount
 	var longest time.Duration
@@ -103,7 +103,7 @@ func staleData(e *Evidence) (out lines) {
 	}
 	out.add("%s", all)
 	if longest > 0 {
-		out.add("the oldest has been stale for %s: %s", seconds(longest.Seconds()), at)
+		out.add("the oldest has been stale for %s: %s", Duration(longest.Seconds()), at)
 	}
 	if divergent > 0 {
 		out.add("%d keys have copies that differ, %d of them for a minute or longer", divergent, long)
@@ -125,46 +125,46 @@ func DrainSeconds(q *Queue) (left float64, known bool) {
 }
 
 func queueLines(e *Evidence, found []finding) (out lines) {
-	out = unknown(e, "queue")
+	out = unknownParts(e, "queue")
 	for i := range e.Queues {
 		out = append(out, queueLine(&e.Queues[i]))
 	}
 	out = append(out, texts(found, brokerDown, fallingBehind, stalledGroup, noMembers, lostMessages, rewound, underTarget, loop)...)
-	out = append(out, unknown(e, "history")...)
+	out = append(out, unknownParts(e, "history")...)
 	for _, h := range e.Histories {
 		switch {
 		case !h.Up:
-			out.add("history %s: could not be asked", h.Name)
+			out.add("history %s: could not be queried", h.Name)
 		case h.Attempts == 0:
-			out.add("history %s: no invalidation in the last %s", h.Name, seconds(h.Window.Seconds()))
+			out.add("history %s: no invalidation in the last %s", h.Name, Duration(h.Window.Seconds()))
 		default:
-			out.add("history %s: %s of %s invalidations failed (%s) in the last %s", h.Name, count(h.Failures), count(h.Attempts),
-				percent(h.Failures, h.Attempts), seconds(h.Window.Seconds()))
+			out.add("history %s: %s of %s invalidations failed (%s) in the last %s", h.Name, Count(h.Failures), Count(h.Attempts),
+				percent(h.Failures, h.Attempts), Duration(h.Window.Seconds()))
 		}
 	}
-	out = append(out, unknown(e, "invalidation_probe")...)
+	out = append(out, unknownParts(e, "invalidation_probe")...)
 	return append(out, texts(found, probeLostSome, probeLostAll, probeUnpublished)...)
 }
 
 func queueLine(q *Queue) string {
 	parts := []string{"depth unknown"}
 	if q.Depth.Known {
-		parts[0] = count(q.Depth.Value) + " messages wait"
+		parts[0] = Count(q.Depth.Value) + " messages wait"
 		if q.Capacity > 0 {
 			parts[0] += fmt.Sprintf(" (%s of its capacity)", percent(q.Depth.Value, float64(q.Capacity)))
 		}
 	}
 	if !q.Up {
-		parts = append(parts, "not all of it could be asked")
+		parts = append(parts, "not all of it could be queried")
 	}
 	if age, known := oldestWait(q); known && age > 0 {
-		parts = append(parts, "the oldest for "+seconds(age))
+		parts = append(parts, "the oldest for "+Duration(age))
 	}
 	if q.EnqueuedRate.Known {
-		parts = append(parts, count(q.EnqueuedRate.Value)+"/s come in")
+		parts = append(parts, Count(q.EnqueuedRate.Value)+"/s come in")
 	}
 	if q.ProcessedRate.Known {
-		done := count(q.ProcessedRate.Value) + "/s are processed"
+		done := Count(q.ProcessedRate.Value) + "/s are processed"
 		if q.Target > 0 {
 			done += fmt.Sprintf(" (%s of the target)", percent(q.ProcessedRate.Value, q.Target))
 		}
@@ -176,7 +176,7 @@ func queueLine(q *Queue) string {
 	case math.IsInf(drain, 1):
 		parts = append(parts, "it never drains at these rates")
 	default:
-		parts = append(parts, "it drains in "+seconds(drain))
+		parts = append(parts, "it drains in "+Duration(drain))
 	}
 	return fmt.Sprintf("queue %s (%s): %s", q.Name, q.Kind, strings.Join(parts, ", "))
 }
@@ -197,7 +197,7 @@ func texts(found []finding, signals ...*Signal) (out lines) {
 
 func across(e *Evidence, found []finding) (out lines) {
 	if e.Result == nil {
-		out = unknown(e, "node", "replication")
+		out = unknownParts(e, "node", "replication")
 	} else {
 		up := 0
 		for i := range e.Result.Nodes {
@@ -206,7 +206,7 @@ func across(e *Evidence, found []finding) (out lines) {
 			}
 		}
 		out.add("%d of %d nodes answer", up, len(e.Result.Nodes))
-		out = append(out, unknown(e, "replication")...)
+		out = append(out, unknownParts(e, "replication")...)
 	}
 	out = append(out, texts(found, nodeUnreached, linkDown, replicationLag, clusterDown, dividedViews, splitBrain, isolatedNode)...)
 	if e.Result == nil {
@@ -228,7 +228,7 @@ func across(e *Evidence, found []finding) (out lines) {
 
 func ttls(e *Evidence) (out lines) {
 	if e.Result == nil || len(e.Result.Classes) == 0 {
-		return unknown(e, "canary")
+		return unknownParts(e, "canary")
 	}
 	immortal, over, missing := 0, 0, 0
 	var suppressed [consistency.NumReasons]int
@@ -244,7 +244,7 @@ func ttls(e *Evidence) (out lines) {
 		}
 		for _, l := range c.Layers {
 			if l.TTLKnown {
-				skews.add("%s in %s: the TTLs of one key's copies are up to %s apart", c.Class, l.Layer, seconds(l.TTLSkew))
+				skews.add("%s in %s: the TTLs of one key's copies are up to %s apart", c.Class, l.Layer, Duration(l.TTLSkew))
 			}
 		}
 	}
@@ -260,7 +260,7 @@ func ttls(e *Evidence) (out lines) {
 }
 
 func versionLines(e *Evidence, found []finding) (out lines) {
-	out = unknown(e, "app_version")
+	out = unknownParts(e, "app_version")
 	for _, a := range e.Apps {
 		versions := byVersion(a)
 		if len(versions) == 1 {
@@ -275,13 +275,13 @@ func versionLines(e *Evidence, found []finding) (out lines) {
 			}
 		}
 	}
-	out = append(out, unknown(e, "config_drift")...)
+	out = append(out, unknownParts(e, "config_drift")...)
 	return append(out, texts(found, settingsDiffer, serversDiffer)...)
 }
 
 func impact(e *Evidence) (out lines) {
 	if e.Result == nil || len(e.Result.Classes) == 0 {
-		return unknown(e, "canary")
+		return unknownParts(e, "canary")
 	}
 	for i := range e.Result.Classes {
 		c := &e.Result.Classes[i]

@@ -55,50 +55,50 @@ func arrived(subject string) string { return "probe_arrived " + subject }
 // Signals is the table of weights, in the order of its rows. docs/diagnosis.md has a copy.
 var Signals []*Signal
 
-// row adds one to the table. A signal is used by its variable, so that none can be misspelled.
-func row(s Signal) *Signal {
+// signalRow adds one to the table. A signal is used by its variable, so that none can be misspelled.
+func signalRow(s Signal) *Signal {
 	Signals = append(Signals, &s)
 	return &s
 }
 
 var (
-	nodeUnreached    = row(Signal{"node_unreached", Network, 0.95, "nodes", 1, 3, 0.6, true, twice, "A cache node does not answer, and is not loading."})
-	appUnreached     = row(Signal{"app_unreached", Network, 0.5, "instances", 1, 3, 0.5, true, twice, "An application instance does not tell its version."})
-	linkDown         = row(Signal{"replication_link_down", Network, 0.85, "replicas", 1, 2, 0.8, true, twice, "A replica's link to its primary is down."})
-	replicationLag   = row(Signal{"replication_lag", Network, 0.7, "seconds", 0.5, 10, 0.5, false, 0, "A replica has not reached where its primary was so long ago, in an earlier sampling, though its link may be up."})
-	clusterDown      = row(Signal{"cluster_down", Network, 0.8, "groups", 1, 2, 0.9, true, twice, "A node of a Redis Cluster says that the cluster is not ok."})
-	dividedViews     = row(Signal{"divided_views", Network, 0.8, "views too many", 1, 2, 0.8, false, twice, "The nodes of a Redis Cluster tell different shards."})
-	splitBrain       = row(Signal{"split_brain", Network, 0.95, "primaries too many", 1, 2, 0.9, false, twice, "Two primaries claim the same slots, or one replication group has two."})
-	groupIncomplete  = row(Signal{"group_incomplete", Network, 0.5, "nodes", 1, 3, 0.6, true, twice, "A group has fewer nodes than min_nodes, or none that are known."})
-	isolatedNode     = row(Signal{"isolated_node", Network, 0.75, "nodes", 1, 2, 0.8, true, twice, "A node that answers misses writes that its peers have: every stale copy is on it, or on few such nodes, or in layers of a shorter TTL."})
-	brokerDown       = row(Signal{"broker_down", Network, 0.6, "brokers", 1, 2, 0.6, true, twice, "A Kafka broker does not answer."})
-	queueUnreached   = row(Signal{"queue_unreached", Network, 0.5, "queues", 1, 2, 0.6, true, twice, "A queue could not be asked."})
-	probeLostSome    = row(Signal{"probe_lost_on_some", Network, 0.6, "probes", 3, 6, 0.5, true, twice, "An active probe's invalidation is lost on some nodes and arrives on others (the last minute)."})
-	probeUnpublished = row(Signal{"probe_unpublished", Network, 0.4, "probes", 2, 5, 0.7, true, 0, "An active probe could not be published or set up (the last minute)."})
+	nodeUnreached    = signalRow(Signal{"node_unreached", Network, 0.95, "nodes", 1, 3, 0.6, true, twice, "A cache node does not answer, and is not loading."})
+	appUnreached     = signalRow(Signal{"app_unreached", Network, 0.5, "instances", 1, 3, 0.5, true, twice, "An application instance does not report its version."})
+	linkDown         = signalRow(Signal{"replication_link_down", Network, 0.85, "replicas", 1, 2, 0.8, true, twice, "A replica's link to its primary is down."})
+	replicationLag   = signalRow(Signal{"replication_lag", Network, 0.7, "seconds", 0.5, 10, 0.5, false, 0, "A replica has not reached where its primary was so long ago, in an earlier sampling, though its link may be up."})
+	clusterDown      = signalRow(Signal{"cluster_down", Network, 0.8, "groups", 1, 2, 0.9, true, twice, "A node of a Redis Cluster says that the cluster is not ok."})
+	dividedViews     = signalRow(Signal{"divided_views", Network, 0.8, "views too many", 1, 2, 0.8, false, twice, "The nodes of a Redis Cluster report different shards."})
+	splitBrain       = signalRow(Signal{"split_brain", Network, 0.95, "primaries too many", 1, 2, 0.9, false, twice, "Two primaries claim the same slots, or one replication group has two."})
+	groupIncomplete  = signalRow(Signal{"group_incomplete", Network, 0.5, "nodes", 1, 3, 0.6, true, twice, "A group has fewer nodes than min_nodes, or none that are known."})
+	isolatedNode     = signalRow(Signal{"isolated_node", Network, 0.75, "nodes", 1, 2, 0.8, true, twice, "A node that answers misses writes that its peers have: every stale copy is on it, or on few such nodes, or in layers of a shorter TTL."})
+	brokerDown       = signalRow(Signal{"broker_down", Network, 0.6, "brokers", 1, 2, 0.6, true, twice, "A Kafka broker does not answer."})
+	queueUnreached   = signalRow(Signal{"queue_unreached", Network, 0.5, "queues", 1, 2, 0.6, true, twice, "A queue could not be queried."})
+	probeLostSome    = signalRow(Signal{"probe_lost_on_some", Network, 0.6, "probes", 3, 6, 0.5, true, twice, "An active probe's invalidation is lost on some nodes and arrives on others (the last minute)."})
+	probeUnpublished = signalRow(Signal{"probe_unpublished", Network, 0.4, "probes", 2, 5, 0.7, true, 0, "An active probe could not be published or set up (the last minute)."})
 
-	backlog       = row(Signal{"backlog", Queueing, 0.9, "times the limit", 1, 5, 0.3, false, twice, "More messages wait than the limit."})
-	fallingBehind = row(Signal{"falling_behind", Queueing, 0.7, "times the limit", 1, 5, 0.3, false, aWhile, "At its present growth the queue is beyond the limit in ten seconds."})
-	oldMessages   = row(Signal{"old_messages", Queueing, 0.8, "seconds", 60, 600, 0.4, false, 0, "The oldest message waits for so long."})
-	stalledGroup  = row(Signal{"stalled_group", Queueing, 0.9, "groups", 1, 2, 0.9, true, 0, "A consumer group commits nothing though messages wait."})
-	noMembers     = row(Signal{"no_members", Queueing, 0.6, "groups", 1, 2, 0.7, true, twice, "A consumer group has no members, and its messages wait for 30 s or longer."})
-	lostMessages  = row(Signal{"lost_messages", Queueing, 0.9, "messages", 1, 100, 0.6, true, 0, "Messages were deleted before they were processed (the last five minutes)."})
-	rewound       = row(Signal{"rewound_messages", Queueing, 0.2, "messages", 1, 1000, 0.5, true, 0, "A group's commits went back (the last five minutes)."})
-	underTarget   = row(Signal{"under_target", Queueing, 0.4, "share missing", 0.5, 0.9, 0.6, false, aWhile, "A queue beyond its limit is processed more slowly than its target_rate."})
+	backlog       = signalRow(Signal{"backlog", Queueing, 0.9, "times the limit", 1, 5, 0.3, false, twice, "More messages wait than the limit."})
+	fallingBehind = signalRow(Signal{"falling_behind", Queueing, 0.7, "times the limit", 1, 5, 0.3, false, aWhile, "At its present growth the queue is beyond the limit in ten seconds."})
+	oldMessages   = signalRow(Signal{"old_messages", Queueing, 0.8, "seconds", 60, 600, 0.4, false, 0, "The oldest message waits for so long."})
+	stalledGroup  = signalRow(Signal{"stalled_group", Queueing, 0.9, "groups", 1, 2, 0.9, true, 0, "A consumer group commits nothing though messages wait."})
+	noMembers     = signalRow(Signal{"no_members", Queueing, 0.6, "groups", 1, 2, 0.7, true, twice, "A consumer group has no members, and its messages wait for 30 s or longer."})
+	lostMessages  = signalRow(Signal{"lost_messages", Queueing, 0.9, "messages", 1, 100, 0.6, true, 0, "Messages were deleted before they were processed (the last five minutes)."})
+	rewound       = signalRow(Signal{"rewound_messages", Queueing, 0.2, "messages", 1, 1000, 0.5, true, 0, "A group's commits went back (the last five minutes)."})
+	underTarget   = signalRow(Signal{"under_target", Queueing, 0.4, "share missing", 0.5, 0.9, 0.6, false, aWhile, "A queue beyond its limit is processed more slowly than its target_rate."})
 
-	settingsDiffer = row(Signal{"settings_differ", Config, 0.75, "settings", 1, 2, 0.8, true, 0, "eviction_policy or memory_limit differs within a layer."})
-	serversDiffer  = row(Signal{"server_versions_differ", Config, 0.4, "layers", 1, 2, 0.7, true, twice, "server_version differs within a layer."})
-	strayCopies    = row(Signal{"stray_copies", Config, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies on a memcached server that is not the key's own: another server list or hashing."})
-	immortalCopies = row(Signal{"immortal_copies", Config, 0.15, "copies", 1, 10, 0.4, true, twice, "Copies without expiry, or with more than the layer's TTL: nothing corrects a lost invalidation."})
+	settingsDiffer = signalRow(Signal{"settings_differ", Config, 0.75, "settings", 1, 2, 0.8, true, 0, "eviction_policy or memory_limit differs within a layer."})
+	serversDiffer  = signalRow(Signal{"server_versions_differ", Config, 0.4, "layers", 1, 2, 0.7, true, twice, "server_version differs within a layer."})
+	strayCopies    = signalRow(Signal{"stray_copies", Config, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies on a memcached server that is not the key's own: another server list or hashing."})
+	immortalCopies = signalRow(Signal{"immortal_copies", Config, 0.15, "copies", 1, 10, 0.4, true, twice, "Copies without expiry, or with more than the layer's TTL: nothing corrects a lost invalidation."})
 
-	appVersionsDiffer = row(Signal{"app_versions_differ", Version, 0.8, "versions too many", 1, 2, 0.9, false, twice, "Instances of one application run different versions."})
-	versionsExplain   = row(Signal{"versions_explain_stale", Version, 0.6, "nodes", 1, 2, 0.8, true, twice, "Every stale copy is on instances that run another version than most."})
-	versionConflicts  = row(Signal{"version_conflicts", Version, 0.6, "keys", 1, 10, 0.5, true, twice, "Keys with different content under the same highest version."})
+	appVersionsDiffer = signalRow(Signal{"app_versions_differ", Version, 0.8, "versions too many", 1, 2, 0.9, false, twice, "Instances of one application run different versions."})
+	versionsExplain   = signalRow(Signal{"versions_explain_stale", Version, 0.6, "nodes", 1, 2, 0.8, true, twice, "Every stale copy is on instances that run another version than most."})
+	versionConflicts  = signalRow(Signal{"version_conflicts", Version, 0.6, "keys", 1, 10, 0.5, true, twice, "Keys with different content under the same highest version."})
 
-	failedInval      = row(Signal{"failed_invalidations", Logic, 0.85, "share", 0.05, 0.2, 0.4, false, 0, "Invalidations fail."})
-	loop             = row(Signal{"loop", Logic, 0.85, "share", 0.2, 0.5, 0.5, false, twice, "The newest messages repeat keys without a higher version (where versions are unknown: one key is half of them) at a high rate."})
-	survivorCopies   = row(Signal{"survivors", Logic, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies survived a delete that reached another node, in two samplings, and no cause before this one stands."})
-	unexplainedStale = row(Signal{"unexplained_stale", Logic, 0.5, "copies", 1, 10, 0.5, true, twice, "Copies are overdue, and no cause before this one stands."})
-	probeLostAll     = row(Signal{"probe_lost_everywhere", Logic, 0.6, "probes", 3, 6, 0.5, true, 0, "An active probe's invalidations are lost wherever its key is (the last minute), and no queue is backed up."})
+	failedInval      = signalRow(Signal{"failed_invalidations", Logic, 0.85, "share", 0.05, 0.2, 0.4, false, 0, "Invalidations fail."})
+	loop             = signalRow(Signal{"loop", Logic, 0.85, "share", 0.2, 0.5, 0.5, false, twice, "The newest messages repeat keys without a higher version (where versions are unknown: one key is half of them) at a high rate."})
+	survivorCopies   = signalRow(Signal{"survivors", Logic, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies survived a delete that reached another node, in two samplings, and no cause before this one stands."})
+	unexplainedStale = signalRow(Signal{"unexplained_stale", Logic, 0.5, "copies", 1, 10, 0.5, true, twice, "Copies are overdue, and no cause before this one stands."})
+	probeLostAll     = signalRow(Signal{"probe_lost_everywhere", Logic, 0.6, "probes", 3, 6, 0.5, true, 0, "An active probe's invalidations are lost wherever its key is (the last minute), and no queue is backed up."})
 )
 
 // Limit is a threshold that belongs to no single signal.
@@ -111,36 +111,36 @@ type Limit struct {
 // Limits are the other half of the table.
 var Limits []*Limit
 
-// limit adds one to the table.
-func limit(l Limit) *Limit {
+// limitRow adds one to the table.
+func limitRow(l Limit) *Limit {
 	Limits = append(Limits, &l)
 	return &l
 }
 
 var (
-	standing           = limit(Limit{"standing", 0.2, "A cause stands above this score."})
-	firstSight         = limit(Limit{"first_sight", 0.18, "Findings that did not last bring a cause no further than this."})
-	strongScore        = limit(Limit{"strong", 0.5, "No cause scores above one before it that has this score or more: that one may have brought it about."})
-	isolatedCopies     = limit(Limit{"isolated_copies", 3, "Stale copies on a node that may be cut off, at least."})
-	isolatedElsewhere  = limit(Limit{"isolated_elsewhere", 0.1, "Share of the stale copies that may be on other nodes, besides those in layers of a shorter TTL, which are filled from the cut-off nodes."})
-	isolatedVersions   = limit(Limit{"isolated_versions", 2, "A cut-off node is stale in two classes, or so many versions behind, or its staleness grew in the last minute."})
-	fastLayer          = limit(Limit{"fast_layer", 10, "Seconds of max_staleness up to which every stale copy counts; in slower layers, overdue ones alone."})
-	backlogMessages    = limit(Limit{"backlog_messages", 1000, "Limit of a queue in messages, where no larger one follows from capacity or target_rate."})
-	backlogCapacity    = limit(Limit{"backlog_capacity", 0.05, "Share of its capacity that is a queue's limit, if that is more."})
-	backlogSmall       = limit(Limit{"backlog_small", 0.5, "Share of its capacity that is a small queue's limit, if that is less than backlog_messages."})
-	backlogTarget      = limit(Limit{"backlog_target", 10, "Seconds of target_rate that are a queue's limit instead, where no capacity is known."})
-	backlogLeast       = limit(Limit{"backlog_least", 100, "Limit that follows from a target_rate, at least."})
-	burstSeconds       = limit(Limit{"burst_seconds", 10, "A queue without capacity whose oldest message is younger than this, and which is empty in less than this at its present pace, ..."})
-	burstFactor        = limit(Limit{"burst_factor", 6, "... has so many times the limit: a burst that is being processed."})
-	projectionSeconds  = limit(Limit{"projection", 10, "Seconds ahead of falling_behind."})
-	idleSeconds        = limit(Limit{"idle_seconds", 30, "Age of waiting messages from which a group without members counts."})
-	leastFailures      = limit(Limit{"failures", 3, "Failed invalidations, at least."})
-	deleteSeconds      = limit(Limit{"delete_seconds", 1, "Age of a waiting message from which survivors may be copies whose delete is on its way."})
-	loopMessages       = limit(Limit{"loop_messages", 20, "Sampled messages, at least."})
-	loopRate           = limit(Limit{"loop_rate", 20, "Messages enqueued per second, at least; until the rate is known, a loop is a first sight."})
-	loopTopKey         = limit(Limit{"loop_top_key", 0.5, "Share of one key from which it counts as a loop, where messages have no versions."})
-	recentSeconds      = limit(Limit{"recent", 300, "Seconds for which lost and rewound messages are remembered."})
-	recentProbeSeconds = limit(Limit{"recent_probes", 60, "Seconds for which what came of a probe is remembered."})
+	standing           = limitRow(Limit{"standing", 0.2, "A cause stands above this score."})
+	firstSight         = limitRow(Limit{"first_sight", 0.18, "Findings that did not last bring a cause no further than this."})
+	strongScore        = limitRow(Limit{"strong", 0.5, "No cause scores above one before it that has this score or more: that one may have brought it about."})
+	isolatedCopies     = limitRow(Limit{"isolated_copies", 3, "Stale copies on a node that may be cut off, at least."})
+	isolatedElsewhere  = limitRow(Limit{"isolated_elsewhere", 0.1, "Share of the stale copies that may be on other nodes, besides those in layers of a shorter TTL, which are filled from the cut-off nodes."})
+	isolatedVersions   = limitRow(Limit{"isolated_versions", 2, "A cut-off node is stale in two classes, or so many versions behind, or its staleness grew in the last minute."})
+	fastLayer          = limitRow(Limit{"fast_layer", 10, "Seconds of max_staleness up to which every stale copy counts; in slower layers, overdue ones alone."})
+	backlogMessages    = limitRow(Limit{"backlog_messages", 1000, "Limit of a queue in messages, where no larger one follows from capacity or target_rate."})
+	backlogCapacity    = limitRow(Limit{"backlog_capacity", 0.05, "Share of its capacity that is a queue's limit, if that is more."})
+	backlogSmall       = limitRow(Limit{"backlog_small", 0.5, "Share of its capacity that is a small queue's limit, if that is less than backlog_messages."})
+	backlogTarget      = limitRow(Limit{"backlog_target", 10, "Seconds of target_rate that are a queue's limit instead, where no capacity is known."})
+	backlogLeast       = limitRow(Limit{"backlog_least", 100, "Limit that follows from a target_rate, at least."})
+	burstSeconds       = limitRow(Limit{"burst_seconds", 10, "A queue without capacity whose oldest message is younger than this, and which is empty in less than this at its present pace, ..."})
+	burstFactor        = limitRow(Limit{"burst_factor", 6, "... has so many times the limit: a burst that is being processed."})
+	projectionSeconds  = limitRow(Limit{"projection", 10, "Seconds ahead of falling_behind."})
+	idleSeconds        = limitRow(Limit{"idle_seconds", 30, "Age of waiting messages from which a group without members counts."})
+	leastFailures      = limitRow(Limit{"failures", 3, "Failed invalidations, at least."})
+	deleteSeconds      = limitRow(Limit{"delete_seconds", 1, "Age of a waiting message from which survivors may be copies whose delete is on its way."})
+	loopMessages       = limitRow(Limit{"loop_messages", 20, "Sampled messages, at least."})
+	loopRate           = limitRow(Limit{"loop_rate", 20, "Messages enqueued per second, at least; until the rate is known, a loop is a first sight."})
+	loopTopKey         = limitRow(Limit{"loop_top_key", 0.5, "Share of one key from which it counts as a loop, where messages have no versions."})
+	recentSeconds      = limitRow(Limit{"recent", 300, "Seconds for which lost and rewound messages are remembered."})
+	recentProbeSeconds = limitRow(Limit{"recent_probes", 60, "Seconds for which what came of a probe is remembered."})
 )
 
 // id under which what a subject shows of the signal is remembered.

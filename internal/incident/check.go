@@ -1,4 +1,5 @@
-// Package incident has the commands for an incident: check, one report on the consistency of the caches.
+// Package incident is what a person reads in an incident: Report, one look at the consistency of the caches (check);
+// Diagnose, what causes stale data (diagnose); and Status, the same of a running exporter (/status).
 package incident
 
 import (
@@ -6,14 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
@@ -44,29 +42,29 @@ type CheckOptions struct {
 	Limit int
 	// Sampler and Probes are handed on; Sampler.ShowValues asks for the values of copies that differ.
 	Sampler consistency.Options
-	Probes  probes.Options
-	// Progress is told how many of the steps through the keyspace were taken; may be nil.
+	Env     *probes.Env
+	// Progress is handed how many of the steps through the keyspace were taken; may be nil.
 	Progress func(step, steps int)
 }
 
 // Check reads what opt asks for and reports. An error that wraps ErrUsage is the user's.
-func Check(ctx context.Context, cfg *config.Config, opt CheckOptions, log *slog.Logger) (*Report, error) {
+func Check(ctx context.Context, cfg *config.Config, opt CheckOptions) (*Report, error) {
 	chosen, err := choose(cfg, opt)
 	if err != nil {
 		return nil, err
 	}
-	fleet, err := backends.OpenFleet(chosen, opt.Probes, log)
+	fleet, err := chosen.OpenFleet(opt.Env)
 	if err != nil {
 		return nil, fmt.Errorf("opening the nodes: %w", err)
 	}
 	defer fleet.Close()
 	opt.Sampler.Details = true
-	sampler, err := consistency.NewSampler(chosen, fleet, opt.Sampler, opt.Probes, consistency.NewHistory(), log)
+	s, err := consistency.NewSampler(chosen, fleet, opt.Sampler, opt.Env, consistency.NewHistory(), opt.Env.Log)
 	if err != nil {
 		return nil, fmt.Errorf("opening the canaries: %w", err)
 	}
-	defer sampler.Close()
-	result, err := read(ctx, chosen, sampler, opt)
+	defer s.Close()
+	result, err := read(ctx, chosen, s, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +72,10 @@ func Check(ctx context.Context, cfg *config.Config, opt CheckOptions, log *slog.
 }
 
 // RunCheck writes Check's report to stdout, as table or json, and gives its exit code.
-func RunCheck(ctx context.Context, cfg *config.Config, opt CheckOptions, output string, stdout io.Writer, log *slog.Logger) (int, error) {
+func RunCheck(ctx context.Context, cfg *config.Config, opt CheckOptions, output string, stdout io.Writer) (int, error) {
 	var stop func()
 	opt.Progress, stop = progressBar(os.Stderr)
-	report, err := Check(ctx, cfg, opt, log)
+	report, err := Check(ctx, cfg, opt)
 	stop()
 	if err != nil {
 		return 0, err

@@ -27,7 +27,7 @@ type Reporter interface {
 }
 
 // Diagnose samples twice, once the keys of patterns are known, and says what that points to. Where copies are stale and no
-// cause stands, the verdict is unknown: so short a look does not tell what may explain them.
+// cause stands, the verdict is unknown: so short a look does not show what may explain them.
 func Diagnose(ctx context.Context, r Reporter) (*diagnosis.Diagnosis, error) {
 	d := diagnosis.Diagnose(diagnosis.Evidence{})
 	for i := range samplings {
@@ -94,7 +94,7 @@ var headlines = map[string]string{
 	"version": "different versions run at once",
 	"logic":   "invalidations fail, go round, or never reach some copies",
 	"none":    "nothing points to a cause",
-	"unknown": "what was seen does not tell",
+	"unknown": "what was seen does not say",
 }
 
 // diagnosisText is for a person: the verdict first, then the causes, how it was found, and what to run next.

@@ -34,7 +34,7 @@ type Share struct {
 
 func newShare(stale, compared int) Share {
 	s := Share{Compared: compared, Stale: stale}
-	if share, low, high, known := wilson(stale, compared); known {
+	if share, low, high, ok := wilson(stale, compared); ok {
 		s.Share, s.Low, s.High = &share, &low, &high
 	}
 	return s
@@ -119,7 +119,7 @@ func newReport(cfg *config.Config, r *consistency.Result, digestKey []byte) (*Re
 }
 
 func newClassReport(c *consistency.ClassResult, keys int, digestKey []byte) ClassReport {
-	out := ClassReport{Class: c.Class, Keys: keys, Layers: []LayerReport{}, Differing: []Differing{}, Unreadable: unreadable(c.Reports)}
+	out := ClassReport{Class: c.Class, Keys: keys, Layers: []LayerReport{}, Differing: []Differing{}, Unreadable: unreadableOf(c.Reports)}
 	stale, compared := 0, 0
 	at := map[string]int{}
 	for i := range c.Nodes {
@@ -146,8 +146,8 @@ func newClassReport(c *consistency.ClassResult, keys int, digestKey []byte) Clas
 	return out
 }
 
-// unreadable gathers the reasons, in the order in which they came.
-func unreadable(reports []consistency.KeyReport) []Unreadable {
+// unreadableOf gathers the reasons, in the order in which they came.
+func unreadableOf(reports []consistency.KeyReport) []Unreadable {
 	out := []Unreadable{}
 	for _, k := range reports {
 		for _, c := range k.Copies {
@@ -258,17 +258,17 @@ func (r *Report) Table(w io.Writer) error {
 				})
 			}
 		}
-		text := nodes.Render() + "\n"
+		out := nodes.Render() + "\n"
 		if len(c.Differing) > 0 {
-			text += "\n" + differingTable(c.Differing) + "\n"
+			out += "\n" + differingTable(c.Differing) + "\n"
 		}
 		for _, u := range c.Unreadable {
-			text += fmt.Sprintf("\n%s: %d not read, such as %s: %s\n", u.Node, u.Copies, printable(u.Key), printable(u.Error))
+			out += fmt.Sprintf("\n%s: %d not read, such as %s: %s\n", u.Node, u.Copies, printable(u.Key), printable(u.Error))
 		}
 		if c.Keys == 0 {
-			text += "\nNo key was found: no node lists any that matches the pattern.\n"
+			out += "\nNo key was found: no node lists any that matches the pattern.\n"
 		}
-		if _, err := fmt.Fprintln(w, text); err != nil {
+		if _, err := fmt.Fprintln(w, out); err != nil {
 			return fmt.Errorf("writing the report: %w", err)
 		}
 	}
@@ -332,7 +332,7 @@ func (c *Copy) ttl() string {
 
 func (c *Copy) value() string {
 	if c.ValueBase64 != nil {
-		return fmt.Sprintf("%d bytes of no text", len(c.ValueBase64))
+		return fmt.Sprintf("%d bytes that are not text", len(c.ValueBase64))
 	}
 	return text(c.Value)
 }

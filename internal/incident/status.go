@@ -150,8 +150,8 @@ func known(c probes.Count) *float64 {
 	return &c.Value
 }
 
-// told gives a pointer to what was told or configured, or nil where that is nothing.
-func told[T comparable](v T) *T {
+// orNil gives a pointer to what was reported or configured, or nil where that is nothing.
+func orNil[T comparable](v T) *T {
 	var nothing T
 	if v == nothing {
 		return nil
@@ -161,14 +161,14 @@ func told[T comparable](v T) *T {
 
 func newQueueStatus(q *diagnosis.Queue) QueueStatus {
 	out := QueueStatus{
-		Queue: q.Name, Kind: q.Kind, Up: q.Up, Depth: known(q.Depth), Capacity: told(float64(q.Capacity)), TargetPerSecond: told(q.Target),
+		Queue: q.Name, Kind: q.Kind, Up: q.Up, Depth: known(q.Depth), Capacity: orNil(float64(q.Capacity)), TargetPerSecond: orNil(q.Target),
 		OldestSeconds: known(q.OldestSeconds), EnqueuedPerSecond: known(q.EnqueuedRate), ProcessedPerSecond: known(q.ProcessedRate),
 		Groups: []GroupStatus{},
 	}
-	if q.Kind == "redis_list" {
-		out.EnqueuedPerSecond = nil // a list's length tells the least there were
+	if q.Traits.LengthOnly {
+		out.EnqueuedPerSecond = nil // a list's length says only the least there were
 	}
-	if q.Kind == "kafka" && (q.Up || q.Answered) { // else no broker answered in time to say so
+	if q.Traits.Brokers && (q.Up || q.Answered) { // else no broker answered in time to say so
 		out.BrokersDown = &q.BrokersDown
 	}
 	if drain, ok := diagnosis.DrainSeconds(q); ok {
@@ -176,7 +176,7 @@ func newQueueStatus(q *diagnosis.Queue) QueueStatus {
 		out.DrainSeconds = known(probes.Count{Value: drain, Known: true})
 	}
 	for _, g := range q.Groups {
-		group := GroupStatus{Group: g.Name, State: told(g.State), Members: known(g.Members), LagSeconds: known(g.LagSeconds)}
+		group := GroupStatus{Group: g.Name, State: orNil(g.State), Members: known(g.Members), LagSeconds: known(g.LagSeconds)}
 		if g.Stalled.Known {
 			group.Stalled = new(g.Stalled.Value > 0)
 		}
@@ -185,7 +185,7 @@ func newQueueStatus(q *diagnosis.Queue) QueueStatus {
 	if m := q.Sample; m != nil {
 		out.Sample = &SampleStatus{Messages: m.Messages, Repeats: known(m.Repeats)}
 		if m.HasKeys {
-			out.Sample.DistinctKeys, out.Sample.TopKey, out.Sample.TopKeyMessages = &m.DistinctKeys, told(m.TopKey), &m.TopKeyMessages
+			out.Sample.DistinctKeys, out.Sample.TopKey, out.Sample.TopKeyMessages = &m.DistinctKeys, orNil(m.TopKey), &m.TopKeyMessages
 		}
 	}
 	return out
@@ -193,15 +193,15 @@ func newQueueStatus(q *diagnosis.Queue) QueueStatus {
 
 func newNodeStatus(n *consistency.NodeResult, r *diagnosis.Replica) NodeStatus {
 	s := &n.Survey
-	out := NodeStatus{Layer: n.Layer, Node: n.Name, Kind: n.Kind, Group: told(n.Group), Up: n.Up, Seconds: n.Took.Seconds()}
+	out := NodeStatus{Layer: n.Layer, Node: n.Name, Kind: n.Kind, Group: orNil(n.Group), Up: n.Up, Seconds: n.Took.Seconds()}
 	if n.Err != nil {
 		out.Error = new(n.Err.Error())
 	}
 	if n.Up {
-		if n.Kind == "redis" {
+		if n.Traits.TellsLoading {
 			out.Loading = &s.Loading
 		}
-		out.Role, out.Version, out.EvictionPolicy = told(s.Role), told(s.Version), told(s.EvictionPolicy)
+		out.Role, out.Version, out.EvictionPolicy = orNil(s.Role), orNil(s.Version), orNil(s.EvictionPolicy)
 		out.UptimeSeconds, out.Items, out.Evicted = known(s.UptimeSeconds), known(s.Items), known(s.Evicted)
 		out.MemoryUsed, out.MemoryLimit = known(s.MemoryUsed), known(s.MemoryLimit)
 	}
@@ -255,7 +255,7 @@ func StatusJSON(from RequestReporter) http.Handler {
 //go:embed status.html
 var statusHTML string
 
-var statusPage = template.Must(template.New("status").Funcs(template.FuncMap{
+var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{
 	"headline": func(verdict string) string { return headlines[verdict] },
 	"percent":  func(share float64) string { return strconv.Itoa(int(math.Round(share * 100))) },
 	"stands":   stands,
@@ -275,7 +275,7 @@ var statusPage = template.Must(template.New("status").Funcs(template.FuncMap{
 func StatusPage(from RequestReporter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var b bytes.Buffer
-		if err := statusPage.Execute(&b, NewStatus(from.ReportFor(r))); err != nil {
+		if err := statusTemplate.Execute(&b, NewStatus(from.ReportFor(r))); err != nil {
 			http.Error(w, "writing the page: "+err.Error(), http.StatusInternalServerError)
 			return
 		}

@@ -3,7 +3,7 @@ package incident
 import "math"
 
 // wilson is the 95% score interval of a share of stale among compared; it is unknown where nothing was compared.
-func wilson(stale, compared int) (share, low, high float64, known bool) {
+func wilson(stale, compared int) (share, low, high float64, ok bool) {
 	if compared == 0 {
 		return 0, 0, 0, false
 	}

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -91,7 +89,7 @@ type probe struct {
 }
 
 // Start the probes of cfg, with connections of their own to the nodes that they need; nil where there are none.
-func Start(cfg *config.Config, opt probes.Options, observer Observer, log *slog.Logger) (*Runner, error) {
+func Start(cfg *config.Config, opt *probes.Env, observer Observer, log *slog.Logger) (*Runner, error) {
 	if len(cfg.Probes) == 0 {
 		return nil, nil
 	}
@@ -102,14 +100,14 @@ func Start(cfg *config.Config, opt probes.Options, observer Observer, log *slog.
 		outdate: make(chan struct{}, 1), settled: make(chan struct{}),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
-	fleet, err := backends.OpenFleet(needed(cfg), opt, log)
+	fleet, err := needed(cfg).OpenFleet(opt)
 	if err != nil {
 		return nil, err
 	}
 	r.fleet = fleet
 	for _, c := range cfg.Probes {
 		p := &probe{InvalidationProbe: c, slots: make(chan struct{}, mostRounds(c)), told: failures{by: map[string]Reason{}}}
-		if p.publisher, err = backends.OpenPublisher(c.Publish, fleet, opt); err != nil {
+		if p.publisher, err = c.Publish.Open(fleet, opt); err != nil {
 			r.Close()
 			return nil, fmt.Errorf("probe %s: publish: %w", c.Name, err)
 		}
@@ -138,9 +136,7 @@ func needed(cfg *config.Config) *config.Config {
 		probed := slices.ContainsFunc(cfg.Probes, func(p config.InvalidationProbe) bool { return slices.Contains(p.Layers, l.Name) })
 		if !probed {
 			l.Nodes = slices.DeleteFunc(slices.Clone(l.Nodes), func(n config.Node) bool {
-				return !slices.ContainsFunc(cfg.Probes, func(p config.InvalidationProbe) bool {
-					return p.Publish.Redis != nil && p.Publish.Redis.Node == n.Name
-				})
+				return !slices.ContainsFunc(cfg.Probes, func(p config.InvalidationProbe) bool { return p.Publish.On() == n.Name })
 			})
 		}
 		out.Layers = append(out.Layers, l)

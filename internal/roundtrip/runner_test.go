@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	"go.uber.org/goleak"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -67,12 +69,12 @@ func (n *notes) Failed(_ string, k probes.Identity, r Reason, _ time.Duration) {
 
 func begin(t *testing.T, text string) (*Runner, *notes) {
 	t.Helper()
-	cfg, err := config.Parse("test.yml", []byte(text))
+	cfg, err := config.Parse("test.yml", []byte(text), backends.All)
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := &notes{by: map[string]int{}}
-	opt := probes.Options{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, ForgetAfter: time.Minute, Budget: probes.NewBudget(), Kept: probes.NewKept()}
+	opt := &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, ForgetAfter: time.Minute, Budget: probes.NewBudget(), Kept: probes.NewKept()}
 	r, err := Start(cfg, opt, n, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +293,7 @@ func FuzzMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key string) {
 		c, err := config.Parse("c.yml", []byte(`
 layers: [{name: l2, ttl: 1h, nodes: [{name: a, redis: {address: "a:1"}}]}]
-invalidation_probes: [{name: p, layers: [l2], key: "{id}", publish: {redis: {node: a, list: q}, message: '{"k":{"key":"{key}"},"v":{version}}'}}]`))
+invalidation_probes: [{name: p, layers: [l2], key: "{id}", publish: {redis: {node: a, list: q}, message: '{"k":{"key":"{key}"},"v":{version}}'}}]`), backends.All)
 		if err != nil {
 			t.Fatal(err)
 		}

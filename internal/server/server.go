@@ -1,4 +1,5 @@
-// Package server serves the exporter over HTTP, and loads its configuration again when asked to.
+// Package server serves an Exporter over HTTP: its metrics, its status, its health. Server loads the configuration again
+// when asked to.
 package server
 
 import (

@@ -15,6 +15,9 @@ type origin struct {
 	url    *httpclient.Template
 }
 
+// Identity implements probes.OriginSource.
+func (c *originConfig) Identity() string { return c.URL.String() }
+
 // Open implements probes.OriginSource.
 func (c *originConfig) Open(env *probes.Env) (probes.Origin, error) { return newOrigin(*c, env) }
 

@@ -86,17 +86,17 @@ func benchNames(n int) []string {
 // sampling reads, digests and judges, without metrics.
 func sampling(b *testing.B, cfg string) func() error {
 	b.Helper()
-	parsed, err := config.Parse("test.yml", []byte(cfg))
+	parsed, err := config.Parse("test.yml", []byte(cfg), backends.All)
 	if err != nil {
 		b.Fatal(err)
 	}
 	opt, log := options(), slog.New(slog.DiscardHandler)
-	fleet, err := backends.OpenFleet(parsed, opt.Probes, log)
+	fleet, err := parsed.OpenFleet(opt.Env)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(fleet.Close)
-	s, err := consistency.NewSampler(parsed, fleet, opt.Sampler, opt.Probes, consistency.NewHistory(), log)
+	s, err := consistency.NewSampler(parsed, fleet, opt.Sampler, opt.Env, consistency.NewHistory(), log)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
+
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -67,7 +69,7 @@ func options() collector.Options {
 		TimeoutOffset: 250 * time.Millisecond,
 		StallWindow:   time.Minute,
 		Sampler:       consistency.Options{RereadDelay: 20 * time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000},
-		Probes: probes.Options{
+		Env: &probes.Env{
 			MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, SampleMessages: 1000, Budget: probes.NewBudget(), Kept: probes.NewKept(),
 		},
 	}
@@ -89,7 +91,7 @@ func startWith(t testing.TB, opt collector.Options, cfg string) *exporter {
 
 func (e *exporter) load(cfg string) {
 	e.t.Helper()
-	parsed, err := config.Parse("test.yml", []byte(cfg))
+	parsed, err := config.Parse("test.yml", []byte(cfg), backends.All)
 	if err != nil {
 		e.t.Fatalf("%v\nin\n%s", err, cfg)
 	}

@@ -98,7 +98,7 @@ func TestKafkaThroughItsLife(t *testing.T) {
 	produce(t, k.Addr, "inv", 4, 20)
 	commit(t, k.Addr, "g", "inv", map[int32]int64{0: 5, 1: 5, 2: 5, 3: 20})
 	opt := options()
-	opt.Probes.SampleMessages = 1000
+	opt.Env.SampleMessages = 1000
 	e := startWith(t, opt, fmt.Sprintf("queues:\n  - {name: inv, kafka: {brokers: [\"%s\"], topics: [inv], groups: [g]}}\n", k.Addr))
 	scrape := func() page {
 		t.Helper()

@@ -75,7 +75,7 @@ func TestGroupsByDNS(t *testing.T) {
 	servers.NoLeaks(t)
 	d := servers.StartDNS(t)
 	opt := options()
-	opt.Probes.Resolver = d.Resolver()
+	opt.Env.Resolver = d.Resolver()
 	redisPort, memcachedPort, appPort := freePort(t), freePort(t), freePort(t)
 	for i, host := range []string{"127.0.0.1", "127.0.0.2"} {
 		servers.RedisAt(t, host+":"+redisPort).Set(t.Context(), "k", "v", time.Hour)
@@ -159,7 +159,7 @@ func TestNameServerHangs(t *testing.T) {
 	d := servers.StartDNS(t)
 	d.Mute(true)
 	opt := options()
-	opt.Probes.Resolver = d.Resolver()
+	opt.Env.Resolver = d.Resolver()
 	well := servers.Memcached(t)
 	setMemcached(t, well.Addr, map[string]string{"k": "v"})
 	e := startWith(t, opt, fmt.Sprintf(`

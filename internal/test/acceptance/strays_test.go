@@ -61,12 +61,12 @@ func TestKeysSharedOutOverServers(t *testing.T) {
 		started[2].Must(t, "set", names[2*i], "y", "ex", 3600)
 	}
 	cfg, err := config.Parse("test.yml", []byte("layers:\n  - name: l2\n    ttl: 1h\n    nodes:\n"+redisNodes(addresses...)+
-		"canaries:\n  - {class: user, keys: [\""+strings.Join(names, "\", \"")+"\"], layers: [l2]}\n"))
+		"canaries:\n  - {class: user, keys: [\""+strings.Join(names, "\", \"")+"\"], layers: [l2]}\n"), backends.All)
 	if err != nil {
 		t.Fatal(err)
 	}
 	opt, log := options(), slog.New(slog.DiscardHandler)
-	fleet, err := backends.OpenFleet(cfg, opt.Probes, log)
+	fleet, err := cfg.OpenFleet(opt.Env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestKeysSharedOutOverServers(t *testing.T) {
 		}
 		return probes.Placement{Holding: probes.Elsewhere}
 	}}
-	s, err := consistency.NewSampler(cfg, shared, opt.Sampler, opt.Probes, consistency.NewHistory(), log)
+	s, err := consistency.NewSampler(cfg, shared, opt.Sampler, opt.Env, consistency.NewHistory(), log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
-
-	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 )
 
 // finding is one signal that one subject shows.
@@ -114,13 +111,13 @@ func (s *finder) replicas() {
 	for _, r := range s.e.Replicas {
 		behind := ""
 		if r.LagBytes.Known {
-			behind = fmt.Sprintf(", %s bytes behind", count(r.LagBytes.Value))
+			behind = fmt.Sprintf(", %s bytes behind", Count(r.LagBytes.Value))
 		}
-		if !r.LinkUp && !silent[r.Node] { // what does not answer does not tell of its link
+		if !r.LinkUp && !silent[r.Node] { // a node that does not answer says nothing of its link
 			s.add(linkDown, r.Node, 1, "%s %s: the link to its primary is down%s", r.Layer, r.Node, behind)
 		}
 		if r.LagSeconds.Known && r.LagSeconds.Value > 0 {
-			s.add(replicationLag, r.Node, r.LagSeconds.Value, "%s %s: replication is %s behind%s", r.Layer, r.Node, seconds(r.LagSeconds.Value), behind)
+			s.add(replicationLag, r.Node, r.LagSeconds.Value, "%s %s: replication is %s behind%s", r.Layer, r.Node, Duration(r.LagSeconds.Value), behind)
 		}
 	}
 }
@@ -172,7 +169,7 @@ func whoHas(byValue map[string][]string) string {
 func (s *finder) apps() {
 	for _, a := range s.e.Apps {
 		for _, n := range a.Down {
-			s.add(appUnreached, a.Name+"/"+n, 1, "application %s: %s does not tell its version", a.Name, n)
+			s.add(appUnreached, a.Name+"/"+n, 1, "application %s: %s does not report its version", a.Name, n)
 		}
 		if versions := byVersion(a); len(versions) > 1 {
 			s.add(appVersionsDiffer, a.Name, float64(len(versions)-1), "application %s runs %d versions: %s", a.Name, len(versions), whoHas(versions))
@@ -247,21 +244,21 @@ func (s *finder) queue(q *Queue) {
 	if q.Depth.Known && q.Depth.Value > 0 {
 		depth := q.Depth.Value
 		if depth >= most {
-			s.add(backlog, q.Name, depth/most, "queue %s: %s messages wait, %.1f times its limit of %s", q.Name, count(depth), depth/most, count(most))
+			s.add(backlog, q.Name, depth/most, "queue %s: %s messages wait, %.1f times its limit of %s", q.Name, Count(depth), depth/most, Count(most))
 			if q.Target > 0 && q.ProcessedRate.Known {
 				s.add(underTarget, q.Name, 1-q.ProcessedRate.Value/q.Target, "queue %s: %s messages/s are processed, the target is %s/s",
-					q.Name, count(q.ProcessedRate.Value), count(q.Target))
+					q.Name, Count(q.ProcessedRate.Value), Count(q.Target))
 			}
 		}
 		if growth, known := s.e.Past.Growth[q.Name]; known && growth > 0 {
 			if ahead := depth + growth*projectionSeconds.Value; ahead >= most {
-				s.add(fallingBehind, q.Name, ahead/most, "queue %s grows by %s messages/s, now %s", q.Name, count(growth), count(depth))
+				s.add(fallingBehind, q.Name, ahead/most, "queue %s grows by %s messages/s, now %s", q.Name, Count(growth), Count(depth))
 			}
 		}
 	}
 	age, known := oldestWait(q)
 	if known {
-		s.add(oldMessages, q.Name, age, "queue %s: the oldest message has waited for %s", q.Name, seconds(age))
+		s.add(oldMessages, q.Name, age, "queue %s: the oldest message has waited for %s", q.Name, Duration(age))
 	}
 	for _, g := range q.Groups {
 		s.group(q, &g, known && age >= idleSeconds.Value)
@@ -278,10 +275,10 @@ func (s *finder) group(q *Queue, g *Group, waits bool) {
 		s.add(noMembers, subject, 1, "queue %s: group %s has no members", q.Name, g.Name)
 	}
 	if lost := s.recent(lostMessages.id(subject), g.Lost); lost > 0 {
-		s.add(lostMessages, subject, lost, "queue %s: group %s lost %s messages that were deleted before it processed them", q.Name, g.Name, count(lost))
+		s.add(lostMessages, subject, lost, "queue %s: group %s lost %s messages that were deleted before it processed them", q.Name, g.Name, Count(lost))
 	}
 	if back := s.recent(rewound.id(subject), g.Rewound); back > 0 {
-		s.add(rewound, subject, back, "queue %s: the commits of group %s went back by %s messages", q.Name, g.Name, count(back))
+		s.add(rewound, subject, back, "queue %s: the commits of group %s went back by %s messages", q.Name, g.Name, Count(back))
 	}
 }
 
@@ -297,13 +294,13 @@ func (s *finder) sample(q *Queue) {
 	}
 	rate := "at an unknown rate"
 	if q.EnqueuedRate.Known {
-		rate = fmt.Sprintf("at %s messages/s", count(q.EnqueuedRate.Value))
+		rate = fmt.Sprintf("at %s messages/s", Count(q.EnqueuedRate.Value))
 	}
 	var f *finding
 	switch {
 	case m.Repeats.Known:
 		f = s.add(loop, q.Name, m.Repeats.Value/float64(m.Messages), "queue %s: %s of the newest %d messages repeat a key without a higher version, %s",
-			q.Name, count(m.Repeats.Value), m.Messages, rate)
+			q.Name, Count(m.Repeats.Value), m.Messages, rate)
 	case m.HasKeys:
 		share := float64(m.TopKeyMessages) / float64(m.Messages)
 		f = s.add(loop, q.Name, share-(loopTopKey.Value-loop.Start), "queue %s: %d of the newest %d messages are for one key, %s",
@@ -318,7 +315,7 @@ func (s *finder) histories() {
 	for _, h := range s.e.Histories {
 		if h.Up && h.Attempts > 0 && h.Failures >= leastFailures.Value {
 			s.add(failedInval, h.Name, min(h.Failures/h.Attempts, 1), "history %s: %s of %s invalidations failed (%s) in the last %s", h.Name,
-				count(h.Failures), count(h.Attempts), percent(h.Failures, h.Attempts), seconds(h.Window.Seconds()))
+				Count(h.Failures), Count(h.Attempts), percent(h.Failures, h.Attempts), Duration(h.Window.Seconds()))
 		}
 	}
 }
@@ -352,152 +349,16 @@ func (s *finder) roundTrips() {
 			o.well = append(o.well, p.Node)
 		}
 		if failed := s.recent(probeUnpublished.id(subject), p.Failed); failed > 0 {
-			s.add(probeUnpublished, subject, failed, "probe %s: %s probes of %s could not be published or set up lately", p.Name, count(failed), p.Node)
+			s.add(probeUnpublished, subject, failed, "probe %s: %s probes of %s could not be published or set up lately", p.Name, Count(failed), p.Node)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		switch o := byName[name]; {
 		case o.messages == 0:
 		case o.mixed || len(o.well) == 0: // each message has its own fate, whatever the node
-			s.add(probeLostAll, name, o.messages, "probe %s: up to %s of %s invalidations of a node were lost lately", name, count(o.messages), count(o.all))
+			s.add(probeLostAll, name, o.messages, "probe %s: up to %s of %s invalidations of a node were lost lately", name, Count(o.messages), Count(o.all))
 		default:
-			s.add(probeLostSome, name, o.messages, "probe %s: %s invalidations were lost lately on %s, and arrived on %s", name, count(o.messages), list(o.lost), list(o.well))
+			s.add(probeLostSome, name, o.messages, "probe %s: %s invalidations were lost lately on %s, and arrived on %s", name, Count(o.messages), list(o.lost), list(o.well))
 		}
-	}
-}
-
-// staleNode is the staleness on one node, over all classes.
-type staleNode struct {
-	layer, node string
-	// counted are the stale copies in fast layers, and the overdue ones elsewhere.
-	counted, overdue, classes int
-	// behind is how many versions the furthest copy is behind, where versions are integers.
-	behind float64
-	oldest time.Duration
-	// alone: in each class, a peer in its layer that was compared has no such copy.
-	alone bool
-}
-
-// counted copies of a class on a node: what the design does not allow, or a fast layer should not show for long.
-func (e *Evidence) counted(class string, n *consistency.ClassNode) int {
-	allowed, known := e.Configured.MaxStaleness[ClassLayer{class, n.Layer}]
-	if known && allowed.Seconds() > fastLayer.Value {
-		return n.Overdue
-	}
-	return n.Copies[consistency.Stale]
-}
-
-// staleNodes by name, those with a counted copy alone, and the number of these copies.
-func staleNodes(e *Evidence) (out map[string]*staleNode, total int) {
-	out = map[string]*staleNode{}
-	for i := range e.Result.Classes {
-		c := &e.Result.Classes[i]
-		clean := map[string]bool{}
-		for k := range c.Nodes {
-			if n := &c.Nodes[k]; n.Compared() > 0 && e.counted(c.Class, n) == 0 {
-				clean[n.Layer] = true
-			}
-		}
-		for k := range c.Nodes {
-			n := &c.Nodes[k]
-			stale := e.counted(c.Class, n)
-			if stale == 0 {
-				continue
-			}
-			s := out[n.Node]
-			if s == nil {
-				s = &staleNode{layer: n.Layer, node: n.Node, alone: true}
-				out[n.Node] = s
-			}
-			total += stale
-			s.counted, s.overdue, s.classes = s.counted+stale, s.overdue+n.Overdue, s.classes+1
-			s.oldest = max(s.oldest, n.OldestStale)
-			if c.VersionKind == "integer" {
-				s.behind = max(s.behind, n.VersionLag)
-			}
-			s.alone = s.alone && clean[n.Layer]
-		}
-	}
-	return out, total
-}
-
-// StaleCopies are all copies that were stale in this sampling.
-func (e *Evidence) StaleCopies() int {
-	stale := 0
-	if e.Result != nil {
-		for i := range e.Result.Classes {
-			for k := range e.Result.Classes[i].Nodes {
-				stale += e.Result.Classes[i].Nodes[k].Copies[consistency.Stale]
-			}
-		}
-	}
-	return stale
-}
-
-// isolated reports whether a node looks cut off from invalidations by what it holds alone.
-func (n *staleNode) isolated(growing bool) bool {
-	return n.alone && float64(n.counted) >= isolatedCopies.Value &&
-		(n.classes >= 2 || n.behind >= isolatedVersions.Value || growing)
-}
-
-func (s *finder) canaries() {
-	stale, total := staleNodes(s.e)
-	names := slices.Sorted(maps.Keys(stale))
-	// Cut-off nodes, where hardly any stale copy is elsewhere. In layers of a shorter TTL there may be: they are filled from these.
-	var cut []*staleNode
-	ttl := time.Duration(0) // the longest of theirs
-	for _, name := range names {
-		if n := stale[name]; n.isolated(s.e.Past.Growing[name]) {
-			cut = append(cut, n)
-			ttl = max(ttl, s.e.Configured.TTL[n.layer])
-		}
-	}
-	elsewhere := 0
-	for _, name := range names {
-		if n := stale[name]; !slices.Contains(cut, n) && s.e.Configured.TTL[n.layer] >= ttl {
-			elsewhere += n.counted
-		}
-	}
-	if float64(elsewhere) <= isolatedElsewhere.Value*float64(total) {
-		for _, n := range cut {
-			s.add(isolatedNode, n.node, 1, "%s %s answers, but has %d stale copies in %d classes, the oldest for %s, that other nodes of its layer do not have",
-				n.layer, n.node, n.counted, n.classes, seconds(n.oldest.Seconds()))
-		}
-	}
-	// Nodes whose instance runs another version than most.
-	if odd := minorities(s.e); total > 0 && !slices.ContainsFunc(names, func(n string) bool { return odd[n] == "" }) {
-		for _, name := range names {
-			s.add(versionsExplain, name, 1, "%s runs another version than most instances of %s, and has %d stale copies; no other node has any",
-				name, odd[name], stale[name].counted)
-		}
-	}
-	for i := range s.e.Result.Classes {
-		c := &s.e.Result.Classes[i]
-		if c.VersionConflicts > 0 {
-			s.add(versionConflicts, c.Class, float64(c.VersionConflicts), "%s: %d keys have different content under the same highest version", c.Class, c.VersionConflicts)
-		}
-		for k := range c.Nodes {
-			s.copies(c.Class, &c.Nodes[k])
-		}
-	}
-}
-
-// copies are the findings that a class on one node gives.
-func (s *finder) copies(class string, n *consistency.ClassNode) {
-	subject, at := class+"/"+n.Node, class+" on "+n.Layer+" "+n.Node
-	switch {
-	case n.StillSurvivors > 0:
-		s.add(survivorCopies, subject, float64(n.StillSurvivors), "%s: %d copies survived a delete that reached another node", at, n.StillSurvivors)
-	case n.Survivors > 0: // a delete may be on its way
-		s.add(survivorCopies, subject, float64(n.Survivors), "%s: %d copies seem to have survived a delete that reached another node", at, n.Survivors).early = true
-	}
-	if n.Strays > 0 {
-		s.add(strayCopies, subject, float64(n.Strays), "%s: %d copies that belong on another server of the pool", at, n.Strays)
-	}
-	if wrong := n.Immortal + n.OverLimit; wrong > 0 {
-		s.add(immortalCopies, subject, float64(wrong), "%s: %d copies without expiry, %d with more than the layer's TTL", at, n.Immortal, n.OverLimit)
-	}
-	if n.Overdue > 0 {
-		s.add(unexplainedStale, subject, float64(n.Overdue), "%s: %d copies are overdue, the oldest for %s", at, n.Overdue, seconds(n.OldestStale.Seconds()))
 	}
 }

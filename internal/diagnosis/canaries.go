@@ -1,0 +1,145 @@
+package diagnosis
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+)
+
+// staleNode is the staleness on one node, over all classes.
+type staleNode struct {
+	layer, node string
+	// counted are the stale copies in fast layers, and the overdue ones elsewhere.
+	counted, overdue, classes int
+	// behind is how many versions the furthest copy is behind, where versions are integers.
+	behind float64
+	oldest time.Duration
+	// alone: in each class, a peer in its layer that was compared has no such copy.
+	alone bool
+}
+
+// counted copies of a class on a node: what the design does not allow, or a fast layer should not show for long.
+func (e *Evidence) counted(class string, n *consistency.ClassNode) int {
+	allowed, known := e.Configured.MaxStaleness[ClassLayer{class, n.Layer}]
+	if known && allowed.Seconds() > fastLayer.Value {
+		return n.Overdue
+	}
+	return n.Copies[consistency.Stale]
+}
+
+// staleNodes by name, those with a counted copy alone, and the number of these copies.
+func staleNodes(e *Evidence) (out map[string]*staleNode, total int) {
+	out = map[string]*staleNode{}
+	for i := range e.Result.Classes {
+		c := &e.Result.Classes[i]
+		clean := map[string]bool{}
+		for k := range c.Nodes {
+			if n := &c.Nodes[k]; n.Compared() > 0 && e.counted(c.Class, n) == 0 {
+				clean[n.Layer] = true
+			}
+		}
+		for k := range c.Nodes {
+			n := &c.Nodes[k]
+			stale := e.counted(c.Class, n)
+			if stale == 0 {
+				continue
+			}
+			s := out[n.Node]
+			if s == nil {
+				s = &staleNode{layer: n.Layer, node: n.Node, alone: true}
+				out[n.Node] = s
+			}
+			total += stale
+			s.counted, s.overdue, s.classes = s.counted+stale, s.overdue+n.Overdue, s.classes+1
+			s.oldest = max(s.oldest, n.OldestStale)
+			if c.VersionKind == "integer" {
+				s.behind = max(s.behind, n.VersionLag)
+			}
+			s.alone = s.alone && clean[n.Layer]
+		}
+	}
+	return out, total
+}
+
+// StaleCopies are all copies that were stale in this sampling.
+func (e *Evidence) StaleCopies() int {
+	stale := 0
+	if e.Result != nil {
+		for i := range e.Result.Classes {
+			for k := range e.Result.Classes[i].Nodes {
+				stale += e.Result.Classes[i].Nodes[k].Copies[consistency.Stale]
+			}
+		}
+	}
+	return stale
+}
+
+// isolated reports whether a node looks cut off from invalidations by what it holds alone.
+func (n *staleNode) isolated(growing bool) bool {
+	return n.alone && float64(n.counted) >= isolatedCopies.Value &&
+		(n.classes >= 2 || n.behind >= isolatedVersions.Value || growing)
+}
+
+func (s *finder) canaries() {
+	stale, total := staleNodes(s.e)
+	names := slices.Sorted(maps.Keys(stale))
+	// Cut-off nodes, where hardly any stale copy is elsewhere. In layers of a shorter TTL there may be: they are filled from these.
+	var cut []*staleNode
+	ttl := time.Duration(0) // the longest of theirs
+	for _, name := range names {
+		if n := stale[name]; n.isolated(s.e.Past.Growing[name]) {
+			cut = append(cut, n)
+			ttl = max(ttl, s.e.Configured.TTL[n.layer])
+		}
+	}
+	elsewhere := 0
+	for _, name := range names {
+		if n := stale[name]; !slices.Contains(cut, n) && s.e.Configured.TTL[n.layer] >= ttl {
+			elsewhere += n.counted
+		}
+	}
+	if float64(elsewhere) <= isolatedElsewhere.Value*float64(total) {
+		for _, n := range cut {
+			s.add(isolatedNode, n.node, 1, "%s %s answers, but has %d stale copies in %d classes, the oldest for %s, that other nodes of its layer do not have",
+				n.layer, n.node, n.counted, n.classes, Duration(n.oldest.Seconds()))
+		}
+	}
+	// Nodes whose instance runs another version than most.
+	if odd := minorities(s.e); total > 0 && !slices.ContainsFunc(names, func(n string) bool { return odd[n] == "" }) {
+		for _, name := range names {
+			s.add(versionsExplain, name, 1, "%s runs another version than most instances of %s, and has %d stale copies; no other node has any",
+				name, odd[name], stale[name].counted)
+		}
+	}
+	for i := range s.e.Result.Classes {
+		c := &s.e.Result.Classes[i]
+		if c.VersionConflicts > 0 {
+			s.add(versionConflicts, c.Class, float64(c.VersionConflicts), "%s: %d keys have different content under the same highest version", c.Class, c.VersionConflicts)
+		}
+		for k := range c.Nodes {
+			s.copies(c.Class, &c.Nodes[k])
+		}
+	}
+}
+
+// copies are the findings that a class on one node gives.
+func (s *finder) copies(class string, n *consistency.ClassNode) {
+	subject, at := class+"/"+n.Node, class+" on "+n.Layer+" "+n.Node
+	switch {
+	case n.StillSurvivors > 0:
+		s.add(survivorCopies, subject, float64(n.StillSurvivors), "%s: %d copies survived a delete that reached another node", at, n.StillSurvivors)
+	case n.Survivors > 0: // a delete may be on its way
+		s.add(survivorCopies, subject, float64(n.Survivors), "%s: %d copies seem to have survived a delete that reached another node", at, n.Survivors).early = true
+	}
+	if n.Strays > 0 {
+		s.add(strayCopies, subject, float64(n.Strays), "%s: %d copies that belong on another server of the pool", at, n.Strays)
+	}
+	if wrong := n.Immortal + n.OverLimit; wrong > 0 {
+		s.add(immortalCopies, subject, float64(wrong), "%s: %d copies without expiry, %d with more than the layer's TTL", at, n.Immortal, n.OverLimit)
+	}
+	if n.Overdue > 0 {
+		s.add(unexplainedStale, subject, float64(n.Overdue), "%s: %d copies are overdue, the oldest for %s", at, n.Overdue, Duration(n.OldestStale.Seconds()))
+	}
+}
