@@ -1,7 +1,8 @@
-package backends
+package backends_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net"
 	"strings"
@@ -12,20 +13,34 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openAll(t *testing.T, forget time.Duration, nodes ...config.Node) *probes.Fleet {
+// node of a layer, as YAML.
+func node(name, kind, address string) string {
+	return fmt.Sprintf("{name: %s, %s: {address: %q}}", name, kind, address)
+}
+
+// read a configuration with a layer l2, and whatever stands behind it.
+func read(nodes []string, rest string) (*config.Config, error) {
+	return config.Parse("c.yml", fmt.Appendf(nil, "layers: [{name: l2, ttl: 1h, nodes: [%s]}]\n%s", strings.Join(nodes, ", "), rest), backends.All)
+}
+
+func openAll(t *testing.T, nodes ...string) *probes.Fleet {
 	t.Helper()
-	opt := probetest.Options()
-	opt.ForgetAfter = forget
-	f, err := OpenFleet(&config.Config{Layers: []config.Layer{{Name: "l2", Nodes: nodes}}}, opt, probetest.Quiet())
+	cfg, err := read(nodes, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := cfg.OpenFleet(probetest.Env())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.Close)
 	return f
 }
+
 func TestFleetHungNodeCostsNobodyAnything(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
@@ -34,10 +49,10 @@ func TestFleetHungNodeCostsNobodyAnything(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hung.Close()
-	f := openAll(t, time.Minute,
-		config.Node{Name: "hung", Redis: &config.Redis{Address: hung.Addr().String()}},
-		config.Node{Name: "dead", Redis: &config.Redis{Address: servers.FreeAddr(t)}},
-		config.Node{Name: "well", Redis: &config.Redis{Address: r.Addr}})
+	f := openAll(t,
+		node("hung", "redis", hung.Addr().String()),
+		node("dead", "redis", servers.FreeAddr(t)),
+		node("well", "redis", r.Addr))
 	for range 3 {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		start := time.Now()
@@ -65,15 +80,12 @@ func TestFleetFrozenServersCostNobodyAnything(t *testing.T) {
 		"redis-frozen": servers.Redis(t).Process, "redis-well": servers.Redis(t).Process,
 		"memcached-frozen": servers.Memcached(t), "memcached-well": servers.Memcached(t),
 	}
-	var nodes []config.Node
+	var nodes []string
 	for name, p := range started {
-		node := config.Node{Name: name, Redis: &config.Redis{Address: p.Addr}}
-		if strings.HasPrefix(name, "memcached") {
-			node = config.Node{Name: name, Memcached: &config.Memcached{Address: p.Addr}}
-		}
-		nodes = append(nodes, node)
+		kind, _, _ := strings.Cut(name, "-")
+		nodes = append(nodes, node(name, kind, p.Addr))
 	}
-	f := openAll(t, time.Minute, nodes...)
+	f := openAll(t, nodes...)
 	keys := make([]probes.Key, 2500)
 	for i := range keys {
 		keys[i].Name = strings.Repeat("k", 100)

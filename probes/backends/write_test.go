@@ -1,4 +1,4 @@
-package backends
+package backends_test
 
 import (
 	"context"
@@ -14,35 +14,27 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-// dedicatedFleet has a Redis, its replica and a memcached.
-func dedicatedFleet(t *testing.T) (f *probes.Fleet, r, replica *servers.RedisServer, nodes []probes.Writable) {
+// writableFleet has a Redis, its replica and a memcached.
+func writableFleet(t *testing.T) (f *probes.Fleet, layer []string, r, replica *servers.RedisServer, nodes []probes.Writable) {
 	t.Helper()
 	r, replica = servers.Redis(t), servers.Redis(t)
 	replica.Follow(t, r)
 	m := servers.Memcached(t)
-	cfg, err := config.Parse("c.yml", fmt.Appendf(nil, "layers: [{name: l2, ttl: 1h, nodes: [{name: a, redis: {address: %q}}, "+
-		"{name: b, redis: {address: %q}}, {name: c, memcached: {address: %q}}]}]", r.Addr, replica.Addr, m.Addr))
-	if err != nil {
-		t.Fatal(err)
-	}
-	opt := &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()}
-	if f, err = OpenFleet(cfg, opt, nil); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(f.Close)
+	layer = []string{node("a", "redis", r.Addr), node("b", "redis", replica.Addr), node("c", "memcached", m.Addr)}
+	f = openAll(t, layer...)
 	for _, n := range f.Nodes() {
 		nodes = append(nodes, n.(probes.Writable))
 	}
-	return f, r, replica, nodes
+	return f, layer, r, replica, nodes
 }
 
-func TestDedicatedKeys(t *testing.T) {
-	_, r, replica, nodes := dedicatedFleet(t)
+func TestWritable(t *testing.T) {
+	_, _, r, replica, nodes := writableFleet(t)
 	ctx := t.Context()
 	if err := nodes[1].Put(ctx, "k", []byte("v"), time.Minute); !errors.Is(err, probes.ErrReplica) {
 		t.Errorf("a replica says %v", err)
@@ -90,7 +82,7 @@ func TestDedicatedKeys(t *testing.T) {
 }
 
 func TestPublishers(t *testing.T) {
-	f, r, _, _ := dedicatedFleet(t)
+	f, layer, r, _, _ := writableFleet(t)
 	k := servers.Kafka(t)
 	k.Tool(t, servers.KafkaTopics, "--create", "--topic", "inv", "--partitions", "1")
 	status, body := http.StatusAccepted, ""
@@ -100,10 +92,13 @@ func TestPublishers(t *testing.T) {
 		w.WriteHeader(status)
 	}))
 	t.Cleanup(web.Close)
-	opt := &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()}
-	publish := func(c config.Publish) error {
+	publish := func(block string) error {
 		t.Helper()
-		p, err := OpenPublisher(c, f, opt)
+		cfg, err := read(layer, fmt.Sprintf(`invalidation_probes: [{name: p, layers: [l2], key: "p:{id}", publish: {%s, message: "{key}"}}]`, block))
+		if err != nil {
+			return err
+		}
+		p, err := cfg.Probes[0].Publish.Open(f, probetest.Env())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,14 +107,14 @@ func TestPublishers(t *testing.T) {
 		defer cancel()
 		return p.Publish(ctx, "key", []byte("message"))
 	}
-	for _, c := range []config.Publish{
-		{Kafka: &config.PublishKafka{Brokers: []string{k.Addr}, Topic: "inv"}},
-		{Redis: &config.PublishRedis{Node: "a", List: "list"}},
-		{Redis: &config.PublishRedis{Node: "a", Stream: "stream"}},
-		{HTTP: &config.PublishHTTP{URL: web.URL + "/inv", Method: "PUT", Headers: map[string]string{"X-A": "b"}}},
+	for _, c := range []string{
+		fmt.Sprintf("kafka: {brokers: [%q], topic: inv}", k.Addr),
+		"redis: {node: a, list: list}",
+		"redis: {node: a, stream: stream}",
+		fmt.Sprintf("http: {url: %q, method: PUT, headers: {X-A: b}}", web.URL+"/inv"),
 	} {
 		if err := publish(c); err != nil {
-			t.Errorf("%+v: %v", c, err)
+			t.Errorf("%s: %v", c, err)
 		}
 	}
 	if got := r.LRange(t.Context(), "list", 0, -1).Val(); !slices.Equal(got, []string{"message"}) {
@@ -141,19 +136,19 @@ func TestPublishers(t *testing.T) {
 	}
 
 	status = http.StatusServiceUnavailable
-	for want, c := range map[string]config.Publish{
-		"may not be written": {Kafka: &config.PublishKafka{Brokers: []string{k.Addr}, Topic: "none"}},
-		"is of another type": {Redis: &config.PublishRedis{Node: "a", List: "stream"}},
-		"not a stream":       {Redis: &config.PublishRedis{Node: "a", Stream: "list"}},
-		"READONLY":           {Redis: &config.PublishRedis{Node: "b", List: "list"}},
-		"status 503":         {HTTP: &config.PublishHTTP{URL: web.URL, Method: "POST"}},
-		"connection refused": {HTTP: &config.PublishHTTP{URL: "http://" + servers.FreeAddr(t), Method: "POST"}},
+	for want, c := range map[string]string{
+		"may not be written": fmt.Sprintf("kafka: {brokers: [%q], topic: none}", k.Addr),
+		"is of another type": "redis: {node: a, list: stream}",
+		"not a stream":       "redis: {node: a, stream: list}",
+		"READONLY":           "redis: {node: b, list: list}",
+		"status 503":         fmt.Sprintf("http: {url: %q}", web.URL),
+		"connection refused": fmt.Sprintf("http: {url: %q}", "http://"+servers.FreeAddr(t)),
 	} {
 		if err := publish(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	if _, err := OpenPublisher(config.Publish{Redis: &config.PublishRedis{Node: "c", List: "list"}}, f, opt); err == nil {
+	if err := publish("redis: {node: c, list: list}"); err == nil {
 		t.Error("a memcached takes messages")
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -19,18 +18,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, c config.Node) (*probes.Fleet, *group.DNS) {
+func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerNode) (*probes.Fleet, *group.DNS) {
 	t.Helper()
-	opt := probetest.Options()
-	opt.ForgetAfter, opt.Resolver = forget, d.Resolver()
-	m, err := OpenMembers(probes.Identity{Layer: "l2", Name: c.Name}, *c.HTTP, c.MinNodes, opt, probetest.Quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &probes.Fleet{}
-	f.Add(c.Name, m)
-	t.Cleanup(f.Close)
-	return f, m.(*group.DNS)
+	env := probetest.Env()
+	env.ForgetAfter, env.Resolver = forget, d.Resolver()
+	f := probetest.OpenFleet(t, env, n)
+	return f, f.Named(n.Name).(*group.DNS)
 }
 
 func TestHTTPByDNS(t *testing.T) {
@@ -66,10 +59,10 @@ func TestHTTPByDNS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, _ := openDNS(t, d, time.Hour, config.Node{Name: "app", HTTP: &nodeConfig{
+	f, _ := openDNS(t, d, time.Hour, probetest.Node("app", 0, &nodeConfig{
 		DNS: &form.DNSName{Host: "app.test", Port: port}, URL: template, Headers: map[string]string{"Host": "www.example.com"},
 		Stats: &statsConfig{URL: "http://{host}:{port}/stats/{host}", Hits: "$.hits"},
-	}})
+	}))
 	for name, a := range probetest.SurveyFleet(t, f, 5*time.Second) {
 		if a.Err != nil || a.Hits.Value != 7 {
 			t.Errorf("%s: %+v", name, a)
@@ -152,7 +145,7 @@ func TestHTTPByDNSServerName(t *testing.T) {
 		{nodeConfig{URL: template, DNS: dns, Headers: map[string]string{"Host": "www.example.com"}}, "www.example.com"},
 		{nodeConfig{URL: template, DNS: &form.DNSName{Host: "_a._tcp.test", SRV: true}}, "192.0.2.1"},
 	} {
-		if got := openNode(t, c.HTTPNode, probetest.Options()).client.ServerName("192.0.2.1:443"); got != c.want {
+		if got := openNode(t, c.nodeConfig, probetest.Env()).client.ServerName("192.0.2.1:443"); got != c.want {
 			t.Errorf("asked to prove %q, not %q", got, c.want)
 		}
 	}

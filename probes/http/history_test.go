@@ -20,7 +20,7 @@ func TestHistoriesOutliveConfigurations(t *testing.T) {
 	ask := func(name, told string, total, failed float64) {
 		t.Helper()
 		c := historyConfig{URL: server.URL + "/", Succeeded: "$.ok", Failed: "$.bad"}
-		h, err := newHistory(c, counts.Of(name), probetest.Options())
+		h, err := newHistory(c, counts.Of(name), probetest.Env())
 		if err != nil {
 			t.Fatal(err)
 		}

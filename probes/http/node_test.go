@@ -22,7 +22,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -112,7 +111,7 @@ func TestHTTPNodeTellsEachKindOfCopy(t *testing.T) {
 		t.Run(fmt.Sprintf("%d_edge_%t_%t", c.status, c.edge, c.onlyIfCached), func(t *testing.T) {
 			node := httpAt(t, s)
 			node.Edge, node.OnlyIfCached = c.edge, c.onlyIfCached
-			n := openNode(t, node, probetest.Options())
+			n := openNode(t, node, probetest.Env())
 			if s := probetest.Survey(t, n); !s.Unasked || s.Took != 0 {
 				t.Errorf("survey without anything to ask: %+v", s)
 			}
@@ -163,7 +162,7 @@ func TestHTTPOnlyIfCachedIsAsked(t *testing.T) {
 	} {
 		node := httpAt(t, s)
 		node.OnlyIfCached, node.Headers, node.HealthURL = c.only, c.headers, s.URL+"/health"
-		n := openNode(t, node, probetest.Options())
+		n := openNode(t, node, probetest.Env())
 		probetest.Survey(t, n)
 		probetest.Read(t, n, probes.Key{Name: "a"})
 		if got, _ := asked.Load("/k/a"); got != c.want {
@@ -247,7 +246,7 @@ func TestHTTPEdgeCacheStatus(t *testing.T) {
 			headers.Store(&c.headers)
 			node := httpAt(t, s)
 			node.Edge, node.OnlyIfCached, node.CacheStatus = true, true, c.status
-			n := openNode(t, node, probetest.Options())
+			n := openNode(t, node, probetest.Env())
 			want, fills := "present", uint64(0)
 			if !c.hit {
 				want, fills = "missing", 1
@@ -259,7 +258,7 @@ func TestHTTPEdgeCacheStatus(t *testing.T) {
 				t.Errorf("%d fills, want %d", got, fills)
 			}
 			node.Edge = false // an application's cache: whatever the headers say, what it holds is content
-			if got := httpState(probetest.Read(t, openNode(t, node, probetest.Options()), probes.Key{Name: "a"})[0]); got != "present" {
+			if got := httpState(probetest.Read(t, openNode(t, node, probetest.Env()), probes.Key{Name: "a"})[0]); got != "present" {
 				t.Errorf("no edge: %s", got)
 			}
 		})
@@ -315,7 +314,7 @@ func TestHTTPTTLFromHeaders(t *testing.T) {
 	}{{false, true, 0}, {true, true, time.Minute}, {true, false, 20 * time.Second}} {
 		node := httpAt(t, s)
 		node.TTLFromHeaders, node.Edge = c.from, c.edge
-		got := probetest.Read(t, openNode(t, node, probetest.Options()), probes.Key{Name: "a"})[0]
+		got := probetest.Read(t, openNode(t, node, probetest.Env()), probes.Key{Name: "a"})[0]
 		if got.TTL != c.want || got.HasTTL != c.from || got.NoExpiry {
 			t.Errorf("%+v: %+v", c, got)
 		}
@@ -352,7 +351,7 @@ func TestHTTPKeysStayInTheirPlace(t *testing.T) {
 		{"/k/{key}", "", none},
 		{"/k/.{key}", ".", none},
 	} {
-		n := openNode(t, nodeConfig{URL: httpTemplate(t, s.URL+c.template)}, probetest.Options())
+		n := openNode(t, nodeConfig{URL: httpTemplate(t, s.URL+c.template)}, probetest.Env())
 		nothing := none
 		asked.Store(&nothing)
 		got := probetest.Read(t, n, probes.Key{Name: c.key})[0]
@@ -380,7 +379,7 @@ func TestHTTPNodeRefusesWhatCannotBeAsked(t *testing.T) {
 		{nodeConfig{URL: httpTemplate(t, "http://h/{key}"), Stats: &statsConfig{URL: "://secret"}}, "stats: the URL is none"},
 		{nodeConfig{URL: httpTemplate(t, "http://h/{key}"), Stats: &statsConfig{URL: "http://h", Hits: "hits"}}, `stats: "hits"`},
 	} {
-		_, err := newNode(probes.Identity{}, c.node, probetest.Options())
+		_, err := newNode(probes.Identity{}, c.node, probetest.Env())
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v, want %q", c.node.URL, err, c.want)
 		}
@@ -427,7 +426,7 @@ func TestHTTPOwnReadsAreExact(t *testing.T) {
 	node := httpAt(t, l.Server)
 	node.Edge = true
 	node.Stats = &statsConfig{URL: l.URL + "/stats", Hits: "$.hits", Misses: "$.misses", UptimeSeconds: "$.up"}
-	opt := probetest.Options()
+	opt := probetest.Env()
 	opt.MaxBody = 1000
 	n := openNode(t, node, opt)
 	keys := []probes.Key{{Name: "a1"}, {Name: "a2"}, {Name: "no"}, {Name: "fill"}, {Name: "broken"}, {Name: ".."}, {Name: "large"}}
@@ -523,7 +522,7 @@ func TestHTTPSurvey(t *testing.T) {
 		if c.health != "" {
 			node.HealthURL = s.URL + c.health
 		}
-		n := openNode(t, node, probetest.Options())
+		n := openNode(t, node, probetest.Env())
 		got, err := n.Survey(probetest.Within(t, 5*time.Second), nil)
 		// As the sampler has it.
 		up := err == nil && !got.Unasked
@@ -546,7 +545,7 @@ func TestHTTPStatsWithoutPaths(t *testing.T) {
 	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") })
 	node := httpAt(t, s)
 	node.Stats = &statsConfig{URL: s.URL}
-	if got := probetest.Survey(t, openNode(t, node, probetest.Options())); got.Hits.Known || got.Unasked {
+	if got := probetest.Survey(t, openNode(t, node, probetest.Env())); got.Hits.Known || got.Unasked {
 		t.Errorf("%+v", got)
 	}
 }
@@ -554,7 +553,7 @@ func TestHTTPStatsWithoutPaths(t *testing.T) {
 func TestHTTPSurveyOfNoServer(t *testing.T) {
 	servers.NoLeaks(t)
 	node := nodeConfig{URL: httpTemplate(t, "http://h/{key}"), HealthURL: urlOfNobody(t)}
-	n := openNode(t, node, probetest.Options())
+	n := openNode(t, node, probetest.Env())
 	_, err := n.Survey(probetest.Within(t, 5*time.Second), nil)
 	if err == nil || !strings.Contains(err.Error(), "connection refused") || n.Answered() {
 		t.Errorf("%v, answered %t", err, n.Answered())
@@ -574,7 +573,7 @@ func TestHTTPHeaders(t *testing.T) {
 	node := httpAt(t, s)
 	node.HealthURL = other.URL
 	node.Headers = map[string]string{"host": "www.example.com", "x-team": "cache"}
-	n := openNode(t, node, probetest.Options())
+	n := openNode(t, node, probetest.Env())
 	if got := string(probetest.Read(t, n, probes.Key{Name: "a"})[0].Value); got != "www.example.com|cache|cacheinv_exporter|" {
 		t.Errorf("the server saw %s", got)
 	}
@@ -582,7 +581,7 @@ func TestHTTPHeaders(t *testing.T) {
 		t.Error("the Host of one server was sent to another")
 	}
 	node.Headers = map[string]string{"User-Agent": "mine", "accept-encoding": "br"}
-	if got := string(probetest.Read(t, openNode(t, node, probetest.Options()), probes.Key{Name: "a"})[0].Value); got != strings.TrimPrefix(s.URL, "http://")+"||mine|br" {
+	if got := string(probetest.Read(t, openNode(t, node, probetest.Env()), probes.Key{Name: "a"})[0].Value); got != strings.TrimPrefix(s.URL, "http://")+"||mine|br" {
 		t.Errorf("the server saw %s", got)
 	}
 }
@@ -605,7 +604,7 @@ func TestHTTPCredentials(t *testing.T) {
 	}
 	open := func(c form.HTTPClient, userinfo string) *node {
 		node := nodeConfig{URL: httpTemplate(t, strings.Replace(s.URL, "//", "//"+userinfo, 1)+"/{key}"), Client: c}
-		return openNode(t, node, probetest.Options())
+		return openNode(t, node, probetest.Env())
 	}
 	password := probetest.WriteFile(t, "password", "first\n")
 	n := open(form.HTTPClient{Credentials: form.Credentials{Username: "u", PasswordFile: password}}, "")
@@ -687,7 +686,7 @@ func TestHTTPOverTLS(t *testing.T) {
 	} {
 		node := httpAt(t, s)
 		node.Client.TLS, node.Headers = c.tls, c.headers
-		n := openNode(t, node, probetest.Options())
+		n := openNode(t, node, probetest.Env())
 		state := ""
 		err := n.Read(probetest.Within(t, 5*time.Second), []probes.Key{{Name: "a"}}, func(_ int, r probes.Raw) { state = httpState(r) })
 		if err != nil {
@@ -700,7 +699,7 @@ func TestHTTPOverTLS(t *testing.T) {
 
 	// tls switches TLS on, also where the URL says http; and a certificate that was replaced serves the next connection.
 	node := nodeConfig{URL: httpTemplate(t, strings.Replace(s.URL, "https://", "http://", 1)+"/{key}"), Client: form.HTTPClient{TLS: &good}}
-	n := openNode(t, node, probetest.Options())
+	n := openNode(t, node, probetest.Env())
 	if got := string(probetest.Read(t, n, probes.Key{Name: "a"})[0].Value); got != "exporter-1" {
 		t.Errorf("over http: the server saw %q", got)
 	}
@@ -725,7 +724,7 @@ func TestHTTPSchemesMixedUp(t *testing.T) {
 		strings.Replace(plain.URL, "http:", "https:", 1): "does not look like a TLS handshake",
 		strings.Replace(crypt.URL, "https:", "http:", 1): "status 400 Bad Request",
 	} {
-		n := openNode(t, nodeConfig{URL: httpTemplate(t, url+"/{key}")}, probetest.Options())
+		n := openNode(t, nodeConfig{URL: httpTemplate(t, url+"/{key}")}, probetest.Env())
 		state := ""
 		err := n.Read(probetest.Within(t, 5*time.Second), []probes.Key{{Name: "a"}}, func(_ int, r probes.Raw) { state = httpState(r) })
 		if err != nil {
@@ -769,7 +768,7 @@ func TestHTTPHangingServer(t *testing.T) {
 			servers.NoLeaks(t)
 			url := c.scheme + "://" + servers.Listen(t, c.talk)
 			node := nodeConfig{URL: httpTemplate(t, url+"/{key}"), Stats: &statsConfig{URL: url + "/stats", Hits: "$.hits"}}
-			opt := probetest.Options()
+			opt := probetest.Env()
 			n := openNode(t, node, opt)
 			check := func(what string, ask func(context.Context) error) {
 				t.Helper()
@@ -823,7 +822,7 @@ func TestHTTPSlowKeysAmongOthers(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, r.URL.Path)
 	})
-	n := openNode(t, httpAt(t, s), probetest.Options())
+	n := openNode(t, httpAt(t, s), probetest.Env())
 	keys := append([]probes.Key{{Name: "slow1"}, {Name: "slow2"}}, profileKeys(t, 200)...)
 	visited := map[int]string{}
 	err := n.Read(probetest.Within(t, time.Second), keys, func(i int, r probes.Raw) { visited[i] = string(r.Value) })
@@ -852,7 +851,7 @@ func TestHTTPSlowBodyInTimeIsRead(t *testing.T) {
 			}
 		}
 	})
-	if got := string(probetest.Read(t, openNode(t, httpAt(t, s), probetest.Options()), probes.Key{Name: "a"})[0].Value); got != "abc" {
+	if got := string(probetest.Read(t, openNode(t, httpAt(t, s), probetest.Env()), probes.Key{Name: "a"})[0].Value); got != "abc" {
 		t.Errorf("read %q", got)
 	}
 }
@@ -872,7 +871,7 @@ func TestHTTPBodySizes(t *testing.T) {
 		_, _ = io.WriteString(w, body)
 	})
 	for _, limit := range []int{1000, httpclient.UnheldBody, httpclient.UnheldBody + 1, 300_000} {
-		opt := probetest.Options()
+		opt := probetest.Env()
 		opt.MaxBody = int64(limit)
 		n := openNode(t, httpAt(t, s), opt)
 		for _, size := range []int{0, 1, limit - 1, limit, limit + 1, httpclient.UnheldBody - 1, httpclient.UnheldBody, httpclient.UnheldBody + 1, 3 * limit} {
@@ -900,7 +899,7 @@ func TestHTTPBodiesCountAgainstTheBudget(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, strings.Repeat("x", 1000))
 	})
-	opt := probetest.Options()
+	opt := probetest.Env()
 	n := openNode(t, httpAt(t, s), opt)
 	keys := []probes.Key{{Name: "chunked"}, {Name: "whole"}}
 	if err := opt.Budget.Acquire(t.Context(), probes.HeldAtOnce-1999); err != nil {
@@ -938,7 +937,7 @@ func TestHTTPKeysWithoutAnswer(t *testing.T) {
 			}
 		}
 	})
-	n := openNode(t, httpAt(t, s), probetest.Options())
+	n := openNode(t, httpAt(t, s), probetest.Env())
 	got := probetest.Read(t, n, probes.Key{Name: "cut"}, probes.Key{Name: "a"}, probes.Key{Name: "cut"}, probes.Key{Name: "b"})
 	for i, want := range []string{httpclient.ErrCutOff.Error(), "present", httpclient.ErrCutOff.Error(), "present"} {
 		if state := httpState(got[i]); state != want {
@@ -953,7 +952,7 @@ func TestHTTPKeysWithoutAnswer(t *testing.T) {
 	if !errors.Is(err, httpclient.ErrCutOff) {
 		t.Errorf("all cut off: %v", err)
 	}
-	n = openNode(t, nodeConfig{URL: httpTemplate(t, urlOfNobody(t)+"/{key}")}, probetest.Options())
+	n = openNode(t, nodeConfig{URL: httpTemplate(t, urlOfNobody(t)+"/{key}")}, probetest.Env())
 	for _, keys := range []int{1, 1000} {
 		err = n.Read(probetest.Within(t, 10*time.Second), profileKeys(t, keys), func(i int, r probes.Raw) { t.Errorf("visited %d: %+v", i, r) })
 		if err == nil || !strings.Contains(err.Error(), "connection refused") || n.Answered() {
@@ -997,7 +996,7 @@ func TestHTTPThousandKeysOverFewConnections(t *testing.T) {
 	}
 	s.Start()
 	t.Cleanup(s.Close)
-	n := openNode(t, httpAt(t, s), probetest.Options())
+	n := openNode(t, httpAt(t, s), probetest.Env())
 	keys := profileKeys(t, 1000)
 	for range 3 {
 		var visiting atomic.Int32
@@ -1034,7 +1033,7 @@ func TestHTTPThousandKeysOverFewConnections(t *testing.T) {
 func TestHTTPIdleConnectionsClosedByTheServer(t *testing.T) {
 	servers.NoLeaks(t)
 	s := startHTTP(t, func(http.ResponseWriter, *http.Request) {})
-	n := openNode(t, httpAt(t, s), probetest.Options())
+	n := openNode(t, httpAt(t, s), probetest.Env())
 	for range 20 {
 		for _, got := range probetest.Read(t, n, profileKeys(t, 40)...) {
 			if !got.Present {
@@ -1053,7 +1052,7 @@ func TestHTTPCloseEndsRequests(t *testing.T) {
 		asked <- struct{}{}
 		<-r.Context().Done()
 	})
-	n := openNode(t, httpAt(t, s), probetest.Options())
+	n := openNode(t, httpAt(t, s), probetest.Env())
 	done := make(chan error)
 	go func() {
 		done <- n.Read(probetest.Within(t, time.Minute), profileKeys(t, 40), func(i int, r probes.Raw) { t.Errorf("visited %d: %+v", i, r) })
@@ -1096,7 +1095,7 @@ func TestHTTPErrorsHoldNoSecrets(t *testing.T) {
 			URL: httpTemplate(t, secret+"/{key}?"+marker+"={key}"), Client: c,
 			Headers: map[string]string{"X-Key": marker}, HealthURL: secret, Stats: &statsConfig{URL: secret, Hits: "$.hits"},
 		}
-		n := openNode(t, node, probetest.Options())
+		n := openNode(t, node, probetest.Env())
 		var texts []string
 		note := func(err error) { texts = append(texts, fmt.Sprint(err)) }
 		err := n.Read(probetest.Within(t, 5*time.Second), []probes.Key{{Name: marker}}, func(_ int, r probes.Raw) {
@@ -1108,26 +1107,26 @@ func TestHTTPErrorsHoldNoSecrets(t *testing.T) {
 		note(err)
 		_, err = n.Survey(probetest.Within(t, 5*time.Second), nil)
 		note(err)
-		origin, err := newOrigin(config.Origin{URL: httpTemplate(t, secret+"/{key}"), Client: c}, probetest.Options())
+		origin, err := newOrigin(originConfig{URL: httpTemplate(t, secret+"/{key}"), Client: c}, probetest.Env())
 		if err != nil {
 			t.Fatal(err)
 		}
 		note(origin.Ask(probetest.Within(t, 5*time.Second), map[string]string{"key": marker}, func(probes.OriginAnswer) { t.Errorf("%d: an answer", i) }))
 		origin.Close()
-		q, err := newQueue(queueConfig{URL: secret, Depth: "$.depth", Client: c}, "q", probetest.Options())
+		q, err := newQueue(queueConfig{URL: secret, Depth: "$.depth", Client: c}, "q", probetest.Env())
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = q.Sample(probetest.Within(t, 5*time.Second))
 		note(err)
 		q.Close()
-		apps, err := OpenApps(&config.Config{Versions: []applicationConfig{{Name: "app", Nodes: map[string]string{"n": secret}, Client: c}}}, probetest.Options(), slog.New(slog.DiscardHandler))
+		app, err := newApplication("app", applicationConfig{Nodes: map[string]string{"n": secret}, Client: c}, probetest.Env())
 		if err != nil {
 			t.Fatal(err)
 		}
-		told, _ := apps[0].Sample(probetest.Within(t, 5*time.Second))
+		told, _ := app.Sample(probetest.Within(t, 5*time.Second))
 		note(told[0].Err)
-		apps[0].Close()
+		app.Close()
 		for _, text := range texts {
 			if strings.Contains(strings.ToLower(text), marker) || strings.Contains(text, "no answer in time") || len(text) > 200 {
 				t.Errorf("%d: %.300s", i, text)
@@ -1184,7 +1183,7 @@ func TestHTTPLogHoldsNoBodies(t *testing.T) {
 		answeringEach("HTTP/1.1 204 No Content\r\n\r\nm4rk3r")(conn)
 		close(gone)
 	})
-	n := openNode(t, nodeConfig{URL: httpTemplate(t, "http://"+addr+"/{key}")}, probetest.Options())
+	n := openNode(t, nodeConfig{URL: httpTemplate(t, "http://"+addr+"/{key}")}, probetest.Env())
 	probetest.Read(t, n, probes.Key{Name: "a"})
 	<-gone // net/http has dropped the connection, and said so before
 	log.Print("other lines are written")
@@ -1195,7 +1194,7 @@ func TestHTTPLogHoldsNoBodies(t *testing.T) {
 
 func TestHTTPUnresolvedName(t *testing.T) {
 	servers.NoLeaks(t)
-	n := openNode(t, nodeConfig{URL: httpTemplate(t, "http://user:secret@name.invalid/{key}")}, probetest.Options())
+	n := openNode(t, nodeConfig{URL: httpTemplate(t, "http://user:secret@name.invalid/{key}")}, probetest.Env())
 	err := n.Read(probetest.Within(t, 10*time.Second), profileKeys(t, 100), func(i int, r probes.Raw) { t.Errorf("visited %d: %+v", i, r) })
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("error %v", err)

@@ -10,14 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openTestOrigin(t testing.TB, c config.Origin, opt *probes.Env) *origin {
+func openTestOrigin(t testing.TB, c originConfig, opt *probes.Env) *origin {
 	t.Helper()
 	o, err := newOrigin(c, opt)
 	if err != nil {
@@ -37,8 +36,8 @@ func TestOriginAnswers(t *testing.T) {
 			_, _ = io.WriteString(w, "truth of "+r.Header.Get("X-Tenant"))
 		}
 	})
-	opt := probetest.Options()
-	o := openTestOrigin(t, config.Origin{URL: httpTemplate(t, s.URL+"/api/{id}"), Headers: map[string]string{"X-Tenant": "a"}}, opt)
+	opt := probetest.Env()
+	o := openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/api/{id}"), Headers: map[string]string{"X-Tenant": "a"}}, opt)
 	for _, c := range []struct {
 		id, body string
 		deleted  bool
@@ -75,9 +74,9 @@ func TestOriginAnswers(t *testing.T) {
 func TestOriginBodyIsCountedWhileItIsHeld(t *testing.T) {
 	servers.NoLeaks(t)
 	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 1000)) })
-	opt := probetest.Options()
+	opt := probetest.Env()
 	opt.MaxBody = 1000
-	o := openTestOrigin(t, config.Origin{URL: httpTemplate(t, s.URL+"/{key}")}, opt)
+	o := openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/{key}")}, opt)
 	vars := map[string]string{"key": "a"}
 	err := o.Ask(probetest.Within(t, 5*time.Second), vars, func(probes.OriginAnswer) {
 		if opt.Budget.TryAcquire(probes.HeldAtOnce - 999) {
@@ -89,7 +88,7 @@ func TestOriginBodyIsCountedWhileItIsHeld(t *testing.T) {
 	}
 	budgetIsFree(t, opt.Budget)
 	opt.MaxBody = 999
-	o = openTestOrigin(t, config.Origin{URL: httpTemplate(t, s.URL+"/{key}")}, opt)
+	o = openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/{key}")}, opt)
 	err = o.Ask(probetest.Within(t, 5*time.Second), vars, func(probes.OriginAnswer) { t.Error("an answer that is too large") })
 	if err == nil || err.Error() != "the body is larger than --http.max-body (999 bytes)" {
 		t.Errorf("error %v", err)
@@ -100,7 +99,7 @@ func TestOriginBodyIsCountedWhileItIsHeld(t *testing.T) {
 func TestOriginThatHangs(t *testing.T) {
 	servers.NoLeaks(t)
 	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	o := openTestOrigin(t, config.Origin{URL: httpTemplate(t, s.URL+"/{key}")}, probetest.Options())
+	o := openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/{key}")}, probetest.Env())
 	start := time.Now()
 	// More at once than there are connections.
 	done := make(chan error, 3*httpclient.MaxConns)
@@ -126,7 +125,7 @@ func TestOriginThatHangs(t *testing.T) {
 
 func TestOriginWithoutURL(t *testing.T) {
 	for _, text := range []string{"http://{key}/", "http:///{key}", "http://user:secret@h:x/{key}"} {
-		if _, err := newOrigin(config.Origin{URL: httpTemplate(t, text)}, probetest.Options()); err == nil || strings.Contains(err.Error(), "secret") {
+		if _, err := newOrigin(originConfig{URL: httpTemplate(t, text)}, probetest.Env()); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 
 func openTestHTTPQueue(t testing.TB, c queueConfig) *queue {
 	t.Helper()
-	q, err := newQueue(c, "app-1", probetest.Options())
+	q, err := newQueue(c, "app-1", probetest.Env())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestHTTPQueueThatHangs(t *testing.T) {
 
 func TestHTTPQueueThatCannotBeAsked(t *testing.T) {
 	for _, c := range []queueConfig{{URL: "h", Depth: "$"}, {URL: "http://h", Depth: "depth"}, {URL: "http://h", Depth: "$", Processed: "$.."}} {
-		if _, err := newQueue(c, "q", probetest.Options()); err == nil {
+		if _, err := newQueue(c, "q", probetest.Env()); err == nil {
 			t.Errorf("%+v is no queue", c)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
@@ -47,15 +46,12 @@ func TestAppByDNS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := probetest.Options()
+	opt := probetest.Env()
 	opt.Resolver = d.Resolver()
-	apps, err := OpenApps(&config.Config{Versions: []applicationConfig{
-		{Name: "api", DNS: &form.DNSName{Host: "api.test", Port: port}, URL: template},
-	}}, opt, probetest.Quiet())
+	a, err := newApplication("api", applicationConfig{DNS: &form.DNSName{Host: "api.test", Port: port}, URL: template}, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := apps[0]
 	t.Cleanup(a.Close)
 	if got, err := versionsOf(t, a); err == nil || len(got) > 0 {
 		t.Errorf("of an unknown name: %v, %v", got, err)

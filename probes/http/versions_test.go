@@ -3,27 +3,28 @@ package http
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openTestApps(t testing.TB, versions ...config.App) []*application {
+func openTestApps(t testing.TB, configured ...applicationConfig) []*application {
 	t.Helper()
-	apps, err := OpenApps(&config.Config{Versions: versions}, probetest.Options(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range apps {
+	var apps []*application
+	for i, c := range configured {
+		a, err := newApplication(fmt.Sprint("app-", i), c, probetest.Env())
+		if err != nil {
+			t.Fatal(err)
+		}
 		t.Cleanup(a.Close)
+		apps = append(apps, a)
 	}
 	return apps
 }
@@ -65,7 +66,7 @@ func TestAppVersions(t *testing.T) {
 		{s.URL + "/gone", "", "", "status 404 Not Found"},
 		{nowhere, "", "", "connection refused"},
 	} {
-		got, _ := openTestApps(t, applicationConfig{Name: "web", Nodes: map[string]string{"n": c.url}, JSON: c.json})[0].Sample(probetest.Within(t, 5*time.Second))
+		got, _ := openTestApps(t, applicationConfig{Nodes: map[string]string{"n": c.url}, JSON: c.json})[0].Sample(probetest.Within(t, 5*time.Second))
 		if len(got) != 1 || got[0].Node != "n" || got[0].Version != c.want {
 			t.Errorf("%s: %+v", c.url, got)
 			continue
@@ -89,10 +90,10 @@ func TestAppInstances(t *testing.T) {
 	})
 	apps := openTestApps(t,
 		applicationConfig{
-			Name: "web", Nodes: map[string]string{"c": s.URL + "/3", "a": s.URL + "/1", "b": s.URL + "/hangs"},
+			Nodes:  map[string]string{"c": s.URL + "/3", "a": s.URL + "/1", "b": s.URL + "/hangs"},
 			Client: form.HTTPClient{Credentials: form.Credentials{Username: "u", PasswordFile: probetest.WriteFile(t, "p", ".pw\n")}},
 		},
-		applicationConfig{Name: "api", Nodes: map[string]string{"x": s.URL + "/9"}})
+		applicationConfig{Nodes: map[string]string{"x": s.URL + "/9"}})
 	start := time.Now()
 	got, _ := apps[0].Sample(probetest.Within(t, 300*time.Millisecond))
 	if took := time.Since(start); took > 2*time.Second {
@@ -111,13 +112,12 @@ func TestAppInstances(t *testing.T) {
 
 func TestAppsThatCannotBeAsked(t *testing.T) {
 	servers.NoLeaks(t)
-	good := applicationConfig{Name: "good", Nodes: map[string]string{"n": "http://h"}}
 	for _, c := range []applicationConfig{
-		{Name: "bad", Nodes: map[string]string{"n": "http://u:secret@"}},
-		{Name: "bad", Nodes: map[string]string{"n": "http://h"}, JSON: "version"},
+		{Nodes: map[string]string{"n": "http://u:secret@"}},
+		{Nodes: map[string]string{"n": "http://h"}, JSON: "version"},
 	} {
-		_, err := OpenApps(&config.Config{Versions: []applicationConfig{good, c}}, probetest.Options(), slog.New(slog.DiscardHandler))
-		if err == nil || !strings.HasPrefix(err.Error(), "application bad: ") || strings.Contains(err.Error(), "secret") {
+		_, err := newApplication("bad", c, probetest.Env())
+		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}

@@ -176,7 +176,7 @@ func FuzzKafkaRecords(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
-	q, err := newQueue(configOf(c.ListenAddrs(), []string{"inv"}, nil), nil, probetest.Options(), probetest.Quiet())
+	q, err := newQueue(configOf(c.ListenAddrs(), []string{"inv"}, nil), nil, probetest.Env(), probetest.Quiet())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func configOf(brokers, topics, groups []string) queueConfig {
 
 func openQueue(t *testing.T, c queueConfig, options ...kgo.Opt) *queue {
 	t.Helper()
-	q, err := newQueue(c, nil, probetest.Options(), probetest.Quiet())
+	q, err := newQueue(c, nil, probetest.Env(), probetest.Quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

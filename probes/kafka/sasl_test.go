@@ -302,10 +302,10 @@ func TestKafkaMSK(t *testing.T) {
 func TestKafkaUnknownMechanism(t *testing.T) {
 	kc := configOf([]string{"a:1"}, []string{"t"}, nil)
 	kc.SASL = &saslConfig{Mechanism: "GSSAPI"}
-	if _, err := newQueue(kc, nil, probetest.Options(), probetest.Quiet()); err == nil {
+	if _, err := newQueue(kc, nil, probetest.Env(), probetest.Quiet()); err == nil {
 		t.Error("a mechanism that there is not was taken")
 	}
-	if _, err := newQueue(configOf([]string{"a:x"}, []string{"t"}, nil), nil, probetest.Options(), probetest.Quiet()); err == nil {
+	if _, err := newQueue(configOf([]string{"a:x"}, []string{"t"}, nil), nil, probetest.Env(), probetest.Quiet()); err == nil {
 		t.Error("an address without a port number was taken")
 	}
 }

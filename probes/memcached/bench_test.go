@@ -26,7 +26,7 @@ func BenchmarkMemcachedRead1000(b *testing.B) {
 		fmt.Fprintf(&pipeline, "mg %s t v k q u\r\n", keys[i].Name)
 	}
 	pipeline.WriteString("mn\r\n")
-	n := openNode(b, nodeConfig{Address: p.Addr}, probetest.Options())
+	n := openNode(b, nodeConfig{Address: p.Addr}, probetest.Env())
 	conn, err := net.Dial("tcp", p.Addr)
 	if err != nil {
 		b.Fatal(err)

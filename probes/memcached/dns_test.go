@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -13,18 +12,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, c config.Node) (*probes.Fleet, *group.DNS) {
+func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerNode) (*probes.Fleet, *group.DNS) {
 	t.Helper()
-	opt := probetest.Options()
-	opt.ForgetAfter, opt.Resolver = forget, d.Resolver()
-	m, err := OpenMembers(probes.Identity{Layer: "l2", Name: c.Name}, *c.Memcached, c.MinNodes, opt, probetest.Quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &probes.Fleet{}
-	f.Add(c.Name, m)
-	t.Cleanup(f.Close)
-	return f, m.(*group.DNS)
+	env := probetest.Env()
+	env.ForgetAfter, env.Resolver = forget, d.Resolver()
+	f := probetest.OpenFleet(t, env, n)
+	return f, f.Named(n.Name).(*group.DNS)
 }
 
 func TestMemcachedByDNS(t *testing.T) {
@@ -33,9 +26,7 @@ func TestMemcachedByDNS(t *testing.T) {
 	first := servers.MemcachedAt(t, "127.0.0.1:"+port)
 	servers.MemcachedAt(t, "127.0.0.2:"+port)
 	d.Set("mc.test", "127.0.0.2", "127.0.0.1")
-	f, g := openDNS(t, d, time.Hour, config.Node{
-		Name: "mc", MinNodes: 3, Memcached: &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: hashingAny},
-	})
+	f, g := openDNS(t, d, time.Hour, probetest.Node("mc", 3, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: hashingAny}))
 	if got := f.Groups()[0]; got.Err == nil || len(got.Nodes) > 0 || got.Expected != 3 {
 		t.Errorf("before any answer the group is %+v", got)
 	}
@@ -114,9 +105,7 @@ func TestDNSWithoutAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := servers.StartDNS(t)
 			c.set(d)
-			f, g := openDNS(t, d, time.Hour, config.Node{
-				Name: "mc", Memcached: &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: "1"}, Hashing: hashingAny},
-			})
+			f, g := openDNS(t, d, time.Hour, probetest.Node("mc", 0, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: "1"}, Hashing: hashingAny}))
 			if got := probetest.SurveyFleet(t, f, 500*time.Millisecond); len(got) > 0 {
 				t.Errorf("surveyed %v", got.Names())
 			}

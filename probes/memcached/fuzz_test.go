@@ -23,7 +23,7 @@ func FuzzMemcachedReplies(f *testing.F) {
 	keys := []probes.Key{{Name: "a"}, {Name: "b"}, {Name: "a"}, {Name: "c"}}
 	all := []int{0, 1, 2, 3}
 	f.Fuzz(func(t *testing.T, said []byte) {
-		opt := probetest.Options()
+		opt := probetest.Env()
 		opt.MaxValueBytes = 64
 		for _, plain := range []bool{false, true} {
 			n := &node{opt: opt, account: &wire.Account{}, kept: &keptServer{}}

@@ -56,7 +56,7 @@ func TestMemcachedListsKeys(t *testing.T) {
 	}
 	slices.Sort(want)
 	proxy := servers.NewProxy(t, p.Addr)
-	n := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Env())
 	probetest.Survey(t, n)
 	if got := proxy.Counts().Connections; got != 1 {
 		t.Errorf("%d connections without a pattern", got)
@@ -101,8 +101,8 @@ func TestMemcachedNodesAtOneServerShareAListing(t *testing.T) {
 		set(t, c, "b:"+strconv.Itoa(i), "v", 0)
 	}
 	proxy := servers.NewProxy(t, p.Addr)
-	a := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Options())
-	b := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Options())
+	a := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Env())
+	b := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Env())
 	if got, err := listedKeys(t, a, "a:*", 10); err != nil || len(got) != 10 || !strings.HasPrefix(got[0], "a:") {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -130,7 +130,7 @@ func TestMemcachedListingIsRefused(t *testing.T) {
 	servers.NoLeaks(t)
 	for _, args := range [][]string{{"-X"}, {"-o", "no_lru_crawler"}} {
 		p := servers.Memcached(t, args...)
-		n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 		_, err := listedKeys(t, n, "", 0)
 		if err == nil || !strings.Contains(err.Error(), "lru_crawler metadump: refused (") || !strings.Contains(err.Error(), "keys instead") {
 			t.Errorf("%v: %v", args, err)
@@ -152,7 +152,7 @@ func crawled(t testing.TB, dump func(what string, out *bufio.Writer) bool) *node
 		_, _ = out.WriteString(map[string]string{"stats": "STAT uptime 1\r\nEND\r\n", "mn": "MN\r\n"}[line])
 		return true
 	})
-	return openNode(t, nodeConfig{Address: addr}, probetest.Options())
+	return openNode(t, nodeConfig{Address: addr}, probetest.Env())
 }
 
 func TestMemcachedListingByLRUs(t *testing.T) {
@@ -223,7 +223,7 @@ func TestMemcachedListingStandsStill(t *testing.T) {
 		t.Errorf("closing took %v, %d listings", time.Since(start), dumps.Load())
 	}
 	// A node that comes after it, as after a reload, does not list again so soon.
-	again := openNode(t, n.config, probetest.Options())
+	again := openNode(t, n.config, probetest.Env())
 	if s, err := again.Survey(probetest.Within(t, time.Second), &probes.Scan{}); err != nil || len(s.Found) > 0 || dumps.Load() != 1 {
 		t.Errorf("%v, %v, %d listings", s.Found, err, dumps.Load())
 	}

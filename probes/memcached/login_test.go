@@ -20,7 +20,7 @@ func TestMemcachedLogin(t *testing.T) {
 	p := servers.Memcached(t, "-u", "root", "-Y", users)
 	file := probetest.WriteFile(t, "password", "wrong-secret\n")
 	c := nodeConfig{Address: p.Addr, Credentials: form.Credentials{Username: "exporter", PasswordFile: file}}
-	n := openNode(t, c, probetest.Options())
+	n := openNode(t, c, probetest.Env())
 	_, err := n.Survey(probetest.Within(t, time.Second), nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "username and password were refused (CLIENT_ERROR)") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("wrong password: %v", err)
@@ -33,7 +33,7 @@ func TestMemcachedLogin(t *testing.T) {
 	if again := probetest.Survey(t, n); s.Version == "" || probetest.Others(again) != probetest.Others(s) || again.OwnMisses != 1 {
 		t.Errorf("%+v", again)
 	}
-	bare := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+	bare := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	if _, err := bare.Survey(probetest.Within(t, time.Second), nil); !errors.Is(err, errLogin) {
 		t.Errorf("without a password: %v", err)
 	}
@@ -52,7 +52,7 @@ func TestMemcachedLogin(t *testing.T) {
 	for _, bad := range []form.Credentials{
 		{Username: "exporter"}, {Password: "p"}, {Username: "a b", Password: "p"}, {Username: "a", Password: "p\r\nflush_all"},
 	} {
-		n := openNode(t, nodeConfig{Address: p.Addr, Credentials: bad}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: p.Addr, Credentials: bad}, probetest.Env())
 		if _, err := n.Survey(probetest.Within(t, time.Second), nil); err == nil || !strings.Contains(err.Error(), "memcached needs both") {
 			t.Errorf("%+v: %v", bad, err)
 		}
@@ -64,7 +64,7 @@ func TestMemcachedLoginIsNotForcedOnAServer(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := nodeConfig{Address: p.Addr, Credentials: form.Credentials{Username: "exporter", Password: "secret"}}
-	n := openNode(t, c, probetest.Options())
+	n := openNode(t, c, probetest.Env())
 	probetest.Survey(t, n)
 	probetest.Read(t, n, probes.Key{Name: "login"})
 	if told := tell(t, p.Addr); told["cmd_set"] != "0" || told["total_items"] != "0" {
@@ -84,7 +84,7 @@ func TestMemcachedLoginKeepsTheSecret(t *testing.T) {
 		return true
 	})
 	c := nodeConfig{Address: addr, Credentials: form.Credentials{Username: "exporter", Password: "top-secret"}}
-	_, err := openNode(t, c, probetest.Options()).Survey(probetest.Within(t, time.Second), nil)
+	_, err := openNode(t, c, probetest.Env()).Survey(probetest.Within(t, time.Second), nil)
 	if err == nil || strings.Contains(err.Error(), "secret") || !slices.Equal(heard[:2], []string{"version", "set login 0 0 19"}) {
 		t.Errorf("%v; heard %q", err, heard)
 	}
@@ -103,7 +103,7 @@ func TestMemcachedTLS(t *testing.T) {
 		Address: p.Addr, Credentials: form.Credentials{Username: "exporter", Password: "secret"},
 		TLS: &form.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"},
 	}
-	n := openNode(t, c, probetest.Options())
+	n := openNode(t, c, probetest.Env())
 	keys := make([]probes.Key, 2500)
 	for i := range keys {
 		keys[i].Name = strings.Repeat("k", i%200+1)
@@ -136,7 +136,7 @@ func TestMemcachedTLS(t *testing.T) {
 		{"another name", with(func(c *form.TLS) { c.ServerName = "other.example" }), "not other.example"},
 		{"no such file", with(func(c *form.TLS) { c.CAFile += ".gone" }), "tls.ca_file"},
 	} {
-		n := openNode(t, nodeConfig{Address: p.Addr, TLS: bad.tls}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: p.Addr, TLS: bad.tls}, probetest.Env())
 		s, err := n.Survey(probetest.Within(t, 5*time.Second), nil)
 		if err == nil && s.Unasked {
 			err = n.Read(probetest.Within(t, 5*time.Second), []probes.Key{{Name: "a"}}, func(int, probes.Raw) {})

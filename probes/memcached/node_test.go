@@ -117,7 +117,7 @@ func TestMemcachedSurveyTellsWhatStatsTell(t *testing.T) {
 		_, _ = c.Get("fill:2999")
 		_, _ = c.Get("no")
 	}
-	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	s := probetest.Survey(t, n)
 	told := tell(t, p.Addr)
 	for name, got := range map[string]probes.Count{
@@ -150,7 +150,7 @@ func TestMemcachedSurveyTellsThePolicy(t *testing.T) {
 	} {
 		p := servers.Memcached(t, args...)
 		proxy := servers.NewProxy(t, p.Addr)
-		n := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Env())
 		probetest.Survey(t, n)
 		proxy.Reset()
 		if s := probetest.Survey(t, n); s.EvictionPolicy != policy {
@@ -167,7 +167,7 @@ func TestMemcachedSurveyCountsExpiredItems(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
-	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	for i := range 20 {
 		set(t, c, "k"+strconv.Itoa(i), "v", 1)
 	}
@@ -194,7 +194,7 @@ func TestMemcachedReadTellsEachKindOfCopy(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
-	opt := probetest.Options()
+	opt := probetest.Env()
 	opt.MaxValueBytes = 1000
 	n := openNode(t, nodeConfig{Address: p.Addr}, opt)
 	long := strings.Repeat("k", 250)
@@ -265,7 +265,7 @@ func TestMemcachedValuesThatLookLikeProtocol(t *testing.T) {
 		set(t, c, keys[i].Name, v, 0)
 	}
 	for _, addr := range []string{p.Addr, oldMemcached(t, p.Addr, "ERROR\r\n")} {
-		n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
 		for i, raw := range probetest.Read(t, n, keys...) {
 			if !raw.Present || string(raw.Value) != values[i] {
 				t.Errorf("%q is told as %+v", values[i], raw)
@@ -290,7 +290,7 @@ func TestMemcachedRoundTrips(t *testing.T) {
 	counting := servers.NewProxy(t, p.Addr)
 	counting.Delay(30 * time.Millisecond)
 	for _, addr := range []string{counting.Addr, oldMemcached(t, counting.Addr, "ERROR\r\n")} {
-		n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
 		probetest.Survey(t, n)
 		for range 2 {
 			counting.Reset()
@@ -320,7 +320,7 @@ func TestMemcachedOwnReadsAreExactUnderChurn(t *testing.T) {
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	nodes := []*node{ // two layers may name one server
-		openNode(t, nodeConfig{Address: p.Addr}, probetest.Options()), openNode(t, nodeConfig{Address: p.Addr}, probetest.Options()),
+		openNode(t, nodeConfig{Address: p.Addr}, probetest.Env()), openNode(t, nodeConfig{Address: p.Addr}, probetest.Env()),
 	}
 	keys := make([]probes.Key, 2500)
 	for i := range keys {
@@ -370,7 +370,7 @@ func TestMemcachedOwnReadsAreExactOverAFreeze(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	set(t, memcacheClient(t, p.Addr), "k0", strings.Repeat("x", 1000), 0)
-	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	keys := make([]probes.Key, 1000)
 	for i := range keys {
 		keys[i].Name = fmt.Sprintf("k%d", i%2)
@@ -404,8 +404,8 @@ func TestMemcachedOwnReadsAreExactOverAFreeze(t *testing.T) {
 func TestMemcachedOwnReadsAreExactOverARestart(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
-	other := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
+	other := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	probetest.Read(t, n, probes.Key{Name: "no"})
 	if s := probetest.Survey(t, other); s.OwnMisses != 1 {
 		t.Fatalf("own misses %d, want 1", s.OwnMisses)
@@ -441,7 +441,7 @@ func TestMemcachedOwnReadsAreExactOverARestart(t *testing.T) {
 func TestMemcachedIdleConnection(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t, "-o", "idle_timeout=1")
-	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	probetest.Survey(t, n)
 	servers.Eventually(t, "the server closes the connection", func() bool { return tell(t, p.Addr)["idle_kicks"] != "0" })
 	probetest.Survey(t, n)
@@ -455,7 +455,7 @@ func TestMemcachedReadGivenUpHalfWay(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
-	opt := probetest.Options()
+	opt := probetest.Env()
 	keys := make([]probes.Key, 3000)
 	for i := range keys {
 		keys[i] = probes.Key{Name: fmt.Sprintf("k%d", i%100)}
@@ -506,7 +506,7 @@ func TestMemcachedLargeReads(t *testing.T) {
 		}
 	}
 	for _, addr := range []string{p.Addr, oldMemcached(t, p.Addr, "ERROR\r\n")} {
-		opt := probetest.Options()
+		opt := probetest.Env()
 		n := openNode(t, nodeConfig{Address: addr}, opt)
 		got := 0
 		err := n.Read(probetest.Within(t, 30*time.Second), keys, func(_ int, raw probes.Raw) {
@@ -526,7 +526,7 @@ func TestMemcachedReadsLeaveNoTrace(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
-	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	set(t, c, "k", "v", 1000)
 	state := func() (age int, fetched string) {
 		for _, f := range strings.Fields(say(t, p.Addr, "me k")[0]) {
@@ -558,7 +558,7 @@ func TestMemcachedRecacheTokensAreGivenBack(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
-	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	keys := make([]probes.Key, 1500)
 	for i := range keys {
 		keys[i] = probes.Key{Name: "k" + strconv.Itoa(i)}
@@ -601,7 +601,7 @@ func TestMemcachedRecacheTokensAreGivenBack(t *testing.T) {
 func TestMemcachedCloseWhileFrozen(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	probetest.Survey(t, n)
 	p.Freeze(t)
 	defer p.Thaw(t)
@@ -621,7 +621,7 @@ func TestMemcachedCloseWhileFrozen(t *testing.T) {
 func TestMemcachedFrozenBeforeTheFirstConnection(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	p.Freeze(t)
 	for range 3 {
 		start := time.Now()
@@ -636,7 +636,7 @@ func TestMemcachedFrozenBeforeTheFirstConnection(t *testing.T) {
 
 func TestMemcachedDeadServer(t *testing.T) {
 	servers.NoLeaks(t)
-	n := openNode(t, nodeConfig{Address: servers.FreeAddr(t)}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: servers.FreeAddr(t)}, probetest.Env())
 	start := time.Now()
 	if _, err := n.Survey(probetest.Within(t, 5*time.Second), &probes.Scan{}); err == nil {
 		t.Error("a dead server answered")
@@ -647,7 +647,7 @@ func TestMemcachedDeadServer(t *testing.T) {
 	if n.manner.plain || n.manner.mute || time.Since(start) > 2*time.Second {
 		t.Errorf("%+v after %v", n.manner, time.Since(start))
 	}
-	if _, err := newNode(probes.Identity{}, nodeConfig{Address: "no-port"}, probetest.Options()); err == nil {
+	if _, err := newNode(probes.Identity{}, nodeConfig{Address: "no-port"}, probetest.Env()); err == nil {
 		t.Error("an address without a port")
 	}
 }
@@ -657,7 +657,7 @@ func TestMemcachedComesBackAfterACutNetwork(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	m := servers.NewProxy(t, p.Addr)
-	n := openNode(t, nodeConfig{Address: m.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: m.Addr}, probetest.Env())
 	probetest.Survey(t, n)
 	m.Mute(true)
 	for range 2 {

@@ -18,7 +18,7 @@ import (
 
 func openPool(t testing.TB, c nodeConfig) *pool {
 	t.Helper()
-	g, err := newPool(probes.Identity{Layer: "l3", Name: "pool"}, c, 2, probetest.Options())
+	g, err := newPool(probes.Identity{Layer: "l3", Name: "pool"}, c, 2, probetest.Env())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestPoolWithoutHashing(t *testing.T) {
 	if !slices.Equal(got.Nodes, []string{"pool/a:11211", "pool/b:11211"}) || got.Expected != 2 || got.Err != nil {
 		t.Errorf("the group is %+v", got)
 	}
-	if _, err := newPool(probes.Identity{}, nodeConfig{Servers: poolServers(t, "a:11211"), Hashing: "crc16"}, 0, probetest.Options()); err == nil {
+	if _, err := newPool(probes.Identity{}, nodeConfig{Servers: poolServers(t, "a:11211"), Hashing: "crc16"}, 0, probetest.Env()); err == nil {
 		t.Error("an unknown hashing is taken")
 	}
 }

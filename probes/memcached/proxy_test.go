@@ -87,7 +87,7 @@ func TestMemcachedFallsBackToGet(t *testing.T) {
 	c := memcacheClient(t, p.Addr)
 	set(t, c, "a", "1", 100)
 	set(t, c, "large", strings.Repeat("x", 2000), 0)
-	opt := probetest.Options()
+	opt := probetest.Env()
 	opt.MaxValueBytes = 1000
 	for name, refusal := range map[string]string{
 		"an old memcached": "ERROR\r\n", "another": "CLIENT_ERROR malformed request\r\n", "a proxy that closes": "",
@@ -121,7 +121,7 @@ func TestMemcachedProxyWithoutStats(t *testing.T) {
 	p := servers.Memcached(t)
 	set(t, memcacheClient(t, p.Addr), "a", "1", 100)
 	addr := oldMemcached(t, p.Addr, "", "stats", "version")
-	n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
 	for range 3 {
 		if s := probetest.Survey(t, n); !s.Unasked || s.Hits.Known {
 			t.Errorf("survey: %+v", s)
@@ -150,7 +150,7 @@ func TestMemcachedBehindAProxyComesBack(t *testing.T) {
 	servers.NoLeaks(t)
 	addr := servers.FreeAddr(t)
 	proxy := servers.NewProxy(t, addr)
-	n := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Env())
 	for range 3 {
 		s, err := n.Survey(probetest.Within(t, time.Second), nil)
 		failed := n.Read(probetest.Within(t, time.Second), []probes.Key{{Name: "a"}}, func(int, probes.Raw) {})
@@ -202,7 +202,7 @@ func TestMemcachedRefusesMetaGetAlone(t *testing.T) {
 			}
 			return true
 		})
-		n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
 		for range 3 {
 			probetest.Survey(t, n)
 			if got := probetest.Read(t, n, probes.Key{Name: "a"}, probes.Key{Name: "b"}); !got[0].Present || got[1].Present || got[1].Err != nil {
@@ -227,7 +227,7 @@ func TestMemcachedRefusesOtherProtocols(t *testing.T) {
 			_, _ = out.WriteString(said)
 			return false
 		})
-		n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
 		if s, err := n.Survey(probetest.Within(t, 5*time.Second), nil); err == nil && s.Version != "" {
 			t.Errorf("%.30q gives %+v", said, s)
 		}
@@ -258,7 +258,7 @@ func TestMemcachedErrorOfOneKey(t *testing.T) {
 		}
 		return true
 	})
-	n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
 	probetest.Survey(t, n)
 	got := probetest.Read(t, n, probes.Key{Name: "a"}, probes.Key{Name: "oom"}, probes.Key{Name: "b"}, probes.Key{Name: "odd"}, probes.Key{Name: "c"})
 	for _, i := range []int{0, 2, 4} {
@@ -293,7 +293,7 @@ func TestMemcachedSparseStats(t *testing.T) {
 			}
 			return true
 		})
-		got := probetest.Survey(t, openNode(t, nodeConfig{Address: addr}, probetest.Options()))
+		got := probetest.Survey(t, openNode(t, nodeConfig{Address: addr}, probetest.Env()))
 		got.Took = 0
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%q gives %+v", stats, got)
@@ -324,7 +324,7 @@ func TestMemcachedSlowAnswersAreCounted(t *testing.T) {
 		}
 		return true
 	})
-	n := openNode(t, nodeConfig{Address: addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
 	probetest.Survey(t, n)
 	if err := n.Read(probetest.Within(t, 50*time.Millisecond), []probes.Key{{Name: "a"}, {Name: "b"}}, func(int, probes.Raw) {}); err == nil {
 		t.Fatal("a slow server was quick")

@@ -26,7 +26,7 @@ func BenchmarkRedisRead1000(b *testing.B) {
 		r.Must(b, "set", names[i], strings.Repeat("x", 100), "ex", 3600)
 	}
 	ctx := context.Background()
-	n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Options())
+	n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Env())
 	ratio.Run(b, 50, func() ratio.Cost { return redisCost(b, r) },
 		ratio.Way{Name: "floor", Do: func() error {
 			_, err := r.Pipelined(ctx, func(p redis.Pipeliner) error {

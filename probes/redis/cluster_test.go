@@ -12,15 +12,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
 
-func clusterOf(seeds ...string) config.Node {
-	return config.Node{Name: "c", MinNodes: 6, Redis: &nodeConfig{Cluster: seeds}}
+func clusterOf(seeds ...string) probes.LayerNode {
+	return probetest.Node("c", 6, &nodeConfig{Cluster: seeds})
 }
 
 // copies are what one sampling of a Cluster read: by key, the nodes that should hold it and what they gave.
@@ -520,7 +519,7 @@ func BenchmarkClusterRead(b *testing.B) {
 			} else {
 				r = servers.Redis(b)
 			}
-			n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Options())
+			n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Env())
 			n.cluster = cluster
 			var keys []probes.Key
 			for i := range 1000 {
@@ -540,7 +539,7 @@ func BenchmarkClusterRead(b *testing.B) {
 func TestClusterSeedThatIsStartedAnew(t *testing.T) {
 	servers.NoLeaks(t)
 	a, b := servers.Redis(t), servers.Redis(t)
-	r := newMembers(probes.Identity{Layer: "l2", Name: "g"}, nodeConfig{Cluster: []string{a.Addr}}, 6, probetest.Options(), probetest.Quiet())
+	r := newMembers(probes.Identity{Layer: "l2", Name: "g"}, nodeConfig{Cluster: []string{a.Addr}}, 6, probetest.Env(), probetest.Quiet())
 	r.seeds = []string{a.Addr}
 	for _, m := range r.begin() {
 		m.survey, m.answered = probetest.Survey(t, m.node), true

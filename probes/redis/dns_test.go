@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -14,18 +13,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, c config.Node) (*probes.Fleet, *group.DNS) {
+func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerNode) (*probes.Fleet, *group.DNS) {
 	t.Helper()
-	opt := probetest.Options()
-	opt.ForgetAfter, opt.Resolver = forget, d.Resolver()
-	m, err := OpenMembers(probes.Identity{Layer: "l2", Name: c.Name}, *c.Redis, c.MinNodes, opt, probetest.Quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &probes.Fleet{}
-	f.Add(c.Name, m)
-	t.Cleanup(f.Close)
-	return f, m.(dnsGroup).DNS
+	env := probetest.Env()
+	env.ForgetAfter, env.Resolver = forget, d.Resolver()
+	f := probetest.OpenFleet(t, env, n)
+	return f, f.Named(n.Name).(dnsGroup).DNS
 }
 
 func TestRedisByDNS(t *testing.T) {
@@ -35,7 +28,7 @@ func TestRedisByDNS(t *testing.T) {
 	twin := servers.RedisAt(t, "127.0.0.2:"+port, "--bind", "127.0.0.1 127.0.0.2")
 	servers.RedisAt(t, "127.0.0.3:"+port)
 	d.Set("redis.test", "127.0.0.2", "127.0.0.3", "127.0.0.1")
-	f, g := openDNS(t, d, time.Hour, config.Node{Name: "headless", Redis: &nodeConfig{DNS: &form.DNSName{Host: "redis.test", Port: port}}})
+	f, g := openDNS(t, d, time.Hour, probetest.Node("headless", 0, &nodeConfig{DNS: &form.DNSName{Host: "redis.test", Port: port}}))
 	server, err := serverOf(f, "headless", "inv")
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +68,7 @@ func TestRedisBySRV(t *testing.T) {
 	d := servers.StartDNS(t)
 	one, two := servers.Redis(t), servers.RedisAt(t, "127.0.0.2:"+probetest.FreePort(t))
 	d.SetSRV("_redis._tcp.test", one.Addr, two.Addr)
-	f, g := openDNS(t, d, time.Hour, config.Node{Name: "srv", Redis: &nodeConfig{DNS: &form.DNSName{Host: "_redis._tcp.test", SRV: true}}})
+	f, g := openDNS(t, d, time.Hour, probetest.Node("srv", 0, &nodeConfig{DNS: &form.DNSName{Host: "_redis._tcp.test", SRV: true}}))
 	probetest.SurveyFleet(t, f, 5*time.Second) // no resolver knows the hosts, but the nodes are known
 	probetest.WantNodes(t, g, "srv/h127-0-0-1.srv.test:"+servers.Port(t, one.Addr), "srv/h127-0-0-2.srv.test:"+servers.Port(t, two.Addr))
 }

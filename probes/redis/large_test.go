@@ -151,10 +151,10 @@ func TestQueueBudget(t *testing.T) {
 	f := queueFleet(t, r.Addr, nodeConfig{})
 	r.Must(t, "rpush", "list", "x")
 	r.Must(t, "xadd", "stream", "*", "a", "b")
-	opt := probetest.Options()
+	opt := probetest.Env()
 	opt.SampleMessages = 10
 	for _, c := range []queueConfig{{Node: "redis-1", List: "list"}, {Node: "redis-1", Stream: "stream"}} {
-		q, err := OpenQueue(c, nil, f, opt)
+		q, err := c.Open("q", nil, f, opt)
 		if err != nil {
 			t.Fatal(err)
 		}

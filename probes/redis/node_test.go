@@ -31,7 +31,7 @@ func TestRedisSurveyTellsWhatInfoTells(t *testing.T) {
 	one := redis.NewClient(&redis.Options{Addr: r.Addr, DB: 1})
 	defer one.Close()
 	one.Set(t.Context(), "c", "1", 0)
-	s := probetest.Survey(t, openNode(t, nodeConfig{Address: "redis://" + r.Addr + "/1"}, probetest.Options()))
+	s := probetest.Survey(t, openNode(t, nodeConfig{Address: "redis://" + r.Addr + "/1"}, probetest.Env()))
 	if s.Role != "primary" || s.Version == "" || len(s.RunID) != 40 || s.EvictionPolicy != "allkeys-lru" || s.Took <= 0 {
 		t.Errorf("survey: %+v", s)
 	}
@@ -43,7 +43,7 @@ func TestRedisSurveyTellsWhatInfoTells(t *testing.T) {
 		t.Errorf("replication: %+v", s.Replication)
 	}
 	r.Must(t, "config", "set", "maxmemory", "0")
-	if s = probetest.Survey(t, openNode(t, nodeConfig{Address: r.Addr}, probetest.Options())); s.MemoryLimit.Known {
+	if s = probetest.Survey(t, openNode(t, nodeConfig{Address: r.Addr}, probetest.Env())); s.MemoryLimit.Known {
 		t.Errorf("no limit is told as %v", s.MemoryLimit)
 	}
 }
@@ -64,7 +64,7 @@ func TestRedisBackupIsNoReplica(t *testing.T) {
 	servers.Eventually(t, "the primary feeds both", func() bool {
 		return strings.Contains(primary.Info(t.Context(), "replication").Val(), "connected_slaves:2")
 	})
-	s := probetest.Survey(t, openNode(t, nodeConfig{Address: primary.Addr}, probetest.Options()))
+	s := probetest.Survey(t, openNode(t, nodeConfig{Address: primary.Addr}, probetest.Env()))
 	if s.Replication == nil || len(s.Replication.Replicas) != 1 || s.Replication.Replicas[0].Address != replica.Addr {
 		t.Errorf("replicas: %+v", s.Replication)
 	}
@@ -73,7 +73,7 @@ func TestRedisBackupIsNoReplica(t *testing.T) {
 func TestRedisReadTellsEachKindOfCopy(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	opt := probetest.Options()
+	opt := probetest.Env()
 	opt.MaxValueBytes = 1000
 	n := openNode(t, nodeConfig{Address: r.Addr}, opt)
 	r.Must(t, "set", "s", "value", "ex", 100)
@@ -127,7 +127,7 @@ func TestRedisRoundTrips(t *testing.T) {
 	r.Must(t, "set", "s", "v")
 	proxy := servers.NewProxy(t, r.Addr)
 	proxy.Delay(30 * time.Millisecond) // answers to what was sent first come after all that is sent without a wait
-	n := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Env())
 	keys := make([]probes.Key, 2500)
 	for i := range keys {
 		keys[i] = []probes.Key{{Name: "s"}, {Name: "h", Hash: true}, {Name: "no"}, {Name: "no", Hash: true}, {Name: "h", Check: true}}[i%5]
@@ -158,7 +158,7 @@ func TestRedisOwnReadsAreExact(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	for _, db := range []string{"0", "3"} {
-		n := openNode(t, nodeConfig{Address: "redis://" + r.Addr + "/" + db}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: "redis://" + r.Addr + "/" + db}, probetest.Env())
 		c := redis.NewClient(&redis.Options{Addr: r.Addr, DB: n.url.DB})
 		t.Cleanup(func() { _ = c.Close() })
 		c.Set(t.Context(), "s", "v", 0)
@@ -202,7 +202,7 @@ func TestRedisOwnReadsAreExact(t *testing.T) {
 func TestRedisOwnReadsAreExactUnderChurn(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Env())
 	keys := make([]probes.Key, 2500)
 	for i := range keys {
 		keys[i] = probes.Key{Name: fmt.Sprintf("k%d", i%500)}
@@ -249,7 +249,7 @@ func TestRedisOwnReadsAreExactUnderChurn(t *testing.T) {
 func TestRedisOwnReadsAreExactOverAFreeze(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Env())
 	r.Must(t, "set", "k0", strings.Repeat("x", 1000))
 	keys := make([]probes.Key, 1000)
 	for i := range keys {
@@ -305,7 +305,7 @@ func TestRedisComesBackAfterACutNetwork(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	m := servers.NewProxy(t, r.Addr)
-	n := openNode(t, nodeConfig{Address: m.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: m.Addr}, probetest.Env())
 	probetest.Survey(t, n)
 	m.Mute(true)
 	if _, err := n.Survey(probetest.Within(t, 50*time.Millisecond), nil); err == nil {
@@ -321,7 +321,7 @@ func TestRedisComesBackAfterACutNetwork(t *testing.T) {
 func TestRedisReconnectsWhereTheServerBeganAnew(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Env())
 	probetest.Read(t, n, probes.Key{Name: "no"})
 	if s := probetest.Survey(t, n); s.OwnMisses != 2 {
 		t.Fatalf("own misses %d, want 2", s.OwnMisses)
@@ -352,17 +352,17 @@ func TestRedisCredentials(t *testing.T) {
 		}
 	}
 	write("wrong-secret")
-	n := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{PasswordFile: file}}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{PasswordFile: file}}, probetest.Env())
 	if _, err := n.Survey(probetest.Within(t, time.Second), nil); err == nil || !strings.Contains(err.Error(), "AUTH was refused (WRONGPASS)") ||
 		strings.Contains(err.Error(), "secret") {
 		t.Errorf("wrong password: %v", err)
 	}
 	write("first")
 	probetest.Survey(t, n) // read again at the new connection
-	if s := probetest.Survey(t, openNode(t, nodeConfig{Address: "redis://:first@" + r.Addr}, probetest.Options())); s.RunID == "" {
+	if s := probetest.Survey(t, openNode(t, nodeConfig{Address: "redis://:first@" + r.Addr}, probetest.Env())); s.RunID == "" {
 		t.Error("the address's password did not serve")
 	}
-	bare := openNode(t, nodeConfig{Address: r.Addr}, probetest.Options())
+	bare := openNode(t, nodeConfig{Address: r.Addr}, probetest.Env())
 	if _, err := bare.Survey(probetest.Within(t, time.Second), nil); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
 		t.Errorf("without a password: %v", err)
 	}
@@ -376,11 +376,11 @@ func TestRedisCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	blind := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{Username: "blind", Password: "pw"}}, probetest.Options())
+	blind := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{Username: "blind", Password: "pw"}}, probetest.Env())
 	if _, err := blind.Survey(probetest.Within(t, time.Second), nil); err == nil || !strings.Contains(err.Error(), "+info") {
 		t.Errorf("without +info: %v", err)
 	}
-	seer := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{Username: "seer", Password: "pw"}}, probetest.Options())
+	seer := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{Username: "seer", Password: "pw"}}, probetest.Env())
 	s, err := seer.Survey(probetest.Within(t, time.Second), &probes.Scan{Count: 10})
 	if err != nil || s.ScanErr == nil || !strings.Contains(s.ScanErr.Error(), "+scan") {
 		t.Errorf("without +scan: %v, %v", s.ScanErr, err)
@@ -404,7 +404,7 @@ func TestRedisScanGoesRound(t *testing.T) {
 	if _, err := p.Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Env())
 	found := map[string]int{}
 	for steps := 0; ; steps++ {
 		s, err := n.Survey(probetest.Within(t, time.Second), &probes.Scan{Count: 100, Match: "user:*"})
@@ -430,7 +430,7 @@ func TestRedisScanGoesRound(t *testing.T) {
 func TestRedisLargeReads(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	opt := probetest.Options()
+	opt := probetest.Env()
 	n := openNode(t, nodeConfig{Address: r.Addr}, opt)
 	value := strings.Repeat("x", 100<<10)
 	keys := make([]probes.Key, 3000)
@@ -478,7 +478,7 @@ func TestRedisRefusesOtherProtocols(t *testing.T) {
 				_ = c.Close()
 			}
 		})
-		n := openNode(t, nodeConfig{Address: l.Addr().String()}, probetest.Options())
+		n := openNode(t, nodeConfig{Address: l.Addr().String()}, probetest.Env())
 		if s, err := n.Survey(probetest.Within(t, time.Second), nil); err == nil && s.RunID != "" {
 			t.Errorf("%.20q gives %+v", answer, s)
 		}
@@ -494,7 +494,7 @@ func TestRedisRefusesOtherProtocols(t *testing.T) {
 func TestRedisReadGivenUpHalfWay(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	opt := probetest.Options()
+	opt := probetest.Env()
 	n := openNode(t, nodeConfig{Address: r.Addr}, opt)
 	keys := make([]probes.Key, 3000)
 	for i := range keys {
@@ -537,7 +537,7 @@ func TestRedisReadGivenUpHalfWay(t *testing.T) {
 func TestRedisCloseWhileFrozen(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
-	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Env())
 	probetest.Survey(t, n)
 	r.Freeze(t)
 	defer r.Thaw(t)
@@ -556,7 +556,7 @@ func TestRedisCloseWhileFrozen(t *testing.T) {
 
 func TestRedisQueueCommandsOnADeadServer(t *testing.T) {
 	servers.NoLeaks(t)
-	n := openNode(t, nodeConfig{Address: servers.FreeAddr(t)}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: servers.FreeAddr(t)}, probetest.Env())
 	start := time.Now()
 	err := n.Do(probetest.Within(t, 5*time.Second), func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
 		return 0, 0, c.LLen(ctx, "q").Err()
@@ -580,7 +580,7 @@ func TestRedisForbiddenKeyAmongOthers(t *testing.T) {
 	}
 	keys = append(keys, probes.Key{Name: "b"}, probes.Key{Name: "a-none"}, probes.Key{Name: "alist", Check: true})
 	keys[7].Name = "b2"
-	n := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{Username: "seer", Password: "pw"}}, probetest.Options())
+	n := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{Username: "seer", Password: "pw"}}, probetest.Env())
 	want := probetest.Others(probetest.Survey(t, n))
 	got := probetest.Read(t, n, keys...)
 	for i, raw := range got {
@@ -597,7 +597,7 @@ func TestRedisForbiddenKeyAmongOthers(t *testing.T) {
 	if now := probetest.Others(probetest.Survey(t, n)); now != want {
 		t.Errorf("others' hits and misses %v, want %v", now, want)
 	}
-	deaf := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{Username: "deaf", Password: "pw"}}, probetest.Options())
+	deaf := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{Username: "deaf", Password: "pw"}}, probetest.Env())
 	if raw := probetest.Read(t, deaf, keys[0], keys[1])[1]; raw.Err == nil || !strings.Contains(raw.Err.Error(), "+mget") {
 		t.Errorf("without +mget: %+v", raw)
 	}
@@ -620,7 +620,7 @@ func TestRedisTLS(t *testing.T) {
 	node := func(settings *form.TLS) *node {
 		return openNode(t, nodeConfig{
 			Address: "rediss://" + secure, Credentials: form.Credentials{Username: "exporter", Password: "pw"}, TLS: settings,
-		}, probetest.Options())
+		}, probetest.Env())
 	}
 	n := node(&good)
 	probetest.Survey(t, n)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -20,13 +19,13 @@ import (
 func queueFleet(t *testing.T, address string, c nodeConfig) *probes.Fleet {
 	t.Helper()
 	c.Address = address
-	return openFleet(t, probetest.Options().ForgetAfter, config.Node{Name: "redis-1", Redis: &c})
+	return openFleet(t, probetest.Env().ForgetAfter, probetest.Node("redis-1", 0, &c))
 }
 
 func openRedisTestQueue(t *testing.T, f *probes.Fleet, c queueConfig) probes.Queue {
 	t.Helper()
 	c.Node = "redis-1"
-	q, err := OpenQueue(c, nil, f, probetest.Options())
+	q, err := c.Open("q", nil, f, probetest.Env())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +295,7 @@ func TestQueueRedisNode(t *testing.T) {
 	servers.NoLeaks(t)
 	f := queueFleet(t, "127.0.0.1:1", nodeConfig{})
 	for _, fleet := range []*probes.Fleet{f, nil} {
-		_, err := OpenQueue(queueConfig{Node: "none", List: "l"}, nil, fleet, probetest.Options())
+		_, err := (&queueConfig{Node: "none", List: "l"}).Open("q", nil, fleet, probetest.Env())
 		if err == nil || !strings.Contains(err.Error(), `"none" is no redis node of the layers`) {
 			t.Errorf("error %v", err)
 		}

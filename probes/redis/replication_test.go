@@ -9,30 +9,20 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openFleet(t *testing.T, forget time.Duration, nodes ...config.Node) *probes.Fleet {
+func openFleet(t *testing.T, forget time.Duration, nodes ...probes.LayerNode) *probes.Fleet {
 	t.Helper()
-	opt := probetest.Options()
-	opt.ForgetAfter = forget
-	f := &probes.Fleet{}
-	t.Cleanup(f.Close)
-	for _, c := range nodes {
-		m, err := OpenMembers(probes.Identity{Layer: "l2", Name: c.Name}, *c.Redis, c.MinNodes, opt, probetest.Quiet())
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.Add(c.Name, m)
-	}
-	return f
+	env := probetest.Env()
+	env.ForgetAfter = forget
+	return probetest.OpenFleet(t, env, nodes...)
 }
 
-func pair(seeds ...string) config.Node {
-	return config.Node{Name: "pair", Redis: &nodeConfig{Replication: seeds}}
+func pair(seeds ...string) probes.LayerNode {
+	return probetest.Node("pair", 0, &nodeConfig{Replication: seeds})
 }
 
 func TestGroupFindsItsMembers(t *testing.T) {
@@ -163,8 +153,8 @@ func TestNodesAtOneServerShareItsCounts(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	f := openFleet(t, time.Minute,
-		config.Node{Name: "db0", Redis: &nodeConfig{Address: "redis://" + r.Addr + "/0"}},
-		config.Node{Name: "db1", Redis: &nodeConfig{Address: "redis://" + r.Addr + "/1"}})
+		probetest.Node("db0", 0, &nodeConfig{Address: "redis://" + r.Addr + "/0"}),
+		probetest.Node("db1", 0, &nodeConfig{Address: "redis://" + r.Addr + "/1"}))
 	for range 20 {
 		ctx := probetest.Within(t, 5*time.Second)
 		f.Survey(ctx, func(probes.Identity) *probes.Scan { return nil }, func(n probes.Node, s probes.Survey, err error) {

@@ -21,7 +21,7 @@ func FuzzRESP(f *testing.F) {
 	}
 	keys := []probes.Key{{Name: "a"}, {Name: "b"}, {Name: "h", Hash: true}, {Name: "c", Check: true}}
 	f.Fuzz(func(t *testing.T, said []byte) {
-		opt := probetest.Options()
+		opt := probetest.Env()
 		opt.MaxValueBytes = 64
 		n, err := newNode(probes.Identity{}, nodeConfig{Address: "127.0.0.1:1"}, opt)
 		if err != nil {

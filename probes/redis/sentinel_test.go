@@ -8,17 +8,17 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func sentinelOf(addresses ...string) config.Node {
-	return config.Node{Name: "main", Redis: &nodeConfig{
+func sentinelOf(addresses ...string) probes.LayerNode {
+	return probetest.Node("main", 0, &nodeConfig{
 		Sentinel:    &sentinelConfig{Master: "mymaster", Addresses: addresses, Credentials: form.Credentials{Password: "watch"}},
 		Credentials: form.Credentials{Password: "node"},
-	}}
+	})
 }
 
 func TestSentinelGroupThroughAFailover(t *testing.T) {
@@ -85,7 +85,8 @@ func TestSentinelGroupWithoutSentinels(t *testing.T) {
 	a.Follow(t, p)
 	s := servers.Sentinels(t, 1, "mymaster", p)
 	node := sentinelOf(s[0].Addr)
-	node.Redis.Credentials, node.Redis.Sentinel.Credentials = form.Credentials{}, form.Credentials{}
+	c := node.Source.(*nodeConfig)
+	c.Credentials, c.Sentinel.Credentials = form.Credentials{}, form.Credentials{}
 	f := openFleet(t, time.Minute, node)
 	all := []string{"main/" + p.Addr, "main/" + a.Addr}
 	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), all...)
@@ -112,7 +113,7 @@ func TestSentinelGroupWithoutSentinels(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 
-	node.Redis.Sentinel.Master = "nobody"
+	node.Source.(*nodeConfig).Sentinel.Master = "nobody"
 	other := openFleet(t, time.Minute, node)
 	probetest.Want(t, probetest.SurveyFleet(t, other, 5*time.Second))
 	if g := other.Named("main").(*sentinelGroup); g.sentinels.failing == "" {

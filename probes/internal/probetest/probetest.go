@@ -28,8 +28,28 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-func Options() *probes.Env {
-	return &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Budget: probes.NewBudget(), Kept: probes.NewKept()}
+// Env has the usual limits, and nothing kept.
+func Env() *probes.Env {
+	return &probes.Env{
+		MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Budget: probes.NewBudget(), Kept: probes.NewKept(),
+		Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+// Node of the layer l2 with a source; least is its min_nodes.
+func Node(name string, least int, source probes.NodeSource) probes.LayerNode {
+	return probes.LayerNode{Identity: probes.Identity{Layer: "l2", Name: name}, Source: source, Least: least}
+}
+
+// OpenFleet for as long as the test runs.
+func OpenFleet(t testing.TB, env *probes.Env, nodes ...probes.LayerNode) *probes.Fleet {
+	t.Helper()
+	f, err := probes.OpenFleet(nodes, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.Close)
+	return f
 }
 
 func Within(t testing.TB, d time.Duration) context.Context {
