@@ -30,7 +30,7 @@ type Options struct {
 
 // state is what survives a change of the configuration.
 type state struct {
-	history   *consistency.History
+	history   *consistency.Memory
 	episodes  *prometheus.HistogramVec
 	replicas  *replicas
 	queues    *QueueCounters
@@ -41,7 +41,7 @@ type state struct {
 
 func newState(opt Options) state {
 	return state{
-		history: consistency.NewHistory(), episodes: newTimeToConsistency(), replicas: newReplicas(),
+		history: consistency.NewMemory(), episodes: newTimeToConsistency(), replicas: newReplicas(),
 		queues: NewQueueCounters(opt.StallWindow), probes: NewInvalidationProbes(), causes: diagnosis.NewMemory(),
 		histories: NewHistories(),
 	}

@@ -13,16 +13,17 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// memory is a node, and an origin, in memory.
-type memory struct {
+// memoryNode is a node, and an origin, in memory.
+type memoryNode struct {
 	id       probes.Identity
 	mu       sync.Mutex
 	values   map[string]verdicts.Value
 	frozen   bool
-	primary  *memory // it follows
+	primary  *memoryNode // it follows
 	cut      bool
 	survey   probes.Survey
 	before   func() // runs before each Read
@@ -31,9 +32,9 @@ type memory struct {
 
 var errFrozen = errors.New("no answer in time")
 
-func (m *memory) Identity() probes.Identity { return m.id }
+func (m *memoryNode) Identity() probes.Identity { return m.id }
 
-func (m *memory) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey, error) {
+func (m *memoryNode) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey, error) {
 	if m.isFrozen() {
 		<-ctx.Done()
 		return probes.Survey{}, errFrozen
@@ -52,13 +53,13 @@ func (m *memory) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey, err
 	return s, nil
 }
 
-func (m *memory) isFrozen() bool {
+func (m *memoryNode) isFrozen() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.frozen
 }
 
-func (m *memory) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
+func (m *memoryNode) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
 	if m.isFrozen() {
 		<-ctx.Done()
 		return errFrozen
@@ -90,10 +91,10 @@ func (m *memory) Read(ctx context.Context, keys []probes.Key, visit func(int, pr
 	return nil
 }
 
-func (m *memory) Close() {}
+func (m *memoryNode) Close() {}
 
 // memoryFleet is a fleet of memory nodes.
-type memoryFleet []*memory
+type memoryFleet []*memoryNode
 
 func (f memoryFleet) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
 	var wg sync.WaitGroup
@@ -136,7 +137,7 @@ func (o *memoryOrigin) Close() {}
 // memoryWorld plays cases in memory and in fake time.
 type memoryWorld struct {
 	t       *testing.T
-	nodes   map[string]*memory
+	nodes   map[string]*memoryNode
 	origin  memoryOrigin
 	sampler *Sampler
 }
@@ -145,7 +146,7 @@ const caseKey = "user:1"
 
 func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 	t.Helper()
-	w := &memoryWorld{t: t, nodes: map[string]*memory{}, origin: memoryOrigin{status: 500}}
+	w := &memoryWorld{t: t, nodes: map[string]*memoryNode{}, origin: memoryOrigin{status: 500}}
 	cfg, err := config.Parse("case.yml", c.Config("case", caseKey, func(n verdicts.Node) string { return n.Name + ".example:1" }, "http://origin.example/{key}"))
 	if err != nil {
 		t.Fatalf("%s: %v", c.Name, err)
@@ -153,7 +154,7 @@ func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 	var fleet memoryFleet
 	for _, l := range c.Layers {
 		for _, n := range l.Nodes {
-			m := &memory{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Group: n.Group}, values: map[string]verdicts.Value{}}
+			m := &memoryNode{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Group: n.Group}, values: map[string]verdicts.Value{}}
 			w.nodes[n.Name] = m
 			fleet = append(fleet, m)
 			if n.ReplicaOf != "" {
@@ -165,16 +166,16 @@ func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 		RereadDelay: 20 * time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000,
 		Probes:     probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20},
 		openOrigin: func(config.Origin) (asker, error) { return &w.origin, nil },
-	}, NewHistory(), slog.New(slog.DiscardHandler))
+	}, NewMemory(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
 
-func (w *memoryWorld) node(n verdicts.Node) *memory { return w.nodes[n.Name] }
+func (w *memoryWorld) node(n verdicts.Node) *memoryNode { return w.nodes[n.Name] }
 
-func (w *memoryWorld) each(n verdicts.Node, do func(m *memory)) {
+func (w *memoryWorld) each(n verdicts.Node, do func(m *memoryNode)) {
 	do(w.node(n))
 	for _, m := range w.nodes {
 		if m.primary == w.node(n) && !m.cut {
@@ -184,11 +185,11 @@ func (w *memoryWorld) each(n verdicts.Node, do func(m *memory)) {
 }
 
 func (w *memoryWorld) Set(n verdicts.Node, v verdicts.Value, _ time.Duration) {
-	w.each(n, func(m *memory) { m.values[caseKey] = v })
+	w.each(n, func(m *memoryNode) { m.values[caseKey] = v })
 }
 
 func (w *memoryWorld) Delete(n verdicts.Node) {
-	w.each(n, func(m *memory) { delete(m.values, caseKey) })
+	w.each(n, func(m *memoryNode) { delete(m.values, caseKey) })
 }
 
 func (w *memoryWorld) Cut(n verdicts.Node)    { w.node(n).cut = true }
@@ -212,13 +213,13 @@ func observed(c ClassResult) verdicts.Expected {
 		States: map[string]string{}, Reference: map[string]int{},
 		VersionConflicts: &c.VersionConflicts, VersionRegressions: &regressions, OriginBehind: &c.OriginBehind,
 	}
-	for r := range ByAge {
+	for r := range verdict.ByAge {
 		got.Reference[r.String()] = c.Keys[r]
 	}
 	for _, n := range c.Nodes {
 		for s, count := range n.Copies {
 			if count > 0 {
-				got.States[n.Node] += State(s).String()
+				got.States[n.Node] += verdict.State(s).String()
 			}
 		}
 		if n.Overdue > 0 {

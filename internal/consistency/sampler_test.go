@@ -19,12 +19,13 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // spy is a node in memory that tells what it was asked, and can be slow.
 type spy struct {
-	*memory
+	*memoryNode
 	// asked are the keys of each Read of the last sampling, scanned says whether that asked it for a scan step.
 	asked   [][]string
 	scanned bool
@@ -61,7 +62,7 @@ func (s *spy) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, err
 	if err := rest(ctx, s.surveySlow); err != nil {
 		return probes.Survey{}, err
 	}
-	survey, err := s.memory.Survey(ctx, scan)
+	survey, err := s.memoryNode.Survey(ctx, scan)
 	if err != nil {
 		return survey, err
 	}
@@ -84,7 +85,7 @@ func (s *spy) Read(ctx context.Context, keys []probes.Key, visit func(int, probe
 	if err := rest(ctx, s.slow[turn]); err != nil {
 		return err
 	}
-	return s.memory.Read(ctx, keys, func(i int, r probes.Raw) {
+	return s.memoryNode.Read(ctx, keys, func(i int, r probes.Raw) {
 		if s.twist != nil {
 			s.twist(turn, keys[i].Name, &r)
 		}
@@ -138,7 +139,7 @@ type world struct {
 	fleet   spies
 	origins map[string]*memoryOrigin // by class
 	opt     Options
-	history *History
+	memory  *Memory
 	sampler *Sampler
 	layers  []string
 	yaml    string
@@ -163,7 +164,7 @@ func inFakeTime(t *testing.T, test func(t *testing.T)) {
 func newWorld(t testing.TB, nodes string, classes ...string) *world {
 	t.Helper()
 	w := &world{
-		t: t, nodes: map[string]*spy{}, origins: map[string]*memoryOrigin{}, history: NewHistory(), timeout: 10 * time.Second,
+		t: t, nodes: map[string]*spy{}, origins: map[string]*memoryOrigin{}, memory: NewMemory(), timeout: 10 * time.Second,
 		opt: Options{
 			RereadDelay: 20 * time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000, DigestKey: []byte("a key of a test"),
 			Probes: probes.Options{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute},
@@ -198,9 +199,9 @@ func (w *world) configure(nodes string, classes ...string) {
 			name, primary, replica := strings.Cut(name, "<")
 			n := w.nodes[name]
 			if n == nil {
-				n = &spy{memory: &memory{id: probes.Identity{Layer: layer, Name: name, Kind: "redis"}, values: map[string]verdicts.Value{}}}
+				n = &spy{memoryNode: &memoryNode{id: probes.Identity{Layer: layer, Name: name, Kind: "redis"}, values: map[string]verdicts.Value{}}}
 				if replica {
-					n.primary = w.node(primary).memory
+					n.primary = w.node(primary).memoryNode
 				}
 				w.nodes[name] = n
 			}
@@ -227,7 +228,7 @@ func (w *world) configure(nodes string, classes ...string) {
 // parsed configurations by their text: most worlds are alike.
 var parsed sync.Map
 
-// reload makes another sampler of the same configuration and history.
+// reload makes another sampler of the same configuration and memory.
 func (w *world) reload() {
 	w.t.Helper()
 	known, ok := parsed.Load(w.yaml)
@@ -253,7 +254,7 @@ func (w *world) reload() {
 		return o, nil
 	}
 	var err error
-	if w.sampler, err = NewSampler(cfg, w.fleet, w.opt, w.history, slog.New(slog.DiscardHandler)); err != nil {
+	if w.sampler, err = NewSampler(cfg, w.fleet, w.opt, w.memory, slog.New(slog.DiscardHandler)); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -280,7 +281,7 @@ func (w *world) node(name string) *spy {
 func (w *world) set(name, key, content string) {
 	w.t.Helper()
 	for _, n := range w.nodes {
-		if n.id.Name != name && (n.primary != w.node(name).memory || n.cut) {
+		if n.id.Name != name && (n.primary != w.node(name).memoryNode || n.cut) {
 			continue
 		}
 		switch content {
@@ -383,7 +384,7 @@ func (w *world) do(token string) {
 		w.node(value).cut = name == "cut"
 	case "promote": // a replica takes over, and its primary follows it
 		old := w.node(value).primary
-		w.node(value).primary, old.primary = nil, w.node(value).memory
+		w.node(value).primary, old.primary = nil, w.node(value).memoryNode
 	case "offset":
 		w.node(node).offset = int64(number())
 	case "uptime":
@@ -458,7 +459,7 @@ func (w *world) shown(token string) string {
 	}
 	switch name {
 	case "origin", "version", "primary", "majority", "none", "uncounted":
-		for r := range ByAge {
+		for r := range verdict.ByAge {
 			if c.Keys[r] > 0 {
 				return r.String()
 			}
@@ -496,7 +497,7 @@ func (w *world) shown(token string) string {
 	case "convicted":
 		for r, count := range n.Convicted {
 			if count > 0 {
-				return say(Reference(r))
+				return say(verdict.Reference(r))
 			}
 		}
 		return say("nobody")
@@ -535,28 +536,37 @@ func (w *world) shown(token string) string {
 	}
 	for s, count := range n.Copies {
 		if count > 0 {
-			return say(State(s))
+			return say(verdict.State(s))
 		}
 	}
-	if n.Copies == [NumStates]int{} && n.Node != "" {
+	if n.Copies == [verdict.NumStates]int{} && n.Node != "" {
 		return say("nowhere")
 	}
 	w.t.Fatalf("%q is shown by nothing", token)
 	return ""
 }
 
+func parseDuration(t testing.TB, text string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // took is how long the last sampling needed.
 func (w *world) took() time.Duration { return w.last.Ended.Sub(w.last.Began) }
 
 // states of all keys of the first class on a node.
-func (w *world) states(name string) [NumStates]int {
+func (w *world) states(name string) [verdict.NumStates]int {
 	for _, n := range w.last.Classes[0].Nodes {
 		if n.Node == name {
 			return n.Copies
 		}
 	}
 	w.t.Fatalf("node %q is not in the result", name)
-	return [NumStates]int{}
+	return [verdict.NumStates]int{}
 }
 
 // A hung node costs only its own.
@@ -721,7 +731,7 @@ func TestAHungOriginCostsNoOtherClassAnything(t *testing.T) {
 		}
 		w.do("origin=y")
 		w.sample()
-		if c := w.last.Classes[1]; c.Keys[ByOrigin] != 1 || c.Nodes[0].Copies[Stale] != 1 {
+		if c := w.last.Classes[1]; c.Keys[verdict.ByOrigin] != 1 || c.Nodes[0].Copies[verdict.Stale] != 1 {
 			t.Errorf("keys by reference %v, copies on a %v; the origin's requests %v", c.Keys, c.Nodes[0].Copies, c.OriginRequests)
 		}
 	})
@@ -736,7 +746,7 @@ func TestWithoutASecondReadIsError(t *testing.T) {
 		}
 		w.node("b").slow[1] = -1
 		w.play("a=x b=x c=y ->")
-		for name, want := range map[string][NumStates]int{"a": {Fresh: 2}, "b": {Fresh: 1, Error: 1}, "c": {Fresh: 1, Undecided: 1}} {
+		for name, want := range map[string][verdict.NumStates]int{"a": {verdict.Fresh: 2}, "b": {verdict.Fresh: 1, verdict.Error: 1}, "c": {verdict.Fresh: 1, verdict.Undecided: 1}} {
 			if got := w.states(name); got != want {
 				t.Errorf("node %s has %v, not %v", name, got, want)
 			}
@@ -754,7 +764,7 @@ func TestWithoutTimeForASecondReadAllIsError(t *testing.T) {
 		}
 		w.play("a=x b=x c=y ->")
 		for _, name := range []string{"a", "b", "c"} {
-			if got := w.states(name); got != [NumStates]int{Fresh: 1, Error: 1} {
+			if got := w.states(name); got != [verdict.NumStates]int{verdict.Fresh: 1, verdict.Error: 1} {
 				t.Errorf("node %s has %v", name, got)
 			}
 		}
@@ -776,7 +786,7 @@ func TestANodeThatFailsHalfWay(t *testing.T) {
 			}
 		}
 		w.play("a=x b=x ->")
-		if got := w.states("b"); got != [NumStates]int{Fresh: 1, Error: 1} {
+		if got := w.states("b"); got != [verdict.NumStates]int{verdict.Fresh: 1, verdict.Error: 1} {
 			t.Errorf("b has %v", got)
 		}
 	})
@@ -1198,7 +1208,7 @@ func TestASampledKeyThatBecomesLiteral(t *testing.T) {
 		w.sample()
 		w.configure("l2: a b", `keys: ["user:1"], pattern: "user:*", sample: 10`)
 		w.sample()
-		if got := fmt.Sprint(w.node("a").asked[0]); got != "[user:1 user:2]" || w.states("a") != [NumStates]int{Fresh: 1, Missing: 1} {
+		if got := fmt.Sprint(w.node("a").asked[0]); got != "[user:1 user:2]" || w.states("a") != [verdict.NumStates]int{verdict.Fresh: 1, verdict.Missing: 1} {
 			t.Errorf("a was asked for %s, and has %v", got, w.states("a"))
 		}
 	})
@@ -1216,7 +1226,7 @@ func TestSamplingsAtOnce(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			r := w.sampler.Sample(t.Context())
-			if c := r.Classes[0]; c.Nodes[2].Copies[Stale] != 1 {
+			if c := r.Classes[0]; c.Nodes[2].Copies[verdict.Stale] != 1 {
 				t.Errorf("c has %v", c.Nodes[2].Copies)
 			}
 		})
@@ -1246,6 +1256,14 @@ func TestSamplingsAtRandom(t *testing.T) {
 		}
 	}
 }
+
+// source of choices: rapid, which finds the smallest counterexample, or a fixed seed, which is faster.
+type source struct {
+	testing.TB
+	choose func(label string, low, high int) int
+}
+
+func (s *source) chance(label string, of int) bool { return s.choose(label, 0, of-1) == of-1 }
 
 // simulate so many samplings; choose decides what happens between them.
 func simulate(t *testing.T, samplings int, choose func(string, int, int) int) (fault string) {
@@ -1317,10 +1335,10 @@ func (w *world) atRandom(s *source, names []string) string {
 		old := n.primary
 		for _, other := range w.nodes {
 			if other.primary == old {
-				other.primary = n.memory
+				other.primary = n.memoryNode
 			}
 		}
-		old.primary, n.primary = n.memory, nil
+		old.primary, n.primary = n.memoryNode, nil
 		return name + " takes over"
 	case 6:
 		n.slow[s.choose("read", 0, 1)] = []time.Duration{0, time.Millisecond, 3 * time.Second, -1}[s.choose("slow", 0, 3)]
@@ -1402,9 +1420,9 @@ func (w *world) holds(prior map[string]ClassNode, before []ClassResult, began ti
 		switch {
 		case c.SampledKeys > class.Sample:
 			return fault("%d sampled keys, with a budget of %d", c.SampledKeys, class.Sample)
-		case len(class.history.keys) != keys:
-			return fault("%d keys are remembered, of %d", len(class.history.keys), keys)
-		case sum(c.Keys[:]...) > keys || c.Keys[ByAge] > 0:
+		case len(class.memory.keys) != keys:
+			return fault("%d keys are remembered, of %d", len(class.memory.keys), keys)
+		case sum(c.Keys[:]...) > keys || c.Keys[verdict.ByAge] > 0:
 			return fault("keys by reference are %v, of %d", c.Keys, keys)
 		case !falling(c.Divergent) || c.Divergent[0] > keys:
 			return fault("divergent keys are %v, of %d", c.Divergent, keys)
@@ -1440,7 +1458,7 @@ func (w *world) holds(prior map[string]ClassNode, before []ClassResult, began ti
 				return fault("node %s: %s; copies %v", n.Node, fmt.Sprintf(format, args...), n.Copies)
 			}
 			missing, unreadable := 0, 0
-			for key := range class.history.keys {
+			for key := range class.memory.keys {
 				switch v, ok := spy.values[key]; {
 				case !ok:
 					missing++
@@ -1448,11 +1466,11 @@ func (w *world) holds(prior map[string]ClassNode, before []ClassResult, began ti
 					unreadable++
 				}
 			}
-			stale := n.Copies[Stale]
+			stale := n.Copies[verdict.Stale]
 			switch {
 			case sum(n.Copies[:]...) != keys:
 				return fault("states of %d keys", keys)
-			case n.Read != (n.Copies[Error] < keys):
+			case n.Read != (n.Copies[verdict.Error] < keys):
 				return fault("read: %t", n.Read)
 			case !falling(n.StaleWindows) || n.StaleWindows[0] != stale:
 				return fault("windows %v", n.StaleWindows)
@@ -1462,18 +1480,18 @@ func (w *world) holds(prior map[string]ClassNode, before []ClassResult, began ti
 				return fault("convicted by %v", n.Convicted)
 			case stale > 0 && n.OldestStale <= 0, n.OldestStale > w.last.Ended.Sub(began):
 				return fault("the oldest episode is %s", n.OldestStale)
-			case sum(n.Suppressed[:]...) > n.Copies[Missing]:
+			case sum(n.Suppressed[:]...) > n.Copies[verdict.Missing]:
 				return fault("suppressed are %v", n.Suppressed)
 			case n.VersionLag < 0 || n.VersionLag > 0 && stale == 0:
 				return fault("%v behind", n.VersionLag)
 			case n.OverdueReads != was.OverdueReads+uint64(n.Overdue):
 				return fault("overdue reads were %d, are %d", was.OverdueReads, n.OverdueReads)
-			case (spy.frozen || spy.slow[0] < 0) && n.Copies[Error] != keys:
+			case (spy.frozen || spy.slow[0] < 0) && n.Copies[verdict.Error] != keys:
 				return fault("it hangs")
-			case !spy.frozen && spy.slow == [2]time.Duration{} && spy.twist == nil && (n.Copies[Missing] != missing || n.Copies[Error] != unreadable):
+			case !spy.frozen && spy.slow == [2]time.Duration{} && spy.twist == nil && (n.Copies[verdict.Missing] != missing || n.Copies[verdict.Error] != unreadable):
 				return fault("%d are missing, %d unreadable", missing, unreadable)
 			}
-			for s := range NumStates {
+			for s := range verdict.NumStates {
 				if n.Reads[s] != was.Reads[s]+uint64(n.Copies[s]) {
 					return fault("reads were %v, are %v", was.Reads, n.Reads)
 				}
@@ -1517,7 +1535,7 @@ func TestAMonotoneWriterOverManySamplings(t *testing.T) {
 					w.sample()
 					c := w.last.Classes[0]
 					for _, n := range c.Nodes {
-						if n.Copies[Stale]+n.Copies[Undecided]+n.Copies[Error] > 0 {
+						if n.Copies[verdict.Stale]+n.Copies[verdict.Undecided]+n.Copies[verdict.Error] > 0 {
 							t.Fatalf("sampling %d: %s has %v", i+1, n.Node, n.Copies)
 						}
 					}
@@ -1532,7 +1550,7 @@ func TestAMonotoneWriterOverManySamplings(t *testing.T) {
 				cut.Store(off)
 				w.sample()
 				w.sample()
-				if got := w.states("a"); got[Stale] != 1 {
+				if got := w.states("a"); got[verdict.Stale] != 1 {
 					t.Errorf("the node that was cut off has %v", got)
 				}
 			})
@@ -1550,7 +1568,7 @@ func (s *spy) copies() int {
 func (w *world) write(ctx context.Context, random *rand.Rand, deletes int, cut *atomic.Pointer[spy]) {
 	var mu sync.Mutex // of what follows
 	database := 0
-	held := map[*memory]int{}
+	held := map[*memoryNode]int{}
 	later := func(most time.Duration, do func()) {
 		time.AfterFunc(time.Duration(random.Int64N(int64(most))), func() {
 			mu.Lock()
@@ -1558,9 +1576,9 @@ func (w *world) write(ctx context.Context, random *rand.Rand, deletes int, cut *
 			do()
 		})
 	}
-	var set func(m *memory, version int, deleted bool)
-	set = func(m *memory, version int, deleted bool) {
-		if off := cut.Load(); off != nil && off.memory == m {
+	var set func(m *memoryNode, version int, deleted bool)
+	set = func(m *memoryNode, version int, deleted bool) {
+		if off := cut.Load(); off != nil && off.memoryNode == m {
 			return
 		}
 		m.mu.Lock()
@@ -1576,7 +1594,7 @@ func (w *world) write(ctx context.Context, random *rand.Rand, deletes int, cut *
 		m.mu.Unlock()
 		for _, n := range w.fleet {
 			if n.primary == m {
-				later(4*time.Millisecond, func() { set(n.memory, version, deleted) })
+				later(4*time.Millisecond, func() { set(n.memoryNode, version, deleted) })
 			}
 		}
 	}
@@ -1589,10 +1607,10 @@ func (w *world) write(ctx context.Context, random *rand.Rand, deletes int, cut *
 				continue
 			}
 			version, deleted := database, random.IntN(100) < deletes
-			later(15*time.Millisecond, func() { set(n.memory, version, deleted) })
+			later(15*time.Millisecond, func() { set(n.memoryNode, version, deleted) })
 			later(40*time.Millisecond, func() {
 				if n.copies() == 0 {
-					set(n.memory, database, false)
+					set(n.memoryNode, database, false)
 				}
 			})
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
 // finding is one signal that one subject shows.
@@ -383,11 +384,11 @@ func (e *Evidence) counted(class string, n *consistency.ClassNode) int {
 	if known && allowed.Seconds() > limit("fast_layer") {
 		return n.Overdue
 	}
-	return n.Copies[consistency.Stale]
+	return n.Copies[verdict.Stale]
 }
 
 func compared(n *consistency.ClassNode) int {
-	return n.Copies[consistency.Fresh] + n.Copies[consistency.Stale] + n.Copies[consistency.Undecided]
+	return n.Copies[verdict.Fresh] + n.Copies[verdict.Stale] + n.Copies[verdict.Undecided]
 }
 
 // staleNodes by name, those with a counted copy alone, and the number of these copies.
@@ -430,7 +431,7 @@ func (e *Evidence) StaleCopies() int {
 	if e.Result != nil {
 		for i := range e.Result.Classes {
 			for k := range e.Result.Classes[i].Nodes {
-				stale += e.Result.Classes[i].Nodes[k].Copies[consistency.Stale]
+				stale += e.Result.Classes[i].Nodes[k].Copies[verdict.Stale]
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
 // manyLines is how many lines of one kind a step has.
@@ -61,10 +62,10 @@ type tally struct{ compared, stale, overdue, undecided, unread int }
 
 func (t *tally) add(n *consistency.ClassNode) {
 	t.compared += compared(n)
-	t.stale += n.Copies[consistency.Stale]
+	t.stale += n.Copies[verdict.Stale]
 	t.overdue += n.Overdue
-	t.undecided += n.Copies[consistency.Undecided]
-	t.unread += n.Copies[consistency.Error]
+	t.undecided += n.Copies[verdict.Undecided]
+	t.unread += n.Copies[verdict.Error]
 }
 
 func (t tally) String() string {
@@ -217,9 +218,9 @@ func across(e *Evidence, found []finding) (out lines) {
 	for i := range e.Result.Classes {
 		c := &e.Result.Classes[i]
 		for k := range c.Nodes {
-			if n := &c.Nodes[k]; n.Copies[consistency.Stale] > 0 || n.Copies[consistency.Undecided] > 0 {
-				stale.add("%s on %s %s: %d stale (%d overdue), %d undecided, %d fresh", c.Class, n.Layer, n.Node, n.Copies[consistency.Stale],
-					n.Overdue, n.Copies[consistency.Undecided], n.Copies[consistency.Fresh])
+			if n := &c.Nodes[k]; n.Copies[verdict.Stale] > 0 || n.Copies[verdict.Undecided] > 0 {
+				stale.add("%s on %s %s: %d stale (%d overdue), %d undecided, %d fresh", c.Class, n.Layer, n.Node, n.Copies[verdict.Stale],
+					n.Overdue, n.Copies[verdict.Undecided], n.Copies[verdict.Fresh])
 			}
 		}
 	}
@@ -238,7 +239,7 @@ func ttls(e *Evidence) (out lines) {
 		c := &e.Result.Classes[i]
 		for k := range c.Nodes {
 			n := &c.Nodes[k]
-			immortal, over, missing = immortal+n.Immortal, over+n.OverLimit, missing+n.Copies[consistency.Missing]
+			immortal, over, missing = immortal+n.Immortal, over+n.OverLimit, missing+n.Copies[verdict.Missing]
 			for r := range n.Suppressed {
 				suppressed[r] += n.Suppressed[r]
 			}

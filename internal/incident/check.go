@@ -58,7 +58,7 @@ func Check(ctx context.Context, cfg *config.Config, opt CheckOptions, log *slog.
 	}
 	defer fleet.Close()
 	opt.Sampler.Details, opt.Sampler.Probes = true, opt.Probes
-	sampler, err := consistency.NewSampler(chosen, fleet, opt.Sampler, consistency.NewHistory(), log)
+	sampler, err := consistency.NewSampler(chosen, fleet, opt.Sampler, consistency.NewMemory(), log)
 	if err != nil {
 		return nil, fmt.Errorf("opening the canaries: %w", err)
 	}

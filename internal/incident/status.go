@@ -14,6 +14,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -215,10 +216,10 @@ func newCanaryStatus(c *consistency.ClassResult) CanaryStatus {
 	out := CanaryStatus{Class: c.Class, DivergentKeys: c.Divergent[0], Layers: []LayerStatus{}}
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
-		out.Compared += n.Copies[consistency.Fresh] + n.Copies[consistency.Stale] + n.Copies[consistency.Undecided]
-		out.Stale, out.Overdue, out.Undecided = out.Stale+n.Copies[consistency.Stale], out.Overdue+n.Overdue, out.Undecided+n.Copies[consistency.Undecided]
+		out.Compared += n.Copies[verdict.Fresh] + n.Copies[verdict.Stale] + n.Copies[verdict.Undecided]
+		out.Stale, out.Overdue, out.Undecided = out.Stale+n.Copies[verdict.Stale], out.Overdue+n.Overdue, out.Undecided+n.Copies[verdict.Undecided]
 		copies := CopiesStatus{Node: n.Node, States: map[string]int{}}
-		for s := range consistency.NumStates {
+		for s := range verdict.NumStates {
 			copies.States[s.String()] = n.Copies[s]
 		}
 		if n.Read {

@@ -96,7 +96,7 @@ func sampling(b *testing.B, cfg string) func() error {
 	}
 	b.Cleanup(fleet.Close)
 	opt.Sampler.Probes = opt.Probes
-	s, err := consistency.NewSampler(parsed, fleet, opt.Sampler, consistency.NewHistory(), log)
+	s, err := consistency.NewSampler(parsed, fleet, opt.Sampler, consistency.NewMemory(), log)
 	if err != nil {
 		b.Fatal(err)
 	}

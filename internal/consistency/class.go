@@ -1,0 +1,176 @@
+package consistency
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// class is a canary class, ready to be read.
+type class struct {
+	config.Class
+	// policies by the class's own index of layers.
+	policies []time.Duration
+	layerOf  map[string]int
+	readers  []*content.Reader
+	origin   asker
+	reader   *content.Reader // of the origin's answers
+	// ttl for which a confirmed version is remembered; 0: for ever.
+	ttl time.Duration
+	// layerTTL by the class's own index of layers; 0: no expiry.
+	layerTTL []time.Duration
+	// layerIdentity by the same index: what contents of the layer depend on.
+	layerIdentity []string
+	literal       map[string]bool
+	memory        *classMemory
+}
+
+func (s *Sampler) open(c config.Class) (*class, error) {
+	k := &class{Class: c, layerOf: map[string]int{}, literal: map[string]bool{}}
+	for _, key := range c.Keys {
+		k.literal[key] = true
+	}
+	spec := content.Spec{Compare: c.Compare, Ignore: c.Ignore, MaxBytes: s.opt.Probes.MaxValueBytes}
+	spec.Version, spec.CachedAt = versionSpec(c.Version), versionSpec(c.CachedAt)
+	for i, l := range c.Layers {
+		layer := s.layers[l.Name]
+		k.layerOf[l.Name] = i
+		k.policies = append(k.policies, l.MaxStaleness)
+		k.layerTTL = append(k.layerTTL, layer.TTL)
+		k.layerIdentity = append(k.layerIdentity, fmt.Sprintf("%s %q %q %q", l.Name, l.Key.String(), l.Decode, l.Select))
+		own := spec
+		own.Decode, own.Select = l.Decode, l.Select
+		r, err := content.Compile(own)
+		if err != nil {
+			return nil, err
+		}
+		k.readers = append(k.readers, r)
+	}
+	if !slices.Contains(k.layerTTL, 0) {
+		k.ttl = slices.Max(k.layerTTL)
+	}
+	if c.Origin != nil {
+		own := spec
+		own.Decode, own.Select, own.MaxBytes = c.Origin.Decode, c.Origin.Select, s.opt.Probes.MaxBody
+		var err error
+		if k.reader, err = content.Compile(own); err != nil {
+			return nil, err
+		}
+		if k.origin, err = s.openOrigin(*c.Origin); err != nil {
+			return nil, err
+		}
+	}
+	k.memory = s.memory.class(c.Name, identity(c))
+	k.memory.askedThrough(c.Origin)
+	switch {
+	case c.Pattern == "":
+		k.memory.sampled = nil
+	case k.memory.sampled == nil:
+		k.memory.sampled = newSampledKeys(s.opt.DigestKey, c.Sample)
+	default: // a reload keeps the choice
+		k.memory.sampled = k.memory.sampled.resized(s.opt.DigestKey, c.Sample)
+	}
+	return k, nil
+}
+
+// identity is what contents and versions of a class depend on in every layer.
+func identity(c config.Class) string {
+	return fmt.Sprintf("%t %v %v %q %q", c.Hash, versionText(c.Version), versionText(c.CachedAt), c.Ignore, c.Compare)
+}
+
+// slotOn a node is where the class's copies there are remembered. A layer that is decoded otherwise than before begins
+// anew.
+func (c *class) slotOn(n *NodeResult, layer int, at time.Time) int {
+	return c.memory.slotOf(c.layerIdentity[layer]+"\x00"+n.Name, at)
+}
+
+func versionText(v *config.Version) string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprintf("%q %v %q %s", v.JSON, v.Regexp, v.Field, v.Kind)
+}
+
+func versionSpec(v *config.Version) *content.VersionSpec {
+	if v == nil {
+		return nil
+	}
+	return &content.VersionSpec{JSON: v.JSON, Regexp: v.Regexp, Field: v.Field, Kind: v.Kind}
+}
+
+// vars are what a template of the class may name for a key.
+func (c *class) vars(key string) map[string]string {
+	vars := map[string]string{"key": key}
+	if c.Match != nil {
+		if groups := c.Match.FindStringSubmatch(key); groups != nil {
+			for i, name := range c.Match.SubexpNames() {
+				if name != "" {
+					vars[name] = groups[i]
+				}
+			}
+		}
+	}
+	return vars
+}
+
+// digest turns a raw copy into an observation.
+func (c *class) digest(reader *content.Reader, raw probes.Raw, now time.Time, keepValue bool) reading {
+	out := reading{ttl: raw.TTL, hasTTL: raw.HasTTL, noExpiry: raw.NoExpiry, suspect: raw.Suspect}
+	switch {
+	case raw.Err != nil:
+		out.detail = &detail{err: raw.Err}
+		return out
+	case !raw.Present:
+		out.Presence = verdict.Absent
+		return out
+	}
+	var got content.Content
+	var err error
+	if c.Hash {
+		fields := make([]content.Field, len(raw.Fields))
+		for i, f := range raw.Fields {
+			fields[i] = content.Field{Name: f.Name, Value: f.Value}
+		}
+		got, err = reader.Fields(fields)
+	} else {
+		got, err = reader.Value(raw.Value)
+	}
+	if err != nil {
+		out.detail = &detail{err: err}
+		return out
+	}
+	out.Presence, out.Content = verdict.Present, got.Digest
+	out.Version = c.trust(got.Version, now)
+	if !got.CachedAt.IsZero() {
+		out.cachedAt = got.CachedAt.UnixNano()
+	}
+	if keepValue {
+		out.detail = &detail{value: slices.Clone(raw.Value)}
+	}
+	return out
+}
+
+// trust drops a timestamp that lies further in the future than clocks may differ.
+func (c *class) trust(v content.Version, now time.Time) content.Version {
+	if c.Version == nil {
+		return content.Version{}
+	}
+	if at, ok := v.Time(); ok && at.After(now.Add(c.Version.MaxClockSkew)) {
+		return content.Version{}
+	}
+	return v
+}
+
+// tooOld: made longer than max_age ago, unless the origin held the same content at most max_age ago.
+func (c *class) tooOld(o *reading, h *keyMemory, now time.Time) bool {
+	if c.MaxAge == 0 || o.cachedAt == 0 || now.Sub(time.Unix(0, o.cachedAt)) <= c.MaxAge {
+		return false
+	}
+	vouched := h != nil && !h.originAt.IsZero() && h.originContent == o.Content && now.Sub(h.originAt) <= c.MaxAge
+	return !vouched
+}
