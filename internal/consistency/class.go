@@ -85,7 +85,7 @@ func identity(c config.Class) string {
 
 // slotOn a node is where the class's copies there are remembered. A layer that is decoded otherwise than before begins
 // anew.
-func (c *class) slotOn(n *NodeResult, layer int, at time.Time) int {
+func (c *class) slotOn(n *NodeResult, layer int, at time.Time) slotAt {
 	return c.memory.slotOf(c.layerIdentity[layer]+"\x00"+n.Name, at)
 }
 

@@ -2,14 +2,17 @@ package consistency
 
 import "github.com/cacheinv/cacheinv_exporter/internal/verdict"
 
+// columnAt is the index of a node's column in classKeys.columns, in each row of classKeys.second and in counts.columns. A
+// copy has another index, verdict.CopyAt: where a group shares its keys out, a key has copies in few of the columns.
+type columnAt int
+
 // nodeColumn is one node that holds keys of a class, in one sampling, with its first reads of them. arrange makes the
 // columns, and topology says who replicates whom. What is counted on the node is in a columnCount.
 type nodeColumn struct {
 	result *NodeResult
 	layer  int // the class's own index
-	slot   int // of the node's copies in keyMemory.copies
-	// index of the column in classKeys.columns, and of its reads in each row of classKeys.second.
-	index int
+	slot   slotAt
+	index  columnAt
 	// source is one number for all nodes whose copies come from one primary: the primary's and its replicas'.
 	source int
 	// replica: the node follows another. primary is that one's column; nil: it is none of the class's.

@@ -47,7 +47,7 @@ type classMemory struct {
 	identity string
 	// slots of keyMemory.copies by layer and node, and when each was last asked; free are those that were forgotten.
 	slots       map[string]*slot
-	free        []int
+	free        []slotAt
 	keys        map[string]*keyMemory
 	sampled     *sampledKeys
 	nodes       map[string]*nodeTotals
@@ -61,10 +61,13 @@ type classMemory struct {
 	nextAsked int
 }
 
-// slot is where the copies on one node lie in every keyMemory of a class. It outlives samplings, in which nodes come and
-// go, and so is another index than a nodeColumn's.
+// slotAt is where the copies on one node lie in every keyMemory.copies of a class. It outlives samplings, in which nodes
+// come and go, and so is another index than that of a nodeColumn.
+type slotAt int
+
+// slot of one node.
 type slot struct {
-	index int
+	index slotAt
 	asked time.Time // last
 }
 
@@ -75,11 +78,11 @@ type nodeTotals struct {
 	toldTTL bool
 }
 
-func (m *Memory) class(name, identity string) *classMemory {
+func (m *Memory) class(name, madeOf string) *classMemory {
 	c := m.classes[name]
-	if c == nil || c.identity != identity {
+	if c == nil || c.identity != madeOf {
 		next := &classMemory{
-			identity: identity, slots: map[string]*slot{}, keys: map[string]*keyMemory{},
+			identity: madeOf, slots: map[string]*slot{}, keys: map[string]*keyMemory{},
 			nodes: map[string]*nodeTotals{}, origin: map[string]uint64{"ok": 0, "not_found": 0, "error": 0},
 		}
 		if c != nil { // counters never go back
@@ -93,24 +96,24 @@ func (m *Memory) class(name, identity string) *classMemory {
 
 // askedThrough says how the origin is read from now on; what it held as read otherwise is forgotten.
 func (c *classMemory) askedThrough(o *config.Origin) {
-	identity := ""
+	now := ""
 	if o != nil {
-		identity = fmt.Sprintf("%q %q %q", o.URL.String(), o.Decode, o.Select)
+		now = fmt.Sprintf("%q %q %q", o.URL.String(), o.Decode, o.Select)
 	}
-	if identity == c.originIdentity {
+	if now == c.originIdentity {
 		return
 	}
-	c.originIdentity = identity
+	c.originIdentity = now
 	for _, k := range c.keys {
 		k.originContent, k.originAt = content.Digest{}, time.Time{}
 	}
 }
 
 // slotOf a node's copies, which is asked at this time.
-func (c *classMemory) slotOf(name string, at time.Time) int {
+func (c *classMemory) slotOf(name string, at time.Time) slotAt {
 	s := c.slots[name]
 	if s == nil {
-		s = &slot{index: len(c.slots) + len(c.free)}
+		s = &slot{index: slotAt(c.width())}
 		if last := len(c.free) - 1; last >= 0 {
 			s.index = c.free[last]
 			c.free = c.free[:last]
@@ -134,8 +137,8 @@ func (c *classMemory) settle(at time.Time, after time.Duration) {
 		delete(c.slots, name)
 		c.free = append(c.free, s.index)
 		for _, k := range c.keys {
-			if s.index < len(k.copies) {
-				k.copies[s.index] = copyMemory{}
+			if past := k.inSlot(s.index); past != nil {
+				*past = copyMemory{}
 			}
 		}
 	}
@@ -250,10 +253,10 @@ func (k *keyMemory) widen(n int) {
 	}
 }
 
-// at is the copy in a slot; nil: nothing is remembered there yet.
-func (k *keyMemory) at(slot int) *copyMemory {
-	if slot < len(k.copies) {
-		return &k.copies[slot]
+// inSlot is the copy in a slot; nil: nothing is remembered there yet.
+func (k *keyMemory) inSlot(i slotAt) *copyMemory {
+	if int(i) < len(k.copies) {
+		return &k.copies[i]
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (c *class) rememberedPlaces(k *classKeys, col *nodeColumn) {
 		if s.holding != probes.Elsewhere || h == nil {
 			continue
 		}
-		if past := h.at(col.slot); past != nil && past.marks&markHeld != 0 {
+		if past := h.inSlot(col.slot); past != nil && past.marks&markHeld != 0 {
 			s.holding = probes.Holds
 		}
 	}

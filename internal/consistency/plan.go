@@ -14,11 +14,12 @@ type keyAt struct {
 	class, key int
 }
 
-// plan is the keys that each node of a layer should hold, as the node names them.
+// plan is keys that a node is asked for, as the node names them: those that each node of its layer should hold, or a part of
+// them.
 type plan struct {
 	at   []keyAt
 	keys []probes.Key
-	// first index by class.
+	// first index by class; nil where the plan is a part of another.
 	first []int
 }
 
@@ -69,7 +70,7 @@ func (r *round) scanFor(id probes.Identity) *probes.Scan {
 }
 
 // listed is the glob of a pattern's keys as a layer names them; false: its names can't be turned back into keys.
-func listed(name config.Template, pattern string) (glob string, ok bool) {
+func listed(name config.Template, pattern string) (match string, ok bool) {
 	if _, ok := name.Key(name.Expand(map[string]string{"key": ""}, nil)); !ok {
 		return "", false
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
-	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // suspicious: the copies of a key differ from each other, from the origin or from what is remembered, or are too
@@ -51,11 +50,11 @@ func (r *round) suspicious(c *class, k *classKeys, key int) bool {
 }
 
 // isAbove: a version is below what is remembered of the key, or of its copy in this slot.
-func (k *keyMemory) isAbove(v content.Version, slot int) bool {
+func (k *keyMemory) isAbove(v content.Version, in slotAt) bool {
 	if v.IsZero() {
 		return false
 	}
-	past := k.at(slot)
+	past := k.inSlot(in)
 	return v.Compare(k.confirmed) < 0 || past != nil && v.Compare(past.version) < 0
 }
 
@@ -70,8 +69,8 @@ func (r *round) rereads(ctx context.Context) {
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, nr := range r.order {
-		if keys, at := r.keysAgain(nr); len(keys) > 0 {
-			wg.Go(func() { r.readSecond(ctx, nr, keys, at) })
+		if again := r.planAgain(nr); len(again.keys) > 0 {
+			wg.Go(func() { r.readSecond(ctx, nr, again) })
 		}
 	}
 	wg.Wait()
@@ -110,32 +109,33 @@ func (r *round) chooseReread() bool {
 	return found
 }
 
-// keysAgain are the keys that a node is asked for once more, if it answered. They are few, so each may cost the request
+// planAgain lists the keys that a node is asked for once more, if it answered. They are few, so each may cost the request
 // that tells why an answer made no sense.
-func (r *round) keysAgain(nr *nodeReads) (keys []probes.Key, at []keyAt) {
+func (r *round) planAgain(nr *nodeReads) *plan {
+	again := &plan{}
 	if !nr.hasRead {
-		return nil, nil
+		return again
 	}
 	for i, which := range nr.plan.at {
 		if r.keys[which.class].reread[which.key] {
 			key := nr.keys[i]
 			key.Check = true
-			keys, at = append(keys, key), append(at, which)
+			again.keys, again.at = append(again.keys, key), append(again.at, which)
 		}
 	}
-	return keys, at
+	return again
 }
 
 // readSecond reads keys of one node once more, while others read those of theirs.
-func (r *round) readSecond(ctx context.Context, nr *nodeReads, keys []probes.Key, at []keyAt) {
-	reads := make([]reading, len(keys))
-	if err := r.read(ctx, nr, keys, reads, at, r.opt.ShowValues); err != nil {
+func (r *round) readSecond(ctx context.Context, nr *nodeReads, again *plan) {
+	reads := make([]reading, len(again.keys))
+	if err := r.read(ctx, nr, again, reads, r.opt.ShowValues); err != nil {
 		r.mu.Lock()
 		nr.result.Err = err
 		r.mu.Unlock()
 	}
 	nr.excused = r.excuse(ctx, nr)
-	for i, which := range at {
+	for i, which := range again.at {
 		*r.keys[which.class].readAgain(nr.columns[which.class], which.key) = reads[i]
 	}
 }

@@ -64,14 +64,14 @@ type nodeReads struct {
 	columns []*nodeColumn
 }
 
-// firstReads gives a column the node's reads of a class that has n keys, and where they are.
-func (nr *nodeReads) firstReads(class, n int, col *nodeColumn) {
+// firstReads gives a column the node's reads of a class, by its index, that has n keys, and where they are.
+func (nr *nodeReads) firstReads(which, n int, col *nodeColumn) {
 	if !nr.placer {
-		from := nr.plan.first[class]
+		from := nr.plan.first[which]
 		col.first = nr.reads[from : from+n]
 		return
 	}
-	col.first, col.placements = nr.reads, nr.placements[nr.shared.first[class]:][:n]
+	col.first, col.placements = nr.reads, nr.placements[nr.shared.first[which]:][:n]
 }
 
 // chooseKeys says which keys of each class are read, and plans by layer which a node is asked for.
@@ -115,7 +115,7 @@ func (r *round) readFirst(ctx context.Context) {
 		r.order = append(r.order, nr)
 		r.mu.Unlock()
 		if err == nil || survey.Unasked { // a node whose own account is broken may still give its copies
-			failed := r.read(ctx, nr, nr.keys, nr.reads, nr.plan.at, false)
+			failed := r.read(ctx, nr, nr.plan, nr.reads, false)
 			nr.hasRead = failed == nil
 			nr.result.Err = errors.Join(err, failed)
 		}
@@ -148,21 +148,21 @@ func (r *round) keepBuffers() {
 	}
 }
 
-// read asks a node for keys and digests the answers while they arrive.
-func (r *round) read(ctx context.Context, nr *nodeReads, keys []probes.Key, reads []reading, at []keyAt, keepValues bool) error {
-	if len(keys) == 0 {
+// read asks a node for the keys of a plan and digests the answers while they arrive.
+func (r *round) read(ctx context.Context, nr *nodeReads, p *plan, reads []reading, keepValues bool) error {
+	if len(p.keys) == 0 {
 		return nil
 	}
 	now := time.Now()
-	return nr.node.Read(ctx, keys, func(i int, raw probes.Raw) {
-		c := r.classes[at[i].class]
+	return nr.node.Read(ctx, p.keys, func(i int, raw probes.Raw) {
+		c := r.classes[p.at[i].class]
 		reads[i] = c.digest(c.readers[c.layerOf[nr.result.Layer]], raw, now, keepValues)
 	})
 }
 
 // arrange brings what the nodes gave into the order of a class's keys, and finds who replicates whom.
-func (r *round) arrange(class int) {
-	c, k := r.classes[class], &r.keys[class]
+func (r *round) arrange(which int) {
+	c, k := r.classes[which], &r.keys[which]
 	var members []*nodeReads
 	for _, nr := range r.order {
 		if _, ok := c.layerOf[nr.result.Layer]; ok {
@@ -172,15 +172,15 @@ func (r *round) arrange(class int) {
 	k.columns = make([]nodeColumn, len(members)) // at once: it is pointed into
 	for i, nr := range members {
 		col, layer := &k.columns[i], c.layerOf[nr.result.Layer]
-		*col = nodeColumn{result: &nr.result, layer: layer, slot: c.slotOn(&nr.result, layer, r.began), index: i}
-		nr.columns[class] = col
+		*col = nodeColumn{result: &nr.result, layer: layer, slot: c.slotOn(&nr.result, layer, r.began), index: columnAt(i)}
+		nr.columns[which] = col
 	}
 	r.findPrimaries(k.columns)
 	k.second = make([][]reading, len(k.names))
 	k.reread = make([]bool, len(k.names))
 	k.origin[0], k.origin[1] = map[int]verdict.Answer{}, map[int]verdict.Answer{}
 	for i, nr := range members {
-		nr.firstReads(class, len(k.names), &k.columns[i])
+		nr.firstReads(which, len(k.names), &k.columns[i])
 		if nr.placer {
 			k.placed = true
 			if !nr.surveyed && !nr.result.Survey.Unasked {

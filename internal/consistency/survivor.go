@@ -58,7 +58,7 @@ func (r *round) excuse(ctx context.Context, nr *nodeReads) bool {
 
 // survived: another node of the layer still has, in its first read, what this one lost.
 func (r *round) survived(c *class, k *classKeys, h *keyMemory, col *nodeColumn, key int) bool {
-	past := h.at(col.slot)
+	past := h.inSlot(col.slot)
 	if past == nil || !past.present || !r.gone(c, col, past, key) {
 		return false
 	}
@@ -73,7 +73,7 @@ func (r *round) survived(c *class, k *classKeys, h *keyMemory, col *nodeColumn, 
 
 // outlives: the node held at the last sampling what the lost copy held, and does now.
 func (c *class) outlives(h *keyMemory, gone *copyMemory, col *nodeColumn, now *reading) bool {
-	past := h.at(col.slot)
+	past := h.inSlot(col.slot)
 	if now.Presence != verdict.Present || now.Content != gone.content || past == nil {
 		return false
 	}

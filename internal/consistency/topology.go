@@ -15,7 +15,7 @@ func (r *round) findPrimaries(columns []nodeColumn) {
 			continue
 		}
 		if p := r.primaryOf(columns, col, self); p != nil {
-			col.replica, col.primary, col.source = true, p, p.index+1
+			col.replica, col.primary, col.source = true, p, int(p.index)+1
 			continue
 		}
 		if self.replID == "" {

@@ -26,7 +26,7 @@ type Observation struct {
 	Version content.Version
 }
 
-// Same: both reads found the same content, or none.
+// Same says whether both reads found the same content, or none.
 func (o *Observation) Same(p *Observation) bool {
 	return o.Presence == p.Presence && (o.Presence != Present || o.Content == p.Content)
 }
@@ -54,7 +54,7 @@ type Copy struct {
 	Held time.Duration
 }
 
-// IsReplica: the copy is a replica's, known primary or not.
+// IsReplica says whether the copy is a replica's, be its primary in the case or not.
 func (c *Copy) IsReplica() bool { return c.Primary.Group != 0 }
 
 // Answer is what the origin said in one round.
@@ -92,8 +92,8 @@ func (c *Case) Final() int {
 	return 0
 }
 
-// JudgedByPrimary: the copy is a replica's, and its primary was read. Such a copy has no vote, since it can only hold
-// what its primary held.
+// JudgedByPrimary says whether the copy is a replica's whose primary was read. Such a copy has no vote, since it can only
+// hold what its primary held.
 func (c *Case) JudgedByPrimary(i CopyAt, read int) bool {
 	p := &c.Copies[i].Primary
 	return p.InCase && c.Copies[p.At].Reads[read].Presence != Unread

@@ -6,10 +6,10 @@ import "github.com/cacheinv/cacheinv_exporter/internal/content"
 type opinion uint8
 
 const (
-	none opinion = iota // absent or unread
+	unsaid opinion = iota // absent or unread
 	right
 	wrong
-	undecided
+	unclear
 	// unopposed: there is nothing to compare the copy to.
 	unopposed
 )
@@ -199,9 +199,9 @@ func (j *judgement) correct() {
 	for i := range j.findings {
 		f, o := &j.findings[i], j.observed(CopyAt(i))
 		switch {
-		case f.opinion == none:
+		case f.opinion == unsaid:
 		case j.behind && f.opinion == wrong && o.Content == j.c.Origin[j.read].Content:
-			*f = finding{opinion: undecided, by: ByNone}
+			*f = finding{opinion: unclear, by: ByNone}
 		case o.TooOld && f.opinion != wrong && (f.opinion != right || f.by != ByOrigin):
 			*f = finding{opinion: wrong, by: ByAge}
 		}

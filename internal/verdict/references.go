@@ -25,7 +25,7 @@ func (j *judgement) find(i CopyAt) finding {
 	case j.leading == noContent && !j.asked && len(j.votes) < 2 && j.alike():
 		return finding{opinion: unopposed, by: ByNone}
 	}
-	return finding{opinion: undecided, by: ByNone}
+	return finding{opinion: unclear, by: ByNone}
 }
 
 // findReplica judges a replica whose primary was read: it shares the primary's finding where it holds the same, and is
@@ -175,7 +175,7 @@ func (j *judgement) unversioned(i CopyAt, lagging bool) finding {
 	if j.top.id != noContent && j.majority == j.top.id && !lagging && j.convicts(j.majority, j.c.Copies[i].Layer, nil) {
 		return finding{opinion: wrong, by: ByMajority}
 	}
-	return finding{opinion: undecided, by: ByNone}
+	return finding{opinion: unclear, by: ByNone}
 }
 
 // mostVoted is the content that a strict majority of the votes hold, and of the layers. Only votes for contents among

@@ -987,7 +987,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 			case agreed && highest[all] && convicts(c.Copies[i].Layer) && !used:
 				return judgement{wrong, ByMajority}
 			default:
-				return judgement{undecided, ByNone}
+				return judgement{unclear, ByNone}
 			}
 		}
 		switch {
@@ -1002,7 +1002,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 		case nobody && !asked:
 			return judgement{unopposed, ByNone}
 		}
-		return judgement{undecided, ByNone}
+		return judgement{unclear, ByNone}
 	}
 	judged := make([]judgement, len(c.Copies))
 	for i := range c.Copies {
@@ -1044,7 +1044,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 		switch {
 		case !present(i):
 		case behind && see(i).Content == answer.Content && j.opinion == wrong:
-			*j = judgement{undecided, ByNone}
+			*j = judgement{unclear, ByNone}
 		case see(i).TooOld && j.opinion != wrong && (j.opinion != right || j.by != ByOrigin):
 			*j = judgement{wrong, ByAge}
 		}
