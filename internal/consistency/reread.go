@@ -118,7 +118,7 @@ func (r *round) planAgain(nr *nodeReads) *plan {
 	}
 	for i, which := range nr.plan.at {
 		if r.keys[which.class].reread[which.key] {
-			key := nr.keys[i]
+			key := nr.plan.keys[i]
 			key.Check = true
 			again.keys, again.at = append(again.keys, key), append(again.at, which)
 		}

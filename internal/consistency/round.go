@@ -54,7 +54,7 @@ type nodeReads struct {
 	surveyed, hasRead bool
 	// excused: what it told after its keys were read may explain why some are gone.
 	excused bool
-	*plan
+	plan    *plan // what it is asked for
 	// placer: the node holds but some of its layer's keys; shared is then the layer's plan, placements are of its keys.
 	placer     bool
 	shared     *plan
@@ -110,7 +110,7 @@ func (r *round) readFirst(ctx context.Context) {
 		if p, ok := n.(probes.Placer); ok {
 			nr.placeKeys(p)
 		}
-		nr.reads = r.buffer(nr.result.Name, len(nr.keys))
+		nr.reads = r.buffer(nr.result.Name, len(nr.plan.keys))
 		r.mu.Lock()
 		r.order = append(r.order, nr)
 		r.mu.Unlock()
