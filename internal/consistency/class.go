@@ -14,22 +14,28 @@ import (
 // class is a canary class, ready to be read.
 type class struct {
 	config.Class
-	// policies by the class's own index of layers.
-	policies []time.Duration
+	// layerOf a name is the class's own index of a layer, by which policies (max_staleness) and perLayer are in order.
 	layerOf  map[string]int
-	readers  []*content.Reader
+	policies []time.Duration
+	perLayer []layerSpec
 	origin   asker
 	reader   *content.Reader // of the origin's answers
 	// ttl for which a confirmed version is remembered; 0: for ever.
-	ttl time.Duration
-	// layerTTL by the class's own index of layers; 0: no expiry.
-	layerTTL []time.Duration
-	// layerIdentity by the same index: what contents of the layer depend on.
-	layerIdentity []string
-	literal       map[string]bool
-	memory        *classMemory
+	ttl     time.Duration
+	literal map[string]bool
+	memory  *classMemory
 }
 
+// layerSpec is how a class's copies are read in one layer.
+type layerSpec struct {
+	reader *content.Reader
+	// ttl of the layer; 0: no expiry.
+	ttl time.Duration
+	// identity is what contents of the layer depend on.
+	identity string
+}
+
+// open makes a class ready, with what is remembered of it.
 func (s *Sampler) open(c config.Class) (*class, error) {
 	k := &class{Class: c, layerOf: map[string]int{}, literal: map[string]bool{}}
 	for _, key := range c.Keys {
@@ -38,22 +44,19 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 	spec := content.Spec{Compare: c.Compare, Ignore: c.Ignore, MaxBytes: s.opt.Probes.MaxValueBytes}
 	spec.Version, spec.CachedAt = versionSpec(c.Version), versionSpec(c.CachedAt)
 	for i, l := range c.Layers {
-		layer := s.layers[l.Name]
 		k.layerOf[l.Name] = i
 		k.policies = append(k.policies, l.MaxStaleness)
-		k.layerTTL = append(k.layerTTL, layer.TTL)
-		k.layerIdentity = append(k.layerIdentity, fmt.Sprintf("%s %q %q %q", l.Name, l.Key.String(), l.Decode, l.Select))
 		own := spec
 		own.Decode, own.Select = l.Decode, l.Select
 		r, err := content.Compile(own)
 		if err != nil {
 			return nil, err
 		}
-		k.readers = append(k.readers, r)
+		k.perLayer = append(k.perLayer, layerSpec{
+			reader: r, ttl: s.layers[l.Name].TTL, identity: fmt.Sprintf("%s %q %q %q", l.Name, l.Key.String(), l.Decode, l.Select),
+		})
 	}
-	if !slices.Contains(k.layerTTL, 0) {
-		k.ttl = slices.Max(k.layerTTL)
-	}
+	k.ttl = longestTTL(k.perLayer)
 	if c.Origin != nil {
 		own := spec
 		own.Decode, own.Select, own.MaxBytes = c.Origin.Decode, c.Origin.Select, s.opt.Probes.MaxBody
@@ -78,6 +81,18 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 	return k, nil
 }
 
+// longestTTL of the layers; 0: in one of them copies do not expire.
+func longestTTL(layers []layerSpec) time.Duration {
+	longest := time.Duration(0)
+	for _, l := range layers {
+		if l.ttl == 0 {
+			return 0
+		}
+		longest = max(longest, l.ttl)
+	}
+	return longest
+}
+
 // identity is what contents and versions of a class depend on in every layer.
 func identity(c config.Class) string {
 	return fmt.Sprintf("%t %v %v %q %q", c.Hash, versionText(c.Version), versionText(c.CachedAt), c.Ignore, c.Compare)
@@ -86,7 +101,7 @@ func identity(c config.Class) string {
 // slotOn a node is where the class's copies there are remembered. A layer that is decoded otherwise than before begins
 // anew.
 func (c *class) slotOn(n *NodeResult, layer int, at time.Time) slotAt {
-	return c.memory.slotOf(c.layerIdentity[layer]+"\x00"+n.Name, at)
+	return c.memory.slotOf(c.perLayer[layer].identity+"\x00"+n.Name, at)
 }
 
 func versionText(v *config.Version) string {

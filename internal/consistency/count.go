@@ -374,7 +374,7 @@ func (n *ClassNode) countStale(e *verdict.Episode, age, policy time.Duration) {
 // suppress counts a missing copy whose loss has a known cause, for at most the layer's TTL since it was there.
 func (ct *counts) suppress(key int, cp *copyCount) {
 	n, was := cp.on.node, cp.was
-	ttl := ct.class.layerTTL[cp.on.column.layer]
+	ttl := ct.class.perLayer[cp.on.column.layer].ttl
 	if was == nil || ttl > 0 && ct.at.Sub(was.at) > ttl {
 		return
 	}

@@ -156,7 +156,7 @@ func (r *round) read(ctx context.Context, nr *nodeReads, p *plan, reads []readin
 	now := time.Now()
 	return nr.node.Read(ctx, p.keys, func(i int, raw probes.Raw) {
 		c := r.classes[p.at[i].class]
-		reads[i] = c.digest(c.readers[c.layerOf[nr.result.Layer]], raw, now, keepValues)
+		reads[i] = c.digest(c.perLayer[c.layerOf[nr.result.Layer]].reader, raw, now, keepValues)
 	})
 }
 

@@ -26,7 +26,7 @@ func (r *round) gone(c *class, col *nodeColumn, past *copyMemory, key int) bool 
 	if past.life != forever {
 		life := time.Duration(past.life) * time.Millisecond
 		// A sampling may take longer than what lies between two: until now the copy may have expired.
-		if life <= c.layerTTL[col.layer]/10 || life <= max(2*interval, time.Since(was.began)) {
+		if life <= c.perLayer[col.layer].ttl/10 || life <= max(2*interval, time.Since(was.began)) {
 			return false
 		}
 	}

@@ -18,7 +18,7 @@ func (ct *counts) life(cp *copyCount) {
 		return
 	}
 	cp.on.ttlTold = true
-	switch ttl := ct.class.layerTTL[cp.on.column.layer]; {
+	switch ttl := ct.class.perLayer[cp.on.column.layer].ttl; {
 	case ttl == 0: // copies without expiry are intended
 	case o.noExpiry:
 		cp.on.node.Immortal++
