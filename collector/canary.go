@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
 var (
@@ -129,7 +130,7 @@ func (c canaryCollector) Update(_ context.Context, s *Sampling, ch chan<- promet
 
 func (c canaryCollector) sendClass(class *consistency.ClassResult, ch chan<- prometheus.Metric) {
 	name := class.Class
-	for ref := consistency.ByOrigin; ref <= consistency.ByNone; ref++ {
+	for ref := verdict.ByOrigin; ref <= verdict.ByNone; ref++ {
 		canaryKeys.send(ch, float64(class.Keys[ref]), name, ref.String())
 	}
 	canarySampledKeys.send(ch, float64(class.SampledKeys), name)
@@ -159,7 +160,7 @@ func (c canaryCollector) sendClass(class *consistency.ClassResult, ch chan<- pro
 // sendClassNode gives a class on one node. Where nothing was read there, only how many copies could not be is known.
 func sendClassNode(class *consistency.ClassResult, n *consistency.ClassNode, ch chan<- prometheus.Metric) {
 	name := class.Class
-	for s := range consistency.NumStates {
+	for s := range verdict.NumStates {
 		canaryCopies.send(ch, float64(n.Copies[s]), name, n.Layer, n.Node, s.String())
 		canaryReads.send(ch, float64(n.Reads[s]), name, n.Layer, n.Node, s.String())
 	}
@@ -177,8 +178,8 @@ func sendClassNode(class *consistency.ClassResult, n *consistency.ClassNode, ch 
 		return
 	}
 	canarySurvivors.send(ch, float64(n.Survivors), name, n.Layer, n.Node)
-	for ref := range consistency.NumReferences {
-		if ref != consistency.ByNone { // convicts nobody
+	for ref := range verdict.NumReferences {
+		if ref != verdict.ByNone { // convicts nobody
 			canaryConvicted.send(ch, float64(n.Convicted[ref]), name, n.Layer, n.Node, ref.String())
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -83,22 +84,22 @@ func (p *played) compare(t *testing.T, file string) {
 func aClass() consistency.ClassResult {
 	return consistency.ClassResult{
 		Class:       "user_profile",
-		Keys:        [consistency.NumReferences]int{consistency.ByOrigin: 2, consistency.ByVersion: 5},
+		Keys:        [verdict.NumReferences]int{verdict.ByOrigin: 2, verdict.ByVersion: 5},
 		SampledKeys: 4,
 		Nodes: []consistency.ClassNode{
 			{
 				Layer: "l2", Node: "redis-1", Read: true,
-				Copies:    [consistency.NumStates]int{consistency.Fresh: 3, consistency.Stale: 2, consistency.Missing: 1, consistency.Undecided: 1},
-				Reads:     [consistency.NumStates]uint64{consistency.Fresh: 300, consistency.Stale: 20, consistency.Missing: 10, consistency.Undecided: 1},
-				Convicted: [consistency.NumReferences]int{consistency.ByVersion: 1, consistency.ByAge: 1},
+				Copies:    [verdict.NumStates]int{verdict.Fresh: 3, verdict.Stale: 2, verdict.Missing: 1, verdict.Undecided: 1},
+				Reads:     [verdict.NumStates]uint64{verdict.Fresh: 300, verdict.Stale: 20, verdict.Missing: 10, verdict.Undecided: 1},
+				Convicted: [verdict.NumReferences]int{verdict.ByVersion: 1, verdict.ByAge: 1},
 				Overdue:   1, OverdueReads: 7, StaleWindows: [4]int{2, 1, 1, 0}, OldestStale: 400 * time.Second, VersionLag: 3,
 				Suppressed: [consistency.NumReasons]int{consistency.Restart: 1},
 				Survivors:  2, Strays: 3, StraysRead: true, Immortal: 4, OverLimit: 5, TTLsRead: true,
 			},
 			{
 				Layer: "l3", Node: "mc-1",
-				Copies: [consistency.NumStates]int{consistency.Error: 7},
-				Reads:  [consistency.NumStates]uint64{consistency.Fresh: 300, consistency.Error: 70},
+				Copies: [verdict.NumStates]int{verdict.Error: 7},
+				Reads:  [verdict.NumStates]uint64{verdict.Fresh: 300, verdict.Error: 70},
 			},
 		},
 		Layers: []consistency.ClassLayer{

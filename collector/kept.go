@@ -8,14 +8,14 @@ import (
 // kept is what survives a change of the configuration.
 type kept struct {
 	// copies is what the sampler remembers of keys and their copies.
-	copies *consistency.History
+	copies *consistency.Memory
 	causes *diagnosis.Memory
 	// openers by their signal's index; nil for one without a collector. Each keeps what is its signal's own.
 	openers []Opener
 }
 
 func newKept(opt Options) kept {
-	k := kept{copies: consistency.NewHistory(), causes: diagnosis.NewMemory()}
+	k := kept{copies: consistency.NewMemory(), causes: diagnosis.NewMemory()}
 	for _, s := range opt.Signals {
 		var open Opener
 		if s.New != nil {

@@ -47,7 +47,7 @@ func (e *Exporter) open(cfg *config.Config) (_ *Setup, err error) {
 	if !e.opt.enabled(canaryName) {
 		sampled.Canaries = nil
 	}
-	reading, err := consistency.NewSampler(&sampled, s.Fleet, e.opt.Sampler, e.opt.Env, e.kept.copies, e.log)
+	reading, err := consistency.NewSampler(&sampled, s.Fleet, e.opt.Sampler, e.opt.Env, e.kept.copies)
 	if err != nil {
 		return nil, fmt.Errorf("opening the canaries: %w", err)
 	}

@@ -3,21 +3,20 @@ package consistency
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // benchSampler over nodes in memory that all hold the same.
-func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memory) {
+func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memoryNode) {
 	b.Helper()
 	var names []string
 	for i := range keys {
@@ -31,7 +30,7 @@ func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memory) {
 	}
 	var fleet memoryFleet
 	for i := range nodes {
-		m := &memory{id: probes.Identity{Layer: "l2", Name: fmt.Sprintf("n%d", i), Kind: "redis"}, values: map[string]verdicts.Value{}}
+		m := &memoryNode{id: probes.Identity{Layer: "l2", Name: fmt.Sprintf("n%d", i), Kind: "redis", Traits: traitsOf("redis")}, values: map[string]verdicts.Value{}}
 		for k, name := range names {
 			m.values[name] = verdicts.Value{Bytes: fmt.Appendf(nil, `{"v":%d,"name":"somebody"}`, k)}
 		}
@@ -39,7 +38,7 @@ func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memory) {
 	}
 	s, err := NewSampler(cfg, fleet, Options{
 		RereadDelay: time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000, DigestKey: []byte("a key of a benchmark"),
-	}, testProbing, NewHistory(), slog.New(slog.DiscardHandler))
+	}, testEnv, NewMemory())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -56,7 +55,7 @@ func BenchmarkSample(b *testing.B) {
 		ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
 		r := s.Sample(ctx)
 		cancel()
-		if n := r.Classes[0].Nodes[nodes-1].Copies[Fresh]; n != keys {
+		if n := r.Classes[0].Nodes[nodes-1].Copies[verdict.Fresh]; n != keys {
 			b.Fatalf("%d fresh copies", n)
 		}
 	}

@@ -3,7 +3,6 @@ package consistency
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -11,20 +10,20 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
-// memory is a node, and an origin, in memory.
-type memory struct {
+// memoryNode is a node, and an origin, in memory.
+type memoryNode struct {
 	id       probes.Identity
 	mu       sync.Mutex
 	values   map[string]verdicts.Value
 	frozen   bool
-	primary  *memory // it follows
+	primary  *memoryNode // it follows
 	cut      bool
 	survey   probes.Survey
 	before   func() // runs before each Read
@@ -33,9 +32,9 @@ type memory struct {
 
 var errFrozen = errors.New("no answer in time")
 
-func (m *memory) Identity() probes.Identity { return m.id }
+func (m *memoryNode) Identity() probes.Identity { return m.id }
 
-func (m *memory) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey, error) {
+func (m *memoryNode) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey, error) {
 	if m.isFrozen() {
 		<-ctx.Done()
 		return probes.Survey{}, errFrozen
@@ -54,13 +53,13 @@ func (m *memory) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey, err
 	return s, nil
 }
 
-func (m *memory) isFrozen() bool {
+func (m *memoryNode) isFrozen() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.frozen
 }
 
-func (m *memory) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
+func (m *memoryNode) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
 	if m.isFrozen() {
 		<-ctx.Done()
 		return errFrozen
@@ -92,10 +91,10 @@ func (m *memory) Read(ctx context.Context, keys []probes.Key, visit func(int, pr
 	return nil
 }
 
-func (m *memory) Close() {}
+func (m *memoryNode) Close() {}
 
 // memoryFleet is a fleet of memory nodes.
-type memoryFleet []*memory
+type memoryFleet []*memoryNode
 
 func (f memoryFleet) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
 	var wg sync.WaitGroup
@@ -138,7 +137,7 @@ func (o *memoryOrigin) Close() {}
 // memoryWorld plays cases in memory and in fake time.
 type memoryWorld struct {
 	t       *testing.T
-	nodes   map[string]*memory
+	nodes   map[string]*memoryNode
 	origin  memoryOrigin
 	sampler *Sampler
 }
@@ -147,7 +146,7 @@ const caseKey = "user:1"
 
 func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 	t.Helper()
-	w := &memoryWorld{t: t, nodes: map[string]*memory{}, origin: memoryOrigin{status: 500}}
+	w := &memoryWorld{t: t, nodes: map[string]*memoryNode{}, origin: memoryOrigin{status: 500}}
 	cfg, err := config.Parse("case.yml", c.Config("case", caseKey, func(n verdicts.Node) string { return n.Name + ".example:1" }, "http://origin.example/{key}"), backends.All)
 	if err != nil {
 		t.Fatalf("%s: %v", c.Name, err)
@@ -155,7 +154,7 @@ func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 	var fleet memoryFleet
 	for _, l := range c.Layers {
 		for _, n := range l.Nodes {
-			m := &memory{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Group: n.Group}, values: map[string]verdicts.Value{}}
+			m := &memoryNode{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Traits: traitsOf(n.Kind), Group: n.Group}, values: map[string]verdicts.Value{}}
 			w.nodes[n.Name] = m
 			fleet = append(fleet, m)
 			if n.ReplicaOf != "" {
@@ -163,19 +162,18 @@ func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 			}
 		}
 	}
-	w.sampler, err = NewSampler(cfg, fleet, Options{
+	w.sampler, err = NewSampler(withOrigins(cfg, func(string) probes.Origin { return &w.origin }), fleet, Options{
 		RereadDelay: 20 * time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000,
-		openOrigin: func(config.Origin) (asker, error) { return &w.origin, nil },
-	}, testProbing, NewHistory(), slog.New(slog.DiscardHandler))
+	}, testEnv, NewMemory())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
 
-func (w *memoryWorld) node(n verdicts.Node) *memory { return w.nodes[n.Name] }
+func (w *memoryWorld) node(n verdicts.Node) *memoryNode { return w.nodes[n.Name] }
 
-func (w *memoryWorld) each(n verdicts.Node, do func(m *memory)) {
+func (w *memoryWorld) each(n verdicts.Node, do func(m *memoryNode)) {
 	do(w.node(n))
 	for _, m := range w.nodes {
 		if m.primary == w.node(n) && !m.cut {
@@ -185,11 +183,11 @@ func (w *memoryWorld) each(n verdicts.Node, do func(m *memory)) {
 }
 
 func (w *memoryWorld) Set(n verdicts.Node, v verdicts.Value, _ time.Duration) {
-	w.each(n, func(m *memory) { m.values[caseKey] = v })
+	w.each(n, func(m *memoryNode) { m.values[caseKey] = v })
 }
 
 func (w *memoryWorld) Delete(n verdicts.Node) {
-	w.each(n, func(m *memory) { delete(m.values, caseKey) })
+	w.each(n, func(m *memoryNode) { delete(m.values, caseKey) })
 }
 
 func (w *memoryWorld) Cut(n verdicts.Node)    { w.node(n).cut = true }
@@ -213,13 +211,13 @@ func observed(c ClassResult) verdicts.Expected {
 		States: map[string]string{}, Reference: map[string]int{},
 		VersionConflicts: &c.VersionConflicts, VersionRegressions: &regressions, OriginBehind: &c.OriginBehind,
 	}
-	for r := range ByAge {
+	for r := range verdict.ByAge {
 		got.Reference[r.String()] = c.Keys[r]
 	}
 	for _, n := range c.Nodes {
 		for s, count := range n.Copies {
 			if count > 0 {
-				got.States[n.Node] += State(s).String()
+				got.States[n.Node] += verdict.State(s).String()
 			}
 		}
 		if n.Overdue > 0 {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
 // The rules of an episode: the time for which a copy has lacked what convicted it when the episode began.
@@ -432,7 +434,7 @@ func TestCountersAreKeptOverAReload(t *testing.T) {
 					t.Errorf("regressions %d, origin %v", after.VersionRegressions, after.OriginRequests)
 				}
 				for i := range after.Nodes {
-					for s := range NumStates {
+					for s := range verdict.NumStates {
 						if after.Nodes[i].Reads[s] < before.Nodes[i].Reads[s] {
 							t.Errorf("%s on %s went from %d to %d", s, after.Nodes[i].Node, before.Nodes[i].Reads[s], after.Nodes[i].Reads[s])
 						}
@@ -520,7 +522,7 @@ func TestWhereOneCopyWasReadTheNodeWas(t *testing.T) {
 		w.set("a", "other", "?")
 		w.play("a=x b=x -> read:a=true")
 		a := w.last.Classes[0].Nodes[0]
-		if a.Copies[Error] != 1 || a.Copies[Fresh] != 1 {
+		if a.Copies[verdict.Error] != 1 || a.Copies[verdict.Fresh] != 1 {
 			t.Errorf("copies %v", a.Copies)
 		}
 	})
@@ -533,8 +535,8 @@ func TestReadsAreCounted(t *testing.T) {
 		w.play("-> requests=ok:0,not_found:0,error:0", "a=x b=x c=y -> c=stale", "wait=2m -> c=stale overdue=c", "freeze=c -> c=error", "thaw=c c=x -> c=fresh")
 		i := slices.IndexFunc(w.last.Classes[0].Nodes, func(n ClassNode) bool { return n.Node == "c" })
 		c := w.last.Classes[0].Nodes[i]
-		want := [NumStates]uint64{}
-		want[Missing], want[Stale], want[Error], want[Fresh] = 1, 2, 1, 1
+		want := [verdict.NumStates]uint64{}
+		want[verdict.Missing], want[verdict.Stale], want[verdict.Error], want[verdict.Fresh] = 1, 2, 1, 1
 		if c.Reads != want || c.OverdueReads != 1 {
 			t.Errorf("reads %v, not %v; overdue %d", c.Reads, want, c.OverdueReads)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -56,24 +57,24 @@ func (r *round) askOrigins(ctx context.Context, turn int) {
 func (r *round) ask(ctx context.Context, c *class, k *classKeys, key, turn int) {
 	if ctx.Err() != nil {
 		r.mu.Lock()
-		c.history.origin["error"]++
+		c.memory.origin["error"]++
 		k.originFailed = true
 		r.mu.Unlock()
 		return
 	}
-	var answer Answer
+	var answer verdict.Answer
 	result := "error"
 	err := c.origin.Ask(ctx, c.vars(k.names[key]), func(got probes.OriginAnswer) { answer, result = c.answer(got) })
 	if err != nil {
-		answer, result = Answer{}, "error"
+		answer, result = verdict.Answer{}, "error"
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.history.origin[result]++
+	c.memory.origin[result]++
 	k.originFailed = k.originFailed || result == "error"
 	k.origin[turn][key] = answer
 	if answer.Asked {
-		h := c.history.key(k.names[key])
+		h := c.memory.key(k.names[key])
 		h.originContent, h.originAt = answer.Content, time.Now()
 		if answer.Deleted {
 			h.originAt = time.Time{}
@@ -82,15 +83,15 @@ func (r *round) ask(ctx context.Context, c *class, k *classKeys, key, turn int) 
 }
 
 // answer reads what the origin said, and names the result.
-func (c *class) answer(got probes.OriginAnswer) (Answer, string) {
+func (c *class) answer(got probes.OriginAnswer) (verdict.Answer, string) {
 	if got.Deleted {
-		return Answer{Asked: true, Deleted: true}, "not_found"
+		return verdict.Answer{Asked: true, Deleted: true}, "not_found"
 	}
 	body, err := c.reader.Value(got.Body)
 	if err != nil {
-		return Answer{}, "error"
+		return verdict.Answer{}, "error"
 	}
-	return Answer{Asked: true, Content: body.Digest, Version: c.trust(body.Version, time.Now())}, "ok"
+	return verdict.Answer{Asked: true, Content: body.Digest, Version: c.trust(body.Version, time.Now())}, "ok"
 }
 
 // chooseAsked gives the keys to ask about: at least a fifth of max_per_scrape is kept for keys that do not differ,
@@ -100,11 +101,12 @@ func (r *round) chooseAsked(c *class, k *classKeys) []int {
 	var urgent, others []int
 	n := len(k.names)
 	for step := range n {
-		key := (c.history.turn + step) % n
-		h := c.history.keys[k.names[key]]
+		key := (c.memory.nextAsked + step) % n
+		h := c.memory.keys[k.names[key]]
 		present := false
-		for m := range k.first {
-			present = present || k.read(m, key).Presence == Present && !k.foreign(m, key)
+		for i := range k.columns {
+			col := &k.columns[i]
+			present = present || col.read(key).Presence == verdict.Present && !col.foreign(key)
 		}
 		switch {
 		case r.suspicious(c, k, key) || h != nil && h.inEpisode():
@@ -122,9 +124,9 @@ func (r *round) chooseAsked(c *class, k *classKeys) []int {
 	}
 	switch {
 	case len(others) > 0:
-		c.history.turn = (others[len(others)-1] + 1) % n
+		c.memory.nextAsked = (others[len(others)-1] + 1) % n
 	case len(urgent) > 0: // more differ than can be asked about: they take turns
-		c.history.turn = (urgent[len(urgent)-1] + 1) % n
+		c.memory.nextAsked = (urgent[len(urgent)-1] + 1) % n
 	}
 	return append(urgent, others...)
 }

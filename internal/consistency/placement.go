@@ -1,9 +1,13 @@
 package consistency
 
-import "github.com/cacheinv/cacheinv_exporter/probes"
+import (
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
 
-// spot is what a node has to do with one key.
-type spot struct {
+// placement of one key in a group that shares keys out, as seen from one node: whether the node should hold the key, and
+// where its read is found. placeKeys fills one for each key of the node's layer, before the first reads.
+type placement struct {
 	// at is the index of the key's read among the node's; below 0: it was not asked.
 	at      int32
 	moves   uint16
@@ -12,150 +16,119 @@ type spot struct {
 }
 
 // unasked stands for the read of a key that a node was not asked for. Nobody writes to it.
-var unasked read
+var unasked reading
 
-// place asks the node which of its layer's keys it has to do with, and leaves only these in its plan.
-func (nr *nodeReads) place(p probes.Placer) {
+// placeKeys asks the node which of its layer's keys it has to do with, and leaves only these in its plan.
+func (nr *nodeReads) placeKeys(p probes.Placer) {
 	nr.placer, nr.shared = true, nr.plan
-	nr.spots = make([]spot, len(nr.shared.places))
+	nr.placements = make([]placement, len(nr.shared.at))
 	own := &plan{}
 	for i := range nr.shared.keys {
 		placed := p.Place(nr.shared.keys[i].Name)
-		s := spot{at: -1, moves: uint16(placed.Moves), holding: placed.Holding, moving: placed.Moving}
+		s := placement{at: -1, moves: uint16(placed.Moves), holding: placed.Holding, moving: placed.Moving}
 		if s.holding != probes.Elsewhere {
 			s.at = int32(len(own.keys))
-			own.places, own.keys = append(own.places, nr.shared.places[i]), append(own.keys, nr.shared.keys[i])
+			own.at, own.keys = append(own.at, nr.shared.at[i]), append(own.keys, nr.shared.keys[i])
 		}
-		nr.spots[i] = s
+		nr.placements[i] = s
 	}
 	nr.plan = own
 }
 
-// column gives the node's reads of a class that has n keys, and where they are.
-func (nr *nodeReads) column(class, n int, col *column) []read {
-	if !nr.placer {
-		return nr.reads[nr.first[class] : nr.first[class]+n]
-	}
-	col.spots = nr.spots[nr.shared.first[class]:][:n]
-	return nr.reads
-}
-
-// lastPlaces lets what the node held when it last said so stand, where its survey failed and nothing is known of it now.
-func (c *class) lastPlaces(k *classKeys, col *column) {
-	for key := range col.spots {
-		s := &col.spots[key]
-		h := c.history.keys[k.names[key]]
-		if s.holding == probes.Elsewhere && h != nil && col.slot < len(h.copies) && h.copies[col.slot].marks&held != 0 {
+// rememberedPlaces lets what the node held when it last said so stand, where its survey failed and nothing is known of it
+// now.
+func (c *class) rememberedPlaces(k *classKeys, col *nodeColumn) {
+	for key := range col.placements {
+		s := &col.placements[key]
+		h := c.memory.keys[k.names[key]]
+		if s.holding != probes.Elsewhere || h == nil {
+			continue
+		}
+		if past := h.inSlot(col.slot); past != nil && past.marks&markHeld != 0 {
 			s.holding = probes.Holds
 		}
 	}
 }
 
-// read gives a node's first read of a key.
-func (k *classKeys) read(m, key int) *read {
-	spots := k.columns[m].spots
-	if spots == nil {
-		return &k.first[m][key]
+// placement of a key on a node; nodes that do not share keys out hold all of them.
+func (col *nodeColumn) placement(key int) placement {
+	if col.placements != nil {
+		return col.placements[key]
 	}
-	if at := spots[key].at; at >= 0 {
-		return &k.first[m][at]
-	}
-	return &unasked
-}
-
-// spot of a key on a node; nodes that do not share keys out hold all of them.
-func (k *classKeys) spot(m, key int) spot {
-	if spots := k.columns[m].spots; spots != nil {
-		return spots[key]
-	}
-	return spot{at: int32(key), holding: probes.Holds}
+	return placement{at: int32(key), holding: probes.Holds}
 }
 
 // foreign: a copy of the key on the node would be a stray.
-func (k *classKeys) foreign(m, key int) bool {
-	spots := k.columns[m].spots
-	return spots != nil && spots[key].holding == probes.Foreign
+func (col *nodeColumn) foreign(key int) bool {
+	return col.placements != nil && col.placements[key].holding == probes.Foreign
 }
 
 // has: a copy of the key on the node has a state, given its two reads: the node should hold the key, or may and did.
-func (k *classKeys) has(m, key int, first, last *read) bool {
-	spots := k.columns[m].spots
-	if spots == nil {
+func (col *nodeColumn) has(key int, first, last *reading) bool {
+	if col.placements == nil {
 		return true
 	}
-	switch spots[key].holding {
+	switch col.placements[key].holding {
 	case probes.Elsewhere, probes.Foreign:
 		return false
 	case probes.Anywhere:
-		return first.Presence != Absent || last.Presence != Absent
+		return first.Presence != verdict.Absent || last.Presence != verdict.Absent
 	}
 	return true
 }
 
-// gather finds the columns that the key has copies on, and points each replica at its primary's copy.
-func (t *tally) gather(key int) {
-	k := t.keys
-	t.here = t.here[:0]
-	t.c.Copies = t.c.Copies[:0]
-	t.slots = t.slots[:0]
-	for m := range k.columns {
-		first, last := t.reads(m, key)
-		t.index[m] = -1
-		if k.has(m, key, first, last) {
-			t.index[m] = len(t.here)
-			t.here = append(t.here, m)
-			t.c.Copies = append(t.c.Copies, Copy{Layer: k.columns[m].layer, Primary: k.columns[m].primary})
-			t.slots = append(t.slots, k.columns[m].slot)
+// gather makes the case of the nodes that the key has copies on.
+func (ct *counts) gather(key int) {
+	ct.copies, ct.c.Copies = ct.copies[:0], ct.c.Copies[:0]
+	for i := range ct.columns {
+		on := &ct.columns[i]
+		first, last := ct.reads(on.column, key)
+		on.inCase = on.column.has(key, first, last)
+		if on.inCase {
+			ct.add(on)
 		}
 	}
-	for i := range t.c.Copies {
-		c := &t.c.Copies[i]
-		if c.Primary < 0 {
-			continue
-		}
-		if p := t.index[c.Primary]; p >= 0 {
-			c.Primary = p
-		} else { // as one that is not asked; those that are none of the columns have numbers down to -1-len(columns)
-			c.Primary = noPrimary - 1 - len(k.columns) - c.Primary
-		}
-	}
+	ct.pointAtPrimaries()
 }
 
 // elsewhere notes the keys of groups that share them out: copies that are strays, and what is remembered of copies that
 // have gone to other nodes. One sampling may have seen a slot between two owners; after the second the copy is forgotten,
 // but for when it was there.
-func (t *tally) elsewhere(key int, h *keyHistory) {
-	k := t.keys
-	for m := range k.columns {
-		spots := k.columns[m].spots
-		if spots == nil {
+func (ct *counts) elsewhere(key int, h *keyMemory) {
+	for i := range ct.columns {
+		on := &ct.columns[i]
+		if on.column.placements == nil {
 			continue
 		}
-		_, last := t.reads(m, key)
-		past := &h.copies[k.columns[m].slot]
-		n := &t.Nodes[m]
-		switch {
-		case spots[key].holding == probes.Foreign:
-			n.StraysRead = n.StraysRead || last.Presence != Unread
-			if last.Presence == Present {
-				n.Strays++
+		past := &h.copies[on.column.slot]
+		switch holding := on.column.placements[key].holding; {
+		case holding == probes.Foreign:
+			_, last := ct.reads(on.column, key)
+			on.node.StraysRead = on.node.StraysRead || last.Presence != verdict.Unread
+			if last.Presence == verdict.Present {
+				on.node.Strays++
 			}
-			fallthrough
-		case spots[key].holding == probes.Elsewhere:
-			past.marks &^= held | lost | survivor
-			if past.marks&away != 0 {
-				*past = copyHistory{there: past.there, moves: past.moves, marks: away}
-			}
-			past.marks |= away
-		case t.index[m] < 0: // any server may hold it: this one does not
+			past.leave()
+		case holding == probes.Elsewhere:
+			past.leave()
+		case !on.inCase: // any server may hold it: this one does not
 			if past.episode != nil {
-				t.ended(m, past.episode)
+				ct.ended(on.column, past.episode)
 			}
-			*past = copyHistory{}
-		case spots[key].holding == probes.Holds:
-			past.marks = past.marks&^away | held
+			*past = copyMemory{}
+		case holding == probes.Holds:
+			past.marks = past.marks&^markAway | markHeld
 		default:
-			past.marks &^= away
+			past.marks &^= markAway
 		}
 	}
+}
+
+// leave notes that other nodes hold the copy's key.
+func (past *copyMemory) leave() {
+	past.marks &^= markHeld | markLost | markSurvivor
+	if past.marks&markAway != 0 {
+		*past = copyMemory{there: past.there, moves: past.moves, marks: markAway}
+	}
+	past.marks |= markAway
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -124,7 +125,7 @@ func TestKeysSharedOut(t *testing.T) {
 			}
 		}
 		for name, want := range map[string]int{"a": 2, "b": 3, "c": 5, "d": 5} {
-			if got := w.states(name); got != [NumStates]int{Fresh: want} {
+			if got := w.states(name); got != [verdict.NumStates]int{verdict.Fresh: want} {
 				t.Errorf("%s has %v", name, got)
 			}
 		}
@@ -135,7 +136,7 @@ func TestKeysSharedOut(t *testing.T) {
 				t.Errorf("%s was asked %d times", name, got)
 			}
 		}
-		if got := w.states("a"); got != [NumStates]int{Fresh: 1, Stale: 1} {
+		if got := w.states("a"); got != [verdict.NumStates]int{verdict.Fresh: 1, verdict.Stale: 1} {
 			t.Errorf("a has %v", got)
 		}
 		if n := w.last.Classes[0].Nodes[0]; n.Strays != 1 {

@@ -4,46 +4,9 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
-
-// State of a copy.
-type State uint8
-
-// The states, one per copy. Compared copies are Fresh, Stale and Undecided.
-const (
-	Fresh State = iota
-	Stale
-	Missing
-	Error
-	Undecided
-	Unverified
-	NumStates
-)
-
-// String is the state's label value.
-func (s State) String() string {
-	return [...]string{"fresh", "stale", "missing", "error", "undecided", "unverified"}[s]
-}
-
-// Reference is what decided a key, or convicted a copy.
-type Reference uint8
-
-// The references, strongest first; ByAge convicts only.
-const (
-	ByOrigin Reference = iota
-	ByVersion
-	ByPrimary
-	ByMajority
-	ByNone
-	ByAge
-	NumReferences
-)
-
-// String is the reference's label value.
-func (r Reference) String() string {
-	return [...]string{"origin", "version", "primary", "majority", "none", "age"}[r]
-}
 
 // Windows of stale copies and divergent keys.
 var Windows = [...]time.Duration{0, time.Minute, 5 * time.Minute, 10 * time.Minute}
@@ -88,7 +51,7 @@ type NodeResult struct {
 type ClassResult struct {
 	Class string
 	// Keys with a present copy, by what decided them.
-	Keys        [NumReferences]int
+	Keys        [verdict.NumReferences]int
 	SampledKeys int
 	Nodes       []ClassNode
 	Layers      []ClassLayer
@@ -115,9 +78,9 @@ type ClassNode struct {
 	Layer, Node string
 	// Read: at least one copy was read.
 	Read         bool
-	Copies       [NumStates]int
-	Reads        [NumStates]uint64
-	Convicted    [NumReferences]int
+	Copies       [verdict.NumStates]int
+	Reads        [verdict.NumStates]uint64
+	Convicted    [verdict.NumReferences]int
 	Overdue      int
 	OverdueReads uint64
 	StaleWindows [len(Windows)]int
@@ -140,7 +103,9 @@ type ClassNode struct {
 }
 
 // Compared copies: those that a verdict was passed on.
-func (n *ClassNode) Compared() int { return n.Copies[Fresh] + n.Copies[Stale] + n.Copies[Undecided] }
+func (n *ClassNode) Compared() int {
+	return n.Copies[verdict.Fresh] + n.Copies[verdict.Stale] + n.Copies[verdict.Undecided]
+}
 
 // ClassLayer is a class in one layer.
 type ClassLayer struct {
@@ -155,14 +120,14 @@ type ClassLayer struct {
 // KeyReport is one key for check.
 type KeyReport struct {
 	Key       string
-	Reference Reference
+	Reference verdict.Reference
 	Copies    []CopyReport
 }
 
 // CopyReport is one copy for check.
 type CopyReport struct {
 	Layer, Node string
-	State       State
+	State       verdict.State
 	Present     bool
 	Digest      content.Digest
 	Version     content.Version

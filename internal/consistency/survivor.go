@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -16,155 +17,139 @@ const restartSlack = 2 * time.Second
 
 // gone: a copy that the node's first read does not find was there at the last sampling, and nothing that the node tells of
 // itself explains its loss.
-func (r *round) gone(c *class, k *classKeys, past *copyHistory, m, key int) bool {
+func (r *round) gone(c *class, col *nodeColumn, past *copyMemory, key int) bool {
 	was := past.there
-	if k.columns[m].excused || !past.present || was == nil || !was.at.Equal(c.history.sampledAt) || !was.counted || was.replica {
+	if col.excused || !past.present || was == nil || !was.at.Equal(c.memory.sampledAt) || !was.counted || was.replica {
 		return false // a replica only follows its primary, whatever made that lose it
 	}
 	interval := r.began.Sub(was.began)
 	if past.life != forever {
 		life := time.Duration(past.life) * time.Millisecond
 		// A sampling may take longer than what lies between two: until now the copy may have expired.
-		if life <= c.layerTTL[k.columns[m].layer]/10 || life <= max(2*interval, time.Since(was.began)) {
+		if life <= c.perLayer[col.layer].ttl/10 || life <= max(2*interval, time.Since(was.began)) {
 			return false
 		}
 	}
-	if s := k.spot(m, key); s.holding != probes.Holds || s.moving || s.moves != past.moves {
+	if s := col.placement(key); s.holding != probes.Holds || s.moving || s.moves != past.moves {
 		return false
 	}
-	self := r.told(k.columns[m].result)
-	return self.told && self.counted && self.role != "replica" && !self.loading && self.boots == was.boots &&
+	self := r.lastKnown(col.result)
+	return self.answered && self.counted && self.role != "replica" && !self.loading && self.boots == was.boots &&
 		seconds(self.uptime)+restartSlack >= interval && self.evicted == was.evicted && 2*self.items >= was.items
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // excuse asks a node that seems to have lost copies for its account once more: what it told before the reads knows nothing
-// of what happened between the two. It reports whether that may explain the loss. own are its columns by class.
-func (r *round) excuse(ctx context.Context, nr *nodeReads, own []int) bool {
+// of what happened between the two. It reports whether that may explain the loss.
+func (r *round) excuse(ctx context.Context, nr *nodeReads) bool {
 	loss := false
-	for i, m := range own {
-		loss = loss || m >= 0 && r.keys[i].columns[m].loss
+	for _, col := range nr.columns {
+		loss = loss || col != nil && col.loss
 	}
 	if !loss {
 		return false
 	}
 	v, err := nr.node.Survey(ctx, nil)
-	before := r.told(&nr.result)
+	before := r.lastKnown(&nr.result)
 	return err != nil || v.Loading || v.RunID != before.runID || v.UptimeSeconds.Value < before.uptime ||
 		v.Evicted.Value != before.evicted || 2*v.Items.Value < before.items
 }
 
 // survived: another node of the layer still has, in its first read, what this one lost.
-func (r *round) survived(c *class, k *classKeys, h *keyHistory, m, key int) bool {
-	slot := k.columns[m].slot
-	if slot >= len(h.copies) {
+func (r *round) survived(c *class, k *classKeys, h *keyMemory, col *nodeColumn, key int) bool {
+	past := h.inSlot(col.slot)
+	if past == nil || !past.present || !r.gone(c, col, past, key) {
 		return false
 	}
-	past := &h.copies[slot]
-	if !past.present || !r.gone(c, k, past, m, key) {
-		return false
-	}
-	for other := range k.columns {
-		if k.mayOutlive(m, other) && !k.foreign(other, key) && c.outlives(k, h, past, other, k.read(other, key)) {
+	for i := range k.columns {
+		other := &k.columns[i]
+		if other.mayOutlive(col) && !other.foreign(key) && c.outlives(h, past, other, other.read(key)) {
 			return true
 		}
 	}
 	return false
 }
 
-// mayOutlive: a copy on one node says something of a lost one on another: it is in the same layer, and both do not share
-// a primary.
-func (k *classKeys) mayOutlive(lost, other int) bool {
-	return k.columns[lost].layer == k.columns[other].layer && k.root(lost) != k.root(other)
-}
-
-// root is the column of the primary that a node's copies come from: its own where it is one.
-func (k *classKeys) root(m int) int {
-	if p := k.columns[m].primary; p != noPrimary {
-		return p
-	}
-	return m
-}
-
 // outlives: the node held at the last sampling what the lost copy held, and does now.
-func (c *class) outlives(k *classKeys, h *keyHistory, lost *copyHistory, m int, now *read) bool {
-	if now.Presence != Present || now.Content != lost.content || k.columns[m].slot >= len(h.copies) {
+func (c *class) outlives(h *keyMemory, gone *copyMemory, col *nodeColumn, now *reading) bool {
+	past := h.inSlot(col.slot)
+	if now.Presence != verdict.Present || now.Content != gone.content || past == nil {
 		return false
 	}
-	past := &h.copies[k.columns[m].slot]
-	return past.present && past.content == lost.content && past.there.at.Equal(c.history.sampledAt)
+	return past.present && past.content == gone.content && past.there.at.Equal(c.memory.sampledAt)
 }
 
 // survivors marks and counts them, before what is remembered of the copies becomes what they are now.
-func (t *tally) survivors(key int, h *keyHistory, row []read) {
-	if t.c.Reread {
-		for i, m := range t.here {
-			first, last := &t.c.Copies[i].Reads[0], &t.c.Copies[i].Reads[1]
-			past := &h.copies[t.slots[i]]
-			if first.Presence == Absent && last.Presence == Absent && past.present && t.round.gone(t.class, t.keys, past, m, key) {
-				t.markSurvivors(key, h, m, past)
+func (ct *counts) survivors(key int, h *keyMemory) {
+	if ct.c.Reread {
+		for i := range ct.copies {
+			cp := &ct.copies[i]
+			absent := cp.first.Presence == verdict.Absent && cp.last.Presence == verdict.Absent
+			if absent && cp.past.present && ct.round.gone(ct.class, cp.on.column, cp.past, key) {
+				ct.markSurvivors(h, cp)
 			}
 		}
 	}
 	marked := false
-	for i := range t.here {
-		past := &h.copies[t.slots[i]]
-		if past.marks&(lost|survivor) == 0 {
+	for i := range ct.copies {
+		past := ct.copies[i].past
+		if past.marks&(markLost|markSurvivor) == 0 {
 			continue
 		}
-		switch o := &row[i]; {
-		case o.Presence == Present && o.Content == past.content:
-			past.marks &^= lost
-		case o.Presence == Present:
-			past.marks &^= lost | survivor
-		case o.Presence == Absent:
-			past.marks &^= survivor
+		switch o := ct.copies[i].last; {
+		case o.Presence == verdict.Present && o.Content == past.content:
+			past.marks &^= markLost
+		case o.Presence == verdict.Present:
+			past.marks &^= markLost | markSurvivor
+		case o.Presence == verdict.Absent:
+			past.marks &^= markSurvivor
 		}
-		marked = marked || past.marks&survivor != 0
+		marked = marked || past.marks&markSurvivor != 0
 	}
 	if marked {
-		t.countSurvivors(h, row)
+		ct.countSurvivors()
 	}
 }
 
-// markSurvivors of what node m lost.
-func (t *tally) markSurvivors(key int, h *keyHistory, m int, past *copyHistory) {
-	for i, other := range t.here {
-		if !t.keys.mayOutlive(m, other) {
+// markSurvivors of a copy that is gone.
+func (ct *counts) markSurvivors(h *keyMemory, gone *copyCount) {
+	for i := range ct.copies {
+		cp := &ct.copies[i]
+		if !cp.on.column.mayOutlive(gone.on.column) {
 			continue
 		}
-		first, last := t.reads(other, key)
-		if t.class.outlives(t.keys, h, past, other, first) && last.Presence == Present && last.Content == first.Content {
-			if k := &h.copies[t.slots[i]]; k.marks&survivor == 0 {
-				k.marks = k.marks&^still | survivor
+		if ct.class.outlives(h, gone.past, cp.on.column, cp.first) && cp.last.Presence == verdict.Present && cp.last.Content == cp.first.Content {
+			if cp.past.marks&markSurvivor == 0 {
+				cp.past.marks = cp.past.marks&^markStill | markSurvivor
 			}
-			past.marks |= lost
+			gone.past.marks |= markLost
 		}
 	}
 }
 
 // countSurvivors whose loss still stands: a node that lost the same content is still without the key, or does not say.
-func (t *tally) countSurvivors(h *keyHistory, row []read) {
-	for i, m := range t.here {
-		past := &h.copies[t.slots[i]]
-		if past.marks&survivor == 0 {
+func (ct *counts) countSurvivors() {
+	for i := range ct.copies {
+		cp := &ct.copies[i]
+		if cp.past.marks&markSurvivor == 0 {
 			continue
 		}
 		stands := false
-		for other, at := range t.here {
-			loser := &h.copies[t.slots[other]]
-			stands = stands || loser.marks&lost != 0 && loser.content == past.content && t.keys.mayOutlive(at, m)
+		for other := range ct.copies {
+			loser := &ct.copies[other]
+			stands = stands || loser.past.marks&markLost != 0 && loser.past.content == cp.past.content &&
+				cp.on.column.mayOutlive(loser.on.column)
 		}
 		switch {
 		case !stands:
-			past.marks &^= survivor
-		case row[i].Presence == Present:
-			t.Nodes[m].Survivors++
-			if past.marks&still != 0 {
-				t.Nodes[m].StillSurvivors++
+			cp.past.marks &^= markSurvivor
+		case cp.last.Presence == verdict.Present:
+			cp.on.node.Survivors++
+			if cp.past.marks&markStill != 0 {
+				cp.on.node.StillSurvivors++
 			}
-			past.marks |= still
+			cp.past.marks |= markStill
 		}
 	}
 }

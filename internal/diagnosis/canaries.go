@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
 // staleNode is the staleness on one node, over all classes.
@@ -26,7 +27,7 @@ func (e *Evidence) counted(class string, n *consistency.ClassNode) int {
 	if known && allowed.Seconds() > fastLayer.Value {
 		return n.Overdue
 	}
-	return n.Copies[consistency.Stale]
+	return n.Copies[verdict.Stale]
 }
 
 // staleNodes by name, those with a counted copy alone, and the number of these copies.
@@ -69,7 +70,7 @@ func (e *Evidence) StaleCopies() int {
 	if e.Result != nil {
 		for i := range e.Result.Classes {
 			for k := range e.Result.Classes[i].Nodes {
-				stale += e.Result.Classes[i].Nodes[k].Copies[consistency.Stale]
+				stale += e.Result.Classes[i].Nodes[k].Copies[verdict.Stale]
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -60,7 +61,7 @@ func estate(at time.Time) Evidence {
 		}
 		for _, n := range e.Result.Nodes {
 			cn := consistency.ClassNode{Layer: n.Layer, Node: n.Name, Read: true}
-			cn.Copies[consistency.Fresh] = 20
+			cn.Copies[verdict.Fresh] = 20
 			c.Nodes = append(c.Nodes, cn)
 			e.Configured.MaxStaleness[ClassLayer{class, n.Layer}] = 5 * time.Second
 		}
@@ -84,7 +85,7 @@ func (e *Evidence) stale(node string, copies, overdue int, age time.Duration) {
 	for i := range e.Result.Classes {
 		for k := range e.Result.Classes[i].Nodes {
 			if n := &e.Result.Classes[i].Nodes[k]; n.Node == node {
-				n.Copies[consistency.Stale], n.Copies[consistency.Fresh] = copies, 20-copies
+				n.Copies[verdict.Stale], n.Copies[verdict.Fresh] = copies, 20-copies
 				n.Overdue, n.OldestStale = overdue, age
 			}
 		}
@@ -158,7 +159,7 @@ var scenarios = map[string]struct {
 		e.stale("memcached-2", 6, 0, time.Second)
 	}},
 	"a node cut off, one class, many versions behind": {Network, func(_ int, e *Evidence) {
-		e.on(0, "redis-3").Copies[consistency.Stale] = 3
+		e.on(0, "redis-3").Copies[verdict.Stale] = 3
 		e.on(0, "redis-3").VersionLag = 4
 	}},
 	"a node cut off, from which all instances fill": {Network, func(_ int, e *Evidence) {
@@ -344,7 +345,7 @@ func TestNotForLong(t *testing.T) {
 		for _, d := range watch(200, func(i int, e *Evidence) {
 			e.Queues[1].Depth = num(float64(100 + i*37%600))
 			e.Queues[1].EnqueuedRate = num(float64(900 + i*91%300))
-			e.on(i%2, "redis-1").Copies[consistency.Stale] = i % 3
+			e.on(i%2, "redis-1").Copies[verdict.Stale] = i % 3
 			e.stale([]string{"app-1", "app-2", "app-3"}[i%3], 4, 0, 2*time.Second)
 		}) {
 			fine(t, d)

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/shell"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -80,7 +80,7 @@ func (e *Evidence) check() string {
 			c := &e.Result.Classes[i]
 			wrong := 0
 			for k := range c.Nodes {
-				wrong += c.Nodes[k].Copies[consistency.Stale] + c.Nodes[k].Copies[consistency.Undecided]
+				wrong += c.Nodes[k].Copies[verdict.Stale] + c.Nodes[k].Copies[verdict.Undecided]
 			}
 			if wrong > most {
 				worst, most = c.Class, wrong

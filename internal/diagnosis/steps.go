@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
 // manyLines is how many lines of one kind a step has.
@@ -60,10 +61,10 @@ type copyCount struct{ compared, stale, overdue, undecided, unread int }
 
 func (t *copyCount) add(n *consistency.ClassNode) {
 	t.compared += n.Compared()
-	t.stale += n.Copies[consistency.Stale]
+	t.stale += n.Copies[verdict.Stale]
 	t.overdue += n.Overdue
-	t.undecided += n.Copies[consistency.Undecided]
-	t.unread += n.Copies[consistency.Error]
+	t.undecided += n.Copies[verdict.Undecided]
+	t.unread += n.Copies[verdict.Error]
 }
 
 func (t copyCount) String() string {
@@ -216,9 +217,9 @@ func across(e *Evidence, found []finding) (out lines) {
 	for i := range e.Result.Classes {
 		c := &e.Result.Classes[i]
 		for k := range c.Nodes {
-			if n := &c.Nodes[k]; n.Copies[consistency.Stale] > 0 || n.Copies[consistency.Undecided] > 0 {
-				stale.add("%s on %s %s: %d stale (%d overdue), %d undecided, %d fresh", c.Class, n.Layer, n.Node, n.Copies[consistency.Stale],
-					n.Overdue, n.Copies[consistency.Undecided], n.Copies[consistency.Fresh])
+			if n := &c.Nodes[k]; n.Copies[verdict.Stale] > 0 || n.Copies[verdict.Undecided] > 0 {
+				stale.add("%s on %s %s: %d stale (%d overdue), %d undecided, %d fresh", c.Class, n.Layer, n.Node, n.Copies[verdict.Stale],
+					n.Overdue, n.Copies[verdict.Undecided], n.Copies[verdict.Fresh])
 			}
 		}
 	}
@@ -237,7 +238,7 @@ func ttls(e *Evidence) (out lines) {
 		c := &e.Result.Classes[i]
 		for k := range c.Nodes {
 			n := &c.Nodes[k]
-			immortal, over, missing = immortal+n.Immortal, over+n.OverLimit, missing+n.Copies[consistency.Missing]
+			immortal, over, missing = immortal+n.Immortal, over+n.OverLimit, missing+n.Copies[verdict.Missing]
 			for r := range n.Suppressed {
 				suppressed[r] += n.Suppressed[r]
 			}

@@ -59,7 +59,7 @@ func Check(ctx context.Context, cfg *config.Config, opt CheckOptions) (*Report, 
 	}
 	defer fleet.Close()
 	opt.Sampler.Details = true
-	s, err := consistency.NewSampler(chosen, fleet, opt.Sampler, opt.Env, consistency.NewHistory(), opt.Env.Log)
+	s, err := consistency.NewSampler(chosen, fleet, opt.Sampler, opt.Env, consistency.NewMemory())
 	if err != nil {
 		return nil, fmt.Errorf("opening the canaries: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,7 +38,7 @@ func TestWilson(t *testing.T) {
 	}
 }
 
-func node(layer, name string, copies map[consistency.State]int) consistency.ClassNode {
+func node(layer, name string, copies map[verdict.State]int) consistency.ClassNode {
 	n := consistency.ClassNode{Layer: layer, Node: name}
 	for s, c := range copies {
 		n.Copies[s] = c
@@ -59,15 +60,15 @@ func TestReportJSON(t *testing.T) {
 	result := &consistency.Result{Classes: []consistency.ClassResult{{
 		Class: "user", SampledKeys: 3,
 		Nodes: []consistency.ClassNode{
-			node("l2", "redis-1", map[consistency.State]int{consistency.Fresh: 3, consistency.Stale: 1, consistency.Missing: 1}),
-			node("l3", "mc-1", map[consistency.State]int{consistency.Error: 5}),
+			node("l2", "redis-1", map[verdict.State]int{verdict.Fresh: 3, verdict.Stale: 1, verdict.Missing: 1}),
+			node("l3", "mc-1", map[verdict.State]int{verdict.Error: 5}),
 		},
 		Reports: []consistency.KeyReport{
-			{Key: "a", Reference: consistency.ByMajority, Copies: []consistency.CopyReport{
-				{Layer: "l2", Node: "redis-1", State: consistency.Stale, Present: true, Digest: content.Digest{1}, TTL: 90 * time.Second, HasTTL: true, Value: []byte("old")},
-				{Layer: "l3", Node: "mc-1", State: consistency.Error, Err: errors.New("refused")},
+			{Key: "a", Reference: verdict.ByMajority, Copies: []consistency.CopyReport{
+				{Layer: "l2", Node: "redis-1", State: verdict.Stale, Present: true, Digest: content.Digest{1}, TTL: 90 * time.Second, HasTTL: true, Value: []byte("old")},
+				{Layer: "l3", Node: "mc-1", State: verdict.Error, Err: errors.New("refused")},
 			}},
-			{Key: "b", Reference: consistency.ByNone, Copies: []consistency.CopyReport{{Layer: "l3", Node: "mc-1", State: consistency.Error}}},
+			{Key: "b", Reference: verdict.ByNone, Copies: []consistency.CopyReport{{Layer: "l3", Node: "mc-1", State: verdict.Error}}},
 		},
 	}}}
 	var b bytes.Buffer
@@ -128,17 +129,17 @@ func TestReportJSON(t *testing.T) {
 }
 
 func TestExitCode(t *testing.T) {
-	type copies = map[consistency.State]int
+	type copies = map[verdict.State]int
 	for name, tt := range map[string]struct {
 		copies copies
 		want   int
 	}{
-		"fresh":               {copies{consistency.Fresh: 2, consistency.Missing: 1, consistency.Unverified: 1}, 0},
-		"stale":               {copies{consistency.Stale: 1, consistency.Error: 1}, 1},
-		"undecided":           {copies{consistency.Undecided: 1}, 1},
-		"error":               {copies{consistency.Fresh: 2, consistency.Error: 1}, 2},
-		"nothing compared":    {copies{consistency.Unverified: 2}, 2},
-		"nothing but missing": {copies{consistency.Missing: 2}, 2},
+		"fresh":               {copies{verdict.Fresh: 2, verdict.Missing: 1, verdict.Unverified: 1}, 0},
+		"stale":               {copies{verdict.Stale: 1, verdict.Error: 1}, 1},
+		"undecided":           {copies{verdict.Undecided: 1}, 1},
+		"error":               {copies{verdict.Fresh: 2, verdict.Error: 1}, 2},
+		"nothing compared":    {copies{verdict.Unverified: 2}, 2},
+		"nothing but missing": {copies{verdict.Missing: 2}, 2},
 	} {
 		r := report(t, &consistency.Result{Classes: []consistency.ClassResult{{Class: "user", Nodes: []consistency.ClassNode{node("l2", "n", tt.copies)}}}})
 		if got := r.ExitCode(); got != tt.want {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
 // Report of check. What is unknown is nil, never 0.
@@ -129,11 +130,11 @@ func newClassReport(c *consistency.ClassResult, keys int, digestKey []byte) Clas
 			out.Layers = append(out.Layers, LayerReport{Layer: n.Layer})
 		}
 		node := NodeReport{Node: n.Node, States: map[string]int{}}
-		for s := range consistency.NumStates {
+		for s := range verdict.NumStates {
 			node.States[s.String()] = n.Copies[s]
 		}
-		node.Share = newShare(n.Copies[consistency.Stale], n.Compared())
-		stale, compared = stale+n.Copies[consistency.Stale], compared+n.Compared()
+		node.Share = newShare(n.Copies[verdict.Stale], n.Compared())
+		stale, compared = stale+n.Copies[verdict.Stale], compared+n.Compared()
 		l := &out.Layers[at[n.Layer]]
 		l.Nodes = append(l.Nodes, node)
 	}
@@ -151,7 +152,7 @@ func unreadableOf(reports []consistency.KeyReport) []Unreadable {
 	out := []Unreadable{}
 	for _, k := range reports {
 		for _, c := range k.Copies {
-			if c.State != consistency.Error {
+			if c.State != verdict.Error {
 				continue
 			}
 			why := Unreadable{Layer: c.Layer, Node: c.Node, Error: "not read in time", Copies: 1, Key: k.Key}
@@ -174,7 +175,7 @@ func newDiffering(k *consistency.KeyReport, digestKey []byte) (Differing, bool) 
 	differs := false
 	for i := range k.Copies {
 		c := &k.Copies[i]
-		differs = differs || c.State == consistency.Stale || c.State == consistency.Undecided
+		differs = differs || c.State == verdict.Stale || c.State == verdict.Undecided
 		d.Copies = append(d.Copies, newCopy(c, digestKey))
 	}
 	return d, differs

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -216,9 +217,9 @@ func newCanaryStatus(c *consistency.ClassResult) CanaryStatus {
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
 		out.Compared += n.Compared()
-		out.Stale, out.Overdue, out.Undecided = out.Stale+n.Copies[consistency.Stale], out.Overdue+n.Overdue, out.Undecided+n.Copies[consistency.Undecided]
+		out.Stale, out.Overdue, out.Undecided = out.Stale+n.Copies[verdict.Stale], out.Overdue+n.Overdue, out.Undecided+n.Copies[verdict.Undecided]
 		copies := CopiesStatus{Node: n.Node, States: map[string]int{}}
-		for s := range consistency.NumStates {
+		for s := range verdict.NumStates {
 			copies.States[s.String()] = n.Copies[s]
 		}
 		if n.Read {

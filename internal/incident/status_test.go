@@ -15,6 +15,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -49,12 +50,12 @@ func estateReport(nodes, classes int) *diagnosis.Report {
 	for i := range classes {
 		c := consistency.ClassResult{Class: fmt.Sprintf("class_%d", i)}
 		for k := range nodes {
-			n := node("l2", fmt.Sprintf("redis-%d", k), map[consistency.State]int{consistency.Fresh: 90})
+			n := node("l2", fmt.Sprintf("redis-%d", k), map[verdict.State]int{verdict.Fresh: 90})
 			switch n.Read = k > 0; k {
 			case 0:
-				n.Copies = [consistency.NumStates]int{consistency.Error: 100}
+				n.Copies = [verdict.NumStates]int{verdict.Error: 100}
 			case 1:
-				n.Copies[consistency.Stale], n.Overdue, n.OldestStale = 10, 5, 90*time.Second
+				n.Copies[verdict.Stale], n.Overdue, n.OldestStale = 10, 5, 90*time.Second
 			}
 			c.Nodes = append(c.Nodes, n)
 		}
@@ -156,7 +157,7 @@ func TestStatusPage(t *testing.T) {
 
 // TestDiagnoseCommand: two samplings a second apart, of which the second is told; the exit code says what it is.
 func TestDiagnoseCommand(t *testing.T) {
-	verdict := func(v string) *diagnosis.Report {
+	reporting := func(v string) *diagnosis.Report {
 		return &diagnosis.Report{Diagnosis: diagnosis.Diagnosis{
 			Verdict: v, Causes: []diagnosis.Score{{Cause: "queue", Score: 0.9}}, Next: "true",
 			Steps: []diagnosis.Step{{Step: "A", Title: "Stale data", Evidence: []string{"evil \x1b[2J"}}},
@@ -164,7 +165,7 @@ func TestDiagnoseCommand(t *testing.T) {
 	}
 	for v, code := range map[string]int{"none": 0, "network": 1, "logic": 1, "unknown": 2} {
 		synctest.Test(t, func(t *testing.T) {
-			r := &reports{all: []*diagnosis.Report{verdict("queue"), verdict("queue"), verdict(v)}}
+			r := &reports{all: []*diagnosis.Report{reporting("queue"), reporting("queue"), reporting(v)}}
 			var b bytes.Buffer
 			got, err := RunDiagnose(t.Context(), r, "text", &b)
 			if err != nil || got != code || len(r.at) != 3 || r.at[2].Sub(r.at[1]) != time.Second {
@@ -181,9 +182,9 @@ func TestDiagnoseCommand(t *testing.T) {
 		})
 	}
 	// Copies are stale, and nothing explains it: that is not well.
-	stale := verdict("none")
+	stale := reporting("none")
 	stale.Evidence.Result = &consistency.Result{Classes: []consistency.ClassResult{{Class: "user", Nodes: []consistency.ClassNode{{Node: "n", Read: true}}}}}
-	stale.Evidence.Result.Classes[0].Nodes[0].Copies[consistency.Stale] = 3
+	stale.Evidence.Result.Classes[0].Nodes[0].Copies[verdict.Stale] = 3
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
 		code, err := RunDiagnose(t.Context(), &reports{all: []*diagnosis.Report{stale}}, "text", &b)

@@ -96,7 +96,7 @@ func sampling(b *testing.B, cfg string) func() error {
 		b.Fatal(err)
 	}
 	b.Cleanup(fleet.Close)
-	s, err := consistency.NewSampler(parsed, fleet, opt.Sampler, opt.Env, consistency.NewHistory(), log)
+	s, err := consistency.NewSampler(parsed, fleet, opt.Sampler, opt.Env, consistency.NewMemory())
 	if err != nil {
 		b.Fatal(err)
 	}

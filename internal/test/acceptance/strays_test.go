@@ -13,6 +13,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -80,7 +81,7 @@ func TestKeysSharedOutOverServers(t *testing.T) {
 		}
 		return probes.Placement{Holding: probes.Elsewhere}
 	}}
-	s, err := consistency.NewSampler(cfg, shared, opt.Sampler, opt.Env, consistency.NewHistory(), log)
+	s, err := consistency.NewSampler(cfg, shared, opt.Sampler, opt.Env, consistency.NewMemory())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func TestKeysSharedOutOverServers(t *testing.T) {
 			t.Errorf("redis-%d: %d round trips, want INFO and one", i+1, got)
 		}
 		n := nodes[i]
-		if n.Copies != [consistency.NumStates]int{consistency.Unverified: want.copies} || n.Strays != want.strays || n.StraysRead != (i == 2) {
+		if n.Copies != [verdict.NumStates]int{verdict.Unverified: want.copies} || n.Strays != want.strays || n.StraysRead != (i == 2) {
 			t.Errorf("redis-%d: copies %v, strays %d, asked for them: %t", i+1, n.Copies, n.Strays, n.StraysRead)
 		}
 	}
@@ -123,7 +124,7 @@ func TestKeysSharedOutOverServers(t *testing.T) {
 	started[2].Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	if n := s.Sample(ctx).Classes[0].Nodes[2]; n.StraysRead || n.Copies != [consistency.NumStates]int{} {
+	if n := s.Sample(ctx).Classes[0].Nodes[2]; n.StraysRead || n.Copies != [verdict.NumStates]int{} {
 		t.Errorf("of a server that is gone: strays known: %t, copies %v", n.StraysRead, n.Copies)
 	}
 }

@@ -1,4 +1,4 @@
-package consistency
+package verdict
 
 import (
 	"cmp"
@@ -96,17 +96,17 @@ func drawCase(s *source) *Case {
 		o.Content, o.Version, o.TooOld = digest(id), made(id), s.chance("too old", 12)
 		return o
 	}
-	plain := []int{}
+	plain := []CopyAt{}
 	for i := range s.choose("copies", 1, 6) {
-		k := Copy{Layer: s.choose("layer", 0, len(c.Layers)-1), Primary: noPrimary, Held: []time.Duration{time.Hour, 0}[s.choose("held", 0, 1)]}
+		k := Copy{Layer: s.choose("layer", 0, len(c.Layers)-1), Held: []time.Duration{time.Hour, 0}[s.choose("held", 0, 1)]}
 		switch role := s.choose("role", 0, 5); {
 		case role == 4 && len(plain) > 0:
-			k.Primary = plain[s.choose("primary", 0, len(plain)-1)]
-			k.Layer = c.Copies[k.Primary].Layer
+			k.Primary = replicaOf(plain[s.choose("primary", 0, len(plain)-1)])
+			k.Layer = c.Copies[k.Primary.At].Layer
 		case role == 5:
-			k.Primary, k.Layer = noPrimary-1-s.choose("unknown primary", 0, 1), 0
+			k.Primary, k.Layer = replicaOfUnknown(s.choose("unknown primary", 0, 1)), 0
 		default:
-			plain = append(plain, i)
+			plain = append(plain, CopyAt(i))
 		}
 		k.Reads[0] = observe()
 		k.Reads[1] = k.Reads[0]
@@ -175,10 +175,10 @@ func written(c *Case) string {
 		k := &c.Copies[i]
 		name := itoa(i)
 		switch {
-		case k.Primary >= 0:
-			name += "<" + itoa(k.Primary)
-		case k.Primary < noPrimary:
-			name += "<unknown" + itoa(k.Primary)
+		case k.Primary.InCase:
+			name += "<" + itoa(int(k.Primary.At))
+		case k.IsReplica():
+			name += "<unknown" + itoa(k.Primary.Group)
 		}
 		out = append(out, fmt.Sprintf("l%d/%s: %s=%s>%s~%s", k.Layer, c.Layers[k.Layer], name, seen(&k.Reads[0]), seen(&k.Reads[1]), k.Held))
 	}
@@ -203,14 +203,14 @@ func decide(c *Case) Verdict {
 func reordered(c *Case, order []int) *Case {
 	out := *c
 	out.Copies = make([]Copy, len(c.Copies))
-	place := make([]int, len(c.Copies))
+	place := make([]CopyAt, len(c.Copies))
 	for to, from := range order {
-		place[from] = to
+		place[from] = CopyAt(to)
 	}
 	for to, from := range order {
 		out.Copies[to] = c.Copies[from]
-		if p := c.Copies[from].Primary; p >= 0 {
-			out.Copies[to].Primary = place[p]
+		if p := c.Copies[from].Primary; p.InCase {
+			out.Copies[to].Primary.At = place[p.At]
 		}
 	}
 	return &out
@@ -306,7 +306,7 @@ func TestAJudgeKeepsNothing(t *testing.T) {
 func TestACopyThatIsNotThereChangesNothing(t *testing.T) {
 	always(t, 5000, func(s *source) string {
 		c := drawCase(s)
-		k := Copy{Layer: s.choose("layer", 0, len(c.Layers)-1), Primary: noPrimary}
+		k := Copy{Layer: s.choose("layer", 0, len(c.Layers)-1)}
 		for i := range k.Reads {
 			k.Reads[i].Presence = Presence(s.choose("presence", int(Unread), int(Absent)))
 		}
@@ -335,7 +335,7 @@ func TestANodeThatAgreesHarmsNoOther(t *testing.T) {
 		var agreeing []int
 		for i, o := range before {
 			k := &c.Copies[i]
-			if k.Reads[0] == k.Reads[1] && k.Primary == noPrimary && o.State == Fresh && agrees(c, i, 0) && agrees(c, i, 1) {
+			if k.Reads[0] == k.Reads[1] && !k.IsReplica() && o.State == Fresh && agrees(c, i, 0) && agrees(c, i, 1) {
 				agreeing = append(agreeing, i)
 			}
 		}
@@ -354,7 +354,7 @@ func TestANodeThatAgreesHarmsNoOther(t *testing.T) {
 			a, b := before[i].State, after[i].State
 			first, second := c.Copies[i].Reads[0], c.Copies[i].Reads[1]
 			same := second.Presence == Present && second.Content == k.Reads[1].Content && !second.TooOld
-			worse := a == Fresh && (same || !first.same(&second)) && b != Fresh ||
+			worse := a == Fresh && (same || !first.Same(&second)) && b != Fresh ||
 				a != Stale && same && (b == Stale || b == Undecided && a != Undecided) ||
 				(a == Missing || a == Error) && b != a
 			if worse {
@@ -366,7 +366,7 @@ func TestANodeThatAgreesHarmsNoOther(t *testing.T) {
 	})
 }
 
-// agrees: judged by one read alone, the copy is confirmed.
+// agrees: judged by one read unopposed, the copy is confirmed.
 func agrees(c *Case, i, read int) bool {
 	one := *c
 	one.Copies = slices.Clone(c.Copies)
@@ -407,18 +407,18 @@ func TestWhatIsNeverSaid(t *testing.T) {
 				fault = "it is missing"
 			case b.Presence == Unread && o.State != Error:
 				fault = "it could not be read"
-			case o.State == Stale && !a.same(&b) && (!c.Versions || b.Version.Compare(highest) >= 0):
+			case o.State == Stale && !a.Same(&b) && (!c.Versions || b.Version.Compare(highest) >= 0):
 				fault = "it moved, and is not below what existed"
 			case o.State == Stale && o.By == ByOrigin && !asked:
 				fault = "the origin was not asked"
 			case o.State == Stale && o.By == ByVersion && !c.Versions:
 				fault = "versions do not decide"
-			case o.State == Stale && o.By != ByAge && asked && !c.Origin[0].Deleted && !c.Origin[1].Deleted && a.same(&b) &&
+			case o.State == Stale && o.By != ByAge && asked && !c.Origin[0].Deleted && !c.Origin[1].Deleted && a.Same(&b) &&
 				b.Content == c.Origin[0].Content && b.Content == c.Origin[1].Content:
 				fault = "the origin holds the same"
 			case o.State == Unverified && asked:
 				fault = "the origin answered"
-			case o.State == Stale && a.same(&b) && a.Content == b.Content && alikeInBoth(c) && !asked && c.Remembered.IsZero() && !a.TooOld:
+			case o.State == Stale && a.Same(&b) && a.Content == b.Content && alikeInBoth(c) && !asked && c.Remembered.IsZero() && !a.TooOld:
 				fault = "all copies are alike"
 			}
 			if fault != "" {
@@ -438,7 +438,7 @@ func alikeInBoth(c *Case) bool {
 			case Present:
 				held[o.Content] = true
 			case Absent:
-				if slices.ContainsFunc(c.Copies, func(k Copy) bool { return k.Primary == i }) {
+				if slices.ContainsFunc(c.Copies, func(k Copy) bool { return k.Primary.InCase && k.Primary.At == CopyAt(i) }) {
 					return false
 				}
 			}
@@ -471,7 +471,10 @@ type cache struct {
 	primary, lag int
 }
 
-const nothing = -1
+const (
+	nothing   = -1
+	noPrimary = -1
+)
 
 // wait is the delay between the reads, in the histories' own unit.
 const wait = 20
@@ -567,11 +570,14 @@ func (h *history) read(s *source, start, width int, versioned, origin, second, r
 		}
 	}
 	for node := range h.nodes {
-		k := Copy{Primary: h.nodes[node].primary, Held: time.Hour}
+		k := Copy{Held: time.Hour}
+		if primary := h.nodes[node].primary; primary != noPrimary {
+			k.Primary = replicaOf(CopyAt(primary))
+		}
 		for i := range k.Reads {
 			at := s.choose("read", 0, width)
 			switch {
-			case replicasFirst && k.Primary == noPrimary:
+			case replicasFirst && !k.IsReplica():
 				at = width
 			case replicasFirst:
 				at = s.choose("read", 0, width)
@@ -603,7 +609,7 @@ func differ(c *Case) bool {
 	held := map[content.Digest]bool{}
 	for i := range c.Copies {
 		o := &c.Copies[i].Reads[0]
-		if p := c.Copies[i].Primary; o.Presence == Present && p >= 0 && c.Copies[p].Reads[0].Presence == Absent {
+		if p := c.Copies[i].Primary; o.Presence == Present && p.InCase && c.Copies[p.At].Reads[0].Presence == Absent {
 			return true
 		}
 		if o.Presence == Present {
@@ -661,7 +667,7 @@ func TestAMonotoneWritersReplicasAreNotConvicted(t *testing.T) {
 		// What had nothing to compare it to in the first read, and is behind in the second, is undecided.
 		votes := 0
 		for i := range c.Copies {
-			if c.Copies[i].Primary == noPrimary && c.Copies[i].Reads[0].Presence == Present {
+			if !c.Copies[i].IsReplica() && c.Copies[i].Reads[0].Presence == Present {
 				votes++
 			}
 		}
@@ -787,11 +793,11 @@ func secondOpinion(c *Case) secondOpinions {
 				return Missing
 			case a.Presence == Unread || b.Presence == Unread:
 				return Error
-			case !same && is == alone:
+			case !same && is == unopposed:
 				return Unverified
 			case !same, was == right, is == right:
 				return Fresh
-			case is == alone:
+			case is == unopposed:
 				return Unverified
 			}
 			return Undecided
@@ -800,7 +806,7 @@ func secondOpinion(c *Case) secondOpinions {
 	return out
 }
 
-const doubtful = alone + 1
+const doubtful = unopposed + 1
 
 type oneRead struct {
 	opinions  []opinion
@@ -817,7 +823,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 	see := func(i int) *Observation { return &c.Copies[i].Reads[read] }
 	present := func(i int) bool { return see(i).Presence == Present }
 	// A replica is judged by its own primary's copy, where that was read.
-	replica := func(i int) bool { p := c.Copies[i].Primary; return p >= 0 && see(p).Presence != Unread }
+	replica := func(i int) bool { p := c.Copies[i].Primary; return p.InCase && see(int(p.At)).Presence != Unread }
 
 	// A vote is what can disagree independently.
 	type voice struct {
@@ -828,10 +834,10 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 	groups := map[int][]int{}
 	for i := range c.Copies {
 		switch p := c.Copies[i].Primary; {
-		case p == noPrimary && present(i) && !see(i).TooOld:
+		case p.Group == 0 && present(i) && !see(i).TooOld:
 			votes = append(votes, voice{c.Copies[i].Layer, see(i).Content})
-		case p != noPrimary && !replica(i) && see(i).Presence != Unread && !see(i).TooOld:
-			groups[p] = append(groups[p], i)
+		case p.Group != 0 && !replica(i) && see(i).Presence != Unread && !see(i).TooOld:
+			groups[p.Group] = append(groups[p.Group], i)
 		}
 	}
 	doubt := false
@@ -976,12 +982,12 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 				// above its primary: by what comes next
 			case conflict:
 				return judgement{doubtful, ByNone} // which is the versions' content?
-			case replica(i) && present(c.Copies[i].Primary) && highest[see(c.Copies[i].Primary).Content]:
+			case replica(i) && present(int(c.Copies[i].Primary.At)) && highest[see(int(c.Copies[i].Primary.At)).Content]:
 				return judgement{wrong, ByPrimary}
 			case agreed && highest[all] && convicts(c.Copies[i].Layer) && !used:
 				return judgement{wrong, ByMajority}
 			default:
-				return judgement{undecided, ByNone}
+				return judgement{unclear, ByNone}
 			}
 		}
 		switch {
@@ -994,16 +1000,16 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 		case decided && convictsAmong(c.Copies[i].Layer) && !used:
 			return judgement{wrong, ByMajority}
 		case nobody && !asked:
-			return judgement{alone, ByNone}
+			return judgement{unopposed, ByNone}
 		}
-		return judgement{undecided, ByNone}
+		return judgement{unclear, ByNone}
 	}
 	judged := make([]judgement, len(c.Copies))
 	for i := range c.Copies {
 		if present(i) && !replica(i) {
 			judged[i] = judge(i)
 			if nobody && !asked && judged[i].opinion == right {
-				judged[i] = judgement{alone, ByNone}
+				judged[i] = judgement{unopposed, ByNone}
 			}
 		}
 	}
@@ -1011,9 +1017,9 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 		if !present(i) || !replica(i) {
 			continue
 		}
-		if p := c.Copies[i].Primary; present(p) && see(p).Content == see(i).Content {
+		if p := int(c.Copies[i].Primary.At); present(p) && see(p).Content == see(i).Content {
 			judged[i] = judged[p]
-			if judged[i].opinion == alone {
+			if judged[i].opinion == unopposed {
 				judged[i] = judgement{right, ByPrimary}
 			}
 			continue
@@ -1038,7 +1044,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 		switch {
 		case !present(i):
 		case behind && see(i).Content == answer.Content && j.opinion == wrong:
-			*j = judgement{undecided, ByNone}
+			*j = judgement{unclear, ByNone}
 		case see(i).TooOld && j.opinion != wrong && (j.opinion != right || j.by != ByOrigin):
 			*j = judgement{wrong, ByAge}
 		}

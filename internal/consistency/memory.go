@@ -1,0 +1,298 @@
+package consistency
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
+)
+
+// Memory is what is remembered of keys and nodes from one sampling to the next. It survives reloads of the
+// configuration and samplings that failed; it belongs to one Sampler at a time.
+type Memory struct {
+	mu      sync.Mutex
+	classes map[string]*classMemory
+	nodes   map[string]*nodeMemory
+}
+
+// NewMemory of nothing.
+func NewMemory() *Memory {
+	return &Memory{classes: map[string]*classMemory{}, nodes: map[string]*nodeMemory{}}
+}
+
+// replicated are the names of the primaries of which a replica answered the last survey.
+func (m *Memory) replicated() map[string]bool {
+	data := map[string]bool{} // that a replica holds, by replication id
+	for _, n := range m.nodes {
+		if n.answered && n.role == "replica" {
+			data[n.replID] = true
+		}
+	}
+	out := map[string]bool{}
+	for name, n := range m.nodes {
+		if n.role == "primary" && n.replID != "" && data[n.replID] {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// classMemory of one class. Totals count since the process began.
+type classMemory struct {
+	// identity is the part of the configuration that contents depend on; another one makes contents incomparable.
+	identity string
+	// slots of keyMemory.copies by layer and node, and when each was last asked; free are those that were forgotten.
+	slots       map[string]*slot
+	free        []slotAt
+	keys        map[string]*keyMemory
+	sampled     *sampledKeys
+	nodes       map[string]*nodeTotals
+	regressions uint64
+	// sampledAt is when the last sampling ended.
+	sampledAt time.Time
+	origin    map[string]uint64
+	// originIdentity is what the origin's contents depend on.
+	originIdentity string
+	// nextAsked is the index of the key at which the next sampling begins to ask the origin.
+	nextAsked int
+}
+
+// slotAt is where the copies on one node lie in every keyMemory.copies of a class. It outlives samplings, in which nodes
+// come and go, and so is another index than that of a nodeColumn.
+type slotAt int
+
+// slot of one node.
+type slot struct {
+	index slotAt
+	asked time.Time // last
+}
+
+type nodeTotals struct {
+	reads   [verdict.NumStates]uint64
+	overdue uint64
+	// toldTTL: the node once told what a copy of the class has left to live.
+	toldTTL bool
+}
+
+func (m *Memory) class(name, madeOf string) *classMemory {
+	c := m.classes[name]
+	if c == nil || c.identity != madeOf {
+		next := &classMemory{
+			identity: madeOf, slots: map[string]*slot{}, keys: map[string]*keyMemory{},
+			nodes: map[string]*nodeTotals{}, origin: map[string]uint64{"ok": 0, "not_found": 0, "error": 0},
+		}
+		if c != nil { // counters never go back
+			next.nodes, next.origin, next.regressions = c.nodes, c.origin, c.regressions
+		}
+		m.classes[name] = next
+		return next
+	}
+	return c
+}
+
+// askedThrough says how the origin is read from now on; what it held as read otherwise is forgotten.
+func (c *classMemory) askedThrough(o *config.Origin) {
+	now := ""
+	if o != nil {
+		now = fmt.Sprintf("%q %q %q", o.Source.Identity(), o.Decode, o.Select)
+	}
+	if now == c.originIdentity {
+		return
+	}
+	c.originIdentity = now
+	for _, k := range c.keys {
+		k.originContent, k.originAt = content.Digest{}, time.Time{}
+	}
+}
+
+// slotOf a node's copies, which is asked at this time.
+func (c *classMemory) slotOf(name string, at time.Time) slotAt {
+	s := c.slots[name]
+	if s == nil {
+		s = &slot{index: slotAt(c.width())}
+		if last := len(c.free) - 1; last >= 0 {
+			s.index = c.free[last]
+			c.free = c.free[:last]
+		}
+		c.slots[name] = s
+	}
+	s.asked = at
+	return s.index
+}
+
+// width is how many slots there are, those included that wait for another node.
+func (c *classMemory) width() int { return len(c.slots) + len(c.free) }
+
+// settle forgets the copies on nodes that have not been asked for longer than after, and their episodes, which are not
+// observed.
+func (c *classMemory) settle(at time.Time, after time.Duration) {
+	for name, s := range c.slots {
+		if at.Sub(s.asked) <= after {
+			continue
+		}
+		delete(c.slots, name)
+		c.free = append(c.free, s.index)
+		for _, k := range c.keys {
+			if past := k.inSlot(s.index); past != nil {
+				*past = copyMemory{}
+			}
+		}
+	}
+}
+
+func (c *classMemory) totals(node string) *nodeTotals {
+	t := c.nodes[node]
+	if t == nil {
+		t = &nodeTotals{}
+		c.nodes[node] = t
+	}
+	return t
+}
+
+func (c *classMemory) key(name string) *keyMemory {
+	k := c.keys[name]
+	if k == nil {
+		k = &keyMemory{}
+		c.keys[name] = k
+	}
+	return k
+}
+
+// keyMemory of one key of a class.
+type keyMemory struct {
+	// copies by slot. It may be shorter than there are slots until the key is judged.
+	copies []copyMemory
+
+	// confirmed is the highest version that two votes or the origin held; seen last at confirmedSeen.
+	confirmed        content.Version
+	confirmedContent content.Digest
+	confirmedSeen    time.Time
+	// highest version ever seen, and whether versions do not decide since one went down.
+	highest   content.Version
+	regressed bool
+	// regressions that this key had.
+	regressions int
+
+	// divergentSince: the present copies have differed since; zero: they do not.
+	divergentSince time.Time
+
+	// originContent is what the origin held at originAt.
+	originContent content.Digest
+	originAt      time.Time
+}
+
+// copyMemory of one copy. There are as many as keys and nodes, so its size matters.
+type copyMemory struct {
+	// content that was last seen, first at heldSince.
+	content   content.Digest
+	heldSince time.Time
+	// version seen last, kept while the copy is missing.
+	version content.Version
+	// there is what the node was when the copy was last present; nil: never.
+	there *nodeMark
+	// life is what the copy then had left to live, in milliseconds; 0: unknown, or too little to count.
+	life uint32
+	// moves of the key's slot by then.
+	moves   uint16
+	present bool
+	marks   marks
+
+	episode *verdict.Episode
+}
+
+// marks are things remembered of a copy beside what it held.
+type marks uint8
+
+const (
+	// markHeld: the node should have held the key when it last said where its keys are.
+	markHeld marks = 1 << iota
+	// markAway: other nodes held the key at the last sampling.
+	markAway
+	// markLost: the copy went without a known cause, while another of the same content survived.
+	markLost
+	// markSurvivor: the copy is one that survived.
+	markSurvivor
+	// markStill: it was one at the last sampling, too. It means nothing without markSurvivor.
+	markStill
+)
+
+// forever is the life of a copy without expiry.
+const forever = math.MaxUint32
+
+// lifeOf is what a copy has left to live, as it is remembered.
+func lifeOf(o *reading) uint32 {
+	switch {
+	case o.noExpiry:
+		return forever
+	case o.hasTTL:
+		return uint32(min(max(o.ttl.Milliseconds(), 0), forever-1))
+	}
+	return 0
+}
+
+// nodeMark is a node at a sampling in which copies were there. All copies on it share one.
+type nodeMark struct {
+	// began and at are when the sampling began and ended.
+	began, at time.Time
+	boots     int
+	evicted   float64
+	items     float64
+	// counted: the node told its evictions, items and uptime, in this sampling.
+	counted bool
+	replica bool
+}
+
+// widen makes room for n slots and no more: there are many keys, and few nodes that come later.
+func (k *keyMemory) widen(n int) {
+	if len(k.copies) < n {
+		k.copies = append(make([]copyMemory, 0, n), k.copies...)[:n]
+	}
+}
+
+// inSlot is the copy in a slot; nil: nothing is remembered there yet.
+func (k *keyMemory) inSlot(i slotAt) *copyMemory {
+	if int(i) < len(k.copies) {
+		return &k.copies[i]
+	}
+	return nil
+}
+
+// inEpisode: any copy lacks what convicted it.
+func (k *keyMemory) inEpisode() bool {
+	for i := range k.copies {
+		if k.copies[i].episode != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// nodeMemory of one node: what it last told of itself. noteNodes fills it.
+type nodeMemory struct {
+	// answered: it answered the last survey.
+	answered bool
+	// boots counts restarts seen.
+	boots   int
+	uptime  float64
+	runID   string
+	evicted float64
+	items   float64
+	// counted: it told uptime, evictions and items.
+	counted bool
+	loading bool
+	// role, replID, primary and offset as the node last told.
+	role, replID, replID2 string
+	offset                int64
+}
+
+// mark of the node in a sampling that began and ended then.
+func (n *nodeMemory) mark(began, at time.Time) *nodeMark {
+	return &nodeMark{
+		began: began, at: at, boots: n.boots, evicted: n.evicted, items: n.items,
+		counted: n.answered && n.counted, replica: n.role == "replica",
+	}
+}

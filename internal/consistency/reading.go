@@ -1,0 +1,31 @@
+package consistency
+
+import (
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
+)
+
+// reading is one copy as read, with what only the report and the TTL families need. There are as many as keys and nodes,
+// so what few of them have is in detail.
+type reading struct {
+	verdict.Observation
+	ttl      time.Duration
+	cachedAt int64 // unix nanoseconds; 0: none
+	*detail
+	hasTTL, noExpiry, suspect bool
+}
+
+// detail is what few readings have.
+type detail struct {
+	err   error
+	value []byte
+}
+
+// why a copy could not be read; nil where it could.
+func (r *reading) why() error {
+	if r.detail == nil {
+		return nil
+	}
+	return r.err
+}

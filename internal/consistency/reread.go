@@ -1,0 +1,141 @@
+package consistency
+
+import (
+	"context"
+	"sync"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
+)
+
+// suspicious: the copies of a key differ from each other, from the origin or from what is remembered, or are too
+// old, or a node gave an answer that makes no sense: all of them are read again. Only then can a write on its way be told
+// from a copy that is wrong.
+func (r *round) suspicious(c *class, k *classKeys, key int) bool {
+	h := c.memory.keys[k.names[key]]
+	answer := k.origin[0][key]
+	var before *reading
+	for i := range k.columns {
+		col := &k.columns[i]
+		if col.foreign(key) {
+			continue // it is never compared
+		}
+		o := col.read(key)
+		if o.suspect {
+			return true
+		}
+		if o.Presence != verdict.Present {
+			if o.Presence == verdict.Absent && h != nil && r.survived(c, k, h, col, key) {
+				col.loss = true
+				return true
+			}
+			continue
+		}
+		switch {
+		case o.TooOld:
+			return true
+		case before != nil && before.Content != o.Content:
+			return true
+		case col.primary != nil && col.primary.read(key).Presence == verdict.Absent:
+			return true
+		case answer.Asked && (answer.Deleted || answer.Content != o.Content):
+			return true
+		case h != nil && h.isAbove(o.Version, col.slot):
+			return true
+		}
+		before = o
+	}
+	return false
+}
+
+// isAbove: a version is below what is remembered of the key, or of its copy in this slot.
+func (k *keyMemory) isAbove(v content.Version, in slotAt) bool {
+	if v.IsZero() {
+		return false
+	}
+	past := k.inSlot(in)
+	return v.Compare(k.confirmed) < 0 || past != nil && v.Compare(past.version) < 0
+}
+
+// rereads reads every suspicious key a second time, on all nodes that answered.
+func (r *round) rereads(ctx context.Context) {
+	if !r.chooseReread() || !pause.For(ctx, r.opt.RereadDelay) {
+		return
+	}
+	r.askOrigins(ctx, 1)
+	// What is left of the time, less what the judgement needs.
+	ctx, cancel := context.WithDeadline(ctx, r.began.Add(r.total-r.total/32))
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, nr := range r.order {
+		if again := r.planAgain(nr); len(again.keys) > 0 {
+			wg.Go(func() { r.readSecond(ctx, nr, again) })
+		}
+	}
+	wg.Wait()
+	for _, nr := range r.order {
+		for _, col := range nr.columns {
+			if col != nil {
+				col.excused = nr.excused
+			}
+		}
+	}
+	for i, c := range r.classes {
+		k := &r.keys[i]
+		for key := range k.names {
+			h := c.memory.keys[k.names[key]]
+			for m := range k.second[key] {
+				o := &k.second[key][m]
+				o.TooOld = c.tooOld(o, h, r.began)
+			}
+		}
+	}
+}
+
+// chooseReread finds the suspicious keys; false: there are none.
+func (r *round) chooseReread() bool {
+	found := false
+	for i, c := range r.classes {
+		k := &r.keys[i]
+		for key := range k.names {
+			if r.suspicious(c, k, key) {
+				k.reread[key] = true
+				k.second[key] = make([]reading, len(k.columns))
+				found = true
+			}
+		}
+	}
+	return found
+}
+
+// planAgain lists the keys that a node is asked for once more, if it answered. They are few, so each may cost the request
+// that tells why an answer made no sense.
+func (r *round) planAgain(nr *nodeReads) *plan {
+	again := &plan{}
+	if !nr.hasRead {
+		return again
+	}
+	for i, which := range nr.plan.at {
+		if r.keys[which.class].reread[which.key] {
+			key := nr.plan.keys[i]
+			key.Check = true
+			again.keys, again.at = append(again.keys, key), append(again.at, which)
+		}
+	}
+	return again
+}
+
+// readSecond reads keys of one node once more, while others read those of theirs.
+func (r *round) readSecond(ctx context.Context, nr *nodeReads, again *plan) {
+	reads := make([]reading, len(again.keys))
+	if err := r.read(ctx, nr, again, reads, r.opt.ShowValues); err != nil {
+		r.mu.Lock()
+		nr.result.Err = err
+		r.mu.Unlock()
+	}
+	nr.excused = r.excuse(ctx, nr)
+	for i, which := range again.at {
+		*r.keys[which.class].readAgain(nr.columns[which.class], which.key) = reads[i]
+	}
+}

@@ -1,0 +1,90 @@
+package consistency
+
+// Who replicates whom, by what the nodes tell of themselves: a replica is judged by its own primary's copy, and has no
+// vote beside it.
+
+// findPrimaries of the replicas among a class's columns, by what both last told: the primary shares the replication id.
+// Replicas of a primary that is none of the columns have one source between them.
+func (r *round) findPrimaries(columns []nodeColumn) {
+	absent := map[string]int{} // sources of primaries that are none of the columns, by replication id
+	for i := range columns {
+		col := &columns[i]
+		col.source = i + 1
+		self := r.lastKnown(col.result)
+		if self.role != "replica" {
+			continue
+		}
+		if p := r.primaryOf(columns, col, self); p != nil {
+			col.replica, col.primary, col.source = true, p, int(p.index)+1
+			continue
+		}
+		if self.replID == "" {
+			continue // it counts for itself
+		}
+		if absent[self.replID] == 0 {
+			absent[self.replID] = len(columns) + len(absent) + 1
+		}
+		col.replica, col.source = true, absent[self.replID]
+	}
+}
+
+// primaryOf gives the column of a replica's primary; nil: none of them.
+func (r *round) primaryOf(columns []nodeColumn, replica *nodeColumn, self *nodeMemory) *nodeColumn {
+	var only *nodeColumn
+	in := 0
+	for i := range columns {
+		col := &columns[i]
+		if col == replica || !col.result.Traits.Replicates || col.layer != replica.layer {
+			continue
+		}
+		other := r.lastKnown(col.result)
+		if other.role == "primary" && self.replID != "" && (other.replID == self.replID || other.replID2 == self.replID) {
+			return col
+		}
+		if replica.result.Group != "" && col.result.Group == replica.result.Group && other.role != "replica" {
+			only = col
+			in++
+		}
+	}
+	// The ids may not agree while a primary is replaced; in its group there is but one whose replica it can be.
+	if in == 1 {
+		return only
+	}
+	return nil
+}
+
+// lastKnown is what a node told of itself, now or when it last answered.
+func (r *round) lastKnown(n *NodeResult) *nodeMemory { return r.memory.nodes[n.Name] }
+
+// noteNodes keeps what each node told of itself.
+func (r *round) noteNodes() {
+	for _, h := range r.memory.nodes {
+		h.answered = false
+	}
+	for _, nr := range r.order {
+		n := &nr.result
+		h := r.memory.nodes[n.Name]
+		if h == nil {
+			h = &nodeMemory{}
+			r.memory.nodes[n.Name] = h
+		}
+		if !nr.surveyed {
+			continue // what it last told stands
+		}
+		h.answered = true
+		v := &n.Survey
+		if v.UptimeSeconds.Known && v.UptimeSeconds.Value < h.uptime || v.RunID != "" && h.runID != "" && v.RunID != h.runID {
+			h.boots++
+		}
+		h.uptime, h.evicted, h.loading, h.role = v.UptimeSeconds.Value, v.Evicted.Value, v.Loading, v.Role
+		h.items = v.Items.Value
+		h.counted = v.UptimeSeconds.Known && v.Evicted.Known && v.Items.Known
+		if v.RunID != "" {
+			h.runID = v.RunID
+		}
+		if v.Replication != nil {
+			h.replID, h.replID2 = v.Replication.ReplID, v.Replication.ReplID2
+			h.offset = v.Replication.Offset
+		}
+	}
+}

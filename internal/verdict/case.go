@@ -1,0 +1,100 @@
+package verdict
+
+import (
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
+)
+
+// Presence of a copy in one read.
+type Presence uint8
+
+// A copy is Unread until a node said something about it.
+const (
+	Unread Presence = iota
+	Absent
+	Present
+)
+
+// Observation is one copy in one read.
+type Observation struct {
+	Presence Presence
+	// TooOld: its cached_at is older than the class's max_age, and the origin did not vouch for the content since.
+	TooOld  bool
+	Content content.Digest
+	// Version is zero where there is none, where it can't be read, and where it lies too far in the future.
+	Version content.Version
+}
+
+// Same says whether both reads found the same content, or none.
+func (o *Observation) Same(p *Observation) bool {
+	return o.Presence == p.Presence && (o.Presence != Present || o.Content == p.Content)
+}
+
+// CopyAt is the index of a copy in Case.Copies, and in all that is said of them in that order.
+type CopyAt int
+
+// Primary says whose replica a copy is. The zero value is for a copy that is no replica's.
+type Primary struct {
+	// Group is one number above 0 for all replicas of one primary in the case, whether that is in the case or not.
+	Group int
+	// InCase: the primary has a copy in the case, At.
+	InCase bool
+	At     CopyAt
+}
+
+// Copy is one key on one node, read twice.
+type Copy struct {
+	// Layer indexes Case.Layers.
+	Layer   int
+	Primary Primary
+	// Reads are the first and the second; the second is that of the first where none was needed.
+	Reads [2]Observation
+	// Held is how long the content of the last read has been seen on the copy.
+	Held time.Duration
+}
+
+// IsReplica says whether the copy is a replica's, be its primary in the case or not.
+func (c *Copy) IsReplica() bool { return c.Primary.Group != 0 }
+
+// Answer is what the origin said in one round.
+type Answer struct {
+	Asked bool
+	// Deleted: 404 or 410.
+	Deleted bool
+	Content content.Digest
+	Version content.Version
+}
+
+// Case is all that is known of one key when its copies are judged.
+type Case struct {
+	// Layers' max_staleness, for the class.
+	Layers []time.Duration
+	Copies []Copy
+	// Origin's answers, before the first judgement and before the second read.
+	Origin [2]Answer
+	// MaxLag of the origin.
+	MaxLag time.Duration
+	// Reread: a second read was needed.
+	Reread bool
+	// Versions: the class has versions, and no regression keeps them from deciding.
+	Versions bool
+	// Remembered is the highest version confirmed earlier; zero: none.
+	Remembered        content.Version
+	RememberedContent content.Digest
+}
+
+// Final is the index of the last read that was made, in Copy.Reads and Origin.
+func (c *Case) Final() int {
+	if c.Reread {
+		return 1
+	}
+	return 0
+}
+
+// JudgedByPrimary says whether the copy is a replica's whose primary was read. Such a copy has no vote, since it can only
+// hold what its primary held.
+func (c *Case) JudgedByPrimary(i CopyAt, read int) bool {
+	p := &c.Copies[i].Primary
+	return p.InCase && c.Copies[p.At].Reads[read].Presence != Unread
+}
