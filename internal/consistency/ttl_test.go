@@ -52,7 +52,9 @@ func TestLivesOfNodesThatDoNotTell(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		w := newWorld(t, "l2: a b")
 		silent := func(_ int, _ string, r *probes.Raw) { r.NoExpiry = false }
-		w.node("a").id.Kind, w.node("b").id.Kind = "http", "memcached"
+		for node, kind := range map[string]string{"a": "http", "b": "memcached"} {
+			w.node(node).id.Kind, w.node(node).id.Traits = kind, traitsOf(kind)
+		}
 		w.node("a").twist, w.node("b").twist = silent, silent
 		w.play(
 			"-> lives:a=0,0,false lives:b=0,0,true",
