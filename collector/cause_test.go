@@ -230,16 +230,16 @@ type commandTexts struct {
 }
 
 func commandsOf(c diagnosis.Configured) commandTexts {
-	const member = "10.9.9.9:7777"
+	const found = "10.9.9.9:7777"
 	out := commandTexts{
 		Nodes: map[string]probes.NodeCommands{}, Members: map[string]probes.NodeCommands{}, Queues: map[string][]string{}, Versions: map[string]string{},
 	}
 	for name, n := range c.Nodes {
-		out.Nodes[name], out.Members[name] = n.Commands(""), n.Commands(member)
+		out.Nodes[name], out.Members[name] = n.Commands(""), n.Commands(found)
 	}
 	for name, q := range c.Queues {
 		out.Queues[name] = []string{
-			q.On(), q.Command(probes.QueueLook{}), q.Command(probes.QueueLook{Newest: true}), q.Command(probes.QueueLook{Group: "g", Member: member}),
+			q.On(), q.Command(probes.QueueLook{}), q.Command(probes.QueueLook{Newest: true}), q.Command(probes.QueueLook{Group: "g", Member: found}),
 		}
 	}
 	for name, a := range c.Versions {

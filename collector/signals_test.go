@@ -65,7 +65,7 @@ func TestSignalOfOneLine(t *testing.T) {
 					Name: "weather", Configured: func(*config.Config) bool { return tt.configured }, New: newWeatherSignal,
 				}),
 				Enabled: tt.enabled,
-				Probes:  &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()},
+				Env:     &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()},
 			}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 			t.Cleanup(e.Close)
 			body := ""
