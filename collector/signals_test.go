@@ -9,13 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // weather is a signal that exists in this test alone. It counts its samplings over all configurations.

@@ -9,11 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // benchSampler over nodes in memory that all hold the same.
@@ -31,7 +30,7 @@ func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memory) {
 	}
 	var fleet memoryFleet
 	for i := range nodes {
-		m := &memory{id: probes.Identity{Layer: "l2", Name: fmt.Sprintf("n%d", i), Kind: "redis"}, values: map[string]verdicts.Value{}}
+		m := &memory{id: probes.Identity{Layer: "l2", Name: fmt.Sprintf("n%d", i), Kind: "redis", Traits: traitsOf("redis")}, values: map[string]verdicts.Value{}}
 		for k, name := range names {
 			m.values[name] = verdicts.Value{Bytes: fmt.Appendf(nil, `{"v":%d,"name":"somebody"}`, k)}
 		}

@@ -11,11 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // memory is a node, and an origin, in memory.
@@ -29,6 +28,16 @@ type memory struct {
 	survey   probes.Survey
 	before   func() // runs before each Read
 	surveyed int
+}
+
+// traitsOf the nodes of a kind.
+func traitsOf(kind string) probes.NodeTraits {
+	for _, b := range backends.All {
+		if b.Name == kind {
+			return b.NodeTraits
+		}
+	}
+	return probes.NodeTraits{}
 }
 
 var errFrozen = errors.New("no answer in time")
@@ -155,7 +164,7 @@ func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 	var fleet memoryFleet
 	for _, l := range c.Layers {
 		for _, n := range l.Nodes {
-			m := &memory{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Group: n.Group}, values: map[string]verdicts.Value{}}
+			m := &memory{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Traits: traitsOf(n.Kind), Group: n.Group}, values: map[string]verdicts.Value{}}
 			w.nodes[n.Name] = m
 			fleet = append(fleet, m)
 			if n.ReplicaOf != "" {

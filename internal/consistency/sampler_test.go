@@ -15,13 +15,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"pgregory.net/rapid"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // spy is a node in memory that tells what it was asked, and can be slow.
@@ -202,7 +201,7 @@ func (w *world) configure(nodes string, classes ...string) {
 			name, primary, replica := strings.Cut(name, "<")
 			n := w.nodes[name]
 			if n == nil {
-				n = &spy{memory: &memory{id: probes.Identity{Layer: layer, Name: name, Kind: "redis"}, values: map[string]verdicts.Value{}}}
+				n = &spy{memory: &memory{id: probes.Identity{Layer: layer, Name: name, Kind: "redis", Traits: traitsOf("redis")}, values: map[string]verdicts.Value{}}}
 				if replica {
 					n.primary = w.node(primary).memory
 				}

@@ -305,6 +305,7 @@ func TestLivesOfNodesThatDoNotTell(t *testing.T) {
 		w := newWorld(t, "l2: a b")
 		silent := func(_ int, _ string, r *probes.Raw) { r.NoExpiry = false }
 		w.node("a").id.Kind, w.node("b").id.Kind = "http", "memcached"
+		w.node("a").id.Traits, w.node("b").id.Traits = traitsOf("http"), traitsOf("memcached")
 		w.node("a").twist, w.node("b").twist = silent, silent
 		w.play(
 			"-> lives:a=0,0,false lives:b=0,0,true",

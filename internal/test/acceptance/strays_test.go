@@ -8,12 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // sharing makes nodes of a fleet share their keys out.
