@@ -281,7 +281,11 @@ func TestFull(t *testing.T) {
 			{Name: "l3", NoExpiry: true, MaxStaleness: 30 * time.Second, Nodes: []Node{node("mc-1", "memcached"), node("mc-2", "memcached")}},
 		},
 		Queues: []Queue{
-			{Name: "invalidation_queue", Capacity: 20000}, {Name: "invalidation_stream"}, {Name: "cache-invalidation"}, {Name: "cloud"}, {Name: "tokens"},
+			{Name: "invalidation_queue", Capacity: 20000},
+			{Name: "invalidation_stream"},
+			{Name: "cache-invalidation"},
+			{Name: "cloud"},
+			{Name: "tokens"},
 			{Name: "app-queue"},
 		},
 		Canaries: []Class{
