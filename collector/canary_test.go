@@ -195,19 +195,26 @@ func TestTimeToConsistencyAccumulates(t *testing.T) {
 
 func count(v float64) probes.Count { return probes.Count{Value: v, Known: true} }
 
+// member of the group pair.
+func member(name string) probes.Identity {
+	id := identityOf("l2", name, "redis")
+	id.Group = "pair"
+	return id
+}
+
 func TestNode(t *testing.T) {
 	p := play(t, nodeCollector{}, &consistency.Result{
 		Nodes: []consistency.NodeResult{
 			{
-				Identity: probes.Identity{Layer: "l2", Name: "pair/10.0.0.1:6379", Kind: "redis", Group: "pair"}, Up: true, Took: 2 * time.Millisecond,
+				Identity: member("pair/10.0.0.1:6379"), Up: true, Took: 2 * time.Millisecond,
 				Survey: probes.Survey{
 					Version: "7.2.4", Role: "primary", EvictionPolicy: "allkeys-lru", Hits: count(100), Misses: count(10), Evicted: count(1),
 					Expired: count(2), Items: count(50), MemoryUsed: count(1024), MemoryLimit: count(4096), UptimeSeconds: count(60), OwnHits: 40, OwnMisses: 4,
 				},
 			},
-			{Identity: probes.Identity{Layer: "l2", Name: "redis-2", Kind: "redis"}, Err: errors.New("refused"), Took: time.Second},
+			{Identity: identityOf("l2", "redis-2", "redis"), Err: errors.New("refused"), Took: time.Second},
 			{
-				Identity: probes.Identity{Layer: "edge", Name: "pop", Kind: "http"}, Up: true,
+				Identity: identityOf("edge", "pop", "http"), Up: true,
 				Survey: probes.Survey{Unasked: true, Fills: 3, Version: "\xff"},
 			},
 		},
@@ -219,9 +226,6 @@ func TestNode(t *testing.T) {
 func TestReplication(t *testing.T) {
 	followed := &replicas{by: map[string]*replicaHistory{"forgotten": {}}}
 	c := &replicationCollector{known: followed}
-	member := func(name string) probes.Identity {
-		return probes.Identity{Layer: "l2", Name: name, Kind: "redis", Group: "pair"}
-	}
 	follows := func(up bool) probes.Survey {
 		return probes.Survey{Role: "replica", Replication: &probes.Replication{LinkUp: up, ReplID: "r", Offset: 60}}
 	}
@@ -233,7 +237,7 @@ func TestReplication(t *testing.T) {
 		{Identity: member("pair/a:1"), Up: true, Survey: follows(true)},
 		{Identity: member("pair/b:1"), Up: true, Survey: follows(false)},
 		{Identity: member("pair/c:1"), Up: true, Survey: follows(true)},
-		{Identity: probes.Identity{Layer: "l3", Name: "mc", Kind: "memcached"}, Err: errors.New("not ours")},
+		{Identity: identityOf("l3", "mc", "memcached"), Err: errors.New("not ours")},
 	}
 	play(t, c, &consistency.Result{Began: time.Unix(100, 0), Nodes: nodes}, false)
 	if followed.by["forgotten"] != nil {

@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // judging is an exporter that says what its samplings point to.
@@ -169,24 +169,81 @@ versions:
 		t.Fatal(err)
 	}
 	got := configuredOf(cfg)
-	if all := fmt.Sprintf("%+v", got); strings.Contains(all, "SECRET") || strings.Contains(all, "user:") {
-		t.Errorf("it tells a secret: %s", all)
-	}
-	want := diagnosis.Configured{
-		MaxStaleness: map[diagnosis.ClassLayer]time.Duration{{Class: "user", Layer: "l2"}: 3 * time.Second},
-		TTL:          map[string]time.Duration{"l2": time.Hour, "forever": math.MaxInt64},
-		Servers: map[string]diagnosis.Server{
-			"redis-1": {Kind: "redis", Host: "10.0.0.1", Port: "6380"}, "redis-2": {Kind: "redis", Host: "10.0.0.2", Port: "6379", TLS: true},
-			"pair": {Kind: "redis", Host: "10.0.0.3", Port: "6379"}, "main": {Kind: "redis", Port: "6379"},
-			"mc": {Kind: "memcached", Host: "10.0.0.5", Port: "11212"}, "app": {Kind: "http", URL: "https://app.example:8443"},
-			"kept": {Kind: "redis", Host: "10.0.0.7", Port: "6379"}, "apps": {Kind: "http", URL: "https://"},
-		},
-		Queues: map[string]diagnosis.QueuePlace{
-			"list": {Node: "redis-1", Key: "inv"}, "kafka": {Brokers: []string{"10.0.0.6:9092"}}, "web": {URL: "http://web/queue"},
-		},
-		Versions: map[string][]string{"web": {"http://app-1/version"}},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	maxStaleness := map[diagnosis.ClassLayer]time.Duration{{Class: "user", Layer: "l2"}: 3 * time.Second}
+	if diff := cmp.Diff(maxStaleness, got.MaxStaleness); diff != "" {
 		t.Error(diff)
 	}
+	if diff := cmp.Diff(map[string]time.Duration{"l2": time.Hour, "forever": math.MaxInt64}, got.TTL); diff != "" {
+		t.Error(diff)
+	}
+	commands := commandsOf(got)
+	if all := fmt.Sprintf("%+v", commands); strings.Contains(all, "SECRET") || strings.Contains(all, "user:") {
+		t.Errorf("it tells a secret: %s", all)
+	}
+	redis := func(at string) probes.NodeCommands {
+		cli := "timeout 5 redis-cli " + at
+		return probes.NodeCommands{Ask: cli + " INFO replication", Group: cli + " INFO replication", Version: cli + " INFO server", Settings: cli + " INFO memory"}
+	}
+	memcached := func(at string) probes.NodeCommands {
+		ask := `timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1"; printf "version\r\n" >&3; head -1 <&3' ` + at
+		return probes.NodeCommands{Ask: ask, Version: ask}
+	}
+	curl := func(url string) probes.NodeCommands {
+		return probes.NodeCommands{Ask: `curl -sS -m 5 -o /dev/null -w '%{http_code} %{time_total}s\n' ` + url}
+	}
+	plain, secure := redis("-h 10.9.9.9 -p 7777"), redis("-h 10.9.9.9 -p 7777 --tls")
+	want := commandTexts{
+		Nodes: map[string]probes.NodeCommands{
+			"redis-1": redis("-h 10.0.0.1 -p 6380"), "redis-2": redis("-h 10.0.0.2 -p 6379 --tls"), "pair": redis("-h 10.0.0.3 -p 6379"),
+			"main": {}, "mc": memcached("10.0.0.5 11212"), "app": curl("https://app.example:8443"), "apps": {}, "kept": redis("-h 10.0.0.7 -p 6379"),
+		},
+		Members: map[string]probes.NodeCommands{
+			"redis-1": plain, "redis-2": secure, "pair": plain, "main": plain, "mc": memcached("10.9.9.9 7777"),
+			"app": curl("https://10.9.9.9:7777/"), "apps": curl("https://10.9.9.9:7777/"), "kept": plain,
+		},
+		Queues: map[string][]string{
+			"list": {
+				"redis-1", "timeout 5 redis-cli -h 10.0.0.1 -p 6380 LLEN inv", "timeout 5 redis-cli -h 10.0.0.1 -p 6380 LRANGE inv -20 -1",
+				"timeout 5 redis-cli -h 10.9.9.9 -p 7777 LLEN inv",
+			},
+			"kafka": {
+				"", "kafka-consumer-groups --bootstrap-server 10.0.0.6:9092 --describe --all-groups",
+				"kafka-consumer-groups --bootstrap-server 10.0.0.6:9092 --describe --all-groups",
+				"kafka-consumer-groups --bootstrap-server 10.0.0.6:9092 --describe --group g",
+			},
+			"web": {"", "curl -sS -m 5 http://web/queue", "curl -sS -m 5 http://web/queue", "curl -sS -m 5 http://web/queue"},
+		},
+		Versions: map[string]string{"web": `for url in http://app-1/version; do echo "$url: $(curl -sS -m 5 "$url")"; done`},
+	}
+	if diff := cmp.Diff(want, commands); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// commandTexts are all that a diagnosis may print of a configuration.
+type commandTexts struct {
+	// Nodes as configured, and Members of them as if each was a group.
+	Nodes, Members map[string]probes.NodeCommands
+	// Queues: on which node, what waits, the newest messages, and a group on a member.
+	Queues   map[string][]string
+	Versions map[string]string
+}
+
+func commandsOf(c diagnosis.Configured) commandTexts {
+	const found = "10.9.9.9:7777"
+	out := commandTexts{
+		Nodes: map[string]probes.NodeCommands{}, Members: map[string]probes.NodeCommands{}, Queues: map[string][]string{}, Versions: map[string]string{},
+	}
+	for name, n := range c.Nodes {
+		out.Nodes[name], out.Members[name] = n.Commands(""), n.Commands(found)
+	}
+	for name, q := range c.Queues {
+		out.Queues[name] = []string{
+			q.On(), q.Command(probes.QueueLook{}), q.Command(probes.QueueLook{Newest: true}), q.Command(probes.QueueLook{Group: "g", Member: found}),
+		}
+	}
+	for name, a := range c.Versions {
+		out.Versions[name] = a.Command()
+	}
+	return out
 }

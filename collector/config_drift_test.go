@@ -11,6 +11,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // driftOf gives the distinct values by layer and setting.
@@ -30,8 +31,19 @@ func driftOf(t *testing.T, c *configDriftCollector, nodes ...consistency.NodeRes
 	return got, err
 }
 
+// identityOf a node of a kind, with what such nodes can do and tell.
+func identityOf(layer, name, kind string) probes.Identity {
+	id := probes.Identity{Layer: layer, Name: name, Kind: kind}
+	for _, b := range backends.All {
+		if b.Name == kind {
+			id.Traits = b.NodeTraits
+		}
+	}
+	return id
+}
+
 func nodeOf(layer, name, kind string, s probes.Survey) consistency.NodeResult {
-	return consistency.NodeResult{Identity: probes.Identity{Layer: layer, Name: name, Kind: kind}, Survey: s, Up: true}
+	return consistency.NodeResult{Identity: identityOf(layer, name, kind), Survey: s, Up: true}
 }
 
 func redisTold(policy string, limit float64, version string) probes.Survey {

@@ -19,7 +19,6 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
-	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,7 +46,7 @@ func (f *fakeSampler) Sample(ctx context.Context) *consistency.Result {
 		}
 	}
 	return &consistency.Result{Nodes: []consistency.NodeResult{
-		{Identity: probes.Identity{Layer: "l2", Name: "redis-1", Kind: "redis"}, Up: true},
+		{Identity: identityOf("l2", "redis-1", "redis"), Up: true},
 	}}
 }
 

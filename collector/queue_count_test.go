@@ -78,7 +78,7 @@ const (
 )
 
 func TestLostMessagesAreNotProcessed(t *testing.T) {
-	playLog(t, queueID{"q", "kafka", probes.QueueTraits{Brokers: true, Positions: true}}, time.Minute, []logStep{
+	playLog(t, idOf(kafkaQueue("q")), time.Minute, []logStep{
 		{end: 100, start: 50, commit: 10, want: map[string]float64{lostName: 0, processedName: 0}}, // lost before we looked
 		{end: 100, start: 60, commit: 10, want: map[string]float64{lostName: 10}},                  // 50 to 60
 		{end: 100, start: 60, commit: 10, want: map[string]float64{lostName: 10}},                  // each once
@@ -90,7 +90,7 @@ func TestLostMessagesAreNotProcessed(t *testing.T) {
 }
 
 func TestRewinds(t *testing.T) {
-	playLog(t, queueID{"q", "kafka", probes.QueueTraits{Brokers: true, Positions: true}}, time.Minute, []logStep{
+	playLog(t, idOf(kafkaQueue("q")), time.Minute, []logStep{
 		{end: 100, commit: 90, want: map[string]float64{rewindsName: 0, rewoundName: 0}},
 		{end: 100, commit: 40, want: map[string]float64{rewindsName: 1, rewoundName: 50, processedName: 0}},
 		{end: 100, commit: 45, want: map[string]float64{rewindsName: 1, rewoundName: 50, processedName: 5}},
@@ -98,7 +98,7 @@ func TestRewinds(t *testing.T) {
 		{end: 3, commit: 1, want: map[string]float64{rewindsName: 2, rewoundName: 90, processedName: 5}}, // the topic was made anew
 	})
 	// A processor that tells how many it has processed since it started has started again.
-	playLog(t, queueID{"q", "http", probes.QueueTraits{}}, time.Minute, []logStep{
+	playLog(t, idOf(queueOf("http", "q")), time.Minute, []logStep{
 		{end: 100, commit: 90, absent: []string{rewindsName}},
 		{end: 100, commit: 4, absent: []string{rewindsName}, want: map[string]float64{processedName: 0}},
 		{end: 100, commit: 6, want: map[string]float64{processedName: 2}},
@@ -106,7 +106,7 @@ func TestRewinds(t *testing.T) {
 }
 
 func TestStalled(t *testing.T) {
-	playLog(t, queueID{"q", "kafka", probes.QueueTraits{Brokers: true, Positions: true}}, 3*time.Second, []logStep{
+	playLog(t, idOf(kafkaQueue("q")), 3*time.Second, []logStep{
 		{end: 100, commit: 90, lag: 10, absent: []string{stalledName, changedName}},
 		{end: 100, commit: 90, lag: 10, absent: []string{stalledName}},
 		{end: 100, commit: 90, lag: 10, absent: []string{stalledName}}, // not yet for the window
@@ -123,7 +123,7 @@ func TestStalled(t *testing.T) {
 		{end: 105, commit: 100, lag: 5, want: map[string]float64{stalledName: 0}},
 	})
 	// Three samplings are needed whatever the window.
-	playLog(t, queueID{"q", "kafka", probes.QueueTraits{Brokers: true, Positions: true}}, 0, []logStep{
+	playLog(t, idOf(kafkaQueue("q")), 0, []logStep{
 		{end: 100, commit: 90, lag: 10, absent: []string{stalledName}},
 		{end: 100, commit: 90, lag: 10, absent: []string{stalledName}},
 		{end: 100, commit: 90, lag: 10, want: map[string]float64{stalledName: 1}},
@@ -131,7 +131,7 @@ func TestStalled(t *testing.T) {
 }
 
 func TestQueueEvidence(t *testing.T) {
-	c, id, p := newQueueCounters(time.Minute), queueID{"q", "kafka", probes.QueueTraits{Brokers: true, Positions: true}}, probes.Partition{Topic: "t"}
+	c, id, p := newQueueCounters(time.Minute), idOf(kafkaQueue("q")), probes.Partition{Topic: "t"}
 	one := func(v float64) map[probes.Partition]float64 { return map[probes.Partition]float64{p: v} }
 	now := time.Unix(1_700_000_000, 0)
 	told := func(end, start, fast, slow float64) diagnosis.Queue {

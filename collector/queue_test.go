@@ -18,6 +18,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // fakeQueue tells what it is given.
@@ -37,13 +38,35 @@ func (f funcQueue) Sample(ctx context.Context) (probes.Backlog, error) { return 
 
 func (funcQueue) Close() {}
 
-func listQueue(name string) config.Queue {
-	return config.Queue{Name: name, Redis: &config.RedisQueue{List: "l"}}
+// queueSources are one of each kind.
+var queueSources = sync.OnceValue(func() map[string]probes.QueueSource {
+	const text = `
+layers:
+  - {name: l2, ttl: 1h, nodes: [{name: redis-1, redis: {address: "cache-1:6379"}}]}
+queues:
+  - {name: redis_list, redis: {node: redis-1, list: l}}
+  - {name: redis_stream, redis: {node: redis-1, stream: inv}}
+  - {name: kafka, kafka: {brokers: ["kafka:9092"], topics: [inv]}}
+  - {name: http, http: {url: "http://app/queue", depth: "$.depth"}}
+`
+	cfg, err := config.Parse("queues.yml", []byte(text), backends.All)
+	if err != nil {
+		panic(err)
+	}
+	out := map[string]probes.QueueSource{}
+	for _, q := range cfg.Queues {
+		out[q.Name] = q.Source
+	}
+	return out
+})
+
+func queueOf(kind, name string) config.Queue {
+	return config.Queue{Name: name, Source: queueSources()[kind]}
 }
 
-func kafkaQueue(name string) config.Queue {
-	return config.Queue{Name: name, Kafka: &config.KafkaQueue{}}
-}
+func listQueue(name string) config.Queue { return queueOf("redis_list", name) }
+
+func kafkaQueue(name string) config.Queue { return queueOf("kafka", name) }
 
 // playQueues gives what one Update sends.
 func playQueues(t *testing.T, c Collector, within time.Duration) (*played, error) {
@@ -79,12 +102,12 @@ func at(topic string, id int32) probes.Partition { return probes.Partition{Topic
 
 func TestQueue(t *testing.T) {
 	cfg := []config.Queue{
-		{Name: "list", Capacity: 20000, Redis: &config.RedisQueue{List: "invalidation_queue"}},
-		{Name: "stream", Redis: &config.RedisQueue{Stream: "inv"}},
+		{Name: "list", Capacity: 20000, Source: queueSources()["redis_list"]},
+		queueOf("redis_stream", "stream"),
 		kafkaQueue("topics"),
 		kafkaQueue("partly"),
-		{Name: "down", Kafka: &config.KafkaQueue{}, Capacity: 5},
-		{Name: "app", HTTP: &config.HTTPQueue{}},
+		{Name: "down", Source: queueSources()["kafka"], Capacity: 5},
+		queueOf("http", "app"),
 	}
 	list := &fakeQueue{backlog: probes.Backlog{Complete: true, Depth: count(3), Ends: map[probes.Partition]float64{{}: 3}}}
 	stream := &fakeQueue{backlog: probes.Backlog{
@@ -230,7 +253,7 @@ func TestQueueCountersOutliveReloads(t *testing.T) {
 		}
 		return p.text(t)
 	}
-	http := config.Queue{Name: "a", HTTP: &config.HTTPQueue{}}
+	http := queueOf("http", "a")
 	for i, step := range []struct {
 		cfg  []config.Queue
 		want map[string]int
@@ -299,7 +322,7 @@ func TestQueueHungQueue(t *testing.T) {
 		_, err := playQueues(t, c, time.Second)
 		return err == nil
 	})
-	if enqueued, _ := counters.told(t, queueID{"hung", "kafka", probes.QueueTraits{Brokers: true, Positions: true}}); enqueued != 0 {
+	if enqueued, _ := counters.told(t, idOf(kafkaQueue("hung"))); enqueued != 0 {
 		t.Errorf("what came late was counted: %v", enqueued)
 	}
 }

@@ -9,13 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // weather is a signal that exists in this test alone. It counts its samplings over all configurations.
@@ -65,7 +64,7 @@ func TestSignalOfOneLine(t *testing.T) {
 					Name: "weather", Configured: func(*config.Config) bool { return tt.configured }, New: newWeatherSignal,
 				}),
 				Enabled: tt.enabled,
-				Probes:  &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()},
+				Env:     &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()},
 			}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 			t.Cleanup(e.Close)
 			body := ""

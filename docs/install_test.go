@@ -17,12 +17,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"go.yaml.in/yaml/v4"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/demo"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // installed reads a YAML file of docs/install or beside it; the last document, where it has several.

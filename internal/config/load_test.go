@@ -20,6 +20,9 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/configfiles"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // examples of a folder of testdata, by path.
@@ -43,7 +46,7 @@ func examples(t testing.TB, folder string) map[string][]byte {
 // faultsOf a configuration; dir has the files that it names.
 func faultsOf(t testing.TB, dir string, data []byte) form.Faults {
 	t.Helper()
-	c, err := Parse(filepath.Join(dir, "cacheinv.yml"), data)
+	c, err := Parse(filepath.Join(dir, "cacheinv.yml"), data, backends.All)
 	var faults form.Faults
 	if err != nil && !errors.As(err, &faults) {
 		t.Fatalf("%T is no Faults", err)
@@ -56,7 +59,7 @@ func faultsOf(t testing.TB, dir string, data []byte) form.Faults {
 
 // Each file of testdata/invalid says in its first lines which faults it has, all of them.
 func TestInvalid(t *testing.T) {
-	dir := surroundings(t)
+	dir := configfiles.Surroundings(t)
 	for path, data := range examples(t, "invalid") {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".yml"), func(t *testing.T) {
 			var want []string
@@ -74,7 +77,7 @@ func TestInvalid(t *testing.T) {
 			for _, f := range faultsOf(t, dir, data) {
 				fault := strings.TrimPrefix(f.Error(), f.File+":")
 				got = append(got, fault)
-				if strings.Contains(fault, secret) {
+				if strings.Contains(fault, configfiles.Secret) {
 					t.Errorf("a secret is shown: %s", fault)
 				}
 				if !strings.Contains(f.Message, ";") {
@@ -90,7 +93,7 @@ func TestInvalid(t *testing.T) {
 
 // What the code can say is said by some file, and says what to write instead.
 func TestEveryFaultIsProvoked(t *testing.T) {
-	dir := surroundings(t)
+	dir := configfiles.Surroundings(t)
 	var provoked []string
 	for _, data := range examples(t, "invalid") {
 		for _, f := range faultsOf(t, dir, data) {
@@ -117,8 +120,8 @@ func TestEveryFaultIsProvoked(t *testing.T) {
 	}
 }
 
-// readers are the files that read the configuration: form, this package and each backend's own block.
-var readers = []string{"*.go", "../form/*.go", "../../probes/*/config.go"}
+// readers are the files that may read the configuration: form, this package and each backend's own blocks.
+var readers = []string{"*.go", "../form/*.go", "../../probes/*/*.go"}
 
 // faultFormats are the messages of all calls that add a fault, with their places.
 func faultFormats(t *testing.T) map[string]string {
@@ -172,7 +175,7 @@ func faultFormats(t *testing.T) map[string]string {
 }
 
 func TestValid(t *testing.T) {
-	dir := surroundings(t)
+	dir := configfiles.Surroundings(t)
 	for path, data := range examples(t, "valid") {
 		if faults := faultsOf(t, dir, data); len(faults) > 0 {
 			t.Errorf("%s:\n%v", path, faults)
@@ -184,11 +187,11 @@ func TestValid(t *testing.T) {
 // askedFields of all valid examples, with whether one has them.
 func askedFields(t *testing.T) map[string]bool {
 	t.Helper()
-	dir := surroundings(t)
+	dir := configfiles.Surroundings(t)
 	asked := map[string]bool{}
 	for _, data := range examples(t, "valid") {
 		d := form.Read(filepath.Join(dir, "cacheinv.yml"), data)
-		read(d)
+		read(d, backends.All)
 		for field, given := range d.Asked() {
 			asked[field] = asked[field] || given
 		}
@@ -224,9 +227,9 @@ var same = cmp.Options{
 	cmp.Comparer(func(a, b *regexp.Regexp) bool { return fmt.Sprint(a) == fmt.Sprint(b) }),
 }
 
-func load(t *testing.T, name string) (c *Config, dir string) {
+func load(t *testing.T, name string) *Config {
 	t.Helper()
-	dir = surroundings(t)
+	dir := configfiles.Surroundings(t)
 	data, err := os.ReadFile(filepath.Join("testdata", "valid", name))
 	if err != nil {
 		t.Fatal(err)
@@ -235,79 +238,55 @@ func load(t *testing.T, name string) (c *Config, dir string) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c, err = Load(path); err != nil {
+	c, err := Load(path, backends.All)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return c, dir
+	return c
 }
 
 func TestMinimal(t *testing.T) {
-	c, _ := load(t, "minimal.yml")
+	c := load(t, "minimal.yml")
+	sources := takeSources(c)
 	want := &Config{
-		Layers: []Layer{{Name: "l2", TTL: time.Hour, Nodes: []Node{
-			{Name: "redis-1", Redis: &Redis{Address: "cache-1:6379"}}, {Name: "redis-2", Redis: &Redis{Address: "cache-2:6379"}},
-		}}},
+		Layers:   []Layer{{Name: "l2", TTL: time.Hour, Nodes: []Node{node("redis-1", "redis"), node("redis-2", "redis")}}},
 		Canaries: []Class{{Name: "user_profile", Keys: []string{"user:12345:profile"}, Sample: 100, Layers: []ClassLayer{{Name: "l2", Key: template(t, "{key}")}}}},
 	}
 	if d := cmp.Diff(want, c, same); d != "" {
 		t.Errorf("want (-), got (+):\n%s", d)
 	}
+	wantSources := map[string]string{
+		"node redis-1": "timeout 5 redis-cli -h cache-1 -p 6379 INFO replication",
+		"node redis-2": "timeout 5 redis-cli -h cache-2 -p 6379 INFO replication",
+	}
+	if d := cmp.Diff(wantSources, sources); d != "" {
+		t.Errorf("sources: want (-), got (+):\n%s", d)
+	}
 }
 
+// TestFull compares what is the configuration's own. The backends' folders compare what their blocks hold; here a source is
+// told by one text, so that each is seen to stand where it belongs.
 func TestFull(t *testing.T) {
-	c, dir := load(t, "full.yml")
-	in := func(name string) string { return filepath.Join(dir, name) }
-	host := map[string]string{"Host": "www.example.com"}
-	ca := &form.TLS{CAFile: in("ca.pem")}
-	user := form.Credentials{Username: "exporter", PasswordFile: in("redis.password")}
-	app := form.Credentials{Username: "exporter", Password: "of app"}
+	c := load(t, "full.yml")
+	if printed := fmt.Sprintf("%+v %#v", c.Layers[1].Nodes[0].Source, c.Layers[1].Nodes[0].Source); strings.Contains(printed, "of app") {
+		t.Errorf("a password is printed: %s", printed)
+	}
+	sources := takeSources(c)
 	const skew = 5 * time.Second
 	want := &Config{
 		Layers: []Layer{
-			{Name: "edge", TTL: 5 * time.Minute, MaxStaleness: 5 * time.Minute, Nodes: []Node{
-				{Name: "pop-fra", HTTP: &HTTPNode{
-					URL: template(t, "http://pop-fra.example/users/{key}"), Headers: host, CacheStatus: &CacheStatus{Header: "X-Cache", Hit: regexp.MustCompile("(?i)hit")},
-					OnlyIfCached: true, TTLFromHeaders: true, Client: form.HTTPClient{BearerTokenFile: in("edge.token")}, Edge: true,
-				}},
-				{Name: "pop-ams", HTTP: &HTTPNode{URL: template(t, "http://pop-ams.example/users/{key}"), Headers: host, Edge: true}},
-			}},
-			{Name: "l1", TTL: time.Minute, MaxStaleness: 5 * time.Second, Nodes: []Node{
-				{Name: "app-1", HTTP: &HTTPNode{
-					URL: template(t, "https://app-1:8443/cache/entries/{key}"), HealthURL: "https://app-1:8443/health",
-					Stats: &HTTPStats{URL: "https://app-1:8443/cache/stats", Hits: "$.hits", Misses: "$.misses", Evicted: "$.evicted", Items: "$.size", UptimeSeconds: "$.uptime"},
-					Client: form.HTTPClient{
-						Credentials: app,
-						TLS:         &form.TLS{CAFile: in("ca.pem"), CertFile: in("client.pem"), KeyFile: in("client-key.pem"), ServerName: "app.example"},
-					},
-				}},
-			}},
-			{Name: "l2", TTL: time.Hour, MaxStaleness: 5 * time.Second, Nodes: []Node{
-				{Name: "redis-1", Redis: &Redis{Address: "redis://cache-1:6379/0", Credentials: user}},
-				{Name: "redis-2", Redis: &Redis{Address: "rediss://cache-2:6379", Credentials: form.Credentials{Password: "of redis"}, TLS: ca}},
-				{Name: "pair", Redis: &Redis{Replication: []string{"primary.example:6379", "replica.example:6379"}, TLS: &form.TLS{}}},
-			}},
-			{Name: "l3", NoExpiry: true, MaxStaleness: 30 * time.Second, Nodes: []Node{
-				{Name: "mc-1", Memcached: &Memcached{Address: "cache-3:11211"}},
-				{Name: "mc-2", Memcached: &Memcached{Address: "[2001:db8::1]:11211", Credentials: user, TLS: &form.TLS{}}},
-			}},
+			{Name: "edge", TTL: 5 * time.Minute, MaxStaleness: 5 * time.Minute, Nodes: []Node{node("pop-fra", "http"), node("pop-ams", "http")}},
+			{Name: "l1", TTL: time.Minute, MaxStaleness: 5 * time.Second, Nodes: []Node{node("app-1", "http")}},
+			{Name: "l2", TTL: time.Hour, MaxStaleness: 5 * time.Second, Nodes: []Node{node("redis-1", "redis"), node("redis-2", "redis"), node("pair", "redis")}},
+			{Name: "l3", NoExpiry: true, MaxStaleness: 30 * time.Second, Nodes: []Node{node("mc-1", "memcached"), node("mc-2", "memcached")}},
 		},
 		Queues: []Queue{
-			{Name: "invalidation_queue", Capacity: 20000, Redis: &RedisQueue{Node: "redis-1", List: "invalidation_queue"}},
-			{Name: "invalidation_stream", Redis: &RedisQueue{Node: "pair", Stream: "inv", Groups: []form.NameMatch{{Exact: "processors"}, {Regexp: regexp.MustCompile("^audit-")}}}},
-			{Name: "cache-invalidation", Kafka: &KafkaQueue{
-				Brokers: []string{"kafka-1:9092", "kafka-2:9092"}, Topics: []form.NameMatch{{Exact: "cache-invalidation"}, {Regexp: regexp.MustCompile(`^inv\.`)}},
-				Groups: []form.NameMatch{{Regexp: regexp.MustCompile("^inv-.*")}}, TLS: ca,
-				SASL: &SASL{Mechanism: "SCRAM-SHA-512", Credentials: form.Credentials{Username: "exporter", PasswordFile: in("kafka.password")}},
-			}},
-			{Name: "cloud", Kafka: &KafkaQueue{
-				Brokers: []string{"b-1.msk.example:9098"}, Topics: []form.NameMatch{{Exact: "inv"}}, Groups: []form.NameMatch{{Exact: "workers"}}, TLS: &form.TLS{},
-				SASL: &SASL{Mechanism: "AWS_MSK_IAM", Region: "us-east-1"},
-			}},
-			{Name: "tokens", Kafka: &KafkaQueue{
-				Brokers: []string{"kafka:9093"}, Topics: []form.NameMatch{{Exact: "inv"}}, Groups: []form.NameMatch{{Exact: "workers"}}, TLS: &form.TLS{},
-				SASL: &SASL{Mechanism: "OAUTHBEARER", TokenFile: in("kafka.token")},
-			}},
-			{Name: "app-queue", HTTP: &HTTPQueue{URL: "http://app-1:8080/queue", Depth: "$.depth", Enqueued: "$.in", Processed: "$.out"}},
+			{Name: "invalidation_queue", Capacity: 20000},
+			{Name: "invalidation_stream"},
+			{Name: "cache-invalidation"},
+			{Name: "cloud"},
+			{Name: "tokens"},
+			{Name: "app-queue"},
 		},
 		Canaries: []Class{
 			{
@@ -321,10 +300,7 @@ func TestFull(t *testing.T) {
 				Version:  &Version{JSON: "$.version", Kind: "integer", MaxClockSkew: skew},
 				CachedAt: &Version{JSON: "$.fetched_at", Kind: "timestamp_ms", MaxClockSkew: skew},
 				MaxAge:   10 * time.Minute, Ignore: []string{"$.trace_id", "$.tags[*].seen"},
-				Origin: &Origin{
-					URL: template(t, "http://app/api/users/{id}"), Headers: map[string]string{"Accept": "application/json"}, Client: form.HTTPClient{Credentials: app},
-					Select: "$.data", MaxLag: 5 * time.Second, MaxPerScrape: 50,
-				},
+				Origin: &Origin{Select: "$.data", MaxLag: 5 * time.Second, MaxPerScrape: 50},
 			},
 			{
 				Name: "product_price", Keys: []string{"product:1:price"}, Sample: 100,
@@ -334,10 +310,7 @@ func TestFull(t *testing.T) {
 				},
 				Version: &Version{Regexp: regexp.MustCompile("updated=([0-9]+)"), Kind: "timestamp", MaxClockSkew: 2 * time.Second},
 				Compare: []string{"$.amount", "$.currency"},
-				Origin: &Origin{
-					URL: template(t, "https://prices.example/{key}"), Client: form.HTTPClient{BearerTokenFile: in("edge.token"), TLS: &form.TLS{}},
-					Decode: []string{"gzip"}, MaxPerScrape: 50,
-				},
+				Origin:  &Origin{Decode: []string{"gzip"}, MaxPerScrape: 50},
 			},
 			{
 				Name: "session", Pattern: "session:*", Sample: 100, Hash: true,
@@ -345,28 +318,152 @@ func TestFull(t *testing.T) {
 				Version: &Version{Field: "version", Kind: "dotted", MaxClockSkew: skew}, Ignore: []string{"last_seen"},
 			},
 		},
-		Versions: []App{
-			{Name: "web", Nodes: map[string]string{"app-1": "http://app-1:8080/cache/version", "app-2": "http://app-2:8080/cache/version"}, JSON: "$.version"},
-			{Name: "worker", Nodes: map[string]string{"worker-1": "https://worker-1/version"}, Client: form.HTTPClient{Credentials: user, TLS: ca}},
-		},
+		Versions: []App{{Name: "web"}, {Name: "worker"}},
 	}
 	if d := cmp.Diff(want, c, same); d != "" {
 		t.Errorf("want (-), got (+):\n%s", d)
 	}
-	if printed := fmt.Sprintf("%+v %#v", c.Layers[1].Nodes[0].HTTP, c.Layers[1].Nodes[0].HTTP); strings.Contains(printed, "of app") {
-		t.Errorf("a password is printed: %s", printed)
+	const curl, bash = `curl -sS -m 5 -o /dev/null -w '%{http_code} %{time_total}s\n' `, `timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1"; printf "version\r\n" >&3; head -1 <&3' `
+	wantSources := map[string]string{
+		"node pop-fra": curl + "http://pop-fra.example",
+		"node pop-ams": curl + "http://pop-ams.example",
+		"node app-1":   curl + "https://app-1:8443",
+		"node redis-1": "timeout 5 redis-cli -h cache-1 -p 6379 INFO replication",
+		"node redis-2": "timeout 5 redis-cli -h cache-2 -p 6379 --tls INFO replication",
+		"node pair":    "timeout 5 redis-cli -h primary.example -p 6379 --tls INFO replication",
+		"node mc-1":    bash + "cache-3 11211",
+		"node mc-2":    bash + "2001:db8::1 11211",
+
+		"queue invalidation_queue":  "redis_list: timeout 5 redis-cli -h cache-1 -p 6379 LLEN invalidation_queue",
+		"queue invalidation_stream": "redis_stream: timeout 5 redis-cli -h primary.example -p 6379 --tls XINFO GROUPS inv",
+		"queue cache-invalidation":  "kafka: kafka-consumer-groups --bootstrap-server kafka-1:9092,kafka-2:9092 --describe --all-groups",
+		"queue cloud":               "kafka: kafka-consumer-groups --bootstrap-server b-1.msk.example:9098 --describe --all-groups",
+		"queue tokens":              "kafka: kafka-consumer-groups --bootstrap-server kafka:9093 --describe --all-groups",
+		"queue app-queue":           "http: curl -sS -m 5 http://app-1:8080/queue",
+
+		"origin user_profile":  "http://app/api/users/{id}",
+		"origin product_price": "https://prices.example/{key}",
+
+		"versions web":    `for url in http://app-1:8080/cache/version http://app-2:8080/cache/version; do echo "$url: $(curl -sS -m 5 "$url")"; done`,
+		"versions worker": `for url in https://worker-1/version; do echo "$url: $(curl -sS -m 5 "$url")"; done`,
+	}
+	if d := cmp.Diff(wantSources, sources); d != "" {
+		t.Errorf("sources: want (-), got (+):\n%s", d)
+	}
+}
+
+// node of a backend, without its source.
+func node(name, kind string) Node {
+	i := slices.IndexFunc(backends.All, func(b probes.Backend) bool { return b.Name == kind })
+	return Node{Name: name, Kind: kind, Traits: backends.All[i].NodeTraits}
+}
+
+// takeSources takes the sources out of a configuration, and gives a text of each that tells what it is.
+func takeSources(c *Config) map[string]string {
+	out := map[string]string{}
+	for _, l := range c.Layers {
+		for i := range l.Nodes {
+			n := &l.Nodes[i]
+			out["node "+n.Name] = n.Source.Commands("").Ask
+			n.Source = nil
+		}
+	}
+	for i := range c.Queues {
+		q := &c.Queues[i]
+		out["queue "+q.Name] = q.Source.Kind() + ": " + q.Source.Command(probes.QueueLook{})
+		q.Source = nil
+	}
+	for i := range c.Canaries {
+		if k := &c.Canaries[i]; k.Origin != nil {
+			out["origin "+k.Name] = k.Origin.Source.Identity()
+			k.Origin.Source = nil
+		}
+	}
+	for i := range c.Versions {
+		a := &c.Versions[i]
+		out["versions "+a.Name] = a.Source.Command()
+		a.Source = nil
+	}
+	return out
+}
+
+// TestHistories: each is its backend's.
+func TestHistories(t *testing.T) {
+	c := load(t, "history.yml")
+	var got []string
+	for _, h := range c.History {
+		got = append(got, fmt.Sprintf("%s: %T", h.Name, h.Source))
+	}
+	want := []string{
+		"invalidations: *dynamodb.tableConfig", "local: *dynamodb.tableConfig", "processor: *http.historyConfig", "safe: *http.historyConfig",
+		"files: *http.historyConfig", "token: *http.historyConfig",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestPublishers: each is its backend's, and those on a node say on which.
+func TestPublishers(t *testing.T) {
+	c := load(t, "invalidation_probes.yml")
+	var got []string
+	for _, p := range c.Probes {
+		got = append(got, fmt.Sprintf("%s: %T %s", p.Name, p.Publish, p.Publish.On()))
+	}
+	want := []string{
+		"end_to_end: *kafka.publishConfig ", "token: *kafka.publishConfig ", "cloud: *kafka.publishConfig ", "plain: *kafka.publishConfig ",
+		"list: *redis.publishConfig redis-1", "stream: *redis.publishConfig pair",
+		"web: *http.publishConfig ", "web-2: *http.publishConfig ", "web-3: *http.publishConfig ",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	first := c.Probes[0]
+	first.Publish = nil
+	wantFirst := InvalidationProbe{
+		Name: "end_to_end", Interval: 10 * time.Second, Timeout: 15 * time.Second, Layers: []string{"l2", "l3"}, Key: template(t, "cacheinv:probe:{id}"),
+		Message: first.Message,
+	}
+	if d := cmp.Diff(wantFirst, first, same); d != "" {
+		t.Errorf("want (-), got (+):\n%s", d)
+	}
+	if text := `{"key":"{key}","version":{version},"ts":{timestamp_ms},"trace":{"id":"{id}"}}`; first.Message.String() != text {
+		t.Errorf("the message is %s, want %s", first.Message, text)
+	}
+}
+
+// TestMessages of queues, and how fast they are meant to be processed.
+func TestMessages(t *testing.T) {
+	c := load(t, "queues.yml")
+	takeSources(c)
+	want := []Queue{
+		{Name: "list", Message: &probes.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, TargetRate: 1000.0 / 60},
+		{Name: "stream", Message: &probes.Message{Key: "$.key"}, TargetRate: 20},
+		{Name: "topic", Message: &probes.Message{Version: "$.meta.version"}, TargetRate: 100000.0 / 3600},
+		{Name: "app"},
+	}
+	if d := cmp.Diff(want, c.Queues); d != "" {
+		t.Errorf("want (-), got (+):\n%s", d)
 	}
 }
 
 func TestAdvice(t *testing.T) {
-	c := &Config{
-		Queues: []Queue{{Name: "list", Redis: &RedisQueue{}}, {Name: "all", Kafka: &KafkaQueue{Groups: []form.NameMatch{{Exact: "g"}}}}, {Name: "blind", Kafka: &KafkaQueue{}}},
-		Canaries: []Class{
-			{Name: "none"},
-			{Name: "lag", Origin: &Origin{MaxLag: time.Second}},
-			{Name: "version", Origin: &Origin{}, Version: &Version{}},
-			{Name: "meant", Origin: &Origin{}},
-		},
+	const text = `
+layers:
+  - {name: l2, ttl: 1h, nodes: [{name: redis-1, redis: {address: "cache-1:6379"}}]}
+queues:
+  - {name: list, redis: {node: redis-1, list: inv}}
+  - {name: all, kafka: {brokers: ["kafka:9092"], topics: [inv], groups: [g]}}
+  - {name: blind, kafka: {brokers: ["kafka:9092"], topics: [inv]}}
+canaries:
+  - {class: none, keys: [a], layers: [l2]}
+  - {class: lag, keys: [a], layers: [l2], origin: {http: {url: "http://app/{key}"}, max_lag: 1s}}
+  - {class: version, keys: [a], layers: [l2], version: {json: "$.version"}, origin: {http: {url: "http://app/{key}"}}}
+  - {class: meant, keys: [a], layers: [l2], origin: {http: {url: "http://app/{key}"}}}
+`
+	c, err := Parse("c.yml", []byte(text), backends.All)
+	if err != nil {
+		t.Fatal(err)
 	}
 	want := []string{
 		`queue "blind": without groups its lag and depth stay unknown; name the groups that process it`,
@@ -377,57 +474,45 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
-// A user and password of an address end up where nothing prints them.
-func TestLoginsOfAddresses(t *testing.T) {
-	c, _ := load(t, "logins.yml")
-	for i, want := range []Redis{
-		{Address: "redis://cache-1/3", Credentials: form.Credentials{Username: "user", Password: "p@ss"}},
-		{Address: "redis://cache-2", Credentials: form.Credentials{Username: "user", Password: "x"}},
-		{Address: "rediss://[::1]:6379", Credentials: form.Credentials{Password: "only"}, TLS: &form.TLS{}},
-		{Address: "cache-4:6379/2"},
-	} {
-		if d := cmp.Diff(&want, c.Layers[1].Nodes[i].Redis); d != "" {
-			t.Errorf("node %d: want (-), got (+):\n%s", i, d)
-		}
-	}
+func TestTTLs(t *testing.T) {
+	c := load(t, "logins.yml")
 	if c.Layers[0].TTL != 24*time.Hour || c.Layers[1].TTL != 90*time.Minute || c.Layers[2].TTL != 90*time.Minute {
 		t.Errorf("the TTLs are %v, %v and %v", c.Layers[0].TTL, c.Layers[1].TTL, c.Layers[2].TTL)
-	}
-	if c.Layers[0].Nodes[1].HTTP.HealthURL != "" {
-		t.Error(`health_url: "" is one`)
 	}
 }
 
 func TestAliases(t *testing.T) {
-	c, dir := load(t, "aliases.yml")
-	redis := func(address string) *Redis {
-		return &Redis{
-			Address: address, Credentials: form.Credentials{Username: "exporter", PasswordFile: filepath.Join(dir, "redis.password")},
-			TLS: &form.TLS{CAFile: filepath.Join(dir, "ca.pem")},
-		}
-	}
+	c := load(t, "aliases.yml")
+	sources := takeSources(c)
 	want := &Config{Layers: []Layer{
-		{Name: "l2", TTL: time.Hour, MaxStaleness: 5 * time.Second, Nodes: []Node{
-			{Name: "redis-1", Redis: redis("cache-1:6379")}, {Name: "redis-2", Redis: redis("cache-2:6379")},
-		}},
-		{Name: "l3", TTL: time.Hour, Nodes: []Node{{Name: "redis-3", Redis: redis("cache-3:6379")}}},
+		{Name: "l2", TTL: time.Hour, MaxStaleness: 5 * time.Second, Nodes: []Node{node("redis-1", "redis"), node("redis-2", "redis")}},
+		{Name: "l3", TTL: time.Hour, Nodes: []Node{node("redis-3", "redis")}},
 	}}
 	if d := cmp.Diff(want, c, same); d != "" {
 		t.Errorf("want (-), got (+):\n%s", d)
 	}
+	wantSources := map[string]string{
+		"node redis-1": "timeout 5 redis-cli -h cache-1 -p 6379 --tls INFO replication",
+		"node redis-2": "timeout 5 redis-cli -h cache-2 -p 6379 --tls INFO replication",
+		"node redis-3": "timeout 5 redis-cli -h cache-3 -p 6379 --tls INFO replication",
+	}
+	if d := cmp.Diff(wantSources, sources); d != "" {
+		t.Errorf("sources: want (-), got (+):\n%s", d)
+	}
 }
 
 func TestEnvironment(t *testing.T) {
-	c, _ := load(t, "environment.yml")
+	c := load(t, "environment.yml")
 	l := c.Layers[0]
 	if !l.NoExpiry || l.TTL != 0 || l.MaxStaleness != time.Hour {
 		t.Errorf("ttl %v (none: %t), max_staleness %v", l.TTL, l.NoExpiry, l.MaxStaleness)
 	}
-	if d := cmp.Diff(&Redis{Address: "redis://cache-1:6379", Credentials: form.Credentials{Password: "s3cret"}}, l.Nodes[0].Redis); d != "" {
-		t.Error(d)
+	wantSources := map[string]string{
+		"node redis-1": "timeout 5 redis-cli -h cache-1 -p 6379 INFO replication",
+		"node app":     `curl -sS -m 5 -o /dev/null -w '%{http_code} %{time_total}s\n' http://cache-1`,
 	}
-	if h := l.Nodes[1].HTTP; h.URL.String() != "http://cache-1/{key}" || h.Headers["X-Auth"] != "s3cret" {
-		t.Errorf("url %s, headers %v", h.URL, h.Headers)
+	if d := cmp.Diff(wantSources, takeSources(c)); d != "" {
+		t.Errorf("sources: want (-), got (+):\n%s", d)
 	}
 	if d := cmp.Diff([]string{"${literal}", "$${CACHEINV_TEST_HOST}", "$5 {x}", "cache-1:cache-1"}, c.Canaries[0].Keys); d != "" {
 		t.Error(d)
@@ -436,7 +521,7 @@ func TestEnvironment(t *testing.T) {
 
 func TestLoadUnreadable(t *testing.T) {
 	for _, path := range []string{filepath.Join(t.TempDir(), "no.yml"), t.TempDir()} {
-		c, err := Load(path)
+		c, err := Load(path, backends.All)
 		var faults form.Faults
 		if c != nil || err == nil || errors.As(err, &faults) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", path, err)
@@ -460,7 +545,7 @@ func TestParseOddFiles(t *testing.T) {
 		"too deep":           {strings.Repeat("[", 20000), "c.yml:1: is no YAML (exceeded max depth of 10000); mend the syntax here or on the lines before"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := Parse("c.yml", []byte(tt.text))
+			c, err := Parse("c.yml", []byte(tt.text), backends.All)
 			if got := fmt.Sprint(err); tt.want != "" && got != tt.want || tt.want == "" && (err != nil || c == nil) {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
@@ -469,7 +554,7 @@ func TestParseOddFiles(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	dir := surroundings(f)
+	dir := configfiles.Surroundings(f)
 	for _, folder := range []string{"valid", "invalid"} {
 		for _, data := range examples(f, folder) {
 			f.Add(data)
@@ -492,7 +577,7 @@ func FuzzParse(f *testing.F) {
 // compiles: what content would refuse, the configuration refuses first.
 func compiles(t *testing.T, dir string, data []byte) {
 	t.Helper()
-	c, err := Parse(filepath.Join(dir, "cacheinv.yml"), data)
+	c, err := Parse(filepath.Join(dir, "cacheinv.yml"), data, backends.All)
 	if err != nil {
 		return
 	}
@@ -521,7 +606,7 @@ func TestAliasesAreBounded(t *testing.T) {
 		"  - &c\n    class: user\n    keys: &k " + list("x") + "\n    layers: &l " + list("&e {name: l2, decode: [gzip]}") + "\n" +
 		strings.Repeat("  - *c\n", times)
 	begin := time.Now()
-	_, err := Parse("c.yml", []byte(text))
+	_, err := Parse("c.yml", []byte(text), backends.All)
 	if err == nil || time.Since(begin) > 20*time.Second {
 		t.Errorf("it took %v: %v", time.Since(begin), err)
 	}
@@ -538,7 +623,7 @@ queues:
 layers:
   - {name: l2, ttl: 0, nodes: []}
 `
-	_, err := Parse("c.yml", []byte(text))
+	_, err := Parse("c.yml", []byte(text), backends.All)
 	var at []string
 	for line := range strings.Lines(fmt.Sprint(err)) {
 		parts := strings.SplitN(line, ": ", 3)

@@ -42,17 +42,24 @@ func (r *reader) kinds(word string, is func(probes.Backend) bool) string {
 // choose reads the field that names a backend, of those that play a role; exactly one is to be given. role gives how a
 // backend's block is read, or nil where it does not play the role.
 func choose[S any](b *form.Block, backends []probes.Backend, role func(*probes.Backend) func(form.Value) S) (kind string, source S) {
+	var names []string
 	var fields []form.Value
+	var reads []func(form.Value) S
 	for i := range backends {
-		read := role(&backends[i])
-		if read == nil {
-			continue
-		}
-		field := b.Get(backends[i].Name)
-		if fields = append(fields, field); field.Given() {
-			kind, source = backends[i].Name, read(field)
+		if read := role(&backends[i]); read != nil {
+			name := backends[i].Name
+			names, fields, reads = append(names, name), append(fields, b.Get(name)), append(reads, read)
 		}
 	}
-	b.ExactlyOne(fields...)
+	if len(fields) == 1 {
+		b.Require(fields[0], names[0]+": and, below it, its fields")
+	} else {
+		b.ExactlyOne(fields...)
+	}
+	for i, field := range fields {
+		if field.Given() {
+			kind, source = names[i], reads[i](field)
+		}
+	}
 	return kind, source
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/configfiles"
 )
 
 // reference is the page about the configuration.
@@ -96,7 +98,7 @@ func TestReferenceHasEveryField(t *testing.T) {
 
 // Each YAML of the page is a configuration that works; the examples of testdata are among them.
 func TestReferenceExamples(t *testing.T) {
-	page, dir := reference(t), surroundings(t)
+	page, dir := reference(t), configfiles.Surroundings(t)
 	var blocks []string
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page, -1) {
 		blocks = append(blocks, block[1])

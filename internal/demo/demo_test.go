@@ -15,16 +15,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
-
 	"github.com/bradfitz/gomemcache/memcache"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,7 +47,25 @@ func (l *logged) String() string {
 	return l.b.String()
 }
 
-func start(t *testing.T, scenario string) (*Demo, *config.Config, *logged) {
+// estate is what the demo's configuration says of where its servers are.
+type estate struct {
+	Layers []struct {
+		Nodes []struct {
+			Name             string
+			HTTP             *struct{ URL string }
+			Redis, Memcached *struct{ Address string }
+		}
+	}
+	Queues []struct {
+		Kafka *struct{ Brokers, Groups []string }
+	}
+	Canaries []struct {
+		Origin *struct{ HTTP struct{ URL string } }
+	}
+	Versions []struct{ Nodes map[string]string }
+}
+
+func start(t *testing.T, scenario string) (*Demo, *estate, *logged) {
 	t.Helper()
 	log := &logged{}
 	began := time.Now()
@@ -59,11 +77,14 @@ func start(t *testing.T, scenario string) (*Demo, *config.Config, *logged) {
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("the start took %v", took)
 	}
-	c, err := config.Parse("demo", d.Config(), backends.All)
-	if err != nil {
+	if _, err := config.Parse("demo", d.Config(), backends.All); err != nil {
 		t.Fatalf("%v\n%s", err, d.Config())
 	}
-	return d, c, log
+	var c estate
+	if err := yaml.Unmarshal(d.Config(), &c); err != nil {
+		t.Fatal(err)
+	}
+	return d, &c, log
 }
 
 // await polls until done, or fails.
@@ -96,7 +117,7 @@ type client struct {
 	memcached *memcache.Client
 }
 
-func newClient(t *testing.T, c *config.Config) *client {
+func newClient(t *testing.T, c *estate) *client {
 	t.Helper()
 	out := &client{t: t, get: map[string]func(string) (string, bool){}}
 	transport := &http.Transport{}
@@ -108,7 +129,7 @@ func newClient(t *testing.T, c *config.Config) *client {
 			switch {
 			case n.HTTP != nil:
 				out.get[n.Name] = func(key string) (string, bool) {
-					return fetch(t, web, n.HTTP.URL.Expand(map[string]string{"key": key}, nil))
+					return fetch(t, web, strings.ReplaceAll(n.HTTP.URL, "{key}", key))
 				}
 			case n.Redis != nil:
 				o, err := redis.ParseURL(n.Redis.Address)
@@ -147,7 +168,7 @@ func newClient(t *testing.T, c *config.Config) *client {
 	}
 	for _, k := range c.Canaries {
 		if k.Origin != nil {
-			out.database = k.Origin.URL.Expand(map[string]string{"id": "1"}, nil)
+			out.database = strings.ReplaceAll(k.Origin.HTTP.URL, "{id}", "1")
 		}
 	}
 	out.get["database"] = func(string) (string, bool) { return fetch(t, web, out.database) }
@@ -327,7 +348,7 @@ func TestVersionDrift(t *testing.T) {
 }
 
 // kafkaLag is the group's lag over all partitions, and how many messages it has processed.
-func kafkaLag(t *testing.T, c *config.Config) (lag, processed int64) {
+func kafkaLag(t *testing.T, c *estate) (lag, processed int64) {
 	t.Helper()
 	for _, q := range c.Queues {
 		if q.Kafka == nil {
@@ -340,11 +361,11 @@ func kafkaLag(t *testing.T, c *config.Config) (lag, processed int64) {
 		defer k.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		lags, err := kadm.NewClient(k).Lag(ctx, q.Kafka.Groups[0].Exact)
+		lags, err := kadm.NewClient(k).Lag(ctx, q.Kafka.Groups[0])
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := lags[q.Kafka.Groups[0].Exact]
+		l := lags[q.Kafka.Groups[0]]
 		if n := len(l.Lag[topic]); n != partitions {
 			t.Fatalf("%d committed partitions", n)
 		}

@@ -1,28 +1,66 @@
 package diagnosis
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
-// places is where the servers of estate, and of some groups, are.
-func places() Configured {
-	return Configured{
-		Servers: map[string]Server{
-			"redis-2": {Kind: "redis", Host: "10.0.0.2", Port: "6379"}, "redis-3": {Kind: "redis", Host: "10.0.0.3", Port: "6380", TLS: true},
-			"memcached-2": {Kind: "memcached", Host: "fd00::5", Port: "11211"}, "app-1": {Kind: "http", URL: "https://app-1:8443"},
-			"pool": {Kind: "http", URL: "https://"}, "pair": {Kind: "redis", Host: "seed", Port: "6379"},
-			"main": {Kind: "redis", Port: "6379"}, // by Sentinels
-		},
-		Queues: map[string]QueuePlace{
-			"list": {Node: "pair", Key: "inv; rm -rf"}, "topic": {Brokers: []string{"k1:9092", "k2:9092"}},
-			"stream": {Node: "redis-2", Key: "inv", Stream: true}, "web": {URL: "http://web/queue"},
-		},
-		Versions: map[string][]string{"web": {"http://app-1/version", "http://app-2/version?x=$(id)"}},
+// commanded configures the servers of estate, and some groups.
+const commanded = `
+layers:
+  - name: l1
+    ttl: 1m
+    nodes:
+      - {name: app-1, http: {url: "https://app-1:8443/{key}"}}
+      - {name: pool, http: {dns: "apps:8080", url: "https://{host}:{port}/{key}"}}
+  - name: l2
+    ttl: 1h
+    nodes:
+      - {name: redis-2, redis: {address: "10.0.0.2:6379"}}
+      - {name: redis-3, redis: {address: "rediss://10.0.0.3:6380"}}
+      - {name: pair, redis: {replication: ["seed:6379"]}}
+      - {name: main, redis: {sentinel: {master: m, addresses: ["s:26379"]}}}
+      - {name: shards, redis: {cluster: ["c1:7000"]}}
+  - name: l3
+    ttl: 24h
+    nodes:
+      - {name: memcached-2, memcached: {address: "[fd00::5]:11211"}}
+queues:
+  - {name: list, redis: {node: pair, list: "inv; rm -rf"}}
+  - {name: sentinels, redis: {node: main, list: inv}}
+  - {name: stream, redis: {node: redis-2, stream: inv}}
+  - {name: topic, kafka: {brokers: ["k1:9092", "k2:9092"], topics: [inv], groups: [inv]}}
+  - {name: web, http: {url: "http://web/queue", depth: "$.depth"}}
+versions:
+  - {app: web, nodes: {app-1: "http://app-1/version", app-2: "http://app-2/version-$(id)"}}
+`
+
+// places is where the servers of commanded are.
+func places(t *testing.T) Configured {
+	t.Helper()
+	cfg, err := config.Parse("commanded.yml", []byte(commanded), backends.All)
+	if err != nil {
+		t.Fatal(err)
 	}
+	c := Configured{Nodes: map[string]NodeCommander{}, Queues: map[string]QueueCommander{}, Versions: map[string]VersionsCommander{}}
+	for _, l := range cfg.Layers {
+		for _, n := range l.Nodes {
+			c.Nodes[n.Name] = n.Source
+		}
+	}
+	for _, q := range cfg.Queues {
+		c.Queues[q.Name] = q.Source
+	}
+	for _, a := range cfg.Versions {
+		c.Versions[a.Name] = a.Source
+	}
+	return c
 }
 
 func (e *Evidence) join(node string, up bool) {
@@ -34,6 +72,7 @@ func (e *Evidence) join(node string, up bool) {
 
 // TestNext: the command fits what weighs most, and a shell takes names for what they are.
 func TestNext(t *testing.T) {
+	where := places(t)
 	for name, tt := range map[string]struct {
 		change func(e *Evidence)
 		want   string
@@ -49,12 +88,20 @@ func TestNext(t *testing.T) {
 			e.join("pair/10.0.0.8:6379", true)
 			e.Masters = []Masters{{"l2", "pair", 2}}
 		}, "timeout 5 redis-cli -h 10.0.0.8 -p 6379 INFO replication"},
+		"cluster down": {func(e *Evidence) {
+			e.join("shards/10.0.0.7:7000", true)
+			e.Result.Groups = append(e.Result.Groups, probes.Group{Layer: "l2", Name: "shards", Cluster: &probes.Cluster{Answered: 6, Views: 1, Masters: 1}})
+		}, "timeout 5 redis-cli -h 10.0.0.7 -p 7000 CLUSTER INFO"},
+		"pool lacks a server": {func(e *Evidence) {
+			e.join("pool/[fd00::1]:8080", true)
+			e.Result.Groups = append(e.Result.Groups, probes.Group{Layer: "l1", Name: "pool", Nodes: []string{"pool/[fd00::1]:8080"}, Expected: 3})
+		}, "cacheinv_exporter check"},
 		"backlog of a group's list": {func(e *Evidence) {
 			e.join("pair/10.0.0.8:6379", true)
 			e.Queues[0].Depth = num(19000)
 		}, "timeout 5 redis-cli -h 10.0.0.8 -p 6379 LLEN 'inv; rm -rf'"},
 		"backlog of a list whose primary nobody knows": {func(e *Evidence) {
-			e.Configured.Queues["list"] = QueuePlace{Node: "main", Key: "inv"}
+			e.Configured.Queues["list"] = e.Configured.Queues["sentinels"]
 			e.Queues[0].Depth = num(19000)
 		}, "cacheinv_exporter check"},
 		"backlog of a stream": {func(e *Evidence) {
@@ -68,17 +115,20 @@ func TestNext(t *testing.T) {
 		}, `kafka-consumer-groups --bootstrap-server k1:9092,k2:9092 --describe --group 'it'\''s'`},
 		"versions": {
 			func(e *Evidence) { e.Apps[0].Versions["app-3"] = "2" },
-			`for url in http://app-1/version 'http://app-2/version?x=$(id)'; do echo "$url: $(curl -sS -m 5 "$url")"; done`,
+			`for url in http://app-1/version 'http://app-2/version-$(id)'; do echo "$url: $(curl -sS -m 5 "$url")"; done`,
 		},
 		"settings": {func(e *Evidence) {
 			e.Settings[0].Nodes = map[string][]string{"allkeys-lru": {"redis-1", "redis-2"}, "noeviction": {"redis-3"}}
 		}, "timeout 5 redis-cli -h 10.0.0.3 -p 6380 --tls INFO memory"},
+		"server versions": {func(e *Evidence) {
+			e.Settings[0] = Setting{Layer: "l2", Name: "server_version", Nodes: map[string][]string{"7.0": {"redis-1", "redis-2"}, "7.2": {"redis-3"}}}
+		}, "timeout 5 redis-cli -h 10.0.0.3 -p 6380 --tls INFO server"},
 		"survivors": {func(e *Evidence) { e.on(1, "redis-2").Survivors, e.on(1, "redis-2").StillSurvivors = 9, 9 }, "cacheinv_exporter check --class=product"},
 		"failed":    {func(e *Evidence) { e.Histories[0].Failures = 3000 }, "cacheinv_exporter check"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := watch(2, func(_ int, e *Evidence) {
-				e.Configured.Servers, e.Configured.Queues, e.Configured.Versions = places().Servers, places().Queues, places().Versions
+				e.Configured.Nodes, e.Configured.Queues, e.Configured.Versions = where.Nodes, maps.Clone(where.Queues), where.Versions
 				tt.change(e)
 			})[1]
 			if d.Next != tt.want {

@@ -17,6 +17,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/redis"
 )
 
 // reports are given one after the other, the last one again and again.
@@ -40,7 +41,7 @@ func num(v float64) probes.Count { return probes.Count{Value: v, Known: true} }
 func estateReport(nodes, classes int) *diagnosis.Report {
 	e := diagnosis.Evidence{At: time.Now(), Result: &consistency.Result{}}
 	for i := range nodes {
-		n := consistency.NodeResult{Identity: probes.Identity{Layer: "l2", Name: fmt.Sprintf("redis-%d", i), Kind: "redis"}, Up: i > 0}
+		n := consistency.NodeResult{Identity: probes.Identity{Layer: "l2", Name: fmt.Sprintf("redis-%d", i), Kind: "redis", Traits: redis.Backend.NodeTraits}, Up: i > 0}
 		n.Survey.Items, n.Survey.Role = num(float64(1000*i)), "primary"
 		if i == 0 {
 			n.Err = errors.New("dial tcp: <refused>")
@@ -61,14 +62,15 @@ func estateReport(nodes, classes int) *diagnosis.Report {
 		}
 		e.Result.Classes = append(e.Result.Classes, c)
 	}
+	list, kafka := probes.QueueTraits{Positions: true, LengthOnly: true, Messages: true}, probes.QueueTraits{Brokers: true, Positions: true, Messages: true}
 	e.Queues = []diagnosis.Queue{
-		{Name: "unknown", Kind: "redis_list"},
+		{Name: "unknown", Kind: "redis_list", Traits: list},
 		{
-			Name: "list", Kind: "redis_list", Up: true, Depth: num(15000), EnqueuedRate: num(1000), ProcessedRate: num(4), Capacity: 20000,
+			Name: "list", Kind: "redis_list", Traits: list, Up: true, Depth: num(15000), EnqueuedRate: num(1000), ProcessedRate: num(4), Capacity: 20000,
 			Sample: &probes.Sample{Messages: 10, HasKeys: true, DistinctKeys: 2, TopKey: "user:<1>", TopKeyMessages: 9},
 		},
 	}
-	e.Queues = append(e.Queues, diagnosis.Queue{Name: "topic", Kind: "kafka", Up: true, Depth: num(3), BrokersDown: 2})
+	e.Queues = append(e.Queues, diagnosis.Queue{Name: "topic", Kind: "kafka", Traits: kafka, Up: true, Depth: num(3), BrokersDown: 2})
 	if nodes > 2 {
 		e.Replicas = []diagnosis.Replica{{Layer: "l2", Node: "redis-1", LinkUp: true}, {Layer: "l2", Node: "redis-2", LagSeconds: num(0.2)}}
 	}

@@ -3,14 +3,11 @@ package acceptance
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
@@ -19,6 +16,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/ratio"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // benchValue is JSON of about 100 bytes.
@@ -90,7 +88,7 @@ func sampling(b *testing.B, cfg string) func() error {
 	if err != nil {
 		b.Fatal(err)
 	}
-	opt, log := options(), slog.New(slog.DiscardHandler)
+	opt := options()
 	fleet, err := parsed.OpenFleet(opt.Env)
 	if err != nil {
 		b.Fatal(err)

@@ -3,18 +3,16 @@ package acceptance
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 // sharing makes nodes of a fleet share their keys out.
@@ -66,7 +64,7 @@ func TestKeysSharedOutOverServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt, log := options(), slog.New(slog.DiscardHandler)
+	opt := options()
 	fleet, err := cfg.OpenFleet(opt.Env)
 	if err != nil {
 		t.Fatal(err)
