@@ -155,7 +155,7 @@ func (p *roundTripCounters) keep(names map[string]bool) {
 func newRoundTripSignal(Options) Opener {
 	counters := newRoundTripCounters()
 	return func(s *Setup) (Collector, error) {
-		if len(s.Config.Probes) == 0 {
+		if len(s.Config.RoundTrips) == 0 {
 			return nil, nil
 		}
 		running, err := roundtrip.Start(s.Config, s.Env, counters, s.Log)
@@ -164,7 +164,7 @@ func newRoundTripSignal(Options) Opener {
 		}
 		s.OnClose(running.Close)
 		var names []string
-		for _, p := range s.Config.Probes {
+		for _, p := range s.Config.RoundTrips {
 			names = append(names, p.Name)
 		}
 		return newRoundTripCollector(names, counters), nil

@@ -116,7 +116,7 @@ func Diagnose(ctx context.Context, exporter server.Exporter, load Loader, output
 	if err != nil {
 		return 0, err
 	}
-	cfg.Probes = nil // they write, and are a serving exporter's
+	cfg.RoundTrips = nil // they write, and are a serving exporter's
 	if err := exporter.Load(cfg); err != nil {
 		return 0, fmt.Errorf("%w: %w", errConfiguration, err)
 	}

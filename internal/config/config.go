@@ -12,12 +12,12 @@ import (
 
 // Config is one configuration file, complete and valid.
 type Config struct {
-	Layers   []Layer
-	Queues   []Queue
-	History  []History
-	Canaries []Class
-	Versions []App
-	Probes   []InvalidationProbe
+	Layers     []Layer
+	Queues     []Queue
+	History    []History
+	Canaries   []Class
+	Versions   []App
+	RoundTrips []RoundTrip
 }
 
 // Layer is a tier of cache.
@@ -61,8 +61,9 @@ type History struct {
 	Source probes.HistorySource
 }
 
-// InvalidationProbe publishes an invalidation of keys of its own, and sees when the nodes no longer serve the old version.
-type InvalidationProbe struct {
+// RoundTrip is an active invalidation probe (invalidation_probes): it publishes an invalidation of keys of its own, and sees
+// when the nodes no longer serve the old version.
+type RoundTrip struct {
 	Name              string
 	Interval, Timeout time.Duration
 	// Layers that are probed.

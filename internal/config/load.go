@@ -64,7 +64,7 @@ func read(d *form.Document, backends []probes.Backend) *Config {
 	}
 	names = form.Taken{}
 	for _, v := range invalidationProbes.List("invalidation probes") {
-		c.Probes = append(c.Probes, r.invalidationProbe(v, names))
+		c.RoundTrips = append(c.RoundTrips, r.roundTrip(v, names))
 	}
 	b.Done()
 	return c

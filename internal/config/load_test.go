@@ -407,7 +407,7 @@ func TestHistories(t *testing.T) {
 func TestPublishers(t *testing.T) {
 	c := load(t, "invalidation_probes.yml")
 	var got []string
-	for _, p := range c.Probes {
+	for _, p := range c.RoundTrips {
 		got = append(got, fmt.Sprintf("%s: %T %s", p.Name, p.Publish, p.Publish.On()))
 	}
 	want := []string{
@@ -418,9 +418,9 @@ func TestPublishers(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	first := c.Probes[0]
+	first := c.RoundTrips[0]
 	first.Publish = nil
-	wantFirst := InvalidationProbe{
+	wantFirst := RoundTrip{
 		Name: "end_to_end", Interval: 10 * time.Second, Timeout: 15 * time.Second, Layers: []string{"l2", "l3"}, Key: template(t, "cacheinv:probe:{id}"),
 		Message: first.Message,
 	}

@@ -101,7 +101,7 @@ func (r *Runner) probe(p *probe, k *dedicated) {
 		watches[i] = n.watch(k, began, p.Timeout)
 	}
 	ctx, cancel := context.WithTimeout(r.life, p.Timeout)
-	err := p.publisher.Publish(ctx, k.key, message(p.InvalidationProbe, k, began))
+	err := p.publisher.Publish(ctx, k.key, message(p.RoundTrip, k, began))
 	cancel()
 	if r.life.Err() != nil {
 		return
@@ -160,7 +160,7 @@ func (r *Runner) failed(p *probe, n *node, reason Reason, err error) {
 }
 
 // message is the invalidation of a key.
-func message(p config.InvalidationProbe, k *dedicated, now time.Time) []byte {
+func message(p config.RoundTrip, k *dedicated, now time.Time) []byte {
 	return []byte(p.Message.Expand(map[string]string{
 		"key": k.key, "id": k.id, "version": strconv.Itoa(newVersion), "timestamp_ms": strconv.FormatInt(now.UnixMilli(), 10),
 	}, escape))

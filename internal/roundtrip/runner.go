@@ -81,7 +81,7 @@ type Runner struct {
 
 // probe is one that is configured.
 type probe struct {
-	config.InvalidationProbe
+	config.RoundTrip
 	publisher probes.Publisher
 	round     uint64 // belongs to the goroutine that begins rounds
 	slots     chan struct{}
@@ -90,7 +90,7 @@ type probe struct {
 
 // Start the probes of cfg, with connections of their own to the nodes that they need; nil where there are none.
 func Start(cfg *config.Config, opt *probes.Env, observer Observer, log *slog.Logger) (*Runner, error) {
-	if len(cfg.Probes) == 0 {
+	if len(cfg.RoundTrips) == 0 {
 		return nil, nil
 	}
 	var id [6]byte
@@ -105,8 +105,8 @@ func Start(cfg *config.Config, opt *probes.Env, observer Observer, log *slog.Log
 		return nil, err
 	}
 	r.fleet = fleet
-	for _, c := range cfg.Probes {
-		p := &probe{InvalidationProbe: c, slots: make(chan struct{}, mostRounds(c)), told: failures{by: map[string]Reason{}}}
+	for _, c := range cfg.RoundTrips {
+		p := &probe{RoundTrip: c, slots: make(chan struct{}, mostRounds(c)), told: failures{by: map[string]Reason{}}}
 		if p.publisher, err = c.Publish.Open(fleet, opt); err != nil {
 			r.Close()
 			return nil, fmt.Errorf("probe %s: publish: %w", c.Name, err)
@@ -125,7 +125,7 @@ func Start(cfg *config.Config, opt *probes.Env, observer Observer, log *slog.Log
 }
 
 // mostRounds that may be under way: those of a timeout, and those that are set up or cleaned up beside them.
-func mostRounds(c config.InvalidationProbe) int {
+func mostRounds(c config.RoundTrip) int {
 	return int((c.Timeout+2*setupLongest+2*lookLongest+sweepLongest)/c.Interval) + 3
 }
 
@@ -133,10 +133,10 @@ func mostRounds(c config.InvalidationProbe) int {
 func needed(cfg *config.Config) *config.Config {
 	out := &config.Config{}
 	for _, l := range cfg.Layers {
-		probed := slices.ContainsFunc(cfg.Probes, func(p config.InvalidationProbe) bool { return slices.Contains(p.Layers, l.Name) })
+		probed := slices.ContainsFunc(cfg.RoundTrips, func(p config.RoundTrip) bool { return slices.Contains(p.Layers, l.Name) })
 		if !probed {
 			l.Nodes = slices.DeleteFunc(slices.Clone(l.Nodes), func(n config.Node) bool {
-				return !slices.ContainsFunc(cfg.Probes, func(p config.InvalidationProbe) bool { return p.Publish.On() == n.Name })
+				return !slices.ContainsFunc(cfg.RoundTrips, func(p config.RoundTrip) bool { return p.Publish.On() == n.Name })
 			})
 		}
 		out.Layers = append(out.Layers, l)

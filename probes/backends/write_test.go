@@ -98,7 +98,7 @@ func TestPublishers(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		p, err := cfg.Probes[0].Publish.Open(f, probetest.Env())
+		p, err := cfg.RoundTrips[0].Publish.Open(f, probetest.Env())
 		if err != nil {
 			t.Fatal(err)
 		}

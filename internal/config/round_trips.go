@@ -20,10 +20,10 @@ const (
 	probeID = "0123456789abcdef-1"
 )
 
-// invalidationProbe reads one active probe.
-func (r *reader) invalidationProbe(v form.Value, names form.Taken) InvalidationProbe {
+// roundTrip reads one active probe.
+func (r *reader) roundTrip(v form.Value, names form.Taken) RoundTrip {
 	b := v.Block()
-	p := InvalidationProbe{}
+	p := RoundTrip{}
 	name := b.Get("name")
 	if b.Require(name, "the probe's name, such as end_to_end") {
 		p.Name = name.Name("the probe's name, such as end_to_end")
@@ -104,7 +104,7 @@ func readProbeKey(v form.Value, plain string) form.Template {
 }
 
 // refuseCanary: a probe's keys must not be read as canaries, where they would seem to be wrong.
-func refuseCanary(v form.Value, p InvalidationProbe, classes []Class) {
+func refuseCanary(v form.Value, p RoundTrip, classes []Class) {
 	if p.Key.IsZero() {
 		return
 	}
