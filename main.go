@@ -105,12 +105,12 @@ func (l *commandLine) do(ctx context.Context, name string, stdout io.Writer, log
 		return command.Check(ctx, opt.Load, opt.Check, l.output, stdout)
 	case "diagnose":
 		opt.Exporter.MinInterval = 0 // each of its samplings is a new one
-		return command.Diagnose(ctx, collector.New(opt.Exporter, log), opt.Load, l.form, stdout)
+		return command.Diagnose(ctx, collector.New(opt.Exporter), opt.Load, l.form, stdout)
 	case "bundle":
 		return 0, bundle.Write(l.bundle, stdout)
 	case "demo":
 		shown := command.DemoOptions{Scenario: l.scenario, FreePort: !opt.AddressGiven, Server: opt.Server, Backends: backends.All}
-		return 0, command.Demo(ctx, collector.New(opt.Exporter, log), shown, stdout, log)
+		return 0, command.Demo(ctx, collector.New(opt.Exporter), shown, stdout, log)
 	}
-	return 0, command.Serve(ctx, collector.New(opt.Exporter, log), opt.Server, log)
+	return 0, command.Serve(ctx, collector.New(opt.Exporter), opt.Server, log)
 }

@@ -26,7 +26,7 @@ import (
 func judging(t *testing.T, judge *causeJudge, s sampler, others ...funcEvidencer) *Exporter {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	e := New(Options{TimeoutOffset: 250 * time.Millisecond, MinInterval: time.Hour}, log)
+	e := New(Options{TimeoutOffset: 250 * time.Millisecond, MinInterval: time.Hour, Env: &probes.Env{Log: log}})
 	judge.memory = diagnosis.NewMemory()
 	collectors := []*signalCollector{{name: "node", Collector: nodeCollector{}}}
 	for _, o := range others {

@@ -84,11 +84,11 @@ type Exporter struct {
 }
 
 // New Exporter without a configuration: Load one before it serves anything of use.
-func New(opt Options, log *slog.Logger) *Exporter {
+func New(opt Options) *Exporter {
 	if opt.Signals == nil {
 		opt.Signals = Signals
 	}
-	e := &Exporter{opt: opt, log: log, fixed: prometheus.NewRegistry(), slot: make(chan struct{}, 1), kept: newKept(opt)}
+	e := &Exporter{opt: opt, log: opt.Env.Log, fixed: prometheus.NewRegistry(), slot: make(chan struct{}, 1), kept: newKept(opt)}
 	e.base, e.cancel = context.WithCancel(context.Background())
 	e.fixed.MustRegister(
 		versioncollector.NewCollector("cacheinv"),

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -72,7 +73,7 @@ var oneLayer = &config.Config{Layers: []config.Layer{{Name: "l2", TTL: time.Hour
 func testExporter(t *testing.T, minInterval time.Duration, s sampler, others ...funcCollector) *Exporter {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	e := New(Options{TimeoutOffset: 250 * time.Millisecond, MinInterval: minInterval}, log)
+	e := New(Options{TimeoutOffset: 250 * time.Millisecond, MinInterval: minInterval, Env: &probes.Env{Log: log}})
 	collectors := append([]*signalCollector{
 		{name: "node", Collector: nodeCollector{}}, {name: "replication", Collector: &replicationCollector{known: newReplicas()}},
 	}, named(others...)...)
@@ -221,7 +222,7 @@ func TestSamplerPanics(t *testing.T) {
 }
 
 func TestWithoutConfiguration(t *testing.T) {
-	e := New(Options{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	e := New(Options{Env: &probes.Env{Log: slog.New(slog.DiscardHandler)}})
 	defer e.Close()
 	e.LoadFailed()
 	wantLines(t, scrape(t, e, ""), "cacheinv_config_last_reload_successful 0")

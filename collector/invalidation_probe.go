@@ -158,7 +158,7 @@ func newRoundTripSignal(Options) Opener {
 		if len(s.Config.RoundTrips) == 0 {
 			return nil, nil
 		}
-		running, err := roundtrip.Start(s.Config, s.Env, counters, s.Log)
+		running, err := roundtrip.Start(s.Config, s.Env, counters)
 		if err != nil {
 			return nil, fmt.Errorf("opening the invalidation probes: %w", err)
 		}

@@ -2,7 +2,6 @@ package collector
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -64,8 +63,8 @@ func TestSignalOfOneLine(t *testing.T) {
 					Name: "weather", Configured: func(*config.Config) bool { return tt.configured }, New: newWeatherSignal,
 				}),
 				Enabled: tt.enabled,
-				Env:     &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept()},
-			}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+				Env:     &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, Budget: probes.NewBudget(), Kept: probes.NewKept(), Log: slog.New(slog.DiscardHandler)},
+			})
 			t.Cleanup(e.Close)
 			body := ""
 			for range 2 { // what it remembers survives a change of the configuration

@@ -20,15 +20,15 @@ func Load(path string, backends []probes.Backend) (*Config, error) {
 // Parse reads a configuration, as Load does. name stands for the file in its faults, and relative paths begin in its folder.
 func Parse(name string, data []byte, backends []probes.Backend) (*Config, error) {
 	d := form.Read(name, data)
-	c := read(d, backends)
+	c := readConfig(d, backends)
 	if faults := d.Faults(); len(faults) > 0 {
 		return nil, faults
 	}
 	return c, nil
 }
 
-// read gives what could be read; it is complete where there are no faults.
-func read(d *form.Document, backends []probes.Backend) *Config {
+// readConfig gives what could be read; it is complete where there are no faults.
+func readConfig(d *form.Document, backends []probes.Backend) *Config {
 	c := &Config{}
 	r := &reader{backends: backends, config: c}
 	root := d.Root()

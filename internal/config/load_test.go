@@ -191,7 +191,7 @@ func askedFields(t *testing.T) map[string]bool {
 	asked := map[string]bool{}
 	for _, data := range examples(t, "valid") {
 		d := form.Read(filepath.Join(dir, "cacheinv.yml"), data)
-		read(d, backends.All)
+		readConfig(d, backends.All)
 		for field, given := range d.Asked() {
 			asked[field] = asked[field] || given
 		}

@@ -136,6 +136,17 @@ func metaAnswer(key string, i *item, flags metaFlags, now time.Time) string {
 	return b.String()
 }
 
+// numbers of ms: the TTL in seconds (T) and the client's flags (F).
+func (f metaFlags) numbers() (seconds int64, client uint64, err error) {
+	if token, ok := f.has('T'); ok {
+		seconds, err = strconv.ParseInt(token, 10, 64)
+	}
+	if token, ok := f.has('F'); ok && err == nil {
+		client, err = strconv.ParseUint(token, 10, 32)
+	}
+	return seconds, client, err
+}
+
 func (t *session) metaSet(args []string) error {
 	if len(args) < 2 {
 		t.say("CLIENT_ERROR bad command line format\r\n")
@@ -150,14 +161,7 @@ func (t *session) metaSet(args []string) error {
 	if !ok {
 		return nil
 	}
-	var seconds int64
-	var client uint64
-	if token, ok := flags.has('T'); ok {
-		seconds, err = strconv.ParseInt(token, 10, 64)
-	}
-	if token, ok := flags.has('F'); ok && err == nil {
-		client, err = strconv.ParseUint(token, 10, 32)
-	}
+	seconds, client, err := flags.numbers()
 	if err != nil {
 		t.say("CLIENT_ERROR bad token in command line format\r\n")
 		return nil

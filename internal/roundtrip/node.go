@@ -48,7 +48,7 @@ func newNode(r *Runner, d probes.Writable) *node {
 func compareNames(a, b *node) int { return strings.Compare(a.Identity().Name, b.Identity().Name) }
 
 // put the old version of a key.
-func (n *node) put(ctx context.Context, k *dedicated, ttl time.Duration) error {
+func (n *node) put(ctx context.Context, k *probeKey, ttl time.Duration) error {
 	return n.try(ctx, func() error { return n.Put(ctx, k.key, k.value, ttl) })
 }
 
@@ -66,7 +66,7 @@ func (n *node) try(ctx context.Context, do func() error) error {
 }
 
 // arrived waits until a replica serves what its primary was given.
-func (n *node) arrived(ctx context.Context, k *dedicated) error {
+func (n *node) arrived(ctx context.Context, k *probeKey) error {
 	return n.try(ctx, func() error {
 		for {
 			seen, err := n.Watch(ctx, []string{k.key}, [][]byte{k.value})
@@ -91,15 +91,15 @@ type outcome struct {
 
 // watch is a key on a node, from the publishing on.
 type watch struct {
-	*dedicated
+	*probeKey
 	began, end time.Time
 	// served is when the old version was last seen, and due when the next look is.
 	served, due time.Time
 	outcome     chan outcome
 }
 
-func (n *node) watch(k *dedicated, began time.Time, timeout time.Duration) *watch {
-	w := &watch{dedicated: k, began: began, end: began.Add(timeout), served: began, outcome: make(chan outcome, 1)}
+func (n *node) watch(k *probeKey, began time.Time, timeout time.Duration) *watch {
+	w := &watch{probeKey: k, began: began, end: began.Add(timeout), served: began, outcome: make(chan outcome, 1)}
 	w.due = w.next(began)
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -28,25 +28,25 @@ var (
 	errUnsure   = errors.New("the node could not be asked whether it still serves the old version")
 )
 
-// dedicated is one key of a round, with the nodes on which it is watched.
-type dedicated struct {
+// probeKey is one key of a round, with the nodes on which it is watched.
+type probeKey struct {
 	id, key string
 	value   []byte
 	nodes   []*node
 }
 
 // play one round from its keys to their end.
-func (r *Runner) play(p *probe, id string) {
+func (r *Runner) play(p *roundTrip, id string) {
 	keys := r.share(p, id)
 	var all sync.WaitGroup
 	for _, k := range keys {
-		all.Go(func() { r.probe(p, k) })
+		all.Go(func() { r.runKey(p, k) })
 	}
 	all.Wait()
 }
 
 // share finds keys so that each node holds one. Most nodes hold any; those of a Cluster or a pool, their part.
-func (r *Runner) share(p *probe, id string) []*dedicated {
+func (r *Runner) share(p *roundTrip, id string) []*probeKey {
 	left := r.of(p)
 	most := 1
 	for _, n := range left {
@@ -54,9 +54,9 @@ func (r *Runner) share(p *probe, id string) []*dedicated {
 			most += keysFor
 		}
 	}
-	var out []*dedicated
+	var out []*probeKey
 	for i := 0; i < most && len(left) > 0; i++ {
-		k := &dedicated{id: id}
+		k := &probeKey{id: id}
 		if i > 0 {
 			k.id += "-" + strconv.Itoa(i)
 		}
@@ -87,8 +87,8 @@ func (r *Runner) share(p *probe, id string) []*dedicated {
 	return out
 }
 
-// probe one key.
-func (r *Runner) probe(p *probe, k *dedicated) {
+// runKey one key.
+func (r *Runner) runKey(p *roundTrip, k *probeKey) {
 	written, ready := r.write(p, k)
 	defer func() { r.sweep(k, written) }()
 	if len(ready) == 0 || r.life.Err() != nil {
@@ -121,7 +121,7 @@ func (r *Runner) probe(p *probe, k *dedicated) {
 }
 
 // await what comes of one node. A probe is sent once that is known: one that the runner's end cuts off is none.
-func (r *Runner) await(p *probe, n *node, w *watch) {
+func (r *Runner) await(p *roundTrip, n *node, w *watch) {
 	select {
 	case o := <-w.outcome:
 		if o.unsure && r.life.Err() != nil {
@@ -145,14 +145,14 @@ func (r *Runner) await(p *probe, n *node, w *watch) {
 }
 
 // fail where the runner's end is not why. What an ending runner could not do is no failure.
-func (r *Runner) fail(p *probe, n *node, reason Reason, err error) {
+func (r *Runner) fail(p *roundTrip, n *node, reason Reason, err error) {
 	if r.life.Err() == nil {
 		r.failed(p, n, reason, err)
 	}
 }
 
 // failed counts a failure, and tells it where it is another than the last.
-func (r *Runner) failed(p *probe, n *node, reason Reason, err error) {
+func (r *Runner) failed(p *roundTrip, n *node, reason Reason, err error) {
 	r.observer.Failed(p.Name, n.Identity(), reason, p.Timeout)
 	if p.told.change(n.Identity().Name, reason) {
 		r.log.Warn("invalidation probe fails", "probe", p.Name, "node", n.Identity().Name, "reason", string(reason), "err", err)
@@ -160,7 +160,7 @@ func (r *Runner) failed(p *probe, n *node, reason Reason, err error) {
 }
 
 // message is the invalidation of a key.
-func message(p config.RoundTrip, k *dedicated, now time.Time) []byte {
+func message(p config.RoundTrip, k *probeKey, now time.Time) []byte {
 	return []byte(p.Message.Expand(map[string]string{
 		"key": k.key, "id": k.id, "version": strconv.Itoa(newVersion), "timestamp_ms": strconv.FormatInt(now.UnixMilli(), 10),
 	}, escape))
@@ -176,9 +176,9 @@ func escape(s string) string {
 	return text[1 : len(text)-1]
 }
 
-// setup of a key on its nodes.
-type setup struct {
-	*dedicated
+// keySetup of a key on its nodes.
+type keySetup struct {
+	*probeKey
 	// longest that a node may take to be written, and then again a replica to follow. began is when the writing did.
 	longest time.Duration
 	began   time.Time
@@ -186,11 +186,11 @@ type setup struct {
 	mu sync.Mutex
 	// moved: a node's writing ended.
 	moved *sync.Cond
-	nodes []*setting
+	nodes []*nodeSetup
 }
 
-// setting is one node of a setup. What a primary tells is guarded by the setup's mutex.
-type setting struct {
+// nodeSetup is one node of a setup. What a primary tells is guarded by the setup's mutex.
+type nodeSetup struct {
 	*node
 	// follows: it is a replica. ended: nobody writes any more.
 	follows, ended bool
@@ -199,12 +199,12 @@ type setting struct {
 
 // write the old version on the primaries, and wait until the replicas serve it too. written may hold it, ready do.
 // Each node has a time of its own, so that one that hangs costs no other its probe.
-func (r *Runner) write(p *probe, k *dedicated) (written, ready []*node) {
-	s := &setup{dedicated: k, longest: min(setupLongest, max(p.Timeout, time.Second)), began: time.Now()}
+func (r *Runner) write(p *roundTrip, k *probeKey) (written, ready []*node) {
+	s := &keySetup{probeKey: k, longest: min(setupLongest, max(p.Timeout, time.Second)), began: time.Now()}
 	s.moved = sync.NewCond(&s.mu)
 	for _, n := range k.nodes {
 		replica := n.replica.Load()
-		s.nodes = append(s.nodes, &setting{node: n, follows: replica, ended: replica})
+		s.nodes = append(s.nodes, &nodeSetup{node: n, follows: replica, ended: replica})
 	}
 	var all sync.WaitGroup
 	for _, n := range s.nodes {
@@ -233,10 +233,10 @@ func (r *Runner) write(p *probe, k *dedicated) (written, ready []*node) {
 }
 
 // put the old version on a node that is a primary as far as is known; true: it is a replica.
-func (r *Runner) put(s *setup, n *setting, ttl time.Duration) bool {
+func (r *Runner) put(s *keySetup, n *nodeSetup, ttl time.Duration) bool {
 	ctx, cancel := context.WithTimeout(r.life, s.longest)
 	defer cancel()
-	err := n.put(ctx, s.dedicated, ttl)
+	err := n.put(ctx, s.probeKey, ttl)
 	replica := errors.Is(err, probes.ErrReplica) // since the last survey
 	if replica {
 		n.replica.Store(true)
@@ -250,10 +250,10 @@ func (r *Runner) put(s *setup, n *setting, ttl time.Duration) bool {
 }
 
 // arrive waits until a replica serves what its primary was given. Its time begins when that was written.
-func (r *Runner) arrive(s *setup, n *setting) error {
+func (r *Runner) arrive(s *keySetup, n *nodeSetup) error {
 	primaries, written := s.wait(n.sameGroup)
 	if primaries == 0 { // they may be configured apart
-		primaries, written = s.wait(func(o *setting) bool { return o.Identity().Kind == n.Identity().Kind && !n.sameGroup(o) })
+		primaries, written = s.wait(func(o *nodeSetup) bool { return o.Identity().Kind == n.Identity().Kind && !n.sameGroup(o) })
 	}
 	if !written {
 		return errNoPrimary
@@ -264,17 +264,17 @@ func (r *Runner) arrive(s *setup, n *setting) error {
 	}
 	ctx, cancel := context.WithDeadline(r.life, end)
 	defer cancel()
-	return n.arrived(ctx, s.dedicated)
+	return n.arrived(ctx, s.probeKey)
 }
 
 // sameGroup of which both are found.
-func (n *setting) sameGroup(o *setting) bool {
+func (n *nodeSetup) sameGroup(o *nodeSetup) bool {
 	a, b := n.Identity(), o.Identity()
 	return a.Group != "" && a.Group == b.Group && a.Layer == b.Layer
 }
 
 // wait until one of the primaries among some nodes was written, or none of them will be.
-func (s *setup) wait(among func(*setting) bool) (primaries int, written bool) {
+func (s *keySetup) wait(among func(*nodeSetup) bool) (primaries int, written bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
@@ -297,7 +297,7 @@ func (s *setup) wait(among func(*setting) bool) (primaries int, written bool) {
 var errNoPrimary = errors.New("none of its primaries could be written; see the setup failures of the other nodes, and whether one is a primary")
 
 // sweep deletes what the processor did not.
-func (r *Runner) sweep(k *dedicated, written []*node) {
+func (r *Runner) sweep(k *probeKey, written []*node) {
 	ctx, cancel := context.WithTimeout(context.Background(), sweepLongest) // also after the end of r.life
 	defer cancel()
 	var all sync.WaitGroup

@@ -64,7 +64,7 @@ type Runner struct {
 	observer Observer
 	log      *slog.Logger
 	fleet    *probes.Fleet
-	probes   []*probe
+	probes   []*roundTrip
 	// instance is in all ids, so that no two runners have a key in common.
 	instance string
 
@@ -79,8 +79,8 @@ type Runner struct {
 	nodes map[string]*node
 }
 
-// probe is one that is configured.
-type probe struct {
+// roundTrip is one that is configured.
+type roundTrip struct {
 	config.RoundTrip
 	publisher probes.Publisher
 	round     uint64 // belongs to the goroutine that begins rounds
@@ -89,25 +89,25 @@ type probe struct {
 }
 
 // Start the probes of cfg, with connections of their own to the nodes that they need; nil where there are none.
-func Start(cfg *config.Config, opt *probes.Env, observer Observer, log *slog.Logger) (*Runner, error) {
+func Start(cfg *config.Config, env *probes.Env, observer Observer) (*Runner, error) {
 	if len(cfg.RoundTrips) == 0 {
 		return nil, nil
 	}
 	var id [6]byte
 	_, _ = rand.Read(id[:]) // never fails
 	r := &Runner{
-		observer: observer, log: log, instance: hex.EncodeToString(id[:]), nodes: map[string]*node{},
+		observer: observer, log: env.Log, instance: hex.EncodeToString(id[:]), nodes: map[string]*node{},
 		outdate: make(chan struct{}, 1), settled: make(chan struct{}),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
-	fleet, err := needed(cfg).OpenFleet(opt)
+	fleet, err := needed(cfg).OpenFleet(env)
 	if err != nil {
 		return nil, err
 	}
 	r.fleet = fleet
 	for _, c := range cfg.RoundTrips {
-		p := &probe{RoundTrip: c, slots: make(chan struct{}, mostRounds(c)), told: failures{by: map[string]Reason{}}}
-		if p.publisher, err = c.Publish.Open(fleet, opt); err != nil {
+		p := &roundTrip{RoundTrip: c, slots: make(chan struct{}, mostRounds(c)), told: failures{by: map[string]Reason{}}}
+		if p.publisher, err = c.Publish.Open(fleet, env); err != nil {
 			r.Close()
 			return nil, fmt.Errorf("probe %s: publish: %w", c.Name, err)
 		}
@@ -155,7 +155,7 @@ func (r *Runner) Close() {
 }
 
 // run begins a round at every interval.
-func (r *Runner) run(p *probe) {
+func (r *Runner) run(p *roundTrip) {
 	first := time.NewTimer(firstSurvey)
 	defer first.Stop()
 	select {
@@ -266,7 +266,7 @@ func (r *Runner) announce(all bool) {
 }
 
 // of gives the nodes of a probe's layers, by name.
-func (r *Runner) of(p *probe) []*node {
+func (r *Runner) of(p *roundTrip) []*node {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []*node

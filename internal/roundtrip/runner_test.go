@@ -73,8 +73,8 @@ func begin(t *testing.T, text string) (*Runner, *notes) {
 		t.Fatal(err)
 	}
 	n := &notes{by: map[string]int{}}
-	opt := &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, ForgetAfter: time.Minute, Budget: probes.NewBudget(), Kept: probes.NewKept()}
-	r, err := Start(cfg, opt, n, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	env := &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 1 << 20, ForgetAfter: time.Minute, Budget: probes.NewBudget(), Kept: probes.NewKept(), Log: slog.New(slog.DiscardHandler)}
+	r, err := Start(cfg, env, n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestKeysAreSharedOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &probe{RoundTrip: config.RoundTrip{Layers: []string{"l2"}, Key: key}, told: failures{by: map[string]Reason{}}}
+	p := &roundTrip{RoundTrip: config.RoundTrip{Layers: []string{"l2"}, Key: key}, told: failures{by: map[string]Reason{}}}
 	got := map[string][]string{}
 	for _, k := range r.share(p, "id-1") {
 		for _, n := range k.nodes {
@@ -300,7 +300,7 @@ invalidation_probes: [{name: p, layers: [l2], key: "{id}", publish: {redis: {nod
 			K struct{ Key string }
 			V int
 		}
-		text := message(c.RoundTrips[0], &dedicated{key: key}, time.Now())
+		text := message(c.RoundTrips[0], &probeKey{key: key}, time.Now())
 		if err := json.Unmarshal(text, &got); err != nil || got.V != newVersion || got.K.Key != strings.ToValidUTF8(key, "\uFFFD") && got.K.Key != key {
 			if strings.ToValidUTF8(key, "") == key {
 				t.Errorf("%q became %q: %v", key, text, err)

@@ -69,7 +69,7 @@ func options() collector.Options {
 		StallWindow:   time.Minute,
 		Sampler:       consistency.Options{RereadDelay: 20 * time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000},
 		Env: &probes.Env{
-			MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, SampleMessages: 1000, Budget: probes.NewBudget(), Kept: probes.NewKept(),
+			MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, SampleMessages: 1000, Budget: probes.NewBudget(), Kept: probes.NewKept(), Log: slog.New(slog.DiscardHandler),
 		},
 	}
 }
@@ -82,7 +82,8 @@ func start(t testing.TB, cfg string) *exporter {
 func startWith(t testing.TB, opt collector.Options, cfg string) *exporter {
 	t.Helper()
 	e := &exporter{t: t, log: &journal{}}
-	e.Exporter = collector.New(opt, slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	opt.Env.Log = slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	e.Exporter = collector.New(opt)
 	t.Cleanup(e.Close)
 	e.load(cfg)
 	return e

@@ -71,7 +71,7 @@ func TestBackendAndSignalOfThisTestAlone(t *testing.T) {
 	}
 	sampler := consistency.Options{RereadDelay: time.Millisecond, ScanCount: 100, MaxKeySeries: 100}
 	exporter := func() *collector.Exporter {
-		return collector.New(collector.Options{Signals: signals, Sampler: sampler, Env: env()}, slog.New(slog.DiscardHandler))
+		return collector.New(collector.Options{Signals: signals, Sampler: sampler, Env: env()})
 	}
 
 	t.Run("metrics", func(t *testing.T) {
