@@ -109,7 +109,7 @@ func (q *queue) Sample(ctx context.Context) (probes.Backlog, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closing.Err() != nil {
-		return probes.Backlog{Kafka: true}, errors.New("the queue is closed")
+		return probes.Backlog{}, errors.New("the queue is closed")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

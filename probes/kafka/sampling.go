@@ -43,7 +43,7 @@ func (s *sampling) run(ctx context.Context) probes.Backlog {
 		var err error
 		if meta, err = s.metadata(ctx); err != nil {
 			s.faults.other(fmt.Errorf("no broker told of the topics: %w", err))
-			return probes.Backlog{Kafka: true}
+			return probes.Backlog{}
 		}
 		s.q.last = meta
 	}
@@ -74,7 +74,7 @@ func withPart(ctx context.Context, n int) (context.Context, context.CancelFunc) 
 // backlog gives what was learned. Depth and age are those of the group that is furthest behind, and known only where each
 // group's are.
 func (s *sampling) backlog() probes.Backlog {
-	b := probes.Backlog{Kafka: true, Ends: map[probes.Partition]float64{}, Sample: s.newestSample()}
+	b := probes.Backlog{Ends: map[probes.Partition]float64{}, Sample: s.newestSample()}
 	now := time.Now().UnixMilli()
 	for id, p := range s.partitions {
 		if p.end.err == nil {
