@@ -29,8 +29,9 @@ const (
 //
 // A sampling asks one broker for the metadata, each for the groups where their names must be found, coordinators for
 // descriptions and commits, and then leaders for the ends and starts of their partitions: commits come before ends, so
-// that no lag is too small. All that goes to one broker goes in one request of each kind: six at most, once the
-// connection is made. At most two more read records: those at the commits that were not read before, and the newest ones.
+// that no lag is too small. All that goes to one broker goes in one request of each kind: six at most, after the first
+// sampling has learned versions and coordinators. At most two more read records: those at the commits that were not read
+// before, and the newest ones.
 type queue struct {
 	config      queueConfig
 	forgetAfter time.Duration
