@@ -40,7 +40,7 @@ func fakeBroker(t *testing.T, options ...kfake.Opt) (*kfake.Cluster, *user) {
 	return c, u
 }
 
-// allAt commits the same offset everywhere.
+// allAt is the same offset for each partition.
 func allAt(offset int64) map[int32]int64 {
 	out := map[int32]int64{}
 	for p := range int32(6) {
@@ -236,20 +236,20 @@ func newFaultyNetwork(t *testing.T) *faultyNetwork {
 	return &faultyNetwork{silent: silent, to: map[string]string{}}
 }
 
-func (l *faultyNetwork) set(address, how string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.to[address] = how
+func (n *faultyNetwork) set(address, how string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.to[address] = how
 }
 
-func (l *faultyNetwork) dialer() kgo.Opt {
+func (n *faultyNetwork) dialer() kgo.Opt {
 	return kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
-		l.mu.Lock()
-		how := l.to[address]
-		l.mu.Unlock()
+		n.mu.Lock()
+		how := n.to[address]
+		n.mu.Unlock()
 		switch how {
 		case "silent":
-			address = l.silent.Addr().String()
+			address = n.silent.Addr().String()
 		case "hole":
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -268,19 +268,19 @@ func TestOneBrokerFails(t *testing.T) {
 			for _, g := range groups {
 				u.commit(t, g, "inv", allAt(4))
 			}
-			l := newFaultyNetwork(t)
+			faulty := newFaultyNetwork(t)
 			for _, failing := range c.ListenAddrs() {
 				for _, groups := range [][]string{groups, {"/./"}} {
-					q := openQueue(t, configOf(c.ListenAddrs(), []string{"inv"}, groups), l.dialer())
+					q := openQueue(t, configOf(c.ListenAddrs(), []string{"inv"}, groups), faulty.dialer())
 					sampleWell(t, q)
-					l.set(failing, how)
+					faulty.set(failing, how)
 					q.conns.keep(nil) // connections would outlive the change
 					b, err := probetest.SampleIn(t, q, 2*time.Second)
 					lost := checkOneBroker(t, c, b, err, failing)
 					if lost == 0 {
 						t.Log("the broker had nothing that was watched")
 					}
-					l.set(failing, "")
+					faulty.set(failing, "")
 					b = sampleWell(t, q)
 					probetest.WantDepth(t, b, 36)
 					if b.BrokersUp != 3 || b.BrokersDown != 0 {
@@ -329,12 +329,12 @@ func checkOneBroker(t *testing.T, c *kfake.Cluster, b probes.Backlog, err error,
 func TestSeeds(t *testing.T) {
 	c, u := fakeBroker(t)
 	u.commit(t, "g", "inv", allAt(4))
-	l := newFaultyNetwork(t)
-	l.set("hole.example:9092", "hole")
-	l.set("silent.example:9092", "silent")
-	l.set("refused.example:9092", "refused")
+	faulty := newFaultyNetwork(t)
+	faulty.set("hole.example:9092", "hole")
+	faulty.set("silent.example:9092", "silent")
+	faulty.set("refused.example:9092", "refused")
 	bad := []string{"hole.example:9092", "silent.example:9092", "refused.example:9092"}
-	q := openQueue(t, configOf(append(slices.Clone(bad), c.ListenAddrs()[0]), []string{"inv"}, []string{"g"}), l.dialer())
+	q := openQueue(t, configOf(append(slices.Clone(bad), c.ListenAddrs()[0]), []string{"inv"}, []string{"g"}), faulty.dialer())
 	b, err := probetest.SampleIn(t, q, 10*time.Second)
 	if err != nil || !b.Complete || b.BrokersUp != 3 || b.BrokersDown != 0 {
 		t.Errorf("one of four seeds answers: %d up, %d down, error %v", b.BrokersUp, b.BrokersDown, err)
@@ -342,7 +342,7 @@ func TestSeeds(t *testing.T) {
 	if len(q.conns.by) != 3 {
 		t.Errorf("%d connections are kept for 3 brokers", len(q.conns.by))
 	}
-	q = openQueue(t, configOf(bad, []string{"inv"}, []string{"g"}), l.dialer())
+	q = openQueue(t, configOf(bad, []string{"inv"}, []string{"g"}), faulty.dialer())
 	for range 2 {
 		b, err = probetest.SampleIn(t, q, time.Second)
 		probetest.WantFault(t, b, err, "no broker told of the topics", "hole.example:9092: no answer in time",
@@ -383,14 +383,14 @@ func TestBrokersThatLeave(t *testing.T) {
 	}
 	// Known brokers stay when none answers.
 	addresses := q.addresses()
-	l := newFaultyNetwork(t)
-	q.conns.options = append(q.conns.options, l.dialer())
+	faulty := newFaultyNetwork(t)
+	q.conns.options = append(q.conns.options, faulty.dialer())
 	q.conns.keep(nil)
 	for a := range addresses {
-		l.set(a, "refused")
+		faulty.set(a, "refused")
 	}
 	for _, a := range c.ListenAddrs() {
-		l.set(a, "refused")
+		faulty.set(a, "refused")
 	}
 	for range 2 {
 		if b, err := probetest.SampleIn(t, q, time.Second); err == nil || b.BrokersUp != 0 || b.BrokersDown != 3 {
@@ -402,10 +402,10 @@ func TestBrokersThatLeave(t *testing.T) {
 // A broker that the metadata comes from and that freezes delays a sampling by the hedge alone.
 func TestHedge(t *testing.T) {
 	c, _ := fakeBroker(t)
-	l := newFaultyNetwork(t)
-	q := openQueue(t, configOf(c.ListenAddrs(), []string{"none"}, nil), l.dialer())
+	faulty := newFaultyNetwork(t)
+	q := openQueue(t, configOf(c.ListenAddrs(), []string{"none"}, nil), faulty.dialer())
 	_, _ = probetest.SampleIn(t, q, 5*time.Second)
-	l.set(q.source, "silent")
+	faulty.set(q.source, "silent")
 	q.conns.keep(nil)
 	was := q.source
 	b, err := probetest.SampleIn(t, q, 4*time.Second)

@@ -213,9 +213,9 @@ func FuzzRecords(f *testing.F) {
 		if got := s.takeNewest(one, answer, conn.decompressor()); len(got) > 10 {
 			t.Errorf("%d messages", len(got))
 		}
-		for _, h := range one.log.records {
-			if h.to < h.from || h.at < 0 {
-				t.Errorf("%+v", h)
+		for _, record := range one.log.records {
+			if record.to < record.from || record.at < 0 {
+				t.Errorf("%+v", record)
 			}
 		}
 	})

@@ -26,16 +26,16 @@ func TestLogEstimates(t *testing.T) {
 	}{
 		{10, 0, 1000}, {15, 0, 1000}, {19, 0, 1000}, {20, 2000, 3000}, {29, 2000, 3000}, {5, -1, -1},
 	} {
-		w := testLog().oldestAt(one.offset, 30, now, 1)
-		if w.sure || w.none || w.from != one.offset {
-			t.Errorf("%d: %+v", one.offset, w)
+		oldest := testLog().oldestAt(one.offset, 30, now, 1)
+		if oldest.sure || oldest.none || oldest.from != one.offset {
+			t.Errorf("%d: %+v", one.offset, oldest)
 		}
-		if one.from < 0 && w.at != 0 || one.from >= 0 && (w.at < testEpoch+one.from || w.at > testEpoch+one.to) {
-			t.Errorf("the record at %d was written at %d, want from %d to %d", one.offset, w.at-testEpoch, one.from, one.to)
+		if one.from < 0 && oldest.at != 0 || one.from >= 0 && (oldest.at < testEpoch+one.from || oldest.at > testEpoch+one.to) {
+			t.Errorf("the record at %d was written at %d, want from %d to %d", one.offset, oldest.at-testEpoch, one.from, one.to)
 		}
 	}
-	if w := testLog().oldestAt(30, 30, now, 1); !w.none || !w.sure {
-		t.Errorf("at the end: %+v", w)
+	if oldest := testLog().oldestAt(30, 30, now, 1); !oldest.none || !oldest.sure {
+		t.Errorf("at the end: %+v", oldest)
 	}
 }
 
@@ -43,8 +43,8 @@ func TestLogThatWentBack(t *testing.T) {
 	l := testLog()
 	l.keep(nextRecord{from: 5, to: 5, found: true, at: testEpoch, used: 1})
 	l.addEnd(7, testEpoch+5000)
-	if w := l.oldestAt(5, 7, testEpoch+6000, 1); w.at != 0 || w.sure {
-		t.Errorf("what was known of the log before: %+v", w)
+	if oldest := l.oldestAt(5, 7, testEpoch+6000, 1); oldest.at != 0 || oldest.sure {
+		t.Errorf("what was known of the log before: %+v", oldest)
 	}
 }
 
@@ -88,12 +88,12 @@ func TestLogFarBehind(t *testing.T) {
 	now := testEpoch + 1_000_000
 	l.addEnd(1000, now)
 	l.keep(nextRecord{from: 0, to: 0, found: true, at: testEpoch, used: 1})
-	if w := l.oldestAt(10, 1000, now, 1); w.at != 0 {
-		t.Errorf("anything between now and long ago is given as %d", w.at)
+	if oldest := l.oldestAt(10, 1000, now, 1); oldest.at != 0 {
+		t.Errorf("anything between now and long ago is given as %d", oldest.at)
 	}
 	l.keep(nextRecord{from: 100, to: 100, found: true, at: testEpoch + 50_000, used: 1})
-	if w := l.oldestAt(50, 1000, now, 1); w.at != testEpoch+25_000 || w.sure {
-		t.Errorf("half way between two records: %+v", w)
+	if oldest := l.oldestAt(50, 1000, now, 1); oldest.at != testEpoch+25_000 || oldest.sure {
+		t.Errorf("half way between two records: %+v", oldest)
 	}
 }
 
@@ -121,12 +121,12 @@ func TestLogAnyHistory(t *testing.T) {
 				continue
 			}
 			offset := rapid.Int64Range(0, int64(len(written)-1)).Draw(t, "commit")
-			w := l.oldestAt(offset, int64(len(written)), now, 1)
-			if w.none || w.sure || w.at > now {
-				t.Fatalf("%+v at %d", w, now)
+			oldest := l.oldestAt(offset, int64(len(written)), now, 1)
+			if oldest.none || oldest.sure || oldest.at > now {
+				t.Fatalf("%+v at %d", oldest, now)
 			}
-			if w.at != 0 && math.Abs(float64(w.at-written[offset])) > float64(longest) {
-				t.Fatalf("the record at %d was written at %d, not %d", offset, written[offset]-testEpoch, w.at-testEpoch)
+			if oldest.at != 0 && math.Abs(float64(oldest.at-written[offset])) > float64(longest) {
+				t.Fatalf("the record at %d was written at %d, not %d", offset, written[offset]-testEpoch, oldest.at-testEpoch)
 			}
 			if len(l.ends) > maxEnds {
 				t.Fatalf("%d ends are remembered", len(l.ends))
