@@ -206,8 +206,7 @@ type Backlog struct {
 	Complete bool
 	// Depth as the contract defines it.
 	Depth Count
-	// BrokersUp and BrokersDown of Kafka.
-	Kafka                  bool
+	// BrokersUp and BrokersDown are known where the queue has brokers.
 	BrokersUp, BrokersDown int
 	// Ends are the positions up to which was ever enqueued, by partition (one without a name where there are none).
 	Ends map[Partition]float64

@@ -1,19 +1,16 @@
 package dynamodb
 
-import (
-	"github.com/cacheinv/cacheinv_exporter/internal/form"
-)
+import "github.com/cacheinv/cacheinv_exporter/internal/form"
 
-// tableConfig is a table with one item for each attempt.
+// tableConfig is a table with one item for each attempt: the block history[].dynamodb.
 type tableConfig struct {
 	Table, Region string
-	// Endpoint replaces the region's own; empty: none.
+	// Endpoint is a URL in place of the region's own; empty: none.
 	Endpoint string
-	// Index that is asked; empty: the table itself.
-	Index string
-	// PartitionKey's value may hold {date}.
+	// Index that is queried; empty: the table itself.
+	Index        string
 	PartitionKey partitionKey
-	// TimeAttribute is the sort key; TimeFormat: epoch_ms, epoch_s or rfc3339.
+	// TimeAttribute is the sort key, and holds an attempt's time as TimeFormat says: epochMS, epochS or rfc3339.
 	TimeAttribute, TimeFormat string
 	// StatusAttribute is one of FailedValues in an attempt that failed.
 	StatusAttribute string
@@ -28,6 +25,13 @@ type partitionKey struct {
 	// Value may hold {date}, the day in UTC as 2006-01-02.
 	Value form.Template
 }
+
+// What time_format may be.
+const (
+	epochMS = "epoch_ms"
+	epochS  = "epoch_s"
+	rfc3339 = "rfc3339"
+)
 
 const (
 	// usualReadUnits are what a sampling may consume unless the file says otherwise.
@@ -55,10 +59,10 @@ func readHistory(v form.Value) *tableConfig {
 	d.Index = b.Get("index").Word("the name of an index")
 	key := b.Get("partition_key")
 	if b.Require(key, "name and value of the partition key, such as {name: day, value: \"{date}\"}") {
-		d.PartitionKey = readDynamoDBKey(key)
+		d.PartitionKey = readPartitionKey(key)
 	}
 	d.TimeAttribute = word("time_attribute", "the sort key, which holds an attempt's time")
-	d.TimeFormat = b.Get("time_format").OneOf("epoch_ms", "epoch_ms", "epoch_s", "rfc3339")
+	d.TimeFormat = b.Get("time_format").OneOf(epochMS, epochMS, epochS, rfc3339)
 	d.StatusAttribute = word("status_attribute", "the attribute that says what became of an attempt")
 	failed := b.Get("failed_values")
 	b.Require(failed, "a list of what the status of a failed attempt is, such as [FAILED]")
@@ -68,7 +72,8 @@ func readHistory(v form.Value) *tableConfig {
 	return d
 }
 
-func readDynamoDBKey(v form.Value) partitionKey {
+// readPartitionKey reads the name of the partition key and its value.
+func readPartitionKey(v form.Value) partitionKey {
 	b := v.Block()
 	k := partitionKey{}
 	name, val := b.Get("name"), b.Get("value")

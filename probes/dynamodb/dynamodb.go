@@ -1,6 +1,7 @@
 // Package dynamodb reads invalidation attempts from a DynamoDB table.
 //
-// history is the table with its client, position is up to where it was read: pass after pass, each item once.
+// Types to know: history is a table with its client, position is up to where the table was read, pass after pass, so that each
+// item counts once.
 package dynamodb
 
 import (
@@ -8,13 +9,8 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// Backend is DynamoDB.
+// Backend is DynamoDB: histories.
 var Backend = probes.Backend{
 	Name:    "dynamodb",
 	History: func(block form.Value) probes.HistorySource { return readHistory(block) },
-}
-
-// Open implements probes.HistorySource.
-func (c *tableConfig) Open(counts *probes.Tally, env *probes.Env) (probes.History, error) {
-	return newHistory(*c, counts, env)
 }

@@ -34,7 +34,7 @@ func sampleError(t testing.TB, h probes.History, want string) {
 }
 
 // What a real server says to names that are wrong.
-func TestDynamoDBWrongNames(t *testing.T) {
+func TestWrongNames(t *testing.T) {
 	servers.NoLeaks(t)
 	a := newAttemptsTable(t, "epoch_ms")
 	c := &clock{time.Now()}
@@ -61,7 +61,7 @@ func TestDynamoDBWrongNames(t *testing.T) {
 }
 
 // A form that finds nothing is told as soon as there is any item.
-func TestDynamoDBWrongTimeFormat(t *testing.T) {
+func TestWrongTimeFormat(t *testing.T) {
 	servers.NoLeaks(t)
 	a := newAttemptsTable(t, "epoch_ms")
 	c := &clock{time.Now()}
@@ -70,7 +70,7 @@ func TestDynamoDBWrongTimeFormat(t *testing.T) {
 	h := wrong.open(t, c)
 	probetest.SampleHistory(t, h) // the table is empty
 	a.attempt(t, c.at, "FAILED")
-	sampleError(t, h, "mend time_attribute or time_format")
+	sampleError(t, h, "fix time_attribute or time_format")
 
 	a.config.TimeFormat = "epoch_s"
 	a.attempt(t, c.at, "FAILED")
@@ -81,12 +81,12 @@ func TestDynamoDBWrongTimeFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sampleError(t, wrong.open(t, c), "mend time_attribute or time_format")
+	sampleError(t, wrong.open(t, c), "fix time_attribute or time_format")
 	probetest.SampleHistory(t, a.open(t, c))
 }
 
 // What AWS says, as its SDK takes it from an answer; its messages may hold the request with its tokens.
-func TestDynamoDBRefusals(t *testing.T) {
+func TestRefusals(t *testing.T) {
 	servers.NoLeaks(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-aws")
@@ -120,7 +120,7 @@ func TestDynamoDBRefusals(t *testing.T) {
 }
 
 // Without any credentials, and with a server that is not there or hangs, a sampling ends in time and says why.
-func TestDynamoDBOutOfReach(t *testing.T) {
+func TestOutOfReach(t *testing.T) {
 	servers.NoLeaks(t)
 	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
 		t.Setenv(name, "")
@@ -147,21 +147,21 @@ func TestDynamoDBOutOfReach(t *testing.T) {
 	sampleError(t, hung, "closed")
 }
 
-func TestDynamoDBForgetsRatherThanGrow(t *testing.T) {
+func TestForgetsRatherThanGrow(t *testing.T) {
 	began := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 	p := newPosition(began, "epoch_ms")
 	p.begin(began.Add(5*time.Second), true)
 	const n = maxSeen + 10
 	for i := range n {
 		id := itemID{byte(i), byte(i >> 8), byte(i >> 16), byte(i >> 24)}
-		if news, _ := p.see(id, began.Add(time.Duration(i/100)*time.Millisecond/4), false); !news {
+		if isNew, _ := p.count(id, began.Add(time.Duration(i/100)*time.Millisecond/4), false); !isNew {
 			t.Fatalf("item %d is not new", i)
 		}
 	}
 	if len(p.coming) > maxSeen {
 		t.Errorf("%d items are remembered", len(p.coming))
 	}
-	p.turn(nil)
+	p.advance(nil)
 	p.begin(began.Add(6*time.Second), true)
 	for i := range n {
 		at := began.Add(time.Duration(i/100) * time.Millisecond / 4)
@@ -169,7 +169,7 @@ func TestDynamoDBForgetsRatherThanGrow(t *testing.T) {
 			continue // not asked for
 		}
 		id := itemID{byte(i), byte(i >> 8), byte(i >> 16), byte(i >> 24)}
-		if news, _ := p.see(id, at, false); news {
+		if isNew, _ := p.count(id, at, false); isNew {
 			t.Fatalf("item %d counts twice", i)
 		}
 	}
@@ -182,7 +182,7 @@ func FuzzStamp(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, format := range []string{"epoch_ms", "epoch_s"} {
-			at, ok := stampOf(&types.AttributeValueMemberN{Value: s}, format)
+			at, ok := readTime(&types.AttributeValueMemberN{Value: s}, format)
 			if !ok {
 				continue
 			}
@@ -190,12 +190,12 @@ func FuzzStamp(f *testing.F) {
 			if format == "epoch_ms" {
 				digits = 6
 			}
-			back, ok := stampOf(&types.AttributeValueMemberN{Value: decimal(at, digits)}, format)
+			back, ok := readTime(&types.AttributeValueMemberN{Value: decimal(at, digits)}, format)
 			if positive := at.UnixNano() >= int64(math.Pow10(digits)) && at.Year() < 2200; positive && (!ok || back.Sub(at).Abs() > time.Millisecond) {
 				t.Errorf("%s: %q is %v, and again %v", format, s, at, back)
 			}
 		}
-		if at, ok := stampOf(&types.AttributeValueMemberS{Value: s}, "rfc3339"); ok && at.IsZero() && !strings.HasPrefix(s, "0001") {
+		if at, ok := readTime(&types.AttributeValueMemberS{Value: s}, "rfc3339"); ok && at.IsZero() && !strings.HasPrefix(s, "0001") {
 			t.Errorf("%q is %v", s, at)
 		}
 	})

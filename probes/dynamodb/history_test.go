@@ -17,7 +17,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func configTemplate(t testing.TB, text string) form.Template {
+func parseTemplate(t testing.TB, text string) form.Template {
 	t.Helper()
 	out, err := form.ParseTemplate(text)
 	if err != nil {
@@ -37,7 +37,7 @@ func newAttemptsTable(t *testing.T, timeFormat string) *attemptsTable {
 	t.Helper()
 	a := &attemptsTable{DynamoDBServer: servers.DynamoDB(t), config: tableConfig{
 		Table: "attempts", Region: "us-east-1", Index: "by_time", TimeAttribute: "at", TimeFormat: timeFormat,
-		PartitionKey:    partitionKey{Name: "day", Value: configTemplate(t, "{date}")},
+		PartitionKey:    partitionKey{Name: "day", Value: parseTemplate(t, "{date}")},
 		StatusAttribute: "status", FailedValues: []string{"FAILED", "TIMEOUT"}, MaxReadUnits: 25,
 	}}
 	a.config.Endpoint = a.URL
@@ -135,7 +135,7 @@ func (a *attemptsTable) open(t testing.TB, c *clock) *history {
 }
 
 // Each item counts once: those of one moment, late ones, over midnight, and when the writer took the day before the time.
-func TestDynamoDBCountsEachOnce(t *testing.T) {
+func TestCountsEachOnce(t *testing.T) {
 	for _, format := range []string{"epoch_ms", "epoch_s", "rfc3339"} {
 		t.Run(format, func(t *testing.T) {
 			servers.NoLeaks(t)
@@ -188,7 +188,7 @@ func TestDynamoDBCountsEachOnce(t *testing.T) {
 			probetest.SampleHistory(t, h)
 			probetest.SampleHistory(t, h)
 			probetest.WantAttempts(t, h, 12, 5)
-			if n := len(h.at.seen); n > 5 {
+			if n := len(h.upTo.seen); n > 5 {
 				t.Errorf("%d items are still remembered", n)
 			}
 		})
@@ -196,7 +196,7 @@ func TestDynamoDBCountsEachOnce(t *testing.T) {
 }
 
 // What was there before costs nothing, and a backlog is read within the budget, sampling by sampling, and whole.
-func TestDynamoDBKeepsToItsBudget(t *testing.T) {
+func TestKeepsToItsBudget(t *testing.T) {
 	servers.NoLeaks(t)
 	a := newAttemptsTable(t, "epoch_ms")
 	a.config.MaxReadUnits = 5
@@ -257,6 +257,6 @@ func TestDynamoDBKeepsToItsBudget(t *testing.T) {
 // watchCapacity sums the read units that a history uses.
 func watchCapacity(h *history) *float64 {
 	sum := new(float64)
-	h.used = func(units float64) { *sum += units }
+	h.onUsed = func(units float64) { *sum += units }
 	return sum
 }

@@ -34,7 +34,7 @@ func (s stamped) between(t *testing.T, from, to types.AttributeValue) bool {
 }
 
 // In each format, and however the passes fall, each item counts once.
-func TestTablePassesCountOnce(t *testing.T) {
+func TestPassesCountOnce(t *testing.T) {
 	began := time.Date(2026, 11, 25, 10, 0, 0, 123_456_789, time.UTC)
 	for format, write := range map[string]func(time.Time) string{
 		"epoch_s":  func(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) },
@@ -42,7 +42,7 @@ func TestTablePassesCountOnce(t *testing.T) {
 		"rfc3339":  func(at time.Time) string { return at.Format(time.RFC3339) },
 	} {
 		for _, every := range []time.Duration{300 * time.Millisecond, time.Second, 7 * time.Second, 15 * time.Second} {
-			place := newPosition(began, format)
+			upTo := newPosition(began, format)
 			var items []stamped
 			counted := map[itemID]int{}
 			next := began.Add(time.Millisecond)
@@ -50,23 +50,23 @@ func TestTablePassesCountOnce(t *testing.T) {
 				for ; !next.After(now); next = next.Add(333 * time.Millisecond) {
 					var id itemID
 					binary.BigEndian.PutUint64(id[:], uint64(len(items)))
-					at, ok := stampOf(&types.AttributeValueMemberS{Value: write(next)}, format)
+					at, ok := readTime(&types.AttributeValueMemberS{Value: write(next)}, format)
 					if !ok {
 						t.Fatal(write(next))
 					}
 					items = append(items, stamped{id, at, write(next)})
 				}
-				place.begin(now, false)
-				from, to := place.bounds()
+				upTo.begin(now, false)
+				from, to := upTo.bounds()
 				for _, i := range items {
 					if !i.between(t, from, to) {
 						continue
 					}
-					if news, _ := place.see(i.id, i.at, false); news {
+					if isNew, _ := upTo.count(i.id, i.at, false); isNew {
 						counted[i.id]++
 					}
 				}
-				place.turn(nil)
+				upTo.advance(nil)
 			}
 			for n, i := range items {
 				if counted[i.id] != 1 {
@@ -74,8 +74,8 @@ func TestTablePassesCountOnce(t *testing.T) {
 					break
 				}
 			}
-			if len(place.seen) > 2+3*15+3*int(every/time.Second) {
-				t.Errorf("%s, every %v: %d items are remembered", format, every, len(place.seen))
+			if len(upTo.seen) > 2+3*15+3*int(every/time.Second) {
+				t.Errorf("%s, every %v: %d items are remembered", format, every, len(upTo.seen))
 			}
 		}
 	}

@@ -1,32 +1,42 @@
 package kafka
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/internal/shell"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// queueConfig is a set of topics and of the consumer groups that read them.
+// queueConfig is a set of topics and of the consumer groups that read them: the block queues[].kafka.
 type queueConfig struct {
+	// Brokers are the host:port of those that are asked first; the metadata names the others.
 	Brokers []string
 	Topics  []form.NameMatch
-	// Groups selects consumer groups; empty: none, and what is enqueued is all that is told.
+	// Groups selects consumer groups; empty: none, and then only what is enqueued is known.
 	Groups []form.NameMatch
-	SASL   *saslConfig
-	TLS    *form.TLS
+	// SASL authenticates the connections; nil: they are not authenticated.
+	SASL *saslConfig
+	// TLS of the connections; nil: they are plain.
+	TLS *form.TLS
 }
 
-// saslConfig of a Kafka connection. Mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER (TokenFile), AWS_MSK_IAM (Region).
+// saslConfig says how connections are authenticated.
 type saslConfig struct {
-	Mechanism   string
+	// Mechanism is one of the constants.
+	Mechanism string
+	// Credentials of mechanisms with a user.
 	Credentials form.Credentials
-	TokenFile   string
-	Region      string
+	// TokenFile of OAUTHBEARER is a path.
+	TokenFile string
+	// Region of AWS_MSK_IAM.
+	Region string
 }
 
-// publishConfig produces the message to a topic.
+// publishConfig is the topic to which a message is produced: the block invalidation_probes[].publish.kafka.
 type publishConfig struct {
 	Brokers []string
 	Topic   string
@@ -34,15 +44,28 @@ type publishConfig struct {
 	TLS     *form.TLS
 }
 
+// The mechanisms of SASL.
+const (
+	saslPlain   = "PLAIN"
+	scramSHA256 = "SCRAM-SHA-256"
+	scramSHA512 = "SCRAM-SHA-512"
+	oauthBearer = "OAUTHBEARER"
+	awsMSKIAM   = "AWS_MSK_IAM"
+)
+
+// defaultPort of a broker.
+const defaultPort = "9092"
+
+// topicName is what Kafka takes for a topic's name.
 var topicName = regexp.MustCompile(`^[\w.-]{1,249}$`)
 
-// readQueue reads which topics and groups of which cluster are one queue.
+// readQueue reads which topics and groups of a cluster are one queue.
 func readQueue(v form.Value) *queueConfig {
 	b := v.Block()
 	q := &queueConfig{}
 	brokers, topics := b.Get("brokers"), b.Get("topics")
 	b.Require(brokers, "a list of host:port")
-	brokers.Addresses("brokers", "9092", func(_ form.Value, broker string) { q.Brokers = append(q.Brokers, broker) })
+	brokers.Addresses("brokers", defaultPort, func(_ form.Value, address string) { q.Brokers = append(q.Brokers, address) })
 	b.Require(topics, "a list of names or /regexps/")
 	q.Topics = topics.NameMatches("topics", func(item form.Value, name string) bool {
 		if topicName.MatchString(name) {
@@ -60,20 +83,14 @@ func readQueue(v form.Value) *queueConfig {
 	return q
 }
 
-// The mechanisms of SASL without a user and password.
-const (
-	oauthBearer = "OAUTHBEARER"
-	awsMSKIAM   = "AWS_MSK_IAM"
-)
-
-// readSASL reads a mechanism and the fields that go with it; another's are faults.
+// readSASL reads a mechanism and the fields that go with it; those of another mechanism are faults.
 func readSASL(v form.Value) *saslConfig {
 	b := v.Block()
 	out := &saslConfig{}
 	mechanism, token, region := b.Get("mechanism"), b.Get("token_file"), b.Get("region")
 	login := b.Credentials()
 	if b.Require(mechanism, "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM") {
-		out.Mechanism = mechanism.OneOf("", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", oauthBearer, awsMSKIAM)
+		out.Mechanism = mechanism.OneOf("", saslPlain, scramSHA256, scramSHA512, oauthBearer, awsMSKIAM)
 	}
 	out.TokenFile = token.FilePath("the path of a file with the token")
 	out.Region = region.Word("the region, such as us-east-1")
@@ -91,9 +108,9 @@ func readSASL(v form.Value) *saslConfig {
 		}
 		out.Credentials = login.UserNeedsPassword()
 	}
-	withUser := []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
+	withUser := []string{saslPlain, scramSHA256, scramSHA512}
 	for _, f := range []struct {
-		at         form.Value
+		value      form.Value
 		mechanisms []string
 	}{
 		{token, []string{oauthBearer}},
@@ -102,21 +119,21 @@ func readSASL(v form.Value) *saslConfig {
 		{login.Password, withUser},
 		{login.PasswordFile, withUser},
 	} {
-		if f.at.Given() && out.Mechanism != "" && !slices.Contains(f.mechanisms, out.Mechanism) {
-			f.at.Fault("goes with %s; leave it out", strings.Join(f.mechanisms, ", "))
+		if f.value.Given() && out.Mechanism != "" && !slices.Contains(f.mechanisms, out.Mechanism) {
+			f.value.Fault("goes with %s; leave it out", strings.Join(f.mechanisms, ", "))
 		}
 	}
 	b.Done()
 	return out
 }
 
-// readPublisher reads where a message is produced.
+// readPublisher reads the topic to which a message is produced.
 func readPublisher(v form.Value) *publishConfig {
 	b := v.Block()
 	out := &publishConfig{}
 	brokers, topic := b.Get("brokers"), b.Get("topic")
 	b.Require(brokers, "a list of host:port")
-	brokers.Addresses("brokers", "9092", func(_ form.Value, broker string) { out.Brokers = append(out.Brokers, broker) })
+	brokers.Addresses("brokers", defaultPort, func(_ form.Value, address string) { out.Brokers = append(out.Brokers, address) })
 	if b.Require(topic, "the topic's name") {
 		out.Topic = topic.Word("the topic's name")
 		if out.Topic != "" && !topicName.MatchString(out.Topic) {
@@ -129,4 +146,37 @@ func readPublisher(v form.Value) *publishConfig {
 	out.TLS = b.TLS()
 	b.Done()
 	return out
+}
+
+// Kind implements probes.QueueSource.
+func (*queueConfig) Kind() string { return backendName }
+
+// Traits implements probes.QueueSource.
+func (*queueConfig) Traits() probes.QueueTraits {
+	return probes.QueueTraits{Brokers: true, Positions: true, Messages: true}
+}
+
+// On implements probes.QueueSource.
+func (*queueConfig) On() string { return "" }
+
+// Advice implements probes.QueueSource.
+func (c *queueConfig) Advice() string {
+	if len(c.Groups) == 0 {
+		return "without groups its lag and depth stay unknown; name the groups that process it"
+	}
+	return ""
+}
+
+// Command implements probes.QueueSource.
+func (c *queueConfig) Command(look probes.QueueLook) string {
+	which := "--all-groups"
+	if look.Group != "" {
+		which = "--group " + shell.Quote(look.Group)
+	}
+	return fmt.Sprintf("kafka-consumer-groups --bootstrap-server %s --describe %s", shell.Quote(strings.Join(c.Brokers, ",")), which)
+}
+
+// Open implements probes.QueueSource.
+func (c *queueConfig) Open(name string, m *probes.Message, _ *probes.Fleet, env *probes.Env) (probes.Queue, error) {
+	return newQueue(*c, m, env, env.Log.With("queue", name))
 }

@@ -16,17 +16,17 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// namedAtMost names are told of one fault; the rest are counted.
-const namedAtMost = 20
+// maxNamed is how many names a fault lists; the rest are counted.
+const maxNamed = 20
 
 var (
 	errHung     = errors.New("no answer in time")
 	errNoLeader = errors.New("has no leader; start the brokers that hold its replicas")
-	errGone     = errors.New("does not exist, or may not be described; check the name, and grant the exporter's user DESCRIBE on it")
+	errNoSuch   = errors.New("does not exist, or may not be described; check the name, and grant the exporter's user DESCRIBE on it")
 )
 
-// connectionFault says what to do where a broker could not be asked. No text of a broker's is repeated where it may hold
-// what it was sent.
+// connectionFault says what to do where a request failed on its connection. No text of a broker's is repeated where it may
+// hold what was sent to it, such as a password.
 func connectionFault(err error) error {
 	var early *kgo.ErrFirstReadEOF
 	var code *kerr.Error
@@ -56,34 +56,35 @@ func codeFault(code int16) error {
 	case kerr.ClusterAuthorizationFailed:
 		return fmt.Errorf("the cluster may not be described (%s); grant the exporter's user DESCRIBE on the cluster", k.Message)
 	case kerr.UnknownTopicOrPartition:
-		return errGone
+		return errNoSuch
 	case kerr.LeaderNotAvailable:
 		return errNoLeader
 	}
 	return fmt.Errorf("the broker answered %s", k.Message)
 }
 
-// faults collects what could not be learned, from several goroutines. Faults of one kind are told together.
+// faults collects what could not be learned, from several goroutines, and groups it: one line for all that have the same fault.
 type faults struct {
 	mu sync.Mutex
-	// by is names by what they are of and what is wrong with them.
-	by map[faultKind][]string
-	// partitions by their topic and what is wrong with them.
+	// names of topics, groups and brokers. The subject of their kind is topic, group or broker; empty: there is no name.
+	names map[faultKind][]string
+	// partitions are their ids. The subject of their kind is the name of their topic.
 	partitions map[faultKind][]int32
 }
 
-type faultKind struct{ of, wrong string }
+// faultKind is what a fault is about, and what it says.
+type faultKind struct{ subject, problem string }
 
 func newFaults() *faults {
-	return &faults{by: map[faultKind][]string{}, partitions: map[faultKind][]int32{}}
+	return &faults{names: map[faultKind][]string{}, partitions: map[faultKind][]int32{}}
 }
 
-func (f *faults) add(of, name string, err error) {
+func (f *faults) add(subject, name string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := faultKind{of, err.Error()}
-	if !slices.Contains(f.by[k], name) {
-		f.by[k] = append(f.by[k], name)
+	k := faultKind{subject, err.Error()}
+	if !slices.Contains(f.names[k], name) {
+		f.names[k] = append(f.names[k], name)
 	}
 }
 
@@ -104,32 +105,32 @@ func (f *faults) partition(p probes.Partition, err error) {
 	f.partitions[k] = append(f.partitions[k], p.ID)
 }
 
-// err joins all faults, in an order of their own; nil without any.
+// err joins all faults in a fixed order, so that the same faults give the same text; nil without any.
 func (f *faults) err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var errs []error
-	for _, k := range sortedKinds(f.by) {
-		names := f.by[k]
+	for _, k := range sortedKinds(f.names) {
+		names := f.names[k]
 		slices.Sort(names)
-		if k.of == "" {
-			errs = append(errs, errors.New(k.wrong))
+		if k.subject == "" {
+			errs = append(errs, errors.New(k.problem))
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s %s: %s", plural(k.of, len(names)), nameList(names), k.wrong))
+		errs = append(errs, fmt.Errorf("%s %s: %s", plural(k.subject, len(names)), nameList(names), k.problem))
 	}
 	for _, k := range sortedKinds(f.partitions) {
 		ids := f.partitions[k]
 		slices.Sort(ids)
 		ids = slices.Compact(ids)
-		errs = append(errs, fmt.Errorf("topic %s, %s %s: %s", k.of, plural("partition", len(ids)), nameList(ranges(ids)), k.wrong))
+		errs = append(errs, fmt.Errorf("topic %s, %s %s: %s", k.subject, plural("partition", len(ids)), nameList(ranges(ids)), k.problem))
 	}
 	return errors.Join(errs...)
 }
 
 func sortedKinds[V any](m map[faultKind]V) []faultKind {
 	return slices.SortedFunc(maps.Keys(m), func(a, b faultKind) int {
-		return cmp.Or(strings.Compare(a.of, b.of), strings.Compare(a.wrong, b.wrong))
+		return cmp.Or(strings.Compare(a.subject, b.subject), strings.Compare(a.problem, b.problem))
 	})
 }
 
@@ -141,13 +142,13 @@ func plural(noun string, n int) string {
 }
 
 func nameList(names []string) string {
-	if len(names) > namedAtMost {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:namedAtMost], ", "), len(names)-namedAtMost)
+	if len(names) > maxNamed {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
 	}
 	return strings.Join(names, ", ")
 }
 
-// ranges writes sorted numbers as 0-2, 5.
+// ranges writes sorted numbers as 0-2 and 5.
 func ranges(ids []int32) []string {
 	var out []string
 	for i := 0; i < len(ids); {

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,28 +15,30 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// nowhere is the coordinator of a group before it was asked for.
-const nowhere = -1
+// noCoordinator stands for the coordinator of a group until it is known.
+const noCoordinator = -1
 
-// group is a consumer group. Its coordinator and protocol are remembered from sampling to sampling.
+// group is a consumer group in one sampling. The next one takes over its coordinator and protocol.
 type group struct {
-	name        string
+	name string
+	// coordinator is a broker's id.
 	coordinator int32
 	protocol    protocol
-	// unlisted: it is named, and on no broker's list, so that it does not exist or is not shown.
+	// unlisted: it is configured by name, and on no broker's list, so that it does not exist or is not shown.
 	unlisted bool
 
-	// What this sampling learned.
+	// description is the outcome of asking for state and members, which are valid where it has no error.
 	description outcome
 	state       string
 	members     int
-	offsets     outcome
-	// commits by partition, and partitions whose commits could not be read.
+	// offsets is the outcome of asking for commits. Where it has no error, each partition is among commits or unread, or the
+	// group has committed nothing there.
+	offsets outcome
 	commits map[probes.Partition]int64
 	unread  map[probes.Partition]error
 }
 
-// selectGroups finds the groups that are meant; those of a broker that did not tell its groups are the ones known there.
+// selectGroups finds the groups that are selected. Of a broker that did not list its groups, they are those known before.
 func (s *sampling) selectGroups(ctx context.Context) {
 	matches := s.q.config.Groups
 	if len(matches) == 0 {
@@ -60,11 +61,11 @@ func (s *sampling) selectGroups(ctx context.Context) {
 	}
 	watched := map[string]*group{}
 	for _, name := range names {
-		g := &group{name: name, coordinator: nowhere}
+		g := &group{name: name, coordinator: noCoordinator}
 		if old := s.q.groups[name]; old != nil {
 			g.coordinator, g.protocol = old.coordinator, old.protocol
 		}
-		g.description.err, g.offsets.err = errUnasked, errUnasked
+		g.description.err, g.offsets.err = errLeftOut, errLeftOut
 		if g.unlisted = unlisted[name]; g.unlisted {
 			g.description, g.state, g.protocol = outcome{}, stateDead, anyProtocol
 		}
@@ -74,21 +75,21 @@ func (s *sampling) selectGroups(ctx context.Context) {
 	s.q.groups = watched
 }
 
-// listGroups asks every broker for the groups that it coordinates. all: each told them.
+// listGroups asks every broker for the groups that it coordinates. all: each one answered.
 func (s *sampling) listGroups(ctx context.Context) (found map[string]*group, all bool) {
-	ctx, done := partOf(ctx, 3)
+	ctx, done := withPart(ctx, 3)
 	defer done()
 	found, all = map[string]*group{}, true
 	var mu sync.Mutex
-	var asking sync.WaitGroup
+	var requests sync.WaitGroup
 	silent := map[int32]bool{}
 	for id, b := range s.brokers {
 		if b.address == s.q.source && s.q.bothProtocols() && !s.reused {
 			silent[id], all = true, false
 			continue
 		}
-		asking.Go(func() {
-			groups, err := s.groupsOf(ctx, b)
+		requests.Go(func() {
+			groups, err := s.requestGroups(ctx, b)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -100,7 +101,7 @@ func (s *sampling) listGroups(ctx context.Context) (found map[string]*group, all
 			}
 		})
 	}
-	asking.Wait()
+	requests.Wait()
 	for name, g := range s.q.groups {
 		_, listed := s.brokers[g.coordinator]
 		if found[name] == nil && form.Selected(s.q.config.Groups, name) && (silent[g.coordinator] || !listed && !all) {
@@ -113,28 +114,29 @@ func (s *sampling) listGroups(ctx context.Context) (found map[string]*group, all
 	return found, all
 }
 
-// bothProtocols reports whether the broker that tells the metadata coordinates groups of both: then it is asked for two
-// descriptions, and the list of its groups takes turns with the metadata.
+// bothProtocols reports whether the broker that gives the metadata coordinates groups of both protocols. Then it gets two
+// requests for descriptions, and so that there are no more requests in all, metadata and the list of its groups are asked for
+// in turns, one in each sampling.
 func (q *queue) bothProtocols() bool {
 	both := map[protocol]bool{}
 	for _, g := range q.groups {
-		if b := q.known[g.coordinator]; b != nil && b.address == q.source && g.protocol != anyProtocol {
+		if b := q.brokers[g.coordinator]; b != nil && b.address == q.source && g.protocol != anyProtocol {
 			both[g.protocol] = true
 		}
 	}
 	return len(both) == 2 && len(form.ExactNames(q.config.Groups)) < len(q.config.Groups)
 }
 
-// groupsOf lists a broker's groups that are meant. Share groups, and those of Connect's workers unless they are named,
-// commit no offsets.
-func (s *sampling) groupsOf(ctx context.Context, b broker) ([]*group, error) {
-	peer, err := s.peer(b)
+// requestGroups asks a broker for its groups, and gives those that are selected. Share groups are left out, and those of
+// Connect's workers unless they are named: they commit no offsets.
+func (s *sampling) requestGroups(ctx context.Context, b broker) ([]*group, error) {
+	conn, err := s.conn(b)
 	if err != nil {
 		return nil, err
 	}
 	req := kmsg.NewPtrListGroupsRequest()
 	req.TypesFilter = []string{"classic", "consumer"}
-	answer, err := req.RequestWith(ctx, peer)
+	answer, err := req.RequestWith(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -159,27 +161,27 @@ func (s *sampling) groupsOf(ctx context.Context, b broker) ([]*group, error) {
 	return out, codeFault(answer.ErrorCode)
 }
 
-// askGroups asks the coordinators for commits and descriptions, once more where a coordinator has moved.
-func (s *sampling) askGroups(ctx context.Context) {
+// queryGroups asks the coordinators for commits and descriptions, once more where a coordinator has moved.
+func (s *sampling) queryGroups(ctx context.Context) {
 	if len(s.groups) == 0 {
 		return
 	}
-	first, done := partOf(ctx, 2)
+	first, done := withPart(ctx, 2)
 	defer done()
-	s.locate(first, s.groups)
-	s.askCoordinators(first, s.groups)
+	s.findCoordinators(first, s.groups)
+	s.queryCoordinators(first, s.groups)
 	var moved []*group
 	for _, g := range s.groups {
-		if g.offsets.again || g.description.again {
-			g.coordinator = nowhere
+		if g.offsets.retriable || g.description.retriable {
+			g.coordinator = noCoordinator
 			moved = append(moved, g)
 		}
 	}
-	if len(moved) > 0 && pause.For(ctx, settleTime) {
-		second, done := partOf(ctx, 2)
+	if len(moved) > 0 && pause.For(ctx, settleDelay) {
+		second, done := withPart(ctx, 2)
 		defer done()
-		s.locate(second, moved)
-		s.askCoordinators(second, moved)
+		s.findCoordinators(second, moved)
+		s.queryCoordinators(second, moved)
 	}
 	for _, g := range s.groups {
 		if g.unlisted && g.offsets.err != nil {
@@ -198,23 +200,23 @@ func (s *sampling) askGroups(ctx context.Context) {
 	}
 }
 
-// locate finds the coordinators of groups that have none.
-func (s *sampling) locate(ctx context.Context, groups []*group) {
-	lost := map[string]*group{}
+// findCoordinators of groups whose coordinator is not known.
+func (s *sampling) findCoordinators(ctx context.Context, groups []*group) {
+	unknown := map[string]*group{}
 	for _, g := range groups {
-		if g.coordinator == nowhere {
-			lost[g.name] = g
+		if g.coordinator == noCoordinator {
+			unknown[g.name] = g
 		}
 	}
-	if len(lost) == 0 {
+	if len(unknown) == 0 {
 		return
 	}
-	fail := func(g *group, err error, again bool) {
+	fail := func(g *group, err error, retriable bool) {
 		err = fmt.Errorf("its coordinator was not found: %w", err)
-		g.offsets, g.description = outcome{err, again}, outcome{err, again}
+		g.offsets, g.description = outcome{err, retriable}, outcome{err, retriable}
 	}
-	found, err := s.coordinators(ctx, lost)
-	for name, g := range lost {
+	found, err := s.requestCoordinators(ctx, unknown)
+	for name, g := range unknown {
 		c, ok := found[name]
 		switch {
 		case ok && c.code == 0:
@@ -224,24 +226,24 @@ func (s *sampling) locate(ctx context.Context, groups []*group) {
 		case err != nil:
 			fail(g, err, true)
 		default:
-			fail(g, errUnasked, false)
+			fail(g, errLeftOut, false)
 		}
 	}
 }
 
-// foundCoordinator is the broker that coordinates a group, or why there is none.
+// foundCoordinator is the broker that coordinates a group, or the error code that says why there is none.
 type foundCoordinator struct {
 	id   int32
 	code int16
 }
 
-// coordinators asks the broker that told the metadata; before Kafka 3.0 one by one.
-func (s *sampling) coordinators(ctx context.Context, groups map[string]*group) (map[string]foundCoordinator, error) {
-	peer, err := s.peer(broker{address: s.q.source})
+// requestCoordinators asks the broker that gave the metadata; before Kafka 3.0 for one group at a time.
+func (s *sampling) requestCoordinators(ctx context.Context, groups map[string]*group) (map[string]foundCoordinator, error) {
+	conn, err := s.conn(broker{address: s.q.source})
 	if err != nil {
 		return nil, err
 	}
-	version, err := peer.maxVersion(ctx, kmsg.FindCoordinator)
+	version, err := conn.maxVersion(ctx, kmsg.FindCoordinator)
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +252,7 @@ func (s *sampling) coordinators(ctx context.Context, groups map[string]*group) (
 		for name := range groups {
 			req := kmsg.NewPtrFindCoordinatorRequest()
 			req.CoordinatorKey = name
-			answer, err := req.RequestWith(ctx, peer)
+			answer, err := req.RequestWith(ctx, conn)
 			if err != nil {
 				return out, err
 			}
@@ -262,7 +264,7 @@ func (s *sampling) coordinators(ctx context.Context, groups map[string]*group) (
 	for name := range groups {
 		req.CoordinatorKeys = append(req.CoordinatorKeys, name)
 	}
-	answer, err := req.RequestWith(ctx, peer)
+	answer, err := req.RequestWith(ctx, conn)
 	if err != nil {
 		return out, err
 	}
@@ -272,11 +274,12 @@ func (s *sampling) coordinators(ctx context.Context, groups map[string]*group) (
 	return out, nil
 }
 
-func (s *sampling) askCoordinators(ctx context.Context, groups []*group) {
+// queryCoordinators asks the coordinators of groups for commits and descriptions.
+func (s *sampling) queryCoordinators(ctx context.Context, groups []*group) {
 	by := map[int32][]*group{}
 	for _, g := range groups {
-		if g.coordinator == nowhere {
-			continue // its fault is told
+		if g.coordinator == noCoordinator {
+			continue // findCoordinators gave it its fault
 		}
 		if _, ok := s.brokers[g.coordinator]; !ok {
 			err := fmt.Errorf("its coordinator, broker %d, is not among the brokers", g.coordinator)
@@ -285,108 +288,10 @@ func (s *sampling) askCoordinators(ctx context.Context, groups []*group) {
 		}
 		by[g.coordinator] = append(by[g.coordinator], g)
 	}
-	var asking sync.WaitGroup
+	var requests sync.WaitGroup
 	for id, mine := range by {
-		asking.Go(func() { s.fetchCommits(ctx, s.brokers[id], mine) })
-		asking.Go(func() { s.describe(ctx, s.brokers[id], mine) })
+		requests.Go(func() { s.learnCommits(ctx, s.brokers[id], mine) })
+		requests.Go(func() { s.learnDescriptions(ctx, s.brokers[id], mine) })
 	}
-	asking.Wait()
-}
-
-// unanswered is the outcome where a coordinator failed as a whole.
-func unanswered(b broker, err error) outcome {
-	return outcome{fmt.Errorf("its coordinator, broker %d (%s): %w", b.id, b.address, err), true}
-}
-
-// coded is the outcome of a group's error code.
-func coded(code int16) outcome {
-	return outcome{codeFault(code), kerr.IsRetriable(kerr.ErrorForCode(code))}
-}
-
-// fetchCommits asks for all that groups have committed: a list of partitions would be longer than the answer.
-func (s *sampling) fetchCommits(ctx context.Context, b broker, groups []*group) {
-	by := map[string]*group{}
-	for _, g := range groups {
-		by[g.name] = g
-		g.offsets, g.commits, g.unread = outcome{err: errUnasked}, map[probes.Partition]int64{}, map[probes.Partition]error{}
-	}
-	peer, err := s.peer(b)
-	version := int16(0)
-	if err == nil {
-		version, err = peer.maxVersion(ctx, kmsg.OffsetFetch)
-	}
-	if err == nil && version < 8 {
-		err = s.fetchSingly(ctx, peer, groups)
-	} else if err == nil {
-		err = s.fetchTogether(ctx, peer, by)
-	}
-	if err != nil {
-		for _, g := range groups {
-			if errors.Is(g.offsets.err, errUnasked) {
-				g.offsets = unanswered(b, err)
-			}
-		}
-	}
-}
-
-func (s *sampling) fetchTogether(ctx context.Context, peer *peer, groups map[string]*group) error {
-	req := kmsg.NewPtrOffsetFetchRequest()
-	for name := range groups {
-		one := kmsg.NewOffsetFetchRequestGroup()
-		one.Group = name
-		req.Groups = append(req.Groups, one)
-	}
-	answer, err := req.RequestWith(ctx, peer)
-	if err != nil {
-		return err
-	}
-	for _, told := range answer.Groups {
-		g := groups[told.Group]
-		if g == nil {
-			continue
-		}
-		g.offsets = commitsOutcome(told.ErrorCode)
-		for _, t := range told.Topics {
-			for _, p := range t.Partitions {
-				g.commit(probes.Partition{Topic: t.Topic, ID: p.Partition}, p.Offset, p.ErrorCode)
-			}
-		}
-	}
-	return nil
-}
-
-// fetchSingly is for brokers before Kafka 3.0, which take one group at a time.
-func (s *sampling) fetchSingly(ctx context.Context, peer *peer, groups []*group) error {
-	for _, g := range groups {
-		req := kmsg.NewPtrOffsetFetchRequest()
-		req.Group = g.name
-		answer, err := req.RequestWith(ctx, peer)
-		if err != nil {
-			return err
-		}
-		g.offsets = commitsOutcome(answer.ErrorCode)
-		for _, t := range answer.Topics {
-			for _, p := range t.Partitions {
-				g.commit(probes.Partition{Topic: t.Topic, ID: p.Partition}, p.Offset, p.ErrorCode)
-			}
-		}
-	}
-	return nil
-}
-
-// commitsOutcome of a group: one that does not exist has committed nothing.
-func commitsOutcome(code int16) outcome {
-	if code == kerr.GroupIDNotFound.Code {
-		return outcome{}
-	}
-	return coded(code)
-}
-
-func (g *group) commit(p probes.Partition, offset int64, code int16) {
-	switch {
-	case code != 0:
-		g.unread[p] = codeFault(code)
-	case offset >= 0:
-		g.commits[p] = offset
-	}
+	requests.Wait()
 }

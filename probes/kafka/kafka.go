@@ -1,8 +1,9 @@
-// Package kafka asks Apache Kafka, and what speaks like it, for the topics and consumer groups of a queue, and publishes to a
-// topic.
+// Package kafka reads the topics and consumer groups of a queue from Apache Kafka, or a server that speaks its protocol, and
+// publishes to a topic.
 //
-// queue is what outlives a sampling, sampling is one of them, peer is the connection to one broker. A sampling costs a few
-// requests for each broker, however many partitions there are.
+// Types to know: queue is what outlives a sampling, sampling is one sampling under way, brokerConn is the connection to one
+// broker, and partitionLog is what all samplings together know of one partition's records. A sampling costs a few requests
+// for each broker, however many partitions there are.
 package kafka
 
 import (
@@ -10,7 +11,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// Backend is Kafka.
+// Backend is Kafka: queues, and publishers of invalidation probes.
 var Backend = probes.Backend{
 	Name:      backendName,
 	Queue:     func(block form.Value, _ probes.Known) probes.QueueSource { return readQueue(block) },

@@ -28,25 +28,6 @@ func ago(topic string, partition int32, d time.Duration) *kgo.Record {
 	return &kgo.Record{Topic: topic, Partition: partition, Value: []byte("x"), Timestamp: began.Add(-d)}
 }
 
-func (u *user) write(t *testing.T, records ...*kgo.Record) {
-	t.Helper()
-	if err := u.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (u *user) createWith(t *testing.T, topic string, partitions int32, configs map[string]*string) {
-	t.Helper()
-	r, err := u.admin.CreateTopic(t.Context(), partitions, 1, configs, topic)
-	if err != nil || r.Err != nil {
-		t.Fatal(err, r.Err)
-	}
-	servers.Eventually(t, "the topic has leaders", func() bool {
-		got, err := u.admin.ListEndOffsets(t.Context(), topic)
-		return err == nil && got.Error() == nil && len(got[topic]) == int(partitions)
-	})
-}
-
 // wantSeconds of a group's lag, to a second: of a record of that age when the tests began, or 0.
 func wantSeconds(t *testing.T, what string, b probes.Backlog, group string, p probes.Partition, age float64) {
 	t.Helper()
@@ -77,8 +58,8 @@ func fetches(c *requestCount) int {
 	return n
 }
 
-// TestKafkaLag runs against one Apache Kafka.
-func TestKafkaLag(t *testing.T) {
+// TestLag runs against one Apache Kafka.
+func TestLag(t *testing.T) {
 	k := servers.Kafka(t, "log.cleaner.backoff.ms=100", "log.cleaner.min.cleanable.ratio=0.01")
 	u := newUser(t, []string{k.Addr})
 	t.Run("the record at the commit", func(t *testing.T) { testLagRecord(t, k, u) })
@@ -183,18 +164,6 @@ func testLagBatches(t *testing.T, k *servers.KafkaServer, u *user) {
 	wantRecent(t, "the broker's time", b, "g", probes.Partition{Topic: "brokers-time", ID: 0})
 	for p, want := range []float64{100, 50, 20} {
 		wantSeconds(t, "large and small", b, "g", probes.Partition{Topic: "large", ID: int32(p)}, want)
-	}
-}
-
-// transaction writes to a partition, and ends as told.
-func (u *user) transaction(t *testing.T, commit kgo.TransactionEndTry, records ...*kgo.Record) {
-	t.Helper()
-	if err := u.BeginTransaction(); err != nil {
-		t.Fatal(err)
-	}
-	u.write(t, records...)
-	if err := u.EndTransaction(t.Context(), commit); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -334,7 +303,7 @@ func testLagWide(t *testing.T, k *servers.KafkaServer, u *user) {
 	for range 4 {
 		sampleWell(t, q)
 		for id, l := range q.logs {
-			seen[id] = seen[id] || l.sampled > 0
+			seen[id] = seen[id] || l.newestTried > 0
 		}
 	}
 	if len(seen) != 1000 {
@@ -378,7 +347,7 @@ func testLagBytes(t *testing.T, k *servers.KafkaServer, u *user) {
 	var b probes.Backlog
 	for range 10 {
 		b = sampleWell(t, q)
-		if n := fetched.n.Swap(0); n > 2*(kafkaFetchBytes+32<<10) {
+		if n := fetched.n.Swap(0); n > 2*(maxFetchBytes+32<<10) {
 			t.Errorf("%d bytes in a sampling", n)
 		}
 	}
@@ -446,7 +415,7 @@ func testNewest(t *testing.T, k *servers.KafkaServer, u *user) {
 }
 
 // Without the right to read, lag in messages stays whole, and its seconds come from what was seen.
-func TestKafkaMayNotRead(t *testing.T) {
+func TestMayNotRead(t *testing.T) {
 	c, u := fakeBroker(t, kfake.SeedTopics(1, "other"))
 	u.commit(t, "g", "inv", allAt(10))
 	c.Fault(kfake.Fault{Topic: "inv", Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.TopicAuthorizationFailed, Count: -1})

@@ -18,9 +18,9 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-// TestKafkaLagIsTheTruth has a producer that stamps its records, and a group that is behind by a few of them: every lag in
+// TestLagIsTheTruth has a producer that stamps its records, and a group that is behind by a few of them: every lag in
 // seconds is within an interval of the truth, and within a second where the record was read.
-func TestKafkaLagIsTheTruth(t *testing.T) {
+func TestLagIsTheTruth(t *testing.T) {
 	partitions := int32(50)
 	if os.Getenv("CACHEINV_SOAK") != "" {
 		partitions = 1000
@@ -88,7 +88,7 @@ func TestKafkaLagIsTheTruth(t *testing.T) {
 }
 
 // A broker that answers all but requests for records costs its partitions their times and holds nobody up.
-func TestKafkaOneBrokerGivesNoRecords(t *testing.T) {
+func TestOneBrokerGivesNoRecords(t *testing.T) {
 	c, u := fakeBroker(t)
 	u.commit(t, "g", "inv", allAt(4))
 	release := make(chan struct{})
@@ -123,8 +123,8 @@ func TestKafkaOneBrokerGivesNoRecords(t *testing.T) {
 	}
 }
 
-// TestKafkaRewindsAndRestarts: positions go back when offsets are reset, and what is known is told again after a restart.
-func TestKafkaRewindsAndRestarts(t *testing.T) {
+// TestRewindsAndRestarts: positions go back when offsets are reset, and what is known is given again after a restart.
+func TestRewindsAndRestarts(t *testing.T) {
 	k := servers.Kafka(t)
 	u := newUser(t, []string{k.Addr})
 	u.create(t, "inv", 2)
@@ -162,7 +162,7 @@ func TestKafkaRewindsAndRestarts(t *testing.T) {
 }
 
 // Whatever a broker answers, nothing of it brings the exporter down or makes a lag negative.
-func FuzzKafkaRecords(f *testing.F) {
+func FuzzRecords(f *testing.F) {
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "inv"))
 	if err != nil {
 		f.Fatal(err)
@@ -185,37 +185,37 @@ func FuzzKafkaRecords(f *testing.F) {
 		q.Close()
 		c.Close()
 	})
-	peer, err := q.peers.at(c.ListenAddrs()[0])
+	conn, err := q.conns.at(c.ListenAddrs()[0])
 	if err != nil {
 		f.Fatal(err)
 	}
-	newLook := func() look {
+	newFetch := func() partitionFetch {
 		p := &partition{Partition: inv(0)}
 		p.end.offset = 3
-		return look{p: p, log: newPartitionLog([16]byte{}), most: kafkaFetchBytes}
+		return partitionFetch{p: p, log: newPartitionLog([16]byte{}), maxBytes: maxFetchBytes}
 	}
-	answer, err := fetchRequest([]look{newLook()}, false).RequestWith(f.Context(), peer)
+	response, err := newFetchRequest([]partitionFetch{newFetch()}).RequestWith(f.Context(), conn)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(answer.Topics[0].Partitions[0].RecordBatches, int64(1), false)
+	f.Add(response.Topics[0].Partitions[0].RecordBatches, int64(1), false)
 	f.Add([]byte{}, int64(0), true)
 	f.Fuzz(func(t *testing.T, batches []byte, offset int64, open bool) {
-		told := &kmsg.FetchResponseTopicPartition{RecordBatches: batches, HighWatermark: 3, LastStableOffset: 3}
-		l := newLook()
-		l.offset, l.open = max(0, offset%3), open
+		answer := &kmsg.FetchResponseTopicPartition{RecordBatches: batches, HighWatermark: 3, LastStableOffset: 3}
+		one := newFetch()
+		one.offset, one.readUncommitted = max(0, offset%3), open
 		s := &sampling{q: q, newestEach: 10}
-		q.batches.fits(l, told, kafkaFetchBytes)
-		if l.log.need < kafkaLeast || l.log.need > kafkaFetchBytes {
-			t.Errorf("%d bytes are needed", l.log.need)
+		q.batchSizes.learn(one, answer, maxFetchBytes)
+		if one.log.batchBytes < leastBytes || one.log.batchBytes > maxFetchBytes {
+			t.Errorf("%d bytes are needed", one.log.batchBytes)
 		}
-		s.takeHead(l, told, peer.decompressor())
-		if got := s.takeNewest(l, told, peer.decompressor()); len(got) > 10 {
+		s.takeNext(one, answer, conn.decompressor())
+		if got := s.takeNewest(one, answer, conn.decompressor()); len(got) > 10 {
 			t.Errorf("%d messages", len(got))
 		}
-		for _, h := range l.log.heads {
-			if h.to < h.from || h.at < 0 {
-				t.Errorf("%+v", h)
+		for _, record := range one.log.records {
+			if record.to < record.from || record.at < 0 {
+				t.Errorf("%+v", record)
 			}
 		}
 	})

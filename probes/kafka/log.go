@@ -6,97 +6,104 @@ import (
 )
 
 const (
-	// kafkaEnds are the ends of a log that are remembered: with a sampling each 15 s, a quarter of an hour.
-	kafkaEnds = 64
-	// kafkaLeast bytes of a partition are asked for at first: a few small messages.
-	kafkaLeast = 1 << 10
-	// kafkaHeadsKept is for how many samplings a record that no commit points to is remembered.
-	kafkaHeadsKept = 3
+	// maxEnds of a log are remembered: with a sampling each 15 s, a quarter of an hour.
+	maxEnds = 64
+	// leastBytes of a partition are asked for at first: a few small messages.
+	leastBytes = 1 << 10
+	// keptSamplings is for how many samplings a record that no commit points to is remembered.
+	keptSamplings = 3
 )
 
-// partitionLog is what earlier samplings saw of one partition. Times are milliseconds since 1970.
+// partitionLog is what samplings saw of one partition, from which the age of messages is known or estimated. Times are
+// milliseconds since 1970.
 type partitionLog struct {
-	topic [16]byte
-	ends  []seenEnd
-	// heads by their first offset.
-	heads []logHead
-	// openAt is an offset from which on nothing is decided yet, since a transaction is open; -1: none is known.
-	openAt int64
-	// need is the size of its batches in bytes, as far as known.
-	need int32
-	// tried and sampled are the last samplings in which its records were asked for, for the lag and for the newest ones.
-	tried, sampled uint64
-	// stretch is how many offsets hold one message, so that enough of them are asked for.
-	stretch int64
-	// weight is the bytes of an offset, as far as known.
-	weight int64
+	topicID [16]byte
+	// ends of the log that were seen, the oldest first.
+	ends []observedEnd
+	// records that were read for the lag, by the offsets from which they were.
+	records []nextRecord
+	// undecidedAt is an offset from which on it is not decided yet what is committed, since a transaction is open; -1: none is
+	// known.
+	undecidedAt int64
+	// batchBytes are to be asked for so that a batch fits, as far as known.
+	batchBytes int32
+	// tried and newestTried are the numbers of the last samplings that read its records, for the lag and the newest messages.
+	tried, newestTried uint64
+	// offsetsPerMessage is how many offsets hold one of the newest messages: more than one where some hold markers or aborted
+	// messages, or were compacted.
+	offsetsPerMessage int64
+	// bytesPerOffset of the newest records; 0: unknown.
+	bytesPerOffset int64
 }
 
-// seenEnd is an end of the log, and when it was seen first and last.
-type seenEnd struct{ end, first, last int64 }
+// observedEnd is an end of the log, and when it was seen first and last.
+type observedEnd struct{ end, first, last int64 }
 
-// logHead is the first record at or after an offset: found at another one, or not found before that one.
-type logHead struct {
+// nextRecord says that the first record at or after the offset from is at the offset to or, where it is not found, that there
+// is none before to.
+type nextRecord struct {
 	from, to int64
 	found    bool
 	// at is when it was written; 0: the record does not tell.
 	at int64
-	// open: it was part of an open transaction when the log ended at end, and may yet be aborted.
-	open bool
-	end  int64
+	// undecided: it was part of an open transaction when the log ended at end, and may yet be aborted.
+	undecided bool
+	end       int64
+	// used is the number of the last sampling that needed it.
 	used uint64
 }
 
+// newPartitionLog knows nothing yet of a partition of that topic.
 func newPartitionLog(topic [16]byte) *partitionLog {
-	return &partitionLog{topic: topic, openAt: -1, need: kafkaLeast, stretch: 1}
+	return &partitionLog{topicID: topic, undecidedAt: -1, batchBytes: leastBytes, offsetsPerMessage: 1}
 }
 
-// saw the log's end. One that went back is another log, or lost what was known of it.
-func (l *partitionLog) saw(end, now int64) {
+// addEnd remembers the log's end. If that went back, it is another log, or has lost records: nothing that was known holds.
+func (l *partitionLog) addEnd(end, now int64) {
 	n := len(l.ends)
 	if n > 0 && end < l.ends[n-1].end {
-		*l = *newPartitionLog(l.topic)
+		*l = *newPartitionLog(l.topicID)
 		n = 0
 	}
 	if n > 0 && end == l.ends[n-1].end {
 		l.ends[n-1].last = now
 		return
 	}
-	if n == kafkaEnds {
+	if n == maxEnds {
 		l.ends = slices.Delete(l.ends, 0, 1)
 	}
-	l.ends = append(l.ends, seenEnd{end, now, now})
+	l.ends = append(l.ends, observedEnd{end, now, now})
 }
 
-// keep what is known of the first record at or after an offset.
-func (l *partitionLog) keep(h logHead) {
-	i, known := l.floor(h.from)
-	if known && l.heads[i].from == h.from {
-		l.heads[i] = h
+// keep a record in place of an older one from the same offset.
+func (l *partitionLog) keep(record nextRecord) {
+	i, known := l.lastAtOrBefore(record.from)
+	if known && l.records[i].from == record.from {
+		l.records[i] = record
 		return
 	}
 	if known {
 		i++
 	}
-	l.heads = slices.Insert(l.heads, i, h)
+	l.records = slices.Insert(l.records, i, record)
 }
 
-// floor is the last head from at or before an offset.
-func (l *partitionLog) floor(offset int64) (i int, ok bool) {
-	i, found := slices.BinarySearchFunc(l.heads, offset, func(h logHead, at int64) int { return cmp.Compare(h.from, at) })
+// lastAtOrBefore finds the last of the records that is from an offset or from one before it.
+func (l *partitionLog) lastAtOrBefore(offset int64) (i int, ok bool) {
+	i, found := slices.BinarySearchFunc(l.records, offset, func(record nextRecord, at int64) int { return cmp.Compare(record.from, at) })
 	if found {
 		return i, true
 	}
 	return max(i-1, 0), i > 0
 }
 
-// forget what no commit has pointed to for a while.
-func (l *partitionLog) forget(sampling uint64) {
-	l.heads = slices.DeleteFunc(l.heads, func(h logHead) bool { return h.used+kafkaHeadsKept < sampling })
+// forget the records that no sampling has needed for a while; current is the number of the one under way.
+func (l *partitionLog) forget(current uint64) {
+	l.records = slices.DeleteFunc(l.records, func(record nextRecord) bool { return record.used+keptSamplings < current })
 }
 
-// waiting is what is known of the oldest message at or after an offset.
-type waiting struct {
+// oldestMessage is what is known of the oldest message at or after an offset.
+type oldestMessage struct {
 	// none: from there on the log holds no message.
 	none bool
 	// at is when it was written; 0: unknown.
@@ -107,55 +114,56 @@ type waiting struct {
 	from int64
 }
 
-// waitingAt tells of the oldest message at or after an offset, in a log that ends at end.
-func (l *partitionLog) waitingAt(offset, end, now int64, sampling uint64) waiting {
+// oldestAt says what is known of the oldest message at or after an offset, in a log that ends at end; current is the number of
+// the sampling.
+func (l *partitionLog) oldestAt(offset, end, now int64, current uint64) oldestMessage {
 	for offset < end {
-		i, ok := l.floor(offset)
+		i, ok := l.lastAtOrBefore(offset)
 		if !ok {
 			break
 		}
-		h := &l.heads[i]
-		h.used = sampling // also as what the next estimate begins with
-		if h.found && offset <= h.to {
-			w := waiting{at: h.at, sure: !h.open || h.end == end, from: offset}
-			if w.at == 0 {
-				w.at = l.estimate(offset, now)
+		record := &l.records[i]
+		record.used = current // also as what the next estimate begins with
+		if record.found && offset <= record.to {
+			oldest := oldestMessage{at: record.at, sure: !record.undecided || record.end == end, from: offset}
+			if oldest.at == 0 {
+				oldest.at = l.estimate(offset, now)
 			}
-			return w
+			return oldest
 		}
-		if h.found || h.to <= offset {
+		if record.found || record.to <= offset {
 			break
 		}
-		offset = h.to
+		offset = record.to
 	}
 	if offset >= end {
-		return waiting{none: true, sure: true, from: offset}
+		return oldestMessage{none: true, sure: true, from: offset}
 	}
-	return waiting{at: l.estimate(offset, now), from: offset}
+	return oldestMessage{at: l.estimate(offset, now), from: offset}
 }
 
 // estimate when the record at an offset was written: between the last sampling in which the log ended before it and the
 // first in which it did not. Of what is older, between the records that were read, if those leave no more doubt than a
 // tenth of its age. 0: unknown.
 func (l *partitionLog) estimate(offset, now int64) int64 {
-	i := slices.IndexFunc(l.ends, func(e seenEnd) bool { return e.end > offset })
+	i := slices.IndexFunc(l.ends, func(e observedEnd) bool { return e.end > offset })
 	switch {
 	case i < 0:
 		return 0
 	case i > 0:
 		return between(l.ends[i-1].last, l.ends[i].first, 2*(offset-l.ends[i-1].end)+1, 2*(l.ends[i].end-l.ends[i-1].end))
 	}
-	j, ok := l.floor(offset)
+	j, ok := l.lastAtOrBefore(offset)
 	if !ok {
 		return 0
 	}
-	before, until := l.heads[j], l.ends[0]
+	before, until := l.records[j], l.ends[0]
 	if !before.found || before.at == 0 || before.to > offset || until.first < before.at {
 		return 0
 	}
 	to, end := until.first, until.end
-	if j+1 < len(l.heads) {
-		if next := l.heads[j+1]; next.found && next.at >= before.at && next.at <= to && next.to < end {
+	if j+1 < len(l.records) {
+		if next := l.records[j+1]; next.found && next.at >= before.at && next.at <= to && next.to < end {
 			to, end = next.at, next.to
 		}
 	}
@@ -166,7 +174,22 @@ func (l *partitionLog) estimate(offset, now int64) int64 {
 	return at
 }
 
-// between gives the time at a part of the way.
+// between gives the time at a part of the whole way from one time to another.
 func between(from, to, part, whole int64) int64 {
 	return from + int64(float64(to-from)*float64(part)/float64(max(whole, 1)))
+}
+
+// recordAt is the record that was read and is the first at or after an offset.
+func (l *partitionLog) recordAt(offset int64) (nextRecord, bool) {
+	i, ok := l.lastAtOrBefore(offset)
+	if !ok || !l.records[i].found || l.records[i].to < offset {
+		return nextRecord{}, false
+	}
+	return l.records[i], true
+}
+
+// grew reports whether messages came since the last sampling.
+func (l *partitionLog) grew() bool {
+	n := len(l.ends)
+	return n > 1 && l.ends[n-1].first == l.ends[n-1].last
 }

@@ -11,7 +11,7 @@ import (
 func testLog() *partitionLog {
 	l := newPartitionLog([16]byte{})
 	for i, end := range []int64{10, 20, 20, 30} {
-		l.saw(end, testEpoch+int64(i)*1000)
+		l.addEnd(end, testEpoch+int64(i)*1000)
 	}
 	return l
 }
@@ -19,87 +19,87 @@ func testLog() *partitionLog {
 // testEpoch is a time at which records can have been written, in milliseconds.
 const testEpoch = int64(1_700_000_000_000)
 
-func TestKafkaLogEstimates(t *testing.T) {
+func TestLogEstimates(t *testing.T) {
 	now := testEpoch + 4000
 	for _, one := range []struct {
 		offset, from, to int64
 	}{
 		{10, 0, 1000}, {15, 0, 1000}, {19, 0, 1000}, {20, 2000, 3000}, {29, 2000, 3000}, {5, -1, -1},
 	} {
-		w := testLog().waitingAt(one.offset, 30, now, 1)
-		if w.sure || w.none || w.from != one.offset {
-			t.Errorf("%d: %+v", one.offset, w)
+		oldest := testLog().oldestAt(one.offset, 30, now, 1)
+		if oldest.sure || oldest.none || oldest.from != one.offset {
+			t.Errorf("%d: %+v", one.offset, oldest)
 		}
-		if one.from < 0 && w.at != 0 || one.from >= 0 && (w.at < testEpoch+one.from || w.at > testEpoch+one.to) {
-			t.Errorf("the record at %d was written at %d, want from %d to %d", one.offset, w.at-testEpoch, one.from, one.to)
+		if one.from < 0 && oldest.at != 0 || one.from >= 0 && (oldest.at < testEpoch+one.from || oldest.at > testEpoch+one.to) {
+			t.Errorf("the record at %d was written at %d, want from %d to %d", one.offset, oldest.at-testEpoch, one.from, one.to)
 		}
 	}
-	if w := testLog().waitingAt(30, 30, now, 1); !w.none || !w.sure {
-		t.Errorf("at the end: %+v", w)
+	if oldest := testLog().oldestAt(30, 30, now, 1); !oldest.none || !oldest.sure {
+		t.Errorf("at the end: %+v", oldest)
 	}
 }
 
-func TestKafkaLogThatWentBack(t *testing.T) {
+func TestLogThatWentBack(t *testing.T) {
 	l := testLog()
-	l.keep(logHead{from: 5, to: 5, found: true, at: testEpoch, used: 1})
-	l.saw(7, testEpoch+5000)
-	if w := l.waitingAt(5, 7, testEpoch+6000, 1); w.at != 0 || w.sure {
-		t.Errorf("what was known of the log before: %+v", w)
+	l.keep(nextRecord{from: 5, to: 5, found: true, at: testEpoch, used: 1})
+	l.addEnd(7, testEpoch+5000)
+	if oldest := l.oldestAt(5, 7, testEpoch+6000, 1); oldest.at != 0 || oldest.sure {
+		t.Errorf("what was known of the log before: %+v", oldest)
 	}
 }
 
-func TestKafkaLogHeads(t *testing.T) {
+func TestLogRecords(t *testing.T) {
 	l := newPartitionLog([16]byte{})
-	l.keep(logHead{from: 10, to: 12, found: true, at: testEpoch, used: 1})
-	l.keep(logHead{from: 20, to: 30, used: 1}) // nothing in between
-	l.keep(logHead{from: 30, to: 30, found: true, at: testEpoch + 1, used: 1})
-	l.keep(logHead{from: 40, to: 44, found: true, at: testEpoch + 2, open: true, end: 50, used: 1})
-	l.keep(logHead{from: 45, to: 60, used: 1})
+	l.keep(nextRecord{from: 10, to: 12, found: true, at: testEpoch, used: 1})
+	l.keep(nextRecord{from: 20, to: 30, used: 1}) // nothing in between
+	l.keep(nextRecord{from: 30, to: 30, found: true, at: testEpoch + 1, used: 1})
+	l.keep(nextRecord{from: 40, to: 44, found: true, at: testEpoch + 2, undecided: true, end: 50, used: 1})
+	l.keep(nextRecord{from: 45, to: 60, used: 1})
 	for _, one := range []struct {
 		offset, end int64
-		want        waiting
+		want        oldestMessage
 	}{
-		{10, 60, waiting{at: testEpoch, sure: true, from: 10}},
-		{12, 60, waiting{at: testEpoch, sure: true, from: 12}},
-		{13, 60, waiting{from: 13}},
-		{22, 60, waiting{at: testEpoch + 1, sure: true, from: 30}},
-		{41, 50, waiting{at: testEpoch + 2, sure: true, from: 41}},
-		{41, 51, waiting{at: testEpoch + 2, from: 41}}, // it may have been decided since
-		{47, 60, waiting{none: true, sure: true, from: 60}},
-		{47, 61, waiting{from: 60}},
+		{10, 60, oldestMessage{at: testEpoch, sure: true, from: 10}},
+		{12, 60, oldestMessage{at: testEpoch, sure: true, from: 12}},
+		{13, 60, oldestMessage{from: 13}},
+		{22, 60, oldestMessage{at: testEpoch + 1, sure: true, from: 30}},
+		{41, 50, oldestMessage{at: testEpoch + 2, sure: true, from: 41}},
+		{41, 51, oldestMessage{at: testEpoch + 2, from: 41}}, // it may have been decided since
+		{47, 60, oldestMessage{none: true, sure: true, from: 60}},
+		{47, 61, oldestMessage{from: 60}},
 	} {
-		if got := l.waitingAt(one.offset, one.end, testEpoch+10, 2); got != one.want {
+		if got := l.oldestAt(one.offset, one.end, testEpoch+10, 2); got != one.want {
 			t.Errorf("at %d of %d: %+v, want %+v", one.offset, one.end, got, one.want)
 		}
 	}
 	l.forget(4)
-	if len(l.heads) != 5 {
-		t.Errorf("%d heads of those used two samplings ago", len(l.heads))
+	if len(l.records) != 5 {
+		t.Errorf("%d records of those used two samplings ago", len(l.records))
 	}
 	l.forget(6)
-	if len(l.heads) != 0 {
-		t.Errorf("%d heads that nobody asks for", len(l.heads))
+	if len(l.records) != 0 {
+		t.Errorf("%d records that nobody asks for", len(l.records))
 	}
 }
 
 // A group far behind moves on: where the records that were read leave little doubt, the time is estimated from them.
-func TestKafkaLogFarBehind(t *testing.T) {
+func TestLogFarBehind(t *testing.T) {
 	l := newPartitionLog([16]byte{})
 	now := testEpoch + 1_000_000
-	l.saw(1000, now)
-	l.keep(logHead{from: 0, to: 0, found: true, at: testEpoch, used: 1})
-	if w := l.waitingAt(10, 1000, now, 1); w.at != 0 {
-		t.Errorf("anything between now and long ago is told as %d", w.at)
+	l.addEnd(1000, now)
+	l.keep(nextRecord{from: 0, to: 0, found: true, at: testEpoch, used: 1})
+	if oldest := l.oldestAt(10, 1000, now, 1); oldest.at != 0 {
+		t.Errorf("anything between now and long ago is given as %d", oldest.at)
 	}
-	l.keep(logHead{from: 100, to: 100, found: true, at: testEpoch + 50_000, used: 1})
-	if w := l.waitingAt(50, 1000, now, 1); w.at != testEpoch+25_000 || w.sure {
-		t.Errorf("half way between two records: %+v", w)
+	l.keep(nextRecord{from: 100, to: 100, found: true, at: testEpoch + 50_000, used: 1})
+	if oldest := l.oldestAt(50, 1000, now, 1); oldest.at != testEpoch+25_000 || oldest.sure {
+		t.Errorf("half way between two records: %+v", oldest)
 	}
 }
 
 // Whatever is produced, committed and looked at: an estimate is within the samplings around the truth, and never of the
 // time to come.
-func TestKafkaLogAnyHistory(t *testing.T) {
+func TestLogAnyHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := newPartitionLog([16]byte{})
 		var written []int64
@@ -116,19 +116,19 @@ func TestKafkaLogAnyHistory(t *testing.T) {
 				written = append(written, at)
 			}
 			now += gap
-			l.saw(int64(len(written)), now)
+			l.addEnd(int64(len(written)), now)
 			if len(written) == 0 {
 				continue
 			}
 			offset := rapid.Int64Range(0, int64(len(written)-1)).Draw(t, "commit")
-			w := l.waitingAt(offset, int64(len(written)), now, 1)
-			if w.none || w.sure || w.at > now {
-				t.Fatalf("%+v at %d", w, now)
+			oldest := l.oldestAt(offset, int64(len(written)), now, 1)
+			if oldest.none || oldest.sure || oldest.at > now {
+				t.Fatalf("%+v at %d", oldest, now)
 			}
-			if w.at != 0 && math.Abs(float64(w.at-written[offset])) > float64(longest) {
-				t.Fatalf("the record at %d was written at %d, not %d", offset, written[offset]-testEpoch, w.at-testEpoch)
+			if oldest.at != 0 && math.Abs(float64(oldest.at-written[offset])) > float64(longest) {
+				t.Fatalf("the record at %d was written at %d, not %d", offset, written[offset]-testEpoch, oldest.at-testEpoch)
 			}
-			if len(l.ends) > kafkaEnds {
+			if len(l.ends) > maxEnds {
 				t.Fatalf("%d ends are remembered", len(l.ends))
 			}
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// retrySoon is how soon a broker or topic that failed is tried again.
-const retrySoon = 100 * time.Millisecond
+// retryDelay is the wait before a broker or topic that failed is tried again.
+const retryDelay = 100 * time.Millisecond
 
 // publisher produces to one topic.
 type publisher struct {
@@ -31,15 +31,15 @@ func (c *publishConfig) Open(*probes.Fleet, *probes.Env) (probes.Publisher, erro
 }
 
 func newPublisher(c publishConfig) (*publisher, error) {
-	dialer, err := newDialer(queueConfig{Brokers: c.Brokers, SASL: c.SASL, TLS: c.TLS})
+	options, err := clientOptions(c.SASL, c.TLS)
 	if err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(append(slices.Clip(dialer.options),
+	client, err := kgo.NewClient(append(slices.Clip(options),
 		kgo.SeedBrokers(c.Brokers...), kgo.RequiredAcks(kgo.AllISRAcks()),
 		// A message goes at once, and can be given up: with idempotent writes one under way could not.
 		kgo.ProducerLinger(0), kgo.DisableIdempotentWrite(),
-		kgo.MetadataMinAge(retrySoon), kgo.RetryBackoffFn(func(int) time.Duration { return retrySoon }),
+		kgo.MetadataMinAge(retryDelay), kgo.RetryBackoffFn(func(int) time.Duration { return retryDelay }),
 	)...)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func newPublisher(c publishConfig) (*publisher, error) {
 	return &publisher{client: client, topic: c.Topic}, nil
 }
 
-// Publish implements Publisher.
+// Publish implements probes.Publisher.
 func (p *publisher) Publish(ctx context.Context, key string, message []byte) error {
 	done := make(chan error, 1)
 	p.client.Produce(ctx, &kgo.Record{Topic: p.topic, Key: []byte(key), Value: message}, func(_ *kgo.Record, err error) { done <- err })
@@ -72,5 +72,5 @@ func (p *publisher) Publish(ctx context.Context, key string, message []byte) err
 	return connectionFault(err)
 }
 
-// Close gives up what is under way.
+// Close implements probes.Publisher: it gives up what is under way.
 func (p *publisher) Close() { p.client.Close() }

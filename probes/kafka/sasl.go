@@ -24,19 +24,20 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
-// mechanism authenticates connections; files and credential chains are asked at each new one.
-func mechanism(c saslConfig) (sasl.Mechanism, error) {
+// newMechanism gives what authenticates connections. It reads files, and asks AWS's chain of credentials, anew for each
+// connection.
+func newMechanism(c saslConfig) (sasl.Mechanism, error) {
 	switch c.Mechanism {
-	case "PLAIN":
+	case saslPlain:
 		return plain.Plain(func(context.Context) (plain.Auth, error) {
 			user, password, err := c.Credentials.Resolve()
 			return plain.Auth{User: user, Pass: password}, err
 		}), nil
-	case "SCRAM-SHA-256":
+	case scramSHA256:
 		return scram.Sha256(scramAuth(c.Credentials)), nil
-	case "SCRAM-SHA-512":
+	case scramSHA512:
 		return scram.Sha512(scramAuth(c.Credentials)), nil
-	case "OAUTHBEARER":
+	case oauthBearer:
 		return oauth.Oauth(func(context.Context) (oauth.Auth, error) {
 			token, err := os.ReadFile(c.TokenFile)
 			if err != nil {
@@ -44,7 +45,7 @@ func mechanism(c saslConfig) (sasl.Mechanism, error) {
 			}
 			return oauth.Auth{Token: strings.TrimSpace(string(token))}, nil
 		}), nil
-	case "AWS_MSK_IAM":
+	case awsMSKIAM:
 		return &mskIAM{region: c.Region}, nil
 	}
 	return nil, fmt.Errorf("sasl.mechanism %q is unknown; write PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM", c.Mechanism)
@@ -57,22 +58,22 @@ func scramAuth(c form.Credentials) func(context.Context) (scram.Auth, error) {
 	}
 }
 
-// discreet tells of a failed exchange without the parts of it that hold what was sent.
-type discreet struct{ sasl.Mechanism }
+// redactedMechanism leaves out of the error of a failed exchange what the broker answered: it may hold what was sent to it.
+type redactedMechanism struct{ sasl.Mechanism }
 
-type discreetSession struct {
+type redactedSession struct {
 	sasl.Session
 	mechanism string
 }
 
 // Authenticate implements sasl.Mechanism.
-func (d discreet) Authenticate(ctx context.Context, address string) (sasl.Session, []byte, error) {
+func (d redactedMechanism) Authenticate(ctx context.Context, address string) (sasl.Session, []byte, error) {
 	session, first, err := d.Mechanism.Authenticate(ctx, address)
-	return discreetSession{session, d.Name()}, first, err
+	return redactedSession{session, d.Name()}, first, err
 }
 
 // Challenge implements sasl.Session.
-func (d discreetSession) Challenge(answer []byte) (bool, []byte, error) {
+func (d redactedSession) Challenge(answer []byte) (bool, []byte, error) {
 	done, next, err := d.Session.Challenge(answer)
 	if err != nil {
 		return false, nil, fmt.Errorf("%s failed; check sasl's credentials", d.mechanism)
@@ -80,17 +81,18 @@ func (d discreetSession) Challenge(answer []byte) (bool, []byte, error) {
 	return done, next, nil
 }
 
-// mskIAM authenticates with a signed URL. The library's own takes the region from the broker's name or the environment
-// alone; here it is the configuration's.
+// mskIAM authenticates with a signed URL. The library has one too, which takes the region from the broker's name or the
+// environment alone; this one takes it from the configuration.
 type mskIAM struct {
 	region string
 
-	mu          sync.Mutex
+	mu sync.Mutex
+	// credentials are nil until first needed.
 	credentials aws.CredentialsProvider
 }
 
 // Name implements sasl.Mechanism.
-func (*mskIAM) Name() string { return "AWS_MSK_IAM" }
+func (*mskIAM) Name() string { return awsMSKIAM }
 
 // Authenticate implements sasl.Mechanism.
 func (m *mskIAM) Authenticate(ctx context.Context, address string) (sasl.Session, []byte, error) {
@@ -110,7 +112,7 @@ func (m *mskIAM) Authenticate(ctx context.Context, address string) (sasl.Session
 	return mskSession{}, payload, err
 }
 
-// chain is AWS's standard one; it caches credentials until they expire.
+// chain gives AWS's standard chain of credentials, which keeps them until they expire.
 func (m *mskIAM) chain(ctx context.Context) (aws.CredentialsProvider, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -147,7 +149,7 @@ func mskPayload(ctx context.Context, c aws.Credentials, host, region string, now
 	return json.Marshal(payload)
 }
 
-// mskSession ends with the broker's first answer.
+// mskSession is an exchange that ends with the broker's first answer.
 type mskSession struct{}
 
 // Challenge implements sasl.Session.

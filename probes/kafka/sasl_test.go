@@ -34,7 +34,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
-const kafkaSecret = "s3cret-of-the-exporter"
+const testSecret = "s3cret-of-the-exporter"
 
 // unsecuredToken is one that Kafka takes where it is not told how tokens are signed.
 func unsecuredToken(t *testing.T, user string) string {
@@ -55,11 +55,11 @@ func tokenFile(t *testing.T, path, text string) string {
 	return path
 }
 
-// TestKafkaSASL runs against an Apache Kafka that asks who one is, and what one may see.
-func TestKafkaSASL(t *testing.T) {
+// TestSASL runs against an Apache Kafka that asks who one is, and what one may see.
+func TestSASL(t *testing.T) {
 	servers.NoLeaks(t)
 	login := `org.apache.kafka.common.security.plain.PlainLoginModule required username="admin" password="admin" ` +
-		`user_admin="admin" user_exporter="` + kafkaSecret + `";`
+		`user_admin="admin" user_exporter="` + testSecret + `";`
 	k := servers.Kafka(t,
 		"listener.security.protocol.map=PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT", "inter.broker.listener.name=PLAINTEXT",
 		"sasl.mechanism.inter.broker.protocol=PLAIN", "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
@@ -77,7 +77,7 @@ func TestKafkaSASL(t *testing.T) {
 		u.commit(t, g, "inv", map[int32]int64{0: 4, 1: 0})
 	}
 	for _, mechanism := range []kadm.ScramMechanism{kadm.ScramSha256, kadm.ScramSha512} {
-		user := kadm.UpsertSCRAM{User: "exporter", Mechanism: mechanism, Password: kafkaSecret, Iterations: 4096}
+		user := kadm.UpsertSCRAM{User: "exporter", Mechanism: mechanism, Password: testSecret, Iterations: 4096}
 		if _, err := u.admin.AlterUserSCRAMs(t.Context(), nil, []kadm.UpsertSCRAM{user}); err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +89,7 @@ func TestKafkaSASL(t *testing.T) {
 	}
 	u.Close()
 	dir := t.TempDir()
-	password := form.Credentials{Username: "exporter", Password: kafkaSecret}
+	password := form.Credentials{Username: "exporter", Password: testSecret}
 	token := tokenFile(t, filepath.Join(dir, "token"), unsecuredToken(t, "exporter")+"\n")
 	for _, c := range []saslConfig{
 		{Mechanism: "PLAIN", Credentials: password},
@@ -130,21 +130,21 @@ func TestKafkaSASL(t *testing.T) {
 	})
 	t.Run("a password that changes", func(t *testing.T) {
 		kc := configOf([]string{k.Addr}, []string{"inv"}, []string{"g"})
-		path := tokenFile(t, filepath.Join(dir, "password"), "wrong-"+kafkaSecret)
+		path := tokenFile(t, filepath.Join(dir, "password"), "wrong-"+testSecret)
 		kc.SASL = &saslConfig{Mechanism: "SCRAM-SHA-512", Credentials: form.Credentials{Username: "exporter", PasswordFile: path}}
 		q := openQueue(t, kc)
 		b, err := probetest.SampleIn(t, q, 5*time.Second)
 		probetest.WantFault(t, b, err, "SASL_AUTHENTICATION_FAILED", "check sasl's mechanism and credentials")
-		if strings.Contains(err.Error(), kafkaSecret) || b.BrokersDown != 1 {
+		if strings.Contains(err.Error(), testSecret) || b.BrokersDown != 1 {
 			t.Errorf("error %v, %d brokers down", err, b.BrokersDown)
 		}
-		tokenFile(t, path, kafkaSecret+"\n")
+		tokenFile(t, path, testSecret+"\n")
 		probetest.WantDepth(t, sampleWell(t, q), 6)
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
 		probetest.WantDepth(t, sampleWell(t, q), 6) // the connection stands
-		q.peers.keep(nil)
+		q.conns.keep(nil)
 		b, err = probetest.SampleIn(t, q, 5*time.Second)
 		probetest.WantFault(t, b, err, "password_file: open "+path)
 	})
@@ -162,15 +162,15 @@ func TestKafkaSASL(t *testing.T) {
 	})
 }
 
-func TestKafkaFakeSCRAM(t *testing.T) {
+func TestFakeSCRAM(t *testing.T) {
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "inv"), kfake.EnableSASL(),
-		kfake.Superuser("SCRAM-SHA-256", "exporter", kafkaSecret))
+		kfake.Superuser("SCRAM-SHA-256", "exporter", testSecret))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	kc := configOf(c.ListenAddrs(), []string{"inv"}, nil)
-	for password, ok := range map[string]bool{kafkaSecret: true, "wrong": false} {
+	for password, ok := range map[string]bool{testSecret: true, "wrong": false} {
 		credentials := form.Credentials{Username: "exporter", Password: form.Secret(password)}
 		kc.SASL = &saslConfig{Mechanism: "SCRAM-SHA-256", Credentials: credentials}
 		if _, err := probetest.SampleIn(t, openQueue(t, kc), 5*time.Second); (err == nil) != ok {
@@ -225,7 +225,7 @@ func (a *authority) issue(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-func TestKafkaTLS(t *testing.T) {
+func TestTLS(t *testing.T) {
 	ca := newAuthority(t)
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "inv"),
 		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{ca.issue(t)}, MinVersion: tls.VersionTLS12}))
@@ -249,9 +249,9 @@ func TestKafkaTLS(t *testing.T) {
 }
 
 // The library's own mechanism is right where the broker's name holds the region; ours signs the same.
-func TestKafkaMSK(t *testing.T) {
+func TestMSK(t *testing.T) {
 	const host = "b-1.cluster.abc.c2.kafka.eu-west-1.amazonaws.com"
-	credentials := aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: kafkaSecret, SessionToken: "session+token/="}
+	credentials := aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: testSecret, SessionToken: "session+token/="}
 	theirs := franzaws.Auth{
 		AccessKey: credentials.AccessKeyID, SecretKey: credentials.SecretAccessKey, SessionToken: credentials.SessionToken,
 		UserAgent: "cacheinv_exporter",
@@ -281,14 +281,14 @@ func TestKafkaMSK(t *testing.T) {
 		return true
 	})
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", kafkaSecret)
-	m, err := mechanism(saslConfig{Mechanism: "AWS_MSK_IAM", Region: "eu-central-1"})
+	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
+	m, err := newMechanism(saslConfig{Mechanism: "AWS_MSK_IAM", Region: "eu-central-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	session, first, err := m.Authenticate(t.Context(), "kafka.internal:9098")
 	if err != nil || !strings.Contains(string(first), "/eu-central-1/kafka-cluster/aws4_request") ||
-		strings.Contains(string(first), kafkaSecret) {
+		strings.Contains(string(first), testSecret) {
 		t.Errorf("%s, %v", first, err)
 	}
 	if done, _, err := session.Challenge([]byte("{}")); !done || err != nil {
@@ -299,7 +299,7 @@ func TestKafkaMSK(t *testing.T) {
 	}
 }
 
-func TestKafkaUnknownMechanism(t *testing.T) {
+func TestUnknownMechanism(t *testing.T) {
 	kc := configOf([]string{"a:1"}, []string{"t"}, nil)
 	kc.SASL = &saslConfig{Mechanism: "GSSAPI"}
 	if _, err := newQueue(kc, nil, probetest.Env(), probetest.Quiet()); err == nil {
@@ -310,7 +310,7 @@ func TestKafkaUnknownMechanism(t *testing.T) {
 	}
 }
 
-func TestKafkaIPv6(t *testing.T) {
+func TestIPv6(t *testing.T) {
 	l, err := net.Listen("tcp", "[::1]:0")
 	if err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ func fakeBroker(t *testing.T, options ...kfake.Opt) (*kfake.Cluster, *user) {
 	return c, u
 }
 
-// allAt commits the same offset everywhere.
+// allAt is the same offset for each partition.
 func allAt(offset int64) map[int32]int64 {
 	out := map[int32]int64{}
 	for p := range int32(6) {
@@ -49,7 +49,7 @@ func allAt(offset int64) map[int32]int64 {
 	return out
 }
 
-func TestKafkaUnauthorised(t *testing.T) {
+func TestUnauthorised(t *testing.T) {
 	c, u := fakeBroker(t, kfake.SeedTopics(2, "secret"))
 	u.commit(t, "yes", "inv", allAt(4))
 	u.commit(t, "no", "inv", allAt(1))
@@ -77,7 +77,7 @@ func TestKafkaUnauthorised(t *testing.T) {
 	}
 }
 
-func TestKafkaPartitionsFailAlone(t *testing.T) {
+func TestPartitionsFailAlone(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault kfake.Fault
 		says  string
@@ -106,7 +106,7 @@ func TestKafkaPartitionsFailAlone(t *testing.T) {
 	}
 }
 
-func TestKafkaCommitThatCanNotBeRead(t *testing.T) {
+func TestCommitThatCanNotBeRead(t *testing.T) {
 	c, u := fakeBroker(t)
 	u.commit(t, "g", "inv", allAt(4))
 	c.ControlKey(int16(kmsg.OffsetFetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -136,7 +136,7 @@ func TestKafkaCommitThatCanNotBeRead(t *testing.T) {
 	}
 }
 
-func TestKafkaWhatMoves(t *testing.T) {
+func TestWhatMoves(t *testing.T) {
 	c, u := fakeBroker(t)
 	for _, g := range []string{"a", "b", "c", "d"} {
 		u.commit(t, g, "inv", allAt(4))
@@ -172,7 +172,7 @@ func TestKafkaWhatMoves(t *testing.T) {
 	sampleWell(t, q)
 }
 
-func TestKafkaOldBrokers(t *testing.T) {
+func TestOldBrokers(t *testing.T) {
 	for _, v := range []string{"v1.0", "v2.8", "v3.4", "v3.8", "v4.0"} {
 		t.Run(v, func(t *testing.T) {
 			c, u := fakeBroker(t, kfake.MaxVersions(kversion.FromString(v)))
@@ -194,7 +194,7 @@ func TestKafkaOldBrokers(t *testing.T) {
 }
 
 // Connect's workers and share groups commit no offsets.
-func TestKafkaGroupsThatReadNothing(t *testing.T) {
+func TestGroupsThatReadNothing(t *testing.T) {
 	c, u := fakeBroker(t, kfake.NumBrokers(1))
 	u.commit(t, "g", "inv", allAt(4))
 	c.ControlKey(int16(kmsg.ListGroups), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -218,49 +218,49 @@ func TestKafkaGroupsThatReadNothing(t *testing.T) {
 	}
 }
 
-// lab is a network between the queue and the brokers.
-type lab struct {
+// faultyNetwork is a network between the queue and the brokers.
+type faultyNetwork struct {
 	silent net.Listener // accepts, and never answers
 
 	mu sync.Mutex
 	to map[string]string // address -> silent, hole or refused
 }
 
-func newLab(t *testing.T) *lab {
+func newFaultyNetwork(t *testing.T) *faultyNetwork {
 	t.Helper()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = silent.Close() })
-	return &lab{silent: silent, to: map[string]string{}}
+	return &faultyNetwork{silent: silent, to: map[string]string{}}
 }
 
-func (l *lab) set(address, how string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.to[address] = how
+func (n *faultyNetwork) set(address, how string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.to[address] = how
 }
 
-func (l *lab) dialer() kgo.Opt {
+func (n *faultyNetwork) dialer() kgo.Opt {
 	return kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
-		l.mu.Lock()
-		how := l.to[address]
-		l.mu.Unlock()
+		n.mu.Lock()
+		how := n.to[address]
+		n.mu.Unlock()
 		switch how {
 		case "silent":
-			address = l.silent.Addr().String()
+			address = n.silent.Addr().String()
 		case "hole":
 			<-ctx.Done()
 			return nil, ctx.Err()
 		case "refused":
 			return nil, &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("refused")}
 		}
-		return dial(ctx, nil, network, address)
+		return new(net.Dialer).DialContext(ctx, network, address)
 	})
 }
 
-func TestKafkaOneBrokerFails(t *testing.T) {
+func TestOneBrokerFails(t *testing.T) {
 	for _, how := range []string{"silent", "hole", "refused"} {
 		t.Run(how, func(t *testing.T) {
 			c, u := fakeBroker(t)
@@ -268,19 +268,19 @@ func TestKafkaOneBrokerFails(t *testing.T) {
 			for _, g := range groups {
 				u.commit(t, g, "inv", allAt(4))
 			}
-			l := newLab(t)
+			faulty := newFaultyNetwork(t)
 			for _, failing := range c.ListenAddrs() {
 				for _, groups := range [][]string{groups, {"/./"}} {
-					q := openQueue(t, configOf(c.ListenAddrs(), []string{"inv"}, groups), l.dialer())
+					q := openQueue(t, configOf(c.ListenAddrs(), []string{"inv"}, groups), faulty.dialer())
 					sampleWell(t, q)
-					l.set(failing, how)
-					q.peers.keep(nil) // connections would outlive the change
+					faulty.set(failing, how)
+					q.conns.keep(nil) // connections would outlive the change
 					b, err := probetest.SampleIn(t, q, 2*time.Second)
 					lost := checkOneBroker(t, c, b, err, failing)
 					if lost == 0 {
 						t.Log("the broker had nothing that was watched")
 					}
-					l.set(failing, "")
+					faulty.set(failing, "")
 					b = sampleWell(t, q)
 					probetest.WantDepth(t, b, 36)
 					if b.BrokersUp != 3 || b.BrokersDown != 0 {
@@ -326,23 +326,23 @@ func checkOneBroker(t *testing.T, c *kfake.Cluster, b probes.Backlog, err error,
 	return lost
 }
 
-func TestKafkaSeeds(t *testing.T) {
+func TestSeeds(t *testing.T) {
 	c, u := fakeBroker(t)
 	u.commit(t, "g", "inv", allAt(4))
-	l := newLab(t)
-	l.set("hole.example:9092", "hole")
-	l.set("silent.example:9092", "silent")
-	l.set("refused.example:9092", "refused")
+	faulty := newFaultyNetwork(t)
+	faulty.set("hole.example:9092", "hole")
+	faulty.set("silent.example:9092", "silent")
+	faulty.set("refused.example:9092", "refused")
 	bad := []string{"hole.example:9092", "silent.example:9092", "refused.example:9092"}
-	q := openQueue(t, configOf(append(slices.Clone(bad), c.ListenAddrs()[0]), []string{"inv"}, []string{"g"}), l.dialer())
+	q := openQueue(t, configOf(append(slices.Clone(bad), c.ListenAddrs()[0]), []string{"inv"}, []string{"g"}), faulty.dialer())
 	b, err := probetest.SampleIn(t, q, 10*time.Second)
 	if err != nil || !b.Complete || b.BrokersUp != 3 || b.BrokersDown != 0 {
 		t.Errorf("one of four seeds answers: %d up, %d down, error %v", b.BrokersUp, b.BrokersDown, err)
 	}
-	if len(q.peers.by) != 3 {
-		t.Errorf("%d peers are kept open for 3 brokers", len(q.peers.by))
+	if len(q.conns.by) != 3 {
+		t.Errorf("%d connections are kept for 3 brokers", len(q.conns.by))
 	}
-	q = openQueue(t, configOf(bad, []string{"inv"}, []string{"g"}), l.dialer())
+	q = openQueue(t, configOf(bad, []string{"inv"}, []string{"g"}), faulty.dialer())
 	for range 2 {
 		b, err = probetest.SampleIn(t, q, time.Second)
 		probetest.WantFault(t, b, err, "no broker told of the topics", "hole.example:9092: no answer in time",
@@ -351,16 +351,16 @@ func TestKafkaSeeds(t *testing.T) {
 			t.Errorf("no seed answers: %+v", b)
 		}
 	}
-	if len(q.peers.by) > 1 {
-		t.Errorf("%d peers are kept of which 2 hang", len(q.peers.by))
+	if len(q.conns.by) > 1 {
+		t.Errorf("%d connections are kept of which 2 hang", len(q.conns.by))
 	}
 }
 
-func TestKafkaBrokersThatLeave(t *testing.T) {
+func TestBrokersThatLeave(t *testing.T) {
 	c, u := fakeBroker(t)
 	u.commit(t, "g", "inv", allAt(4))
 	q := openQueue(t, configOf(c.ListenAddrs(), []string{"inv"}, nil))
-	q.forget = time.Hour
+	q.forgetAfter = time.Hour
 	sampleWell(t, q)
 	if err := c.RemoveNode(2); err != nil {
 		t.Fatal(err)
@@ -370,10 +370,10 @@ func TestKafkaBrokersThatLeave(t *testing.T) {
 			t.Errorf("one of three left: %d up, %d down", b.BrokersUp, b.BrokersDown)
 		}
 	}
-	if len(q.peers.by) != 2 {
-		t.Errorf("%d peers are open", len(q.peers.by))
+	if len(q.conns.by) != 2 {
+		t.Errorf("%d connections are open", len(q.conns.by))
 	}
-	q.forget = 0
+	q.forgetAfter = 0
 	servers.Eventually(t, "the broker is forgotten", func() bool { b := sampleWell(t, q); return b.BrokersDown == 0 })
 	if _, _, err := c.AddNode(2, 0); err != nil {
 		t.Fatal(err)
@@ -383,14 +383,14 @@ func TestKafkaBrokersThatLeave(t *testing.T) {
 	}
 	// Known brokers stay when none answers.
 	addresses := q.addresses()
-	l := newLab(t)
-	q.peers.dialer.options = append(q.peers.dialer.options, l.dialer())
-	q.peers.keep(nil)
+	faulty := newFaultyNetwork(t)
+	q.conns.options = append(q.conns.options, faulty.dialer())
+	q.conns.keep(nil)
 	for a := range addresses {
-		l.set(a, "refused")
+		faulty.set(a, "refused")
 	}
 	for _, a := range c.ListenAddrs() {
-		l.set(a, "refused")
+		faulty.set(a, "refused")
 	}
 	for range 2 {
 		if b, err := probetest.SampleIn(t, q, time.Second); err == nil || b.BrokersUp != 0 || b.BrokersDown != 3 {
@@ -400,13 +400,13 @@ func TestKafkaBrokersThatLeave(t *testing.T) {
 }
 
 // A broker that the metadata comes from and that freezes delays a sampling by the hedge alone.
-func TestKafkaHedge(t *testing.T) {
+func TestHedge(t *testing.T) {
 	c, _ := fakeBroker(t)
-	l := newLab(t)
-	q := openQueue(t, configOf(c.ListenAddrs(), []string{"none"}, nil), l.dialer())
+	faulty := newFaultyNetwork(t)
+	q := openQueue(t, configOf(c.ListenAddrs(), []string{"none"}, nil), faulty.dialer())
 	_, _ = probetest.SampleIn(t, q, 5*time.Second)
-	l.set(q.source, "silent")
-	q.peers.keep(nil)
+	faulty.set(q.source, "silent")
+	q.conns.keep(nil)
 	was := q.source
 	b, err := probetest.SampleIn(t, q, 4*time.Second)
 	probetest.WantFault(t, b, err, "topic none: does not exist")
@@ -415,18 +415,18 @@ func TestKafkaHedge(t *testing.T) {
 	}
 }
 
-func TestKafkaClosed(t *testing.T) {
+func TestClosed(t *testing.T) {
 	c, _ := fakeBroker(t)
 	q := openQueue(t, configOf(c.ListenAddrs(), []string{"inv"}, nil))
 	sampleWell(t, q)
 	q.Close()
 	q.Close()
-	if b, err := probetest.SampleIn(t, q, time.Second); err == nil || !b.Kafka {
+	if b, err := probetest.SampleIn(t, q, time.Second); err == nil {
 		t.Errorf("%+v, %v", b, err)
 	}
 }
 
-func TestKafkaFaultsAreToldTogether(t *testing.T) {
+func TestFaultsAreGrouped(t *testing.T) {
 	f := newFaults()
 	for i := range 1000 {
 		f.partition(probes.Partition{Topic: "wide", ID: int32(i)}, errNoLeader)
@@ -434,7 +434,7 @@ func TestKafkaFaultsAreToldTogether(t *testing.T) {
 	}
 	f.partition(probes.Partition{Topic: "wide", ID: 1}, errHung)
 	f.partition(probes.Partition{Topic: "wide", ID: 3}, errHung)
-	f.topic("t", errGone)
+	f.topic("t", errNoSuch)
 	text := f.err().Error()
 	for _, want := range []string{
 		"topic wide, partitions 0-999: has no leader", "topic wide, partitions 1, 3: no answer in time", "topic t: does not exist",

@@ -1,0 +1,119 @@
+package kafka
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
+)
+
+const (
+	// maxNewestPartitions of a broker give their newest messages in one sampling; the others follow in the next ones.
+	maxNewestPartitions = maxFetchBytes / leastBytes
+	// maxOffsetsPerMessage bounds how far back a fetch goes for each message that is wanted.
+	maxOffsetsPerMessage = 64
+)
+
+// newestFetches are where to read the newest messages, by leader: of all partitions, of each the same number. Where there are
+// more partitions than messages are wanted, or than a broker gives at once, those that have new messages come before the
+// rest, in rotation.
+func (s *sampling) newestFetches() map[int32][]partitionFetch {
+	if s.q.newest <= 0 {
+		return nil
+	}
+	var all []partitionFetch
+	for id, p := range s.partitions {
+		if p.end.err == nil && p.start.err == nil && p.end.offset > p.start.offset {
+			all = append(all, partitionFetch{p: p, log: s.q.logs[id]})
+		}
+	}
+	slices.SortFunc(all, func(a, b partitionFetch) int {
+		return cmp.Or(cmp.Compare(a.log.newestTried, b.log.newestTried), comparePartitions(a.p.Partition, b.p.Partition))
+	})
+	if len(all) > s.q.newest || len(all) > maxNewestPartitions {
+		grew := map[probes.Partition]bool{}
+		for _, f := range all {
+			grew[f.p.Partition] = f.log.grew()
+		}
+		slices.SortStableFunc(all, func(a, b partitionFetch) int { return compareBools(!grew[a.p.Partition], !grew[b.p.Partition]) })
+	}
+	all = all[:min(len(all), s.q.newest)]
+	out := map[int32][]partitionFetch{}
+	for _, f := range all {
+		if len(out[f.p.leader]) < maxNewestPartitions {
+			out[f.p.leader] = append(out[f.p.leader], f)
+		}
+	}
+	chosen := 0
+	for leader, fetches := range out {
+		out[leader] = fitBytes(fetches)
+		chosen += len(out[leader])
+	}
+	s.newestEach = int64(max(1, s.q.newest/max(chosen, 1)))
+	for _, fetches := range out {
+		for i := range fetches {
+			f := &fetches[i]
+			back := s.newestEach * f.log.offsetsPerMessage
+			if f.log.bytesPerOffset > 0 { // else what comes is the older part
+				back = min(back, max(1, int64(f.maxBytes)/f.log.bytesPerOffset))
+			}
+			f.offset = max(f.p.start.offset, f.p.end.offset-back)
+		}
+	}
+	return out
+}
+
+// takeNewest gives the newest messages of a partition, the oldest of them first. From how many came it learns how far back
+// the next fetch must go.
+func (s *sampling) takeNewest(f partitionFetch, answer *kmsg.FetchResponseTopicPartition, d kgo.Decompressor) []message.Message {
+	got, next := f.records(answer, d)
+	records := got.Records
+	if len(answer.RecordBatches) > 0 {
+		f.log.newestTried = s.q.samplings
+	}
+	if read := next - f.offset; read > 0 {
+		f.log.bytesPerOffset = max(1, int64(len(answer.RecordBatches))/read)
+	}
+	switch n := int64(len(records)); {
+	case n < s.newestEach && f.offset > f.p.start.offset && f.p.end.offset-f.offset >= s.newestEach*f.log.offsetsPerMessage:
+		f.log.offsetsPerMessage = min(2*f.log.offsetsPerMessage, maxOffsetsPerMessage)
+	case n >= 2*s.newestEach && f.log.offsetsPerMessage > 1:
+		f.log.offsetsPerMessage /= 2
+	}
+	records = records[max(0, len(records)-int(s.newestEach)):]
+	out := make([]message.Message, 0, len(records))
+	for _, r := range records {
+		m := s.q.messages.ReadRecord(r.Key, r.Value)
+		if m.At.IsZero() {
+			m.At = r.Timestamp
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// allEmpty: every partition is known, and none holds a message.
+func (s *sampling) allEmpty() bool {
+	for _, p := range s.partitions {
+		if p.end.err != nil || p.start.err != nil || p.end.offset > p.start.offset {
+			return false
+		}
+	}
+	return len(s.partitions) > 0
+}
+
+// newestSample sums up the newest messages that were read; nil: none could be, or none are wanted.
+func (s *sampling) newestSample() *probes.Sample {
+	if s.q.newest <= 0 || !s.newestKnown {
+		return nil
+	}
+	var all [][]message.Message
+	for _, messages := range s.newestByPartition {
+		all = append(all, messages)
+	}
+	return message.SampleOf(all...)
+}

@@ -1,0 +1,167 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// What ListOffsets takes for a time, and means the end or the start of the log.
+const (
+	latestOffset   = -1
+	earliestOffset = -2
+)
+
+// logOffset is an offset, valid where the outcome has no error.
+type logOffset struct {
+	outcome
+	offset int64
+}
+
+// queryOffsets asks all leaders for the ends and, where they are needed, the starts of their partitions; once more
+// where a leader has moved. Brokers that had nothing else to answer are asked whether they are there.
+func (s *sampling) queryOffsets(ctx context.Context) {
+	first, done := withPart(ctx, 2)
+	defer done()
+	var led []*partition
+	for _, p := range s.partitions {
+		if errors.Is(p.end.err, errLeftOut) {
+			led = append(led, p)
+		}
+	}
+	s.listOffsets(first, led, true)
+	if moved := s.movedPartitions(); len(moved) > 0 && pause.For(ctx, settleDelay) {
+		s.retryMoved(ctx, moved)
+	}
+	for id, p := range s.partitions {
+		if err := p.end.err; err != nil {
+			s.faults.partition(id, err)
+		} else if err := p.start.err; err != nil && s.startsNeeded() {
+			s.faults.partition(id, err)
+		}
+	}
+}
+
+// movedPartitions are those that may have another leader by now.
+func (s *sampling) movedPartitions() []*partition {
+	var out []*partition
+	for _, p := range s.partitions {
+		if p.end.retriable || p.start.retriable {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// startsNeeded: a group has committed something, or the newest messages are looked at.
+func (s *sampling) startsNeeded() bool {
+	return s.q.newest > 0 || slices.ContainsFunc(s.groups, func(g *group) bool { return len(g.commits) > 0 })
+}
+
+// retryMoved asks the present leaders of partitions that moved. Partitions that no longer exist are dropped.
+func (s *sampling) retryMoved(ctx context.Context, moved []*partition) {
+	meta, err := s.metadata(ctx)
+	if err != nil {
+		return // they keep their first faults
+	}
+	now := &sampling{q: s.q, brokers: s.brokers, partitions: map[probes.Partition]*partition{}, faults: newFaults()}
+	now.learnTopics(meta)
+	var led []*partition
+	for _, p := range moved {
+		n := now.partitions[p.Partition]
+		if n == nil {
+			delete(s.partitions, p.Partition)
+			if slices.Contains(form.ExactNames(s.q.config.Topics), p.Topic) {
+				s.faults.topic(p.Topic, errNoSuch)
+			}
+			continue
+		}
+		*p = *n
+		if errors.Is(p.end.err, errLeftOut) {
+			led = append(led, p)
+		}
+	}
+	s.listOffsets(ctx, led, false)
+}
+
+// listOffsets asks the leaders of partitions; with others also the remaining brokers, whether they answer.
+func (s *sampling) listOffsets(ctx context.Context, partitions []*partition, others bool) {
+	by := map[int32][]*partition{}
+	for _, conn := range partitions {
+		by[conn.leader] = append(by[conn.leader], conn)
+	}
+	var requests sync.WaitGroup
+	for id, led := range by {
+		requests.Go(func() { s.learnOffsets(ctx, s.brokers[id], led, latestOffset) })
+		if s.startsNeeded() {
+			requests.Go(func() { s.learnOffsets(ctx, s.brokers[id], led, earliestOffset) })
+		}
+	}
+	for id, b := range s.brokers {
+		if others && by[id] == nil && !s.q.conns.answered(b.address) {
+			requests.Go(func() {
+				if conn, err := s.conn(b); err == nil {
+					_, _ = conn.ping(ctx) // whether it answered is all there is to learn
+				}
+			})
+		}
+	}
+	requests.Wait()
+}
+
+// learnOffsets takes the ends or the starts of partitions from their leader.
+func (s *sampling) learnOffsets(ctx context.Context, b broker, led []*partition, at int64) {
+	field := func(p *partition) *logOffset {
+		if at == latestOffset {
+			return &p.end
+		}
+		return &p.start
+	}
+	answer, err := s.requestOffsets(ctx, b, led, at)
+	if err != nil {
+		err = fmt.Errorf("its leader, broker %d (%s): %w", b.id, b.address, err)
+		for _, p := range led {
+			field(p).outcome = outcome{err, true}
+		}
+		return
+	}
+	for _, t := range answer.Topics {
+		for _, got := range t.Partitions {
+			p := s.partitions[probes.Partition{Topic: t.Topic, ID: got.Partition}]
+			if p == nil || p.leader != b.id {
+				continue
+			}
+			err := kerr.ErrorForCode(got.ErrorCode)
+			*field(p) = logOffset{outcome{codeFault(got.ErrorCode), kerr.IsRetriable(err)}, got.Offset}
+		}
+	}
+}
+
+func (s *sampling) requestOffsets(ctx context.Context, b broker, led []*partition, at int64) (*kmsg.ListOffsetsResponse, error) {
+	conn, err := s.conn(b)
+	if err != nil {
+		return nil, err
+	}
+	by := map[string][]kmsg.ListOffsetsRequestTopicPartition{}
+	for _, p := range led {
+		one := kmsg.NewListOffsetsRequestTopicPartition()
+		one.Partition, one.Timestamp = p.ID, at
+		by[p.Topic] = append(by[p.Topic], one)
+	}
+	req := kmsg.NewPtrListOffsetsRequest()
+	for topic, partitions := range by {
+		t := kmsg.NewListOffsetsRequestTopic()
+		t.Topic, t.Partitions = topic, partitions
+		req.Topics = append(req.Topics, t)
+	}
+	return req.RequestWith(ctx, conn)
+}

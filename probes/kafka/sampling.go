@@ -1,0 +1,185 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
+)
+
+// sampling is one sampling under way. Its steps, in the order of run, fill in the fields; the requests of one step run side
+// by side, and each fills in fields of its own.
+type sampling struct {
+	q *queue
+	// faults are what could not be learned.
+	faults *faults
+	// brokers that the metadata lists, by id.
+	brokers map[int32]broker
+	// partitions of the topics, those without a leader too.
+	partitions map[probes.Partition]*partition
+	// reused: the metadata is that of the sampling before.
+	reused bool
+	// partsUnknown: there may be partitions that are not among partitions.
+	partsUnknown bool
+	// groups that are watched.
+	groups []*group
+
+	// newestByPartition are the newest messages that were read, at most newestEach of a partition. newestKnown: they are a
+	// sample, and not empty because none could be read.
+	newestByPartition map[probes.Partition][]message.Message
+	newestEach        int64
+	newestKnown       bool
+}
+
+// run asks for everything, and gives what was learned.
+func (s *sampling) run(ctx context.Context) probes.Backlog {
+	meta := s.q.last
+	s.q.last = nil
+	if s.reused = meta != nil && s.q.bothProtocols(); !s.reused {
+		var err error
+		if meta, err = s.metadata(ctx); err != nil {
+			s.faults.other(fmt.Errorf("no broker told of the topics: %w", err))
+			return probes.Backlog{}
+		}
+		s.q.last = meta
+	}
+	s.learnTopics(meta)
+	s.selectGroups(ctx)
+	s.queryGroups(ctx)
+	s.queryOffsets(ctx)
+	s.remember(time.Now().UnixMilli())
+	s.readRecords(ctx)
+	return s.backlog()
+}
+
+// conn gives the connection to a broker. One that has let a request's time pass is not asked again in this sampling.
+func (s *sampling) conn(b broker) (*brokerConn, error) {
+	conn, err := s.q.conns.at(b.address)
+	if err == nil && conn.hung.Load() {
+		err = errHung
+	}
+	return conn, err
+}
+
+// withPart gives the n-th part of the time that is left, so that a broker that hangs leaves time for what comes after.
+func withPart(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	end, _ := ctx.Deadline() // Sample sets one
+	return context.WithTimeout(ctx, time.Until(end)/time.Duration(n))
+}
+
+// backlog gives what was learned. Depth and age are those of the group that is furthest behind, and known only where each
+// group's are.
+func (s *sampling) backlog() probes.Backlog {
+	b := probes.Backlog{Ends: map[probes.Partition]float64{}, Sample: s.newestSample()}
+	now := time.Now().UnixMilli()
+	for id, p := range s.partitions {
+		if p.end.err == nil {
+			b.Ends[id] = float64(p.end.offset)
+		}
+	}
+	if len(s.q.config.Groups) > 0 {
+		b.Groups = make([]probes.GroupBacklog, 0, len(s.groups))
+	}
+	sure, committed, timed := !s.partsUnknown, false, true
+	for _, g := range s.groups {
+		one, lag, known := s.groupBacklog(g, now)
+		for p := range one.Lag {
+			seconds, ok := one.LagSeconds[p]
+			timed = timed && ok
+			b.OldestAge.Value = max(b.OldestAge.Value, seconds)
+		}
+		b.Groups = append(b.Groups, one)
+		b.Depth.Value = max(b.Depth.Value, float64(lag))
+		sure = sure && known
+		committed = committed || len(one.Positions) > 0
+	}
+	if b.Depth.Known = sure && committed; !b.Depth.Known {
+		b.Depth.Value = 0
+	}
+	if b.OldestAge.Known = b.Depth.Known && timed; !b.OldestAge.Known {
+		b.OldestAge.Value = 0
+	}
+	return b
+}
+
+// groupBacklog gives one group's part, and its lag summed over all committed partitions where that is known.
+func (s *sampling) groupBacklog(g *group, now int64) (out probes.GroupBacklog, lag int64, known bool) {
+	out = probes.GroupBacklog{Group: g.name}
+	if g.description.err == nil {
+		out.State, out.Members, out.HasMembers = g.state, g.members, true
+	}
+	if g.offsets.err != nil {
+		return out, 0, false
+	}
+	out.HasOffsets, out.Lag, out.Positions = true, map[probes.Partition]int64{}, map[probes.Partition]float64{}
+	out.LagSeconds, out.Starts = map[probes.Partition]float64{}, map[probes.Partition]float64{}
+	known = true
+	for id, p := range s.partitions {
+		commit, ok := g.commits[id]
+		switch {
+		case g.unread[id] != nil:
+			known = false
+			continue
+		case !ok:
+			out.Uncommitted++
+			continue
+		}
+		out.Positions[id] = float64(commit)
+		if p.start.err == nil {
+			out.Starts[id] = float64(p.start.offset)
+		}
+		left, ok := p.lag(commit)
+		if !ok {
+			known = false
+			continue
+		}
+		out.Lag[id] = left
+		lag += left
+		if left == 0 {
+			out.LagSeconds[id] = 0
+		} else if seconds, ok := s.lagSeconds(p, commit, now); ok {
+			out.LagSeconds[id] = seconds
+		}
+	}
+	return out, lag, known
+}
+
+// errLeftOut is the outcome of a request until its answer says otherwise.
+var errLeftOut = errors.New("the broker left it out of its answer")
+
+// outcome of asking for one thing.
+type outcome struct {
+	err error
+	// retriable: what was asked for may have moved to another broker, and can be asked for once more.
+	retriable bool
+}
+
+// remember the ends of this sampling, and forget partitions and topics that exist no longer.
+func (s *sampling) remember(now int64) {
+	s.q.samplings++
+	for id, p := range s.partitions {
+		log := s.q.logs[id]
+		if log == nil || log.topicID != p.topicID {
+			log = newPartitionLog(p.topicID)
+			s.q.logs[id] = log
+		}
+		if p.end.err == nil {
+			log.addEnd(p.end.offset, now)
+		}
+		log.forget(s.q.samplings)
+	}
+	if s.partsUnknown {
+		return
+	}
+	maps.DeleteFunc(s.q.logs, func(id probes.Partition, _ *partitionLog) bool { return s.partitions[id] == nil })
+	topics := map[string]bool{}
+	for id := range s.partitions {
+		topics[id.Topic] = true
+	}
+	maps.DeleteFunc(s.q.refused, func(topic string, _ bool) bool { return !topics[topic] })
+	maps.DeleteFunc(s.q.batchSizes.by, func(topic string, _ int32) bool { return !topics[topic] })
+}
