@@ -34,16 +34,16 @@ func TestHistoriesAreRead(t *testing.T) {
 	got := configfiles.Blocks(t, t.TempDir(), list, readHistory)
 	want := []*tableConfig{
 		{
-			Table: "invalidation_history", Region: "us-east-1", Index: "by_time", PartitionKey: partitionKey{Name: "day", Value: configTemplate(t, "{date}")},
+			Table: "invalidation_history", Region: "us-east-1", Index: "by_time", PartitionKey: partitionKey{Name: "day", Value: parseTemplate(t, "{date}")},
 			TimeAttribute: "at", TimeFormat: "epoch_ms", StatusAttribute: "status", FailedValues: []string{"FAILED", "TIMEOUT"}, MaxReadUnits: 50,
 		},
 		{
 			Table: "history", Region: "eu-central-1", Endpoint: "http://127.0.0.1:8000",
-			PartitionKey:  partitionKey{Name: "kind", Value: configTemplate(t, "invalidation#{date}")},
+			PartitionKey:  partitionKey{Name: "kind", Value: parseTemplate(t, "invalidation#{date}")},
 			TimeAttribute: "at", TimeFormat: "rfc3339", StatusAttribute: "state", FailedValues: []string{"FAILED"}, MaxReadUnits: 25,
 		},
 		{
-			Table: "h", Region: "r", PartitionKey: partitionKey{Name: "k", Value: configTemplate(t, "all")},
+			Table: "h", Region: "r", PartitionKey: partitionKey{Name: "k", Value: parseTemplate(t, "all")},
 			TimeAttribute: "at", TimeFormat: "epoch_ms", StatusAttribute: "s", FailedValues: []string{"F"}, MaxReadUnits: 25,
 		},
 	}
