@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -81,7 +82,7 @@ func TestBackendAndSignalOfThisTestAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := httptest.NewRecorder()
-		e.ServeHTTP(got, httptest.NewRequest("GET", "/metrics", nil))
+		e.ServeHTTP(got, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 		for _, line := range []string{
 			`cacheinv_node_up{kind="memo",layer="l1",node="b"} 1`,
 			`cacheinv_queue_depth{kind="memo",queue="orders"} 10`,
@@ -121,9 +122,9 @@ func TestBackendAndSignalOfThisTestAlone(t *testing.T) {
 // A fault in the new backend's block is told as any other is.
 func TestFaultOfTheNewBackend(t *testing.T) {
 	known, _ := extended(world())
-	_, err := config.Parse("shop.yml", []byte(strings.Replace(shop, "memo: {address: two}", "memo: {adress: two}", 1)), known)
+	_, err := config.Parse("shop.yml", []byte(strings.Replace(shop, "memo: {address: two}", "memo: {addresses: two}", 1)), known)
 	var faults form.Faults
-	if !errors.As(err, &faults) || !strings.Contains(err.Error(), "shop.yml:3: layers[0].nodes[1].memo.adress: is unknown; did you mean address?") {
+	if !errors.As(err, &faults) || !strings.Contains(err.Error(), "shop.yml:3: layers[0].nodes[1].memo.addresses: is unknown; did you mean address?") {
 		t.Errorf("%v", err)
 	}
 	cfg, err := config.Parse("shop.yml", []byte(strings.Replace(shop, "address: two", "address: four", 1)), known)
