@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write anew what docs/architecture.md takes from the code")
 
-// fromCode is a part of the page that is taken from the code: the imports, or declarations of a file.
+// fromCode is a part of the page that is taken from the code: the imports, or parts of a file.
 var fromCode = regexp.MustCompile("(?ms)^<!-- from the code: (.+?) -->\n```\\w*\n.*?^```$")
 
 // What the page quotes is the code as it is.
@@ -49,13 +49,19 @@ func TestArchitectureQuotesTheCode(t *testing.T) {
 	}
 }
 
-// quoted gives declarations of a file, as they are written there, with their comments.
+// quoted gives parts of a file as they are written there: declarations with their comments, or what stands between
+// the lines "// docs: begin NAME" and "// docs: end NAME".
 func quoted(t *testing.T, file string, names []string) string {
 	t.Helper()
 	source := read(t, filepath.Join("..", file))
 	declared := declarations(t, file)
 	var out []string
 	for _, name := range names {
+		if _, part, ok := strings.Cut(source, "// docs: begin "+name+"\n"); ok {
+			part, _, _ = strings.Cut(part, "// docs: end "+name+"\n")
+			out = append(out, strings.TrimSpace(part)+"\n")
+			continue
+		}
 		at, ok := declared[name]
 		if !ok {
 			t.Fatalf("%s declares no %s", file, name)
