@@ -8,6 +8,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,7 +75,7 @@ func quoted(t *testing.T, file string, names []string) string {
 // span of a declaration in its file, in bytes.
 type span struct{ from, to int }
 
-// declarations of a Go file at its top level; a method is TYPE.NAME.
+// declarations of a Go file at its top level; a method, also of an interface, is TYPE.NAME.
 func declarations(t *testing.T, file string) map[string]span {
 	t.Helper()
 	files := token.NewFileSet()
@@ -101,6 +102,9 @@ func declarations(t *testing.T, file string) map[string]span {
 				if !d.Lparen.IsValid() {
 					n, comment = d, d.Doc
 				}
+				for method := range interfaceMethods(s) {
+					add(names[0]+"."+method.Names[0].Name, method, method.Doc)
+				}
 				for _, name := range names {
 					add(name, n, comment)
 				}
@@ -108,6 +112,25 @@ func declarations(t *testing.T, file string) map[string]span {
 		}
 	}
 	return out
+}
+
+// interfaceMethods that a type declares itself; none where it is no interface.
+func interfaceMethods(s ast.Spec) iter.Seq[*ast.Field] {
+	return func(yield func(*ast.Field) bool) {
+		t, ok := s.(*ast.TypeSpec)
+		if !ok {
+			return
+		}
+		of, ok := t.Type.(*ast.InterfaceType)
+		if !ok {
+			return
+		}
+		for _, m := range of.Methods.List {
+			if len(m.Names) > 0 && !yield(m) {
+				return
+			}
+		}
+	}
 }
 
 // receiver is the type of a method and a dot; empty: a function.
@@ -337,6 +360,43 @@ func TestArchitectureAnswers(t *testing.T) {
 				t.Errorf("%q: the named files declare no %s", row[0], name)
 			}
 		}
+	}
+}
+
+// dotted is a name with a dot in the page: PACKAGE.NAME or TYPE.METHOD, with or without a call.
+var dotted = regexp.MustCompile(`(?:^|[\s(>` + "`" + `])([A-Za-z]+\.[A-Za-z]+)\b`)
+
+// What the page names with a dot, in code, is declared somewhere: a type of a package, or a method of a type.
+func TestArchitectureNamesWhatIsDeclared(t *testing.T) {
+	known := map[string]bool{}
+	for folder := range projectImports(t, "./...") {
+		paths, err := filepath.Glob(filepath.Join("..", strings.TrimSuffix(folder, "main.go"), "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			for name := range declarations(t, strings.TrimPrefix(path, "../")) {
+				known[name], known[filepath.Base(folder)+"."+name] = true, true
+			}
+		}
+	}
+	page := regexp.MustCompile("(?ms)^```(?:go|sh)\n.*?^```$").ReplaceAllString(read(t, "architecture.md"), "")
+	code := inCode.FindAllString(strings.ReplaceAll(page, "```", "\n"), -1)
+	code = append(code, blocks(page, "text")...)
+	seen := 0
+	for _, part := range code {
+		for _, m := range dotted.FindAllStringSubmatch(part, -1) {
+			if _, ending, _ := strings.Cut(m[1], "."); slices.Contains([]string{"go", "md", "yml", "com"}, ending) {
+				continue
+			}
+			seen++
+			if !known[m[1]] {
+				t.Errorf("docs/architecture.md names %s, which nothing declares", m[1])
+			}
+		}
+	}
+	if seen < 30 {
+		t.Errorf("only %d names were found", seen)
 	}
 }
 
