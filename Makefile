@@ -107,7 +107,7 @@ bench: ## Run the benchmarks; tables tell each way as a ratio to the first
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) $(BENCH_PACKAGES)
 
 .PHONY: soak
-soak: ## Run the acceptance tests and the replayed day with their full counts, and all mutants of the rules (hours)
+soak: ## Run the acceptance tests and the incidents of detection with their full counts, and all mutants of the rules (hours)
 	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/test/acceptance/... ./probes/... ./alerts ./internal/test/detection/...
 
 .PHONY: fuzz

@@ -1,4 +1,6 @@
 // Package alerts carries the alerting and recording rules, their tests, Alertmanager's routes and what Kubernetes loads of these.
+//
+// [Files] is all of them, as the bundle writes them. Thresholds of dashboards are read from the same files.
 package alerts
 
 import "embed"

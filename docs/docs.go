@@ -1,4 +1,5 @@
-// Package docs carries the runbooks.
+// Package docs carries the runbooks. Its tests hold all pages for people to the code: commands, metrics, links, paths, and what
+// architecture.md quotes.
 package docs
 
 import "embed"

@@ -38,7 +38,7 @@ func exporter(b *board) {
 		title: "Copies compared", unit: "short", w: 6, h: 4,
 		shows:     "Copies that were compared with another, by class.",
 		healthy:   "a number that hardly changes.",
-		otherwise: "0 or unknown: the class is not checked. Keys are missing everywhere, can not be read, or stand on one node alone.",
+		otherwise: "0 or unknown: the class is not checked. Keys are missing everywhere, cannot be read, or stand on one node alone.",
 		colour:    neutral, maps: []mapping{{"0", "", page}}, alerts: []string{"CacheInvalNothingChecked", "CacheInvalClassNotChecked"},
 		queries: []query{{expr: `sum by (cluster, class) (class_layer:cacheinv_canary_compared_copies:sum{<class,layer>})`, legend: "{{class}}"}},
 	})
@@ -119,7 +119,7 @@ func exporter(b *board) {
 		title: "Keys from patterns", unit: "short", w: 8, h: 7, decimals: cog.ToPtr(0.0),
 		shows:     "Keys that were read because they match the class's pattern.",
 		healthy:   "the class's sample.",
-		otherwise: "0 where a pattern is configured: nothing matches, or keys can not be listed.",
+		otherwise: "0 where a pattern is configured: nothing matches, or keys cannot be listed.",
 		alerts:    []string{"CacheInvalClassNotChecked"},
 		queries:   []query{{expr: `max by (cluster, instance, class) (last_over_time(cacheinv_canary_sampled_keys{<instance,class>}[2m]))`, legend: "{{instance}} {{class}}"}},
 	})

@@ -21,7 +21,7 @@ func queues(b *board) {
 		title: "Brokers down", unit: "none", w: 6, h: 4, decimals: cog.ToPtr(0.0),
 		shows:     "Kafka brokers that are known and do not answer; unknown where there is no Kafka.",
 		healthy:   "0.",
-		otherwise: "Partitions that it leads can not be written or read until another broker leads them.",
+		otherwise: "Partitions that it leads cannot be written or read until another broker leads them.",
 		colour:    ticket, maps: zeroIsGood, alerts: []string{"CacheInvalBrokerDown"},
 		queries: []query{{expr: newest("queue", `cacheinv_queue_brokers{state="down",<queue>}`), legend: "{{queue}}"}},
 	})
@@ -136,7 +136,7 @@ func queues(b *board) {
 		title: "Lag in seconds", unit: "s", w: 8, h: 8,
 		shows:     "Age of the oldest message that the group has not processed, of the 10 partitions furthest behind.",
 		healthy:   "below a second.",
-		otherwise: "One partition alone: a message that its consumer can not get past. All of them: the group is slow or stopped.",
+		otherwise: "One partition alone: a message that its consumer cannot get past. All of them: the group is slow or stopped.",
 		limits:    []limit{b.at("CacheInvalConsumerLagHigh", "")},
 		queries:   []query{{expr: `topk(10, ` + newest("queue, group, topic, partition", `cacheinv_consumer_group_lag_seconds{<queue,group>}`) + `)`, legend: "{{group}} {{topic}} {{partition}}"}},
 	})
@@ -222,7 +222,7 @@ func queues(b *board) {
 		title: "Probes that failed within five minutes", unit: "short", w: 6, h: 7, decimals: cog.ToPtr(0.0),
 		shows:     "Probes by how they failed: lost (still served after the timeout), publish, setup.",
 		healthy:   "0.",
-		otherwise: "lost on one node: it misses invalidations. lost everywhere: nobody processes. publish or setup: the probe itself can not work.",
+		otherwise: "lost on one node: it misses invalidations. lost everywhere: nobody processes. publish or setup: the probe itself cannot work.",
 		alerts:    []string{"CacheInvalProbeLost", "CacheInvalProbeFailing"},
 		queries: []query{{
 			expr:   `max by (cluster, probe, layer, node, reason) (increase(cacheinv_invalidation_probe_failures_total{<layer,node>}[5m]))`,

@@ -1,4 +1,6 @@
 // Package bundle writes the rules, dashboards and runbooks that the binary carries.
+//
+// [Options] name a folder and the user's own addresses; [Write] fills the folder.
 package bundle
 
 import (

@@ -1,5 +1,9 @@
 // Package config reads the exporter's YAML configuration into typed values.
 // Every fault of a file is reported at once, with its line, its field and what to write instead.
+//
+// [Load] reads a file into a [Config], with a [Layer], [Node], [Queue] or [Class] for each block. A backend's own block is a
+// source that the backend has read (package probes), so that this package knows none of them. Config's methods Open… open
+// what is configured.
 package config
 
 import (

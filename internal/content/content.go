@@ -1,5 +1,8 @@
 // Package content says what of a value is compared: it decodes, selects, brings into one canonical form, and finds
 // versions and times in it.
+//
+// [Compile] makes a [Reader] of a [Spec], once for each class and layer. Its methods Value and Fields give a [Content]: a [Digest], by which copies
+// are compared, a [Version] and the time of caching. [Path] is a place in JSON.
 package content
 
 import (

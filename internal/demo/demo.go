@@ -1,6 +1,8 @@
 // Package demo is a small estate of caches with traffic, inside one process: three Redis, two memcached, three
 // application instances with local caches, a database behind them and two queues of invalidations. Everything listens
 // on free ports of 127.0.0.1 and nothing is installed. A scenario lets one fault begin a few seconds after the start.
+//
+// [Start] gives a [Demo], whose Config is the exporter's configuration over it.
 package demo
 
 import (

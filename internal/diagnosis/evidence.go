@@ -1,5 +1,9 @@
 // Package diagnosis decides from the evidence of one sampling what causes stale data: a pure function over plain facts,
 // with one table of weights and thresholds.
+//
+// [Evidence] is all that one sampling showed. [Diagnose] weighs it by the tables [Signals] and [Limits], and gives a [Diagnosis]:
+// a score for each [Cause], the steps that lead there, and the next command to run. A [Memory] adds what the samplings before
+// showed.
 package diagnosis
 
 import (

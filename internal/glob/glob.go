@@ -1,5 +1,5 @@
 // Package glob is Redis's glob, as SCAN MATCH knows it: * ? [a-z] [^a] \x. The sampler chooses a class's keys by it, and
-// check-config refuses what it would choose wrongly, so there is one of it.
+// check-config refuses what it would choose wrongly, so there is one of it: [Match].
 package glob
 
 // Match reports whether s matches the pattern. Both are bytes, as in Redis: a letter of several bytes is several elements to

@@ -1,4 +1,4 @@
-// Package pause waits.
+// Package pause waits for a time or for the end of a context: [For].
 package pause
 
 import (

@@ -1,5 +1,8 @@
 // Package roundtrip runs the active invalidation probes: it writes keys of its own on the nodes, publishes their
 // invalidation as the application does, and watches how long each node still serves the old version.
+//
+// [Start] gives a [Runner], which plays each configured probe in its interval until it is closed. What came of each node goes to
+// an [Observer].
 package roundtrip
 
 import (

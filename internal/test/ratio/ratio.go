@@ -1,5 +1,7 @@
 // Package ratio times several ways to do one thing in one run, turn by turn, so that what disturbs the machine
 // disturbs them alike, and tells them as ratios.
+//
+// A [Way] is one of them; [Run] tells each as a multiple of the first.
 package ratio
 
 import (

@@ -1,5 +1,8 @@
 // Package servers starts real servers for tests: caches, queues, tables, Prometheus and Alertmanager, each on a free
 // port of 127.0.0.1, with a folder of its own, and ended with the test. A server that is not installed fails the test.
+//
+// Each server has a function of its own: [Redis], [RedisCluster], [Memcached], [Kafka], [DynamoDB], [Prometheus],
+// [Alertmanager], [Exporter]. A [Proxy] stands before one and delays, cuts or counts. [Eventually] waits for what must come.
 package servers
 
 import (

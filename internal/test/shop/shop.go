@@ -1,6 +1,8 @@
 // Package shop is an application for tests, with real caches, its database and its queues of invalidations, all of it
 // under load. Writers change the database and publish an invalidation; the processor deletes the key on every node;
 // readers fill it again. What goes wrong in it is switched on while it runs.
+//
+// [Open] starts a [Shop]; its methods let faults begin.
 package shop
 
 import (

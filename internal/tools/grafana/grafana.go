@@ -1,4 +1,6 @@
 // Package grafana reads the JSON of Grafana's dashboards, as far as tests and pictures of ours need it.
+//
+// [Parse] gives a [Dashboard] with its [Panel]s and their queries.
 package grafana
 
 import (

@@ -1,5 +1,7 @@
 // Package rules reads Prometheus' rule files: for tests, for what is generated from them, and for running them faster than they are
 // written. The binary does not link it.
+//
+// [Load] gives [Files] with groups of [Rule]s. [Comparisons] finds the thresholds in an expression, [Selectors] what it reads.
 package rules
 
 import (
