@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -37,16 +36,16 @@ type clusterGroup struct {
 	collision string
 }
 
-func newClusterGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) (*clusterGroup, error) {
+func newClusterGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*clusterGroup, error) {
 	g := &clusterGroup{
-		members: newMembers(id, c, expected, opt, log), known: make(chan struct{}),
+		members: newMembers(id, c, expected, env), known: make(chan struct{}),
 		owners: make([]string, clusterSlots), moves: make([]int, clusterSlots),
 		moving: map[int]bool{}, followed: map[string]string{},
 	}
 	g.seeds = c.Cluster
 	g.wrap = func(m *member) probes.Node {
-		m.node.cluster = true
-		return &clusterNode{node: m.node, group: g, member: m}
+		m.server.cluster, m.done = true, make(chan struct{})
+		return &clusterNode{node: m.server, group: g, member: m}
 	}
 	return g, g.openSeeds()
 }
@@ -57,27 +56,31 @@ func (g *clusterGroup) Survey(ctx context.Context, scanFor func(probes.Identity)
 	if d, ok := ctx.Deadline(); ok {
 		g.patience = min(g.patience, time.Until(d)/8)
 	}
-	g.surveyAs(ctx, g, scanFor, visit)
-	g.closeLeft()
+	g.SurveyAs(ctx, g, scanFor, visit)
 }
 
-func (g *clusterGroup) begin() []*member {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// Begin implements group.Topology.
+func (g *clusterGroup) Begin() []*member {
+	all := g.members.Begin()
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	clear(g.moving)
-	return g.members.begin()
+	for _, m := range all {
+		m.done = make(chan struct{})
+	}
+	return all
 }
 
-// ask a member for itself and its view.
-func (g *clusterGroup) ask(ctx context.Context, m *member, scan *probes.Scan) (probes.Survey, error) {
-	s, view, refused, err := m.node.surveyCluster(ctx, scan)
+// Ask implements group.Topology: it asks a member for its view too.
+func (g *clusterGroup) Ask(ctx context.Context, m *member, scan *probes.Scan) (probes.Survey, error) {
+	s, view, refused, err := m.server.surveyCluster(ctx, scan)
 	if err != nil {
 		return s, err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	if refused != nil && m.refused == "" {
-		g.log.Warn("a node does not tell its Cluster", "group", g.id.Name, "node", m.node.id.Name, "err", refused)
+		g.Env.Log.Warn("a node does not tell its Cluster", "group", g.ID.Name, "node", m.server.id.Name, "err", refused)
 	}
 	m.view, m.refused = view, ""
 	if refused != nil {
@@ -86,33 +89,34 @@ func (g *clusterGroup) ask(ctx context.Context, m *member, scan *probes.Scan) (p
 	return s, nil
 }
 
-// learn notes what a member told. A replica's primary knows what the replica does not: which slots are moving.
-func (g *clusterGroup) learn(m *member, s probes.Survey, err error) (sure bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// Learn implements group.Topology.
+func (g *clusterGroup) Learn(m *member, s probes.Survey, err error) (sure bool) {
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
+	defer close(m.done)
 	if m.err = err; err != nil {
 		return g.best != nil // the others tell what it should hold
 	}
-	m.survey, m.answered, m.seen = s, true, time.Now()
+	m.Survey, m.Answered, m.seen = s, true, time.Now()
 	if v := m.view; v != nil {
-		if at := v.nodes[v.myself].address; at != "" && g.find(at) == nil {
-			g.aliases[at] = m // it need not be asked there too
+		if at := v.nodes[v.myself].address; at != "" && g.Find(at) == nil {
+			g.Aliases[at] = m // it need not be asked there too
 		}
 		for slot := range v.moving {
 			g.moving[slot] = true
 		}
 	}
 	g.choose()
-	return m.run != "" && m.run == s.RunID
+	return m.Run != "" && m.Run == s.RunID
 }
 
 // choose the view by which others are judged: of those told in this survey the one with the highest epoch, from a node for
 // which all is in order, if there is one.
 func (g *clusterGroup) choose() {
 	var best *clusterView
-	for _, m := range g.all {
+	for _, m := range g.All {
 		v := m.view
-		if !m.answered || v == nil {
+		if !m.Answered || v == nil {
 			continue
 		}
 		if best == nil || v.ok && !best.ok || v.ok == best.ok && v.epoch > best.epoch {
@@ -128,31 +132,30 @@ func (g *clusterGroup) choose() {
 	g.best = best
 }
 
-func (g *clusterGroup) settle(m *member) bool {
-	g.mu.Lock()
-	if !slices.Contains(g.all, m) {
-		g.mu.Unlock()
+// Settle implements group.Topology. A replica waits for its primary, which knows what the replica does not: which slots
+// are moving.
+func (g *clusterGroup) Settle(m *member) bool {
+	g.Mu.Lock()
+	if !g.Identify(m) {
+		g.Mu.Unlock()
 		return false
 	}
-	if m.answered && !g.identify(m) {
-		g.mu.Unlock()
-		return false
-	}
-	heard := g.primaryOf(m)
-	g.mu.Unlock()
-	if heard != nil {
-		group.Await(heard, g.patience)
+	answered := g.primaryAnswered(m)
+	g.Mu.Unlock()
+	if answered != nil {
+		group.Await(answered, g.patience)
 	}
 	return true
 }
 
-// primaryOf gives a channel that is closed when a replica's primary has been heard in this survey; nil: nothing to wait for.
-func (g *clusterGroup) primaryOf(m *member) <-chan struct{} {
-	if !m.answered || m.view == nil || m.view.primary {
+// primaryAnswered gives a channel that is closed when a replica's primary has answered in this survey, or failed to; nil:
+// there is nothing to wait for.
+func (g *clusterGroup) primaryAnswered(m *member) <-chan struct{} {
+	if !m.Answered || m.view == nil || m.view.primary {
 		return nil
 	}
 	if primary := g.byID(m.view.shard(m.view.myself)); primary != nil {
-		return primary.asked
+		return primary.done
 	}
 	return nil
 }
@@ -162,24 +165,24 @@ func (g *clusterGroup) byID(id string) *member {
 	if id == "" {
 		return nil
 	}
-	for _, m := range g.all {
+	for _, m := range g.All {
 		if m.view != nil && m.view.myself == id {
 			return m
 		}
 	}
 	if g.best != nil {
-		return g.find(g.best.nodes[id].address)
+		return g.Find(g.best.nodes[id].address)
 	}
 	return nil
 }
 
-// announced opens the nodes that members know and that are not known yet.
-func (g *clusterGroup) announced(context.Context, time.Duration) []*member {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// Announced implements group.Topology: it opens the nodes that members know.
+func (g *clusterGroup) Announced(context.Context, time.Duration) []*member {
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	var found []*member
-	for _, m := range slices.Clone(g.all) {
-		if !m.answered || m.view == nil {
+	for _, m := range slices.Clone(g.All) {
+		if !m.Answered || m.view == nil {
 			continue
 		}
 		for id, n := range m.view.nodes {
@@ -194,29 +197,30 @@ func (g *clusterGroup) announced(context.Context, time.Duration) []*member {
 	return found
 }
 
-// end learns who owns which slots, and forgets members that left: at once where no node knows them any more.
-func (g *clusterGroup) end() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// End implements group.Topology: it notes who owns which slots, and forgets members that left, at once where no node
+// knows them any more.
+func (g *clusterGroup) End() {
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	g.follow()
 	listed, told := map[*member]bool{}, false
-	for _, m := range g.all {
-		if !m.answered || m.view == nil || !m.view.ok {
+	for _, m := range g.All {
+		if !m.Answered || m.view == nil || !m.view.ok {
 			continue
 		}
 		told = true
 		for id, n := range m.view.nodes {
 			if id != m.view.myself {
-				listed[g.find(n.address)] = true
+				listed[g.Find(n.address)] = true
 			}
 		}
 	}
 	delete(listed, nil)
-	for _, m := range slices.Clone(g.all) {
+	for _, m := range slices.Clone(g.All) {
 		switch {
-		case g.rooted(m), listed[m], m.answered && m.survey.Role == "primary":
-		case told && len(listed) > 0, !m.answered && time.Since(m.seen) > g.opt.ForgetAfter:
-			g.drop(m)
+		case g.isSeed(m), listed[m], m.Answered && m.Survey.Role == "primary":
+		case told && len(listed) > 0, !m.Answered && time.Since(m.seen) > g.Env.ForgetAfter:
+			g.Drop(m)
 		}
 	}
 	g.told = g.judge(listed)
@@ -231,9 +235,9 @@ func (g *clusterGroup) follow() {
 	claims := make([]claim, clusterSlots)
 	epochs := map[int64]string{}
 	collision := ""
-	for _, m := range g.all {
+	for _, m := range g.All {
 		v := m.view
-		if !m.answered || v == nil || !v.primary {
+		if !m.Answered || v == nil || !v.primary {
 			continue
 		}
 		epoch := v.nodes[v.myself].epoch
@@ -248,7 +252,7 @@ func (g *clusterGroup) follow() {
 		}
 	}
 	if collision != "" && collision != g.collision {
-		g.log.Warn("two primaries of the Cluster have the same config epoch", "group", g.id.Name, "nodes", collision)
+		g.Env.Log.Warn("two primaries of the Cluster have the same config epoch", "group", g.ID.Name, "nodes", collision)
 	}
 	g.collision = collision
 	for slot, c := range claims {
@@ -260,8 +264,8 @@ func (g *clusterGroup) follow() {
 		}
 		g.owners[slot] = c.id
 	}
-	for _, m := range g.all {
-		if !m.answered || m.view == nil {
+	for _, m := range g.All {
+		if !m.Answered || m.view == nil {
 			continue
 		}
 		delete(g.followed, m.view.myself)
@@ -276,9 +280,9 @@ func (g *clusterGroup) judge(listed map[*member]bool) probes.Cluster {
 	out := probes.Cluster{OK: true}
 	views := map[string]bool{}
 	claims := make([]int, clusterSlots)
-	for _, m := range g.all {
+	for _, m := range g.All {
 		v := m.view
-		if !m.answered || v == nil {
+		if !m.Answered || v == nil {
 			continue
 		}
 		owns := false
@@ -307,9 +311,9 @@ func (g *clusterGroup) judge(listed map[*member]bool) probes.Cluster {
 
 // Group implements Members.
 func (g *clusterGroup) Group() (probes.Group, bool) {
-	out := g.members.known()
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	out := g.Known()
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	told := g.told
 	out.Cluster = &told
 	return out, true
@@ -326,21 +330,21 @@ type clusterNode struct {
 // compared; of another one the others' word counts.
 func (n *clusterNode) Place(key string) probes.Placement {
 	g, m, slot := n.group, n.member, slotOf(key)
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	out := probes.Placement{Moving: g.moving[slot], Moves: g.moves[slot]}
 	v, id := g.best, ""
 	if m.view != nil {
 		id = m.view.myself
 	}
 	switch {
-	case m.answered && m.view != nil:
+	case m.Answered && m.view != nil:
 		v = m.view
 	case v == nil:
 		return out // nobody has told anything: what is asked here fails, and that shows
 	case v.nodes[id] == clusterPeer{}:
 		for known, peer := range v.nodes {
-			if peer.address != "" && g.find(peer.address) == m {
+			if peer.address != "" && g.Find(peer.address) == m {
 				id = known
 			}
 		}
@@ -377,18 +381,18 @@ func (n *clusterNode) Read(ctx context.Context, keys []probes.Key, visit func(in
 
 // readAhead asks the node that takes over the keys' slot. What it doesn't answer is an error of this key alone.
 func (n *clusterNode) readAhead(ctx context.Context, address string, keys []probes.Key, visit func(int, probes.Raw)) {
-	n.group.mu.Lock()
-	m := n.group.find(address)
-	n.group.mu.Unlock()
+	n.group.Mu.Lock()
+	m := n.group.Find(address)
+	n.group.Mu.Unlock()
 	visited := make([]bool, len(keys))
 	err := errMovedOn
 	if m != nil {
-		p := &pipeline{node: m.node, keys: keys, asking: true, visit: func(i int, r probes.Raw) {
+		p := &pipeline{node: m.server, keys: keys, asking: true, visit: func(i int, r probes.Raw) {
 			visited[i] = true
 			visit(i, r)
 		}}
 		commands := p.commands()
-		err = m.node.link.Do(ctx, func() []wire.Request { return []wire.Request{{Commands: commands, Read: p.read}} })
+		err = m.server.link.Do(ctx, func() []wire.Request { return []wire.Request{{Commands: commands, Read: p.read}} })
 	}
 	for i, done := range visited {
 		if !done {
@@ -413,15 +417,15 @@ func (s slotServer) Do(ctx context.Context, use func(ctx context.Context, c redi
 	case <-ctx.Done():
 		return fmt.Errorf("no node of the Cluster has told who owns the slot: %w", probes.NoAnswer(ctx))
 	}
-	g.mu.Lock()
+	g.Mu.Lock()
 	id := g.owners[s.slot]
 	if id == "" {
 		id = g.best.owners[s.slot]
 	}
 	m := g.byID(id)
-	g.mu.Unlock()
+	g.Mu.Unlock()
 	if m == nil {
 		return fmt.Errorf("no node of the Cluster owns slot %d", s.slot)
 	}
-	return m.node.Do(ctx, use)
+	return m.server.Do(ctx, use)
 }

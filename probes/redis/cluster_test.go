@@ -177,7 +177,7 @@ func TestClusterKeysAreReadWhereTheyBelong(t *testing.T) {
 	}
 }
 
-func (r *members) seedName(i int) string { return r.id.Name + "/" + r.seeds[i] }
+func (g *members) seedName(i int) string { return g.ID.Name + "/" + g.seeds[i] }
 
 // Slots go from one shard to another, key by key, while they are read all the time.
 func TestClusterThroughAResharding(t *testing.T) {
@@ -539,16 +539,16 @@ func BenchmarkClusterRead(b *testing.B) {
 func TestClusterSeedThatIsStartedAnew(t *testing.T) {
 	servers.NoLeaks(t)
 	a, b := servers.Redis(t), servers.Redis(t)
-	r := newMembers(probes.Identity{Layer: "l2", Name: "g"}, nodeConfig{Cluster: []string{a.Addr}}, 6, probetest.Env(), probetest.Quiet())
-	r.seeds = []string{a.Addr}
-	for _, m := range r.begin() {
-		m.survey, m.answered = probetest.Survey(t, m.node), true
-		r.identify(m)
-		r.aliases[b.Addr] = m
-		m.survey.RunID = "another"
-		if !r.identify(m) || r.find(b.Addr) != nil || r.find(a.Addr) != m {
+	g := newMembers(probes.Identity{Layer: "l2", Name: "g"}, nodeConfig{Cluster: []string{a.Addr}}, 6, probetest.Env())
+	g.seeds = []string{a.Addr}
+	for _, m := range g.Begin() {
+		m.Survey, m.Answered = probetest.Survey(t, m.server), true
+		g.Identify(m)
+		g.Aliases[b.Addr] = m
+		m.Survey.RunID = "another"
+		if !g.Identify(m) || g.Find(b.Addr) != nil || g.Find(a.Addr) != m {
 			t.Error("the old process's address is still its own")
 		}
-		m.node.Close()
+		m.server.Close()
 	}
 }

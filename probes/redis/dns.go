@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"log/slog"
 
 	"github.com/redis/go-redis/v9"
 
@@ -14,13 +13,13 @@ import (
 // DNS is a group of which queues may ask the primary, where there is one alone.
 type dnsGroup struct{ *group.DNS }
 
-func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) dnsGroup {
+func newDNSGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) dnsGroup {
 	name := *c.DNS
 	c.TLS = group.TLSFor(c.TLS, name)
-	return dnsGroup{group.NewDNS(id, name, expected, opt, log, func(id probes.Identity, at group.Address) (probes.Node, error) {
+	return dnsGroup{group.NewDNS(id, name, expected, env, env.Log, func(id probes.Identity, at group.Address) (probes.Node, error) {
 		c := c
 		c.Address = at.HostPort()
-		return newNode(id, c, opt)
+		return newNode(id, c, env)
 	})}
 }
 

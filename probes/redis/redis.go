@@ -31,13 +31,13 @@ func (c *nodeConfig) Group() bool { return c.Address == "" }
 func (c *nodeConfig) Open(id probes.Identity, least int, env *probes.Env) (probes.Members, error) {
 	switch {
 	case len(c.Replication) > 0:
-		return newReplicationGroup(id, *c, least, env, env.Log)
+		return newReplicationGroup(id, *c, least, env)
 	case len(c.Cluster) > 0:
-		return newClusterGroup(id, *c, least, env, env.Log)
+		return newClusterGroup(id, *c, least, env)
 	case c.Sentinel != nil:
-		return newSentinelGroup(id, *c, least, env, env.Log)
+		return newSentinelGroup(id, *c, least, env)
 	case c.DNS != nil:
-		return newDNSGroup(id, *c, least, env, env.Log), nil
+		return newDNSGroup(id, *c, least, env), nil
 	}
 	n, err := newNode(id, *c, env)
 	if err != nil {

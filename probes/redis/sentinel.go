@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"slices"
 	"strconv"
@@ -34,22 +33,21 @@ type sentinels struct {
 }
 
 // newSentinelGroup is a replication group whose seeds are what Sentinels tell.
-func newSentinelGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) (*sentinelGroup, error) {
+func newSentinelGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*sentinelGroup, error) {
 	s := &sentinels{config: *c.Sentinel}
 	for _, address := range s.config.Addresses {
-		n, err := newNode(probes.Identity{}, nodeConfig{Address: address, Credentials: s.config.Credentials, TLS: s.config.TLS}, opt)
+		n, err := newNode(probes.Identity{}, nodeConfig{Address: address, Credentials: s.config.Credentials, TLS: s.config.TLS}, env)
 		if err != nil {
 			return nil, err
 		}
 		s.nodes = append(s.nodes, n)
 	}
-	return &sentinelGroup{replicationGroup: replicationGroup{members: newMembers(id, c, expected, opt, log), sentinels: s, lineage: map[string]bool{}}}, nil
+	return &sentinelGroup{replicationGroup: replicationGroup{members: newMembers(id, c, expected, env), sentinels: s, lineage: map[string]bool{}}}, nil
 }
 
 // sentinelGroup follows the failovers that Sentinels make.
 type sentinelGroup struct {
 	replicationGroup
-	group.Once
 }
 
 // Close implements Members.
@@ -63,8 +61,8 @@ func (g *sentinelGroup) Close() {
 // Group implements Members. It tells, besides, that no Sentinel says which its nodes are.
 func (g *sentinelGroup) Group() (probes.Group, bool) {
 	out, _ := g.replicationGroup.Group()
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	if g.sentinels.failing != "" {
 		out.Err = errors.New("no Sentinel tells its nodes: " + g.sentinels.failing)
 	}
@@ -73,7 +71,7 @@ func (g *sentinelGroup) Group() (probes.Group, bool) {
 
 // Do implements RedisServer. Before the Sentinels were asked for the first time there is no member: they are being asked.
 func (g *sentinelGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
-	if err := g.Wait(ctx, &g.mu, func() bool { return len(g.all) > 0 }); err != nil {
+	if err := g.WaitFor(ctx, func() bool { return len(g.All) > 0 }); err != nil {
 		return err
 	}
 	return g.replicationGroup.Do(ctx, use)
@@ -89,49 +87,47 @@ func (g *sentinelGroup) Survey(ctx context.Context, scanFor func(probes.Identity
 		defer close(done)
 		g.askSentinels(asking)
 	}()
-	g.surveyAs(ctx, g, scanFor, visit)
+	g.SurveyAs(ctx, g, scanFor, visit)
 	stop()
 	<-done
-	g.Once.End()
-	g.closeLeft()
 }
 
-// begin waits for the Sentinels only where no member is known.
-func (g *sentinelGroup) begin() []*member {
-	g.mu.Lock()
-	none := len(g.all) == 0
-	g.mu.Unlock()
+// Begin implements group.Topology: it waits for the Sentinels only where no member is known.
+func (g *sentinelGroup) Begin() []*member {
+	g.Mu.Lock()
+	none := len(g.All) == 0
+	g.Mu.Unlock()
 	if none {
 		<-g.sentinels.all // soon after the survey's time ended at the latest
 	}
-	return g.replicationGroup.begin()
+	return g.replicationGroup.Begin()
 }
 
-// announced opens what the Sentinels and the members tell.
-func (g *sentinelGroup) announced(ctx context.Context, grace time.Duration) []*member {
+// Announced implements group.Topology: it opens what the Sentinels and the members announce.
+func (g *sentinelGroup) Announced(ctx context.Context, grace time.Duration) []*member {
 	group.Await(g.sentinels.all, grace)
-	g.mu.Lock()
+	g.Mu.Lock()
 	var found []*member
 	for _, seed := range g.seeds {
 		if m, isNew := g.discover(seed); isNew {
 			found = append(found, m)
 		}
 	}
-	g.mu.Unlock()
-	return append(found, g.replicationGroup.announced(ctx, grace)...)
+	g.Mu.Unlock()
+	return append(found, g.replicationGroup.Announced(ctx, grace)...)
 }
 
-// end drops, besides, a member that doesn't answer and that the Sentinels no longer know.
-func (g *sentinelGroup) end() {
-	g.mu.Lock()
-	for _, m := range slices.Clone(g.all) {
-		if before := slices.ContainsFunc(g.sentinels.told, func(a string) bool { return g.find(a) == m }); before && !m.answered && !g.rooted(m) {
-			g.drop(m)
+// End implements group.Topology: it drops, besides, a member that doesn't answer and that the Sentinels no longer know.
+func (g *sentinelGroup) End() {
+	g.Mu.Lock()
+	for _, m := range slices.Clone(g.All) {
+		if before := slices.ContainsFunc(g.sentinels.told, func(a string) bool { return g.Find(a) == m }); before && !m.Answered && !g.isSeed(m) {
+			g.Drop(m)
 		}
 	}
 	g.sentinels.told = g.seeds
-	g.mu.Unlock()
-	g.replicationGroup.end()
+	g.Mu.Unlock()
+	g.replicationGroup.End()
 }
 
 // sentinelAnswer is what one Sentinel knows.
@@ -176,12 +172,12 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 			enough = true
 		}
 	}
-	g.mu.Lock()
+	g.Mu.Lock()
 	if len(seeds) > 0 {
 		g.seeds = seeds
 	}
 	g.tell(seeds, errs)
-	g.mu.Unlock()
+	g.Mu.Unlock()
 	close(s.all)
 	cancel()
 	for range waiting {
@@ -197,14 +193,14 @@ func (g *sentinelGroup) tell(seeds []string, errs []error) {
 	}
 	switch s := g.sentinels; {
 	case failing != "" && s.failing == "":
-		g.log.Warn("no Sentinel tells the group's nodes", "group", g.id.Name, "err", failing)
+		g.Env.Log.Warn("no Sentinel tells the group's nodes", "group", g.ID.Name, "err", failing)
 	case failing == "" && s.failing != "":
-		g.log.Info("Sentinels tell the group's nodes again", "group", g.id.Name)
+		g.Env.Log.Info("Sentinels tell the group's nodes again", "group", g.ID.Name)
 	}
 	g.sentinels.failing = failing
 }
 
-// ask one Sentinel, in one round trip.
+// Ask one Sentinel, in one round trip.
 func (s *sentinels) ask(ctx context.Context, n *node) ([]string, error) {
 	var primary, replicas any
 	var refused error
