@@ -27,7 +27,7 @@ func BenchmarkRedisRead1000(b *testing.B) {
 	}
 	ctx := context.Background()
 	n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Env())
-	ratio.Run(b, 50, func() ratio.Cost { return redisCost(b, r) },
+	ratio.Run(b, 50, func() ratio.Cost { return serverCost(b, r) },
 		ratio.Way{Name: "floor", Do: func() error {
 			_, err := r.Pipelined(ctx, func(p redis.Pipeliner) error {
 				p.MGet(ctx, names...)
@@ -60,8 +60,8 @@ func BenchmarkRedisRead1000(b *testing.B) {
 	)
 }
 
-// redisCost is what the server itself has counted so far; asking for it counts, too.
-func redisCost(b *testing.B, r *servers.RedisServer) ratio.Cost {
+// serverCost is what the server itself has counted so far; asking for it counts, too.
+func serverCost(b *testing.B, r *servers.RedisServer) ratio.Cost {
 	b.Helper()
 	info, err := r.Info(b.Context(), "stats").Result()
 	if err != nil {

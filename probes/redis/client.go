@@ -43,13 +43,13 @@ type commander interface {
 
 // Do implements RedisServer.
 func (n *node) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
-	turn, err := n.account.Lock(ctx, n.link.Answers)
+	holding, err := n.account.Lock(ctx, n.link.Answers)
 	if err != nil {
 		return err
 	}
 	client, err := n.goRedis()
 	if err != nil {
-		n.account.Unlock(turn)
+		n.account.Unlock(holding)
 		return err
 	}
 	longest := wire.OwedLongest
@@ -63,14 +63,14 @@ func (n *node) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmd
 		hits, misses, err := use(owed, client)
 		n.account.Hits += hits
 		n.account.Misses += misses
-		n.account.Unlock(turn)
+		n.account.Unlock(holding)
 		done <- err
 	}()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		n.account.Abandon(turn, func() { n.dropClient(client) }, func() int64 { return 0 })
+		n.account.Abandon(holding, func() { n.dropClient(client) }, func() int64 { return 0 })
 		return probes.NoAnswer(ctx)
 	}
 }

@@ -28,10 +28,10 @@ type clusterGroup struct {
 	moves  []int
 	// followed are the primaries that nodes replicate, by id, and replicated before they took over.
 	followed map[string]string
-	// patience is how long a replica waits in this survey for what its primary tells.
-	patience time.Duration
-	// told of the last survey.
-	told probes.Cluster
+	// primaryWait is how long a replica waits in this survey for what its primary tells.
+	primaryWait time.Duration
+	// reported of the last survey.
+	reported probes.Cluster
 	// collision is what was logged of epochs last.
 	collision string
 }
@@ -52,9 +52,9 @@ func newClusterGroup(id probes.Identity, c nodeConfig, expected int, env *probes
 
 // Survey implements Members.
 func (g *clusterGroup) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
-	g.patience = group.Grace / 2
+	g.primaryWait = group.Grace / 2
 	if d, ok := ctx.Deadline(); ok {
-		g.patience = min(g.patience, time.Until(d)/8)
+		g.primaryWait = min(g.primaryWait, time.Until(d)/8)
 	}
 	g.SurveyAs(ctx, g, scanFor, visit)
 }
@@ -106,13 +106,13 @@ func (g *clusterGroup) Learn(m *member, s probes.Survey, err error) (sure bool) 
 			g.moving[slot] = true
 		}
 	}
-	g.choose()
+	g.chooseView()
 	return m.Run != "" && m.Run == s.RunID
 }
 
-// choose the view by which others are judged: of those told in this survey the one with the highest epoch, from a node for
+// chooseView the view by which others are judged: of those told in this survey the one with the highest epoch, from a node for
 // which all is in order, if there is one.
-func (g *clusterGroup) choose() {
+func (g *clusterGroup) chooseView() {
 	var best *clusterView
 	for _, m := range g.All {
 		v := m.view
@@ -143,7 +143,7 @@ func (g *clusterGroup) Settle(m *member) bool {
 	answered := g.primaryAnswered(m)
 	g.Mu.Unlock()
 	if answered != nil {
-		group.Await(answered, g.patience)
+		group.Await(answered, g.primaryWait)
 	}
 	return true
 }
@@ -202,7 +202,7 @@ func (g *clusterGroup) Announced(context.Context, time.Duration) []*member {
 func (g *clusterGroup) End() {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
-	g.follow()
+	g.countMoves()
 	listed, told := map[*member]bool{}, false
 	for _, m := range g.All {
 		if !m.Answered || m.view == nil || !m.view.ok {
@@ -223,11 +223,11 @@ func (g *clusterGroup) End() {
 			g.Drop(m)
 		}
 	}
-	g.told = g.judge(listed)
+	g.reported = g.summarize(listed)
 }
 
-// follow counts the slots that changed their owner. A replica that takes over from its primary leaves them in their shard.
-func (g *clusterGroup) follow() {
+// countMoves counts the slots that changed their owner. A replica that takes over from its primary leaves them in their shard.
+func (g *clusterGroup) countMoves() {
 	type claim struct {
 		id    string
 		epoch int64
@@ -275,8 +275,8 @@ func (g *clusterGroup) follow() {
 	}
 }
 
-// judge the views: whether there is one Cluster, or several. Nodes that the others dropped and that own nothing have no say.
-func (g *clusterGroup) judge(listed map[*member]bool) probes.Cluster {
+// summarize the views: whether there is one Cluster, or several. Nodes that the others dropped and that own nothing have no say.
+func (g *clusterGroup) summarize(listed map[*member]bool) probes.Cluster {
 	out := probes.Cluster{OK: true}
 	views := map[string]bool{}
 	claims := make([]int, clusterSlots)
@@ -314,7 +314,7 @@ func (g *clusterGroup) Group() (probes.Group, bool) {
 	out := g.Known()
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
-	told := g.told
+	told := g.reported
 	out.Cluster = &told
 	return out, true
 }
@@ -357,8 +357,8 @@ func (n *clusterNode) Place(key string) probes.Placement {
 
 // Read asks, besides, another node for the keys that have gone ahead of their slot.
 func (n *clusterNode) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
-	var gone []ahead
-	if err := n.read(ctx, keys, visit, func(a ahead) { gone = append(gone, a) }); err != nil {
+	var gone []redirect
+	if err := n.read(ctx, keys, visit, func(a redirect) { gone = append(gone, a) }); err != nil {
 		return err
 	}
 	for len(gone) > 0 {
@@ -374,18 +374,18 @@ func (n *clusterNode) Read(ctx context.Context, keys []probes.Key, visit func(in
 			}
 		}
 		gone = rest
-		n.readAhead(ctx, address, asked, func(i int, r probes.Raw) { visit(at[i], r) })
+		n.readRedirected(ctx, address, asked, func(i int, r probes.Raw) { visit(at[i], r) })
 	}
 	return nil
 }
 
-// readAhead asks the node that takes over the keys' slot. What it doesn't answer is an error of this key alone.
-func (n *clusterNode) readAhead(ctx context.Context, address string, keys []probes.Key, visit func(int, probes.Raw)) {
+// readRedirected asks the node that takes over the keys' slot. What it doesn't answer is an error of this key alone.
+func (n *clusterNode) readRedirected(ctx context.Context, address string, keys []probes.Key, visit func(int, probes.Raw)) {
 	n.group.Mu.Lock()
 	m := n.group.Find(address)
 	n.group.Mu.Unlock()
 	visited := make([]bool, len(keys))
-	err := errMovedOn
+	err := errSlotMoved
 	if m != nil {
 		p := &pipeline{node: m.server, keys: keys, asking: true, visit: func(i int, r probes.Raw) {
 			visited[i] = true
@@ -401,7 +401,7 @@ func (n *clusterNode) readAhead(ctx context.Context, address string, keys []prob
 	}
 }
 
-var errMovedOn = errors.New("the slot has moved since the survey; the next one follows")
+var errSlotMoved = errors.New("the slot has moved since the survey; the next one follows")
 
 // slotServer is the primary that owns a slot.
 type slotServer struct {

@@ -286,7 +286,7 @@ func TestClusterKeysThatMovedSinceTheSurvey(t *testing.T) {
 	}
 	got := probetest.Read(t, wrong, probes.Key{Name: "a"}, probes.Key{Name: own}, probes.Key{Name: "a", Hash: true}, probes.Key{Name: "a", Check: true})
 	for _, i := range []int{0, 2, 3} {
-		if !errors.Is(got[i].Err, errMovedOn) {
+		if !errors.Is(got[i].Err, errSlotMoved) {
 			t.Errorf("%d: %+v", i, got[i])
 		}
 	}

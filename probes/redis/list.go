@@ -13,9 +13,9 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
 
-// list is a queue in a list. What was both pushed and popped between two samplings can't be seen in its length, so
+// listQueue is a queue in a listQueue. What was both pushed and popped between two samplings can't be seen in its length, so
 // that a growing length counts as enqueued, and that is the least there was.
-type list struct {
+type listQueue struct {
 	server   commander
 	key      string
 	messages *message.Reader
@@ -25,14 +25,14 @@ type list struct {
 	budget *probes.Budget
 }
 
-func (*list) Close() {} // the connection is the fleet's
+func (*listQueue) Close() {} // the connection is the fleet's
 
 type listReply struct {
 	length int64
 	err    error
 	// head and tail are the messages at the ends; asked is the error of what was asked beside the length.
 	head, tail message.Message
-	asked      error
+	messagesErr      error
 	sample     *probes.Sample
 	// large: the messages are too large to look at.
 	large bool
@@ -40,7 +40,7 @@ type listReply struct {
 
 // Sample asks for the length and the size, then for both ends where they are not too large, and for the newest messages
 // once it is known which end is theirs: three round trips. A key that does not exist is an empty list.
-func (q *list) Sample(ctx context.Context) (probes.Backlog, error) {
+func (q *listQueue) Sample(ctx context.Context) (probes.Backlog, error) {
 	got, err := askHolding(ctx, q.server, q.budget, q.ask)
 	if err == nil && got.err != nil {
 		err = queueRefused("LLEN", q.key, "list", got.err)
@@ -65,18 +65,18 @@ func (q *list) Sample(ctx context.Context) (probes.Backlog, error) {
 	if head.Known && tail.Known {
 		b.OldestAge = probes.Count{Value: max(head.Value, tail.Value), Known: true}
 	}
-	if got.asked != nil {
-		return b, queueRefused("LINDEX or LRANGE", q.key, "list", got.asked)
+	if got.messagesErr != nil {
+		return b, queueRefused("LINDEX or LRANGE", q.key, "list", got.messagesErr)
 	}
 	return b, nil
 }
 
-func (q *list) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out listReply, hits, misses uint64) {
+func (q *listQueue) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out listReply, hits, misses uint64) {
 	p := c.Pipeline()
 	length, usage := p.LLen(ctx, q.key), p.MemoryUsage(ctx, q.key, usageSamples)
 	_, _ = p.Exec(ctx) // each command has its own error
 	count := func(err error, there bool) {
-		h, m := moved(err)
+		h, m := hitOrMiss(err)
 		if err == nil && !there || errors.Is(err, redis.Nil) { // no list is empty
 			h, m = 0, 1
 		}
@@ -92,7 +92,7 @@ func (q *list) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out l
 	}
 	release, err := hold(sampleBytes + 2*averageSize(usage, out.length))
 	if err != nil {
-		out.asked = err
+		out.messagesErr = err
 		return out, hits, misses
 	}
 	defer release()
@@ -102,7 +102,7 @@ func (q *list) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out l
 	for _, end := range []*redis.StringCmd{head, tail} {
 		count(end.Err(), true)
 		if err := end.Err(); err != nil && !errors.Is(err, redis.Nil) {
-			out.asked = cmp.Or(out.asked, err)
+			out.messagesErr = cmp.Or(out.messagesErr, err)
 		}
 	}
 	seen := int64(max(len(head.Val()), len(tail.Val())))
@@ -110,10 +110,10 @@ func (q *list) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out l
 		return out, hits, misses
 	}
 	out.head, out.tail = q.messages.Read([]byte(head.Val())), q.messages.Read([]byte(tail.Val()))
-	if q.sample == 0 || out.asked != nil {
+	if q.sample == 0 || out.messagesErr != nil {
 		return out, hits, misses
 	}
-	front, back := q.share(&out, q.size.affordable(q.sample, usage, out.length, seen))
+	front, back := q.split(&out, q.size.affordable(q.sample, usage, out.length, seen))
 	if front+back == 0 {
 		q.size.average.Store(0) // look again: what is that large may have gone
 		return out, hits, misses
@@ -134,7 +134,7 @@ func (q *list) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out l
 			continue
 		}
 		count(r.Err(), len(r.Val()) > 0)
-		out.asked = cmp.Or(out.asked, r.Err())
+		out.messagesErr = cmp.Or(out.messagesErr, r.Err())
 		for _, text := range r.Val() {
 			bytes, largest = bytes+len(text), max(largest, len(text))
 			messages = append(messages, q.messages.Read([]byte(text)))
@@ -143,16 +143,16 @@ func (q *list) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out l
 	if out.large = q.size.found(int64(largest)); out.large {
 		return out, hits, misses
 	}
-	if out.asked == nil {
+	if out.messagesErr == nil {
 		q.size.average.Store(int64(bytes / max(len(messages), 1)))
-		out.sample = q.look(&out, messages)
+		out.sample = q.toSample(&out, messages)
 	}
 	return out, hits, misses
 }
 
-// share of n messages between the front and the back of the list: all from the end that is newer, half from each where that
+// split of n messages between the front and the back of the list: all from the end that is newer, half from each where that
 // is unknown.
-func (q *list) share(l *listReply, n int) (front, back int) {
+func (q *listQueue) split(l *listReply, n int) (front, back int) {
 	n = int(min(int64(n), l.length))
 	switch l.direction() {
 	case 0:
@@ -173,9 +173,9 @@ func (l *listReply) direction() int {
 	return l.tail.At.Compare(l.head.At)
 }
 
-// look at messages in the list's order. Where it is unknown in which direction the list grows, versions that rise in one of
+// toSample at messages in the list's order. Where it is unknown in which direction the list grows, versions that rise in one of
 // the two are no repeats.
-func (q *list) look(l *listReply, messages []message.Message) *probes.Sample {
+func (q *listQueue) toSample(l *listReply, messages []message.Message) *probes.Sample {
 	backwards := slices.Clone(messages)
 	slices.Reverse(backwards)
 	switch l.direction() {

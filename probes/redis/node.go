@@ -26,7 +26,7 @@ type node struct {
 	id      probes.Identity
 	config  nodeConfig
 	url     *redis.Options
-	opt     *probes.Env
+	env     *probes.Env
 	link    *wire.Link
 	account *wire.Account
 	// cluster: the server is a node of a Cluster, whose keys are read slot by slot.
@@ -35,14 +35,14 @@ type node struct {
 	// cursor of SCAN, and doubts: nils of MGET by key of which it is open whether the server counted a hit (another
 	// type) or a miss (gone in between). Both belong to who holds the server's account.
 	cursor string
-	doubts map[string]uint64
+	unsettled map[string]uint64
 
 	mu     sync.Mutex
 	client *redis.Client
 	closed bool
 }
 
-func newNode(id probes.Identity, c nodeConfig, opt *probes.Env) (*node, error) {
+func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 	address := c.Address
 	if !strings.Contains(address, "://") {
 		address = "redis://" + address
@@ -51,7 +51,7 @@ func newNode(id probes.Identity, c nodeConfig, opt *probes.Env) (*node, error) {
 	if err != nil {
 		return nil, errors.New("the address is no redis:// or rediss:// URL") // its text may hold a password
 	}
-	n := &node{id: id, config: c, url: u, opt: opt, account: wire.AccountOf(opt.Kept, "redis", u.Addr), cursor: "0", doubts: map[string]uint64{}}
+	n := &node{id: id, config: c, url: u, env: env, account: wire.AccountOf(env.Kept, "redis", u.Addr), cursor: "0", unsettled: map[string]uint64{}}
 	n.link = &wire.Link{
 		Address: u.Addr, Secure: n.secure, Foreign: errProtocol, Greet: n.greet, Account: n.account,
 		Ping: wire.Request{Commands: appendCommand(nil, "PING"), Read: ignore},
@@ -159,7 +159,7 @@ func (n *node) surveyWith(ctx context.Context, also wire.Request, scan *probes.S
 // surveyRequest is for who holds the account.
 func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(probes.Survey, error)) wire.Request {
 	// What Read left open is settled first; nearly always there is nothing.
-	open := n.doubtful()
+	open := n.unsettledKeys()
 	var commands []byte
 	info := func(x *wire.Exchange) (probes.Survey, error) {
 		for _, key := range open {
@@ -220,10 +220,10 @@ func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(
 	}}
 }
 
-// doubtful gives the keys whose lookups wait for their type, at most one batch.
-func (n *node) doubtful() []string {
-	out := make([]string, 0, min(len(n.doubts), probes.BatchKeys))
-	for key := range n.doubts {
+// unsettledKeys gives the keys whose lookups wait for their type, at most one batch.
+func (n *node) unsettledKeys() []string {
+	out := make([]string, 0, min(len(n.unsettled), probes.BatchKeys))
+	for key := range n.unsettled {
 		if len(out) == probes.BatchKeys {
 			break
 		}
@@ -250,8 +250,8 @@ func (n *node) readType(x *wire.Exchange, key string) (string, error) {
 	default:
 		n.account.Hits++
 	}
-	times := n.doubts[key]
-	delete(n.doubts, key)
+	times := n.unsettled[key]
+	delete(n.unsettled, key)
 	if kind == "none" || kind == "string" || moved { // a key that went to another node was no longer there
 		n.account.Misses += times
 	} else {

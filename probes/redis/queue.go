@@ -45,12 +45,12 @@ func (c *queueConfig) Open(_ string, m *probes.Message, fleet *probes.Fleet, env
 		return nil, err
 	}
 	if c.List != "" {
-		return &list{
+		return &listQueue{
 			server: server, key: c.List, messages: messages, sample: env.SampleMessages,
 			size: messageSize{limit: env.MaxValueBytes}, budget: env.Budget,
 		}, nil
 	}
-	return &stream{
+	return &streamQueue{
 		server: server, key: c.Stream, groups: c.Groups, messages: messages, sample: env.SampleMessages,
 		size: messageSize{limit: env.MaxValueBytes}, budget: env.Budget,
 	}, nil
@@ -65,8 +65,8 @@ const (
 	usageSamples = 100
 	// keyBytes that a key alone may need: where messages are small, they say nothing about a message.
 	keyBytes = 8 << 10
-	// restAfterLarge is how many samplings leave the messages of a queue alone in which one was found too large.
-	restAfterLarge = 100
+	// skipAfterLarge is how many samplings leave the messages of a queue alone in which one was found too large.
+	skipAfterLarge = 100
 )
 
 // messageSize tells whether a queue's messages may be read at all. No command tells the size of one message.
@@ -75,8 +75,8 @@ type messageSize struct {
 	limit int64
 	// average size of those looked at last, in bytes.
 	average atomic.Int64
-	// rest is how many samplings still leave the messages alone.
-	rest atomic.Int64
+	// skip is how many samplings still leave the messages alone.
+	skip atomic.Int64
 }
 
 func (s *messageSize) most() int64 { return max(s.limit, keyBytes) }
@@ -88,11 +88,11 @@ func (s *messageSize) tooLarge(usage *redis.IntCmd, length int64) bool {
 	case err == nil && length > 0 && bytes/length > s.most():
 		return true
 	case length == 0 || err == nil && bytes <= s.most():
-		s.rest.Store(0) // what was too large has gone
+		s.skip.Store(0) // what was too large has gone
 		return false
 	}
-	if left := s.rest.Load(); left > 0 {
-		s.rest.Store(left - 1)
+	if left := s.skip.Load(); left > 0 {
+		s.skip.Store(left - 1)
 		return true
 	}
 	return false
@@ -103,7 +103,7 @@ func (s *messageSize) found(bytes int64) bool {
 	if bytes <= s.most() {
 		return false
 	}
-	s.rest.Store(restAfterLarge)
+	s.skip.Store(skipAfterLarge)
 	return true
 }
 
@@ -163,8 +163,8 @@ func askHolding[T any](
 	return askServer(ctx, s, func(ctx context.Context, c redis.Cmdable) (T, uint64, uint64) { return use(ctx, c, hold) })
 }
 
-// moved gives the hits and misses that a command about one key moved on the server. A key of another type is a hit.
-func moved(err error) (hits, misses uint64) {
+// hitOrMiss gives the hits and misses that a command about one key hitOrMiss on the server. A key of another type is a hit.
+func hitOrMiss(err error) (hits, misses uint64) {
 	switch {
 	case err == nil, redis.HasErrorPrefix(err, "WRONGTYPE"):
 		return 1, 0

@@ -24,9 +24,9 @@ type sentinels struct {
 	config sentinelConfig
 	// nodes speak to the Sentinels as to other servers.
 	nodes []*node
-	// told are the addresses of the last answers; all is closed when there is nothing more to learn in this survey.
-	told []string
-	all  chan struct{}
+	// reported are the addresses of the last answers; all is closed when there is nothing more to learn in this survey.
+	reported []string
+	done  chan struct{}
 	stop context.CancelFunc
 	// failing is what was logged of them last.
 	failing string
@@ -81,7 +81,7 @@ func (g *sentinelGroup) Do(ctx context.Context, use func(ctx context.Context, c 
 func (g *sentinelGroup) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
 	asking, stop := context.WithCancel(ctx)
 	s := g.sentinels
-	s.all, s.stop = make(chan struct{}), stop
+	s.done, s.stop = make(chan struct{}), stop
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -98,14 +98,14 @@ func (g *sentinelGroup) Begin() []*member {
 	none := len(g.All) == 0
 	g.Mu.Unlock()
 	if none {
-		<-g.sentinels.all // soon after the survey's time ended at the latest
+		<-g.sentinels.done // soon after the survey's time ended at the latest
 	}
 	return g.replicationGroup.Begin()
 }
 
 // Announced implements group.Topology: it opens what the Sentinels and the members announce.
 func (g *sentinelGroup) Announced(ctx context.Context, grace time.Duration) []*member {
-	group.Await(g.sentinels.all, grace)
+	group.Await(g.sentinels.done, grace)
 	g.Mu.Lock()
 	var found []*member
 	for _, seed := range g.seeds {
@@ -121,11 +121,11 @@ func (g *sentinelGroup) Announced(ctx context.Context, grace time.Duration) []*m
 func (g *sentinelGroup) End() {
 	g.Mu.Lock()
 	for _, m := range slices.Clone(g.All) {
-		if before := slices.ContainsFunc(g.sentinels.told, func(a string) bool { return g.Find(a) == m }); before && !m.Answered && !g.isSeed(m) {
+		if before := slices.ContainsFunc(g.sentinels.reported, func(a string) bool { return g.Find(a) == m }); before && !m.Answered && !g.isSeed(m) {
 			g.Drop(m)
 		}
 	}
-	g.sentinels.told = g.seeds
+	g.sentinels.reported = g.seeds
 	g.Mu.Unlock()
 	g.replicationGroup.End()
 }
@@ -176,17 +176,17 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 	if len(seeds) > 0 {
 		g.seeds = seeds
 	}
-	g.tell(seeds, errs)
+	g.logChange(seeds, errs)
 	g.Mu.Unlock()
-	close(s.all)
+	close(s.done)
 	cancel()
 	for range waiting {
 		<-answers
 	}
 }
 
-// tell logs when no Sentinel tells anything, and when one does again.
-func (g *sentinelGroup) tell(seeds []string, errs []error) {
+// logChange logs when no Sentinel tells anything, and when one does again.
+func (g *sentinelGroup) logChange(seeds []string, errs []error) {
 	failing := ""
 	if len(seeds) == 0 {
 		failing = errors.Join(errs...).Error()

@@ -84,12 +84,12 @@ func (n *node) Watch(ctx context.Context, keys []string, values [][]byte) ([]pro
 	err := n.link.Do(ctx, func() []wire.Request {
 		return []wire.Request{{Commands: commands, Read: func(x *wire.Exchange) error {
 			for i := range keys {
-				sight, said, err := n.readSight(x, values[i])
+				seen, said, err := n.readSeen(x, values[i])
 				if err != nil {
 					return err
 				}
 				x.Deliver(func() {
-					if out[i] = sight; refused == nil {
+					if out[i] = seen; refused == nil {
 						refused = said
 					}
 				})
@@ -103,7 +103,7 @@ func (n *node) Watch(ctx context.Context, keys []string, values [][]byte) ([]pro
 	return out, err // when ctx has ended nothing is delivered any more
 }
 
-func (n *node) readSight(x *wire.Exchange, value []byte) (s probes.Seen, refused, err error) {
+func (n *node) readSeen(x *wire.Exchange, value []byte) (s probes.Seen, refused, err error) {
 	kind, size, said, err := readHeader(x)
 	switch {
 	case err != nil:

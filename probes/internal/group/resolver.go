@@ -42,23 +42,23 @@ func compareAddresses(a, b Address) int { return cmp.Compare(a.HostPort(), b.Hos
 type Resolver struct {
 	name   form.DNSName
 	forget time.Duration // Options.ForgetAfter
-	ask    *net.Resolver
+	resolver    *net.Resolver
 	log    *slog.Logger
-	life   context.Context // until close
-	end    context.CancelFunc
-	asking sync.WaitGroup
+	lifetime   context.Context // until close
+	cancel    context.CancelFunc
+	lookups sync.WaitGroup
 
 	mu      sync.Mutex
 	running bool
-	next    time.Time // no lookup begins before
+	nextLookup    time.Time // no lookup begins before
 	known   []Address // by address; nil before the first answer
 	learned time.Time // when known was
 	err     error     // of the last lookup
 }
 
-func NewResolver(name form.DNSName, opt *probes.Env, log *slog.Logger) *Resolver {
-	d := &Resolver{name: name, forget: opt.ForgetAfter, ask: abandonable(opt.Resolver), log: log, err: errNotAsked}
-	d.life, d.end = context.WithCancel(context.Background())
+func NewResolver(name form.DNSName, env *probes.Env, log *slog.Logger) *Resolver {
+	d := &Resolver{name: name, forget: env.ForgetAfter, resolver: abandonable(env.Resolver), log: log, err: errNotAsked}
+	d.lifetime, d.cancel = context.WithCancel(context.Background())
 	return d
 }
 
@@ -100,8 +100,8 @@ func TLSFor(t *form.TLS, name form.DNSName) *form.TLS {
 }
 
 func (d *Resolver) Close() {
-	d.end()
-	d.asking.Wait()
+	d.cancel()
+	d.lookups.Wait()
 }
 
 // Addresses gives the last answer, after a lookup where one is due. The error says that there is none, or that it is too
@@ -140,12 +140,12 @@ func (d *Resolver) begin() (done <-chan struct{}, grace time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	if d.running || now.Before(d.next) || d.life.Err() != nil {
+	if d.running || now.Before(d.nextLookup) || d.lifetime.Err() != nil {
 		return nil, 0
 	}
-	d.running, d.next = true, now.Add(dnsEvery)
+	d.running, d.nextLookup = true, now.Add(dnsEvery)
 	ended := make(chan struct{})
-	d.asking.Go(func() {
+	d.lookups.Go(func() {
 		defer close(ended)
 		d.run()
 	})
@@ -156,7 +156,7 @@ func (d *Resolver) begin() (done <-chan struct{}, grace time.Duration) {
 }
 
 func (d *Resolver) run() {
-	ctx, cancel := context.WithTimeout(d.life, dnsLongest)
+	ctx, cancel := context.WithTimeout(d.lifetime, dnsLongest)
 	defer cancel()
 	found, err := d.lookup(ctx)
 	if err == nil && len(found) == 0 {
@@ -165,7 +165,7 @@ func (d *Resolver) run() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.running = false
-	if d.life.Err() != nil {
+	if d.lifetime.Err() != nil {
 		return
 	}
 	switch {
@@ -182,7 +182,7 @@ func (d *Resolver) run() {
 func (d *Resolver) lookup(ctx context.Context) ([]Address, error) {
 	var out []Address
 	if d.name.SRV {
-		_, records, err := d.ask.LookupSRV(ctx, "", "", d.name.Host)
+		_, records, err := d.resolver.LookupSRV(ctx, "", "", d.name.Host)
 		if err != nil && len(records) == 0 {
 			return nil, brieflyDNS(err)
 		}
@@ -193,7 +193,7 @@ func (d *Resolver) lookup(ctx context.Context) ([]Address, error) {
 			}
 		}
 	} else {
-		addresses, err := d.ask.LookupNetIP(ctx, "ip", d.name.Host)
+		addresses, err := d.resolver.LookupNetIP(ctx, "ip", d.name.Host)
 		if err != nil {
 			return nil, brieflyDNS(err)
 		}
@@ -230,7 +230,7 @@ func brieflyDNS(err error) error {
 func (d *Resolver) Again() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.next = time.Time{}
+	d.nextLookup = time.Time{}
 }
 
 // Idle reports whether no lookup is under way.
