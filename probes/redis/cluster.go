@@ -17,22 +17,23 @@ import (
 // clusterGroup is a Redis Cluster: every shard's primary and replicas, found from seeds through what the nodes announce.
 type clusterGroup struct {
 	members
-	// known is closed once any node has told its view.
+	// known is closed once any node has reported its view.
 	known chan struct{}
-	// best is the view that the others are judged by: of the last survey that told any.
+	// best is the view that counts for what others did not report; of the last survey in which any node reported one. nil:
+	// none ever did.
 	best *clusterView
-	// moving slots, as told in the survey under way.
+	// moving slots, as reported in the survey under way.
 	moving map[int]bool
 	// owners and moves by slot, since the process began. An owner is a primary's id.
 	owners []string
 	moves  []int
 	// followed are the primaries that nodes replicate, by id, and replicated before they took over.
 	followed map[string]string
-	// primaryWait is how long a replica waits in this survey for what its primary tells.
+	// primaryWait is how long a replica waits in this survey for its primary's answer.
 	primaryWait time.Duration
-	// reported of the last survey.
+	// reported is what Group gives of the Cluster; of the last survey.
 	reported probes.Cluster
-	// collision is what was logged of epochs last.
+	// collision of epochs that was logged last; empty: none.
 	collision string
 }
 
@@ -50,7 +51,7 @@ func newClusterGroup(id probes.Identity, c nodeConfig, expected int, env *probes
 	return g, g.openSeeds()
 }
 
-// Survey implements Members.
+// Survey implements probes.Members.
 func (g *clusterGroup) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
 	g.primaryWait = group.Grace / 2
 	if d, ok := ctx.Deadline(); ok {
@@ -110,8 +111,8 @@ func (g *clusterGroup) Learn(m *member, s probes.Survey, err error) (sure bool) 
 	return m.Run != "" && m.Run == s.RunID
 }
 
-// chooseView the view by which others are judged: of those told in this survey the one with the highest epoch, from a node for
-// which all is in order, if there is one.
+// chooseView sets best: of the views reported in this survey the one with the highest epoch, from a node for which all is in
+// order, if there is one.
 func (g *clusterGroup) chooseView() {
 	var best *clusterView
 	for _, m := range g.All {
@@ -203,12 +204,12 @@ func (g *clusterGroup) End() {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
 	g.countMoves()
-	listed, told := map[*member]bool{}, false
+	listed, reported := map[*member]bool{}, false
 	for _, m := range g.All {
 		if !m.Answered || m.view == nil || !m.view.ok {
 			continue
 		}
-		told = true
+		reported = true
 		for id, n := range m.view.nodes {
 			if id != m.view.myself {
 				listed[g.Find(n.address)] = true
@@ -219,7 +220,7 @@ func (g *clusterGroup) End() {
 	for _, m := range slices.Clone(g.All) {
 		switch {
 		case g.isSeed(m), listed[m], m.Answered && m.Survey.Role == "primary":
-		case told && len(listed) > 0, !m.Answered && time.Since(m.seen) > g.Env.ForgetAfter:
+		case reported && len(listed) > 0, !m.Answered && time.Since(m.seen) > g.Env.ForgetAfter:
 			g.Drop(m)
 		}
 	}
@@ -309,13 +310,13 @@ func (g *clusterGroup) summarize(listed map[*member]bool) probes.Cluster {
 	return out
 }
 
-// Group implements Members.
+// Group implements probes.Members.
 func (g *clusterGroup) Group() (probes.Group, bool) {
 	out := g.Known()
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
-	told := g.reported
-	out.Cluster = &told
+	state := g.reported
+	out.Cluster = &state
 	return out, true
 }
 
@@ -326,7 +327,7 @@ type clusterNode struct {
 	member *member
 }
 
-// Place implements Placer. A node that answered is taken at its word, so that two primaries that both claim a slot are
+// Place implements probes.Placer. A node that answered is taken at its word, so that two primaries that both claim a slot are
 // compared; of another one the others' word counts.
 func (n *clusterNode) Place(key string) probes.Placement {
 	g, m, slot := n.group, n.member, slotOf(key)
@@ -341,7 +342,7 @@ func (n *clusterNode) Place(key string) probes.Placement {
 	case m.Answered && m.view != nil:
 		v = m.view
 	case v == nil:
-		return out // nobody has told anything: what is asked here fails, and that shows
+		return out // nobody has reported anything: what is asked here fails, and that shows
 	case v.nodes[id] == clusterPeer{}:
 		for known, peer := range v.nodes {
 			if peer.address != "" && g.Find(peer.address) == m {
@@ -409,7 +410,7 @@ type slotServer struct {
 	slot  int
 }
 
-// Do implements RedisServer. It waits for the Cluster to be known.
+// Do implements commander. It waits for the Cluster to be known.
 func (s slotServer) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
 	g := s.group
 	select {

@@ -20,8 +20,8 @@ import (
 // The library writes each failed connection to stderr by itself; here errors go to the callers alone.
 func init() { logging.Disable() }
 
-// node is one Redis or Valkey server. Keys are read over a connection of our own, so that values are handed on
-// while they arrive; queues use a go-redis client beside it.
+// node is one Redis or Valkey server. Keys are read over link, so that values are handed on while they arrive; the commands
+// of queues go through client.
 type node struct {
 	id      probes.Identity
 	config  nodeConfig
@@ -32,12 +32,13 @@ type node struct {
 	// cluster: the server is a node of a Cluster, whose keys are read slot by slot.
 	cluster bool
 
-	// cursor of SCAN, and doubts: nils of MGET by key of which it is open whether the server counted a hit (another
-	// type) or a miss (gone in between). Both belong to who holds the server's account.
+	// cursor of SCAN. It and unsettled belong to who holds the account's lock.
 	cursor string
+	// unsettled is by key how many nils of MGET are not counted yet: the server counted a hit where the key is of another
+	// type, and a miss where it went in between. The next survey asks for its type.
 	unsettled map[string]uint64
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards what follows
 	client *redis.Client
 	closed bool
 }
@@ -69,7 +70,7 @@ func (n *node) Close() {
 	n.client = nil
 	n.mu.Unlock()
 	if client != nil {
-		_ = client.Close() // nothing is left to be told
+		_ = client.Close() // there is nobody left to tell
 	}
 	n.link.Close()
 }
@@ -98,7 +99,7 @@ func (n *node) secure() (*tls.Config, error) {
 	return settings, err
 }
 
-// greet gives what a new connection says before all else.
+// greet gives the commands that a new connection begins with.
 func (n *node) greet(context.Context, *wire.Conn) ([]wire.Request, error) {
 	user, password, err := n.credentials()
 	if err != nil {
@@ -156,26 +157,11 @@ func (n *node) surveyWith(ctx context.Context, also wire.Request, scan *probes.S
 	return s, nil
 }
 
-// surveyRequest is for who holds the account.
+// surveyRequest is for who holds the account's lock. deliver is called with what the server answered, or why it refused.
 func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(probes.Survey, error)) wire.Request {
-	// What Read left open is settled first; nearly always there is nothing.
+	// What Read left unsettled comes first; nearly always there is nothing.
 	open := n.unsettledKeys()
 	var commands []byte
-	info := func(x *wire.Exchange) (probes.Survey, error) {
-		for _, key := range open {
-			if _, err := n.readType(x, key); err != nil {
-				return probes.Survey{}, err
-			}
-		}
-		var s probes.Survey
-		text, err := readText(x)
-		if err != nil {
-			return probes.Survey{}, err
-		}
-		parseInfo(text, &s)
-		s.OwnHits, s.OwnMisses = n.account.Own(s.RunID, &s)
-		return s, nil
-	}
 	for _, key := range open {
 		commands = appendCommand(commands, "TYPE", key)
 	}
@@ -188,7 +174,7 @@ func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(
 		commands = appendCommand(commands, args...)
 	}
 	return wire.Request{Commands: commands, Read: func(x *wire.Exchange) error {
-		s, err := info(x)
+		s, err := n.readInfo(x, open)
 		var refused errReply
 		if err != nil && !errors.As(err, &refused) {
 			return err
@@ -218,6 +204,23 @@ func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(
 		}
 		return nil
 	}}
+}
+
+// readInfo reads the types of unsettled keys, then INFO, beside which our own reads are counted.
+func (n *node) readInfo(x *wire.Exchange, unsettled []string) (probes.Survey, error) {
+	for _, key := range unsettled {
+		if _, err := n.readType(x, key); err != nil {
+			return probes.Survey{}, err
+		}
+	}
+	text, err := readText(x)
+	if err != nil {
+		return probes.Survey{}, err
+	}
+	var s probes.Survey
+	parseInfo(text, &s)
+	s.OwnHits, s.OwnMisses = n.account.Own(s.RunID, &s)
+	return s, nil
 }
 
 // unsettledKeys gives the keys whose lookups wait for their type, at most one batch.

@@ -69,16 +69,18 @@ const (
 	skipAfterLarge = 100
 )
 
-// messageSize tells whether a queue's messages may be read at all. No command tells the size of one message.
+// messageSize decides whether a queue's messages may be read at all, for one that is far too large must not be fetched. No
+// command gives the size of one message.
 type messageSize struct {
 	// limit of a message, in bytes.
 	limit int64
-	// average size of those looked at last, in bytes.
+	// average size of those read last, in bytes.
 	average atomic.Int64
 	// skip is how many samplings still leave the messages alone.
 	skip atomic.Int64
 }
 
+// most bytes that a message may have.
 func (s *messageSize) most() int64 { return max(s.limit, keyBytes) }
 
 // tooLarge reports whether the messages must not be read: by the server's own average, or by what was found in them.
@@ -98,7 +100,7 @@ func (s *messageSize) tooLarge(usage *redis.IntCmd, length int64) bool {
 	return false
 }
 
-// found says how large the largest message was that was read, and reports whether it was too large.
+// found notes the size of the largest message that was read, and reports whether it was too large.
 func (s *messageSize) found(bytes int64) bool {
 	if bytes <= s.most() {
 		return false
@@ -126,7 +128,8 @@ func (s *messageSize) refused(key string) error {
 		"put less into a message, or raise --canary.max-value-bytes", key, s.most())
 }
 
-// askServer gives what use returned, unless the server did not answer in time: use may still run then.
+// askServer gives what use returned, with its hits and misses. An error: the server did not answer in time, and use may still
+// run.
 func askServer[T any](ctx context.Context, s commander, use func(context.Context, redis.Cmdable) (T, uint64, uint64)) (T, error) {
 	got := make(chan T, 1)
 	err := s.Do(ctx, func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error) {
@@ -188,7 +191,7 @@ func queueRefused(command, key, kind string, err error) error {
 	return err
 }
 
-// fieldReply is a reply of names and values in turn.
+// fieldReply is a reply of names and values in turn, by name.
 type fieldReply map[string]any
 
 func replyFields(reply any) (fieldReply, bool) {

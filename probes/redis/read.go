@@ -23,20 +23,20 @@ const (
 // pipeline is one batch of keys: PTTL of each (TYPE too, where asked), one MGET, and HGETALL for each hash. TTLs come
 // first, so that a value can be handed on when it arrives. In a Cluster each slot has an MGET of its own.
 type pipeline struct {
-	node    *node
-	keys    []probes.Key
-	first   int // of keys, in the caller's numbering
-	visit   func(int, probes.Raw)
+	node  *node
+	keys  []probes.Key
+	first int // of keys, in the caller's numbering
+	visit func(int, probes.Raw)
 	mgets [][]int // by MGET
-	// asking: the keys' slots are not this node's yet.
+	// asking: the keys' slots are not this node's yet, so that each command needs ASKING before it.
 	asking bool
-	// redirected is told of keys that another node is to be asked for.
+	// redirected is called with keys that another node is to be asked for; nil: they are refused.
 	redirected func(redirect)
-	ttls  []int64
-	types map[int]string // of keys whose type was asked; "" if that was refused
+	ttls       []int64
+	types      map[int]string // of keys whose type was asked; "" if that was refused
 }
 
-// redirect is a key that has gone to another node before its slot has.
+// redirect is a key that has gone to another node before its slot has: the server answered ASK.
 type redirect struct {
 	key     int
 	address string
@@ -89,7 +89,7 @@ func (p *pipeline) commands() []byte {
 	return b
 }
 
-// prefix of each command.
+// prefix writes what each command needs before it.
 func (p *pipeline) prefix(b []byte) []byte {
 	if p.asking {
 		b = append(b, "*1\r\n$6\r\nASKING\r\n"...)
@@ -97,7 +97,7 @@ func (p *pipeline) prefix(b []byte) []byte {
 	return b
 }
 
-// splitMGets the strings out over MGETs.
+// splitMGets gives the keys of each MGET.
 func (p *pipeline) splitMGets() [][]int {
 	var out [][]int
 	bySlot := map[int]int{}
@@ -126,7 +126,7 @@ func (p *pipeline) splitMGets() [][]int {
 	return out
 }
 
-// skipAsking passes the answer to what stands before a command.
+// skipAsking reads the answer to a command's prefix.
 func (p *pipeline) skipAsking(x *wire.Exchange) error {
 	if p.asking {
 		return ignore(x)
@@ -243,7 +243,7 @@ func (p *pipeline) readMGet(x *wire.Exchange, keys []int) error {
 // ofOneKey are refusals of MGET that may concern one of its keys alone: one may not be read, or has gone ahead of its slot.
 var ofOneKey = []string{"NOPERM", "ASK", "TRYAGAIN"}
 
-// refuse hands on why a key was refused, or notes where else it is to be asked for.
+// refuse delivers why a key was refused, or notes where else it is to be read.
 func (p *pipeline) refuse(x *wire.Exchange, i int, command string, said errReply) {
 	if f := strings.Fields(string(said)); len(f) == 3 && f[0] == "ASK" && p.redirected != nil {
 		address := announcedAt(clusterAddress(f[2]), p.node.url.Addr)
@@ -296,8 +296,8 @@ func keyRefused(command string, said errReply) error {
 	return fmt.Errorf("%s was refused: %w", command, said)
 }
 
-// absent judges a nil of MGET. The server counts a miss if the key is not there, and a hit if it is of another type;
-// which, only its type can tell where PTTL has just seen the key.
+// absent says what a nil of MGET means. The server counts a miss if the key is not there, and a hit if it is of another
+// type; where PTTL has just seen the key, only its type tells which.
 func (p *pipeline) absent(i int) probes.Raw {
 	own := p.node.account
 	kind, asked := p.types[i]

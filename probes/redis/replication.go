@@ -14,7 +14,7 @@ import (
 // replicationGroup is a primary and its replicas, found from seeds through what each says in INFO replication.
 type replicationGroup struct {
 	members
-	// sentinels, if any, tell the seeds.
+	// sentinels that give the seeds; nil: the configuration does.
 	sentinels *sentinels
 	// lineage holds the replication ids of the group's data, past ones too.
 	lineage map[string]bool
@@ -26,7 +26,7 @@ func newReplicationGroup(id probes.Identity, c nodeConfig, expected int, env *pr
 	return g, g.openSeeds()
 }
 
-// Survey implements Members.
+// Survey implements probes.Members.
 func (g *replicationGroup) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
 	g.SurveyAs(ctx, g, scanFor, visit)
 }
@@ -112,14 +112,14 @@ func (g *replicationGroup) End() {
 	}
 }
 
-// Group implements Members.
+// Group implements probes.Members.
 func (g *replicationGroup) Group() (probes.Group, bool) {
 	out := g.Known()
 	out.Replication = true
 	return out, true
 }
 
-// Do implements RedisServer on the primary as last surveyed, one that answered then if there is one.
+// Do implements commander, on the primary as last surveyed, one that answered then if there is one.
 func (g *replicationGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
 	g.Mu.Lock()
 	var primary *member

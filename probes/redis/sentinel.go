@@ -19,20 +19,20 @@ import (
 // sentinelGrace is how long the other Sentinels are waited for once one has answered.
 const sentinelGrace = 20 * time.Millisecond
 
-// sentinels are asked for the addresses of a master and its replicas.
+// sentinels are asked for the addresses of a primary and its replicas.
 type sentinels struct {
 	config sentinelConfig
 	// nodes speak to the Sentinels as to other servers.
 	nodes []*node
-	// reported are the addresses of the last answers; all is closed when there is nothing more to learn in this survey.
+	// reported are the addresses that they gave before the survey under way; done is closed when there is nothing more to
+	// learn in this one.
 	reported []string
-	done  chan struct{}
-	stop context.CancelFunc
-	// failing is what was logged of them last.
+	done     chan struct{}
+	// failing is why no Sentinel gave an address in the last survey; empty: one did.
 	failing string
 }
 
-// newSentinelGroup is a replication group whose seeds are what Sentinels tell.
+// newSentinelGroup gives a group that knows no member yet: its seeds are what Sentinels report.
 func newSentinelGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*sentinelGroup, error) {
 	s := &sentinels{config: *c.Sentinel}
 	for _, address := range s.config.Addresses {
@@ -50,7 +50,7 @@ type sentinelGroup struct {
 	replicationGroup
 }
 
-// Close implements Members.
+// Close implements probes.Members.
 func (g *sentinelGroup) Close() {
 	for _, n := range g.sentinels.nodes {
 		n.Close()
@@ -58,7 +58,7 @@ func (g *sentinelGroup) Close() {
 	g.replicationGroup.Close()
 }
 
-// Group implements Members. It tells, besides, that no Sentinel says which its nodes are.
+// Group implements probes.Members. Its error says why no Sentinel reports the nodes.
 func (g *sentinelGroup) Group() (probes.Group, bool) {
 	out, _ := g.replicationGroup.Group()
 	g.Mu.Lock()
@@ -69,7 +69,7 @@ func (g *sentinelGroup) Group() (probes.Group, bool) {
 	return out, true
 }
 
-// Do implements RedisServer. Before the Sentinels were asked for the first time there is no member: they are being asked.
+// Do implements commander. Before the Sentinels were asked for the first time there is no member: they are being asked.
 func (g *sentinelGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
 	if err := g.WaitFor(ctx, func() bool { return len(g.All) > 0 }); err != nil {
 		return err
@@ -77,11 +77,11 @@ func (g *sentinelGroup) Do(ctx context.Context, use func(ctx context.Context, c 
 	return g.replicationGroup.Do(ctx, use)
 }
 
-// Survey implements Members: it asks the Sentinels and the members that are known at the same time.
+// Survey implements probes.Members: it asks the Sentinels and the members that are known at the same time.
 func (g *sentinelGroup) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
 	asking, stop := context.WithCancel(ctx)
 	s := g.sentinels
-	s.done, s.stop = make(chan struct{}), stop
+	s.done = make(chan struct{})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -185,7 +185,7 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 	}
 }
 
-// logChange logs when no Sentinel tells anything, and when one does again.
+// logChange logs when no Sentinel reports a node any more, and when one does again.
 func (g *sentinelGroup) logChange(seeds []string, errs []error) {
 	failing := ""
 	if len(seeds) == 0 {

@@ -23,7 +23,7 @@ type streamQueue struct {
 	key      string
 	groups   []form.NameMatch // none: all
 	messages *message.Reader
-	// sample is how many entries are looked at.
+	// sample is how many entries are sampled; 0: none.
 	sample int
 	size   messageSize
 	budget *probes.Budget
@@ -39,10 +39,10 @@ type streamReply struct {
 	large     bool
 	length    int64
 	lengthErr error
-	// ages by group; sample of the newest entries; asked is the error of what was asked for them.
-	ages   map[string]streamAges
-	sample *probes.Sample
-	entriesErr  error
+	// ages by group; sample of the newest entries; entriesErr is why some of these are missing.
+	ages       map[string]streamAges
+	sample     *probes.Sample
+	entriesErr error
 }
 
 // streamAges are the ids of a group's oldest entries; empty where there is none.
@@ -55,8 +55,8 @@ type streamAges struct {
 // Sample asks for the stream's length, size and groups, then for what is known of it and the oldest entry of each group,
 // and for the newest of all once it is known how large the last one is: three round trips. Entries that are too large
 // are not asked for, and neither is XINFO STREAM then, which gives the first and the last entry whole: nothing else tells
-// how many entries were added. A stream that does not exist is empty, whatever groups are configured; a configured group that does not exist on a
-// stream has nothing committed.
+// how many entries were added. A stream that does not exist is empty, whatever groups are configured; a configured group
+// that does not exist on a stream has nothing committed.
 func (q *streamQueue) Sample(ctx context.Context) (probes.Backlog, error) {
 	got, err := askHolding(ctx, q.server, q.budget, q.ask)
 	if err != nil {
@@ -80,7 +80,7 @@ func (q *streamQueue) ask(ctx context.Context, c redis.Cmdable, hold holdBudget)
 	return a.out, a.hits, a.misses
 }
 
-// streamSampling is one sampling's conversation with the server.
+// streamSampling is what one sampling asks of the server, and what came so far.
 type streamSampling struct {
 	*streamQueue
 	out          streamReply
@@ -173,7 +173,7 @@ func (a *streamSampling) measure(ctx context.Context, c redis.Cmdable) bool {
 // gives the size of the last entry; not ok: there is no more to ask.
 func (a *streamSampling) inspect(ctx context.Context, c redis.Cmdable, ranges int) (last int64, ok bool) {
 	list, _ := a.out.groups.([]any)
-	picked, _ := a.pick(list)                                                               // its error is told later
+	picked, _ := a.pick(list)                                                               // backlog reports its error
 	picked = slices.DeleteFunc(picked, func(g streamGroup) bool { return g.fields == nil }) // they do not exist
 	p := c.Pipeline()
 	kind := p.Type(ctx, a.key) // it tells whether an answer of nothing was a hit or a miss
@@ -420,7 +420,7 @@ func skippedAny(all map[string]streamAges) bool {
 	return false
 }
 
-// setAges gives a group's ages, and the queue's: that of the oldest entry that is pending or undelivered in any of them.
+// setAges sets a group's ages, and the queue's: that of the oldest entry that is pending or undelivered in any of them.
 func (q *streamQueue) setAges(g *probes.GroupBacklog, all map[string]streamAges, oldest *probes.Count, first bool) {
 	ids, asked := all[g.Group]
 	if !asked {
@@ -478,8 +478,8 @@ func (q *streamQueue) group(g streamGroup) (out probes.GroupBacklog, waiting flo
 		out.Uncommitted = 1
 		return out, 0, nil
 	}
-	members, hasMembers := g.fields.number("consumers")
-	out.Members, out.HasMembers = int(members), hasMembers
+	consumers, hasConsumers := g.fields.number("consumers")
+	out.Members, out.HasMembers = int(consumers), hasConsumers
 	pending, hasPending := g.fields.number("pending")
 	out.Pending = probes.Count{Value: float64(pending), Known: hasPending}
 	if read, ok := g.fields.number("entries-read"); ok && hasPending {

@@ -12,12 +12,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
 
-// Put implements Dedicated.
+// Put implements probes.Writable.
 func (n *node) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	return n.change(ctx, "SET", appendCommand(nil, "SET", key, string(value), "PX", strconv.FormatInt(ttl.Milliseconds(), 10)), 1)
 }
 
-// Remove implements Dedicated. Each key has a command of its own, since in a Cluster they are of several slots.
+// Remove implements probes.Writable. Each key has a command of its own, since in a Cluster they are of several slots.
 func (n *node) Remove(ctx context.Context, keys []string) error {
 	var commands []byte
 	for _, k := range keys {
@@ -70,7 +70,7 @@ func changeRefused(command string, said errReply) error {
 	return keyRefused(command, said)
 }
 
-// Watch implements Dedicated.
+// Watch implements probes.Writable.
 func (n *node) Watch(ctx context.Context, keys []string, values [][]byte) ([]probes.Seen, error) {
 	out := make([]probes.Seen, len(keys))
 	if len(keys) == 0 {
