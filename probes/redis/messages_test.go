@@ -24,9 +24,9 @@ func invalidation(key string, version int, at time.Time) string {
 func messageQueue(t *testing.T, f *probes.Fleet, sample int, c queueConfig) probes.Queue {
 	t.Helper()
 	c.Node = "redis-1"
-	opt := probetest.Env()
-	opt.SampleMessages = sample
-	q, err := c.Open("q", &probes.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, f, opt)
+	env := probetest.Env()
+	env.SampleMessages = sample
+	q, err := c.Open("q", &probes.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, f, env)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,10 @@ package redis
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
 func openNode(t testing.TB, c nodeConfig, env *probes.Env) *node {
@@ -14,4 +16,14 @@ func openNode(t testing.TB, c nodeConfig, env *probes.Env) *node {
 	}
 	t.Cleanup(n.Close)
 	return n
+}
+
+func openFleet(t *testing.T, forget time.Duration, nodes ...probes.LayerNode) *probes.Fleet {
+	t.Helper()
+	env := probetest.Env()
+	env.ForgetAfter = forget
+	for i := range nodes {
+		nodes[i].Kind = backendName
+	}
+	return probetest.OpenFleet(t, env, nodes...)
 }

@@ -245,7 +245,7 @@ func TestQueueStreamGroups(t *testing.T) {
 	}
 }
 
-func TestQueueRedisRefuses(t *testing.T) {
+func TestQueueRefuses(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+info", "+client", "+ping")
@@ -262,7 +262,7 @@ func TestQueueRedisRefuses(t *testing.T) {
 	}
 }
 
-func TestQueueRedisFrozen(t *testing.T) {
+func TestQueueFrozen(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	r.Must(t, "rpush", "l", "x")
@@ -291,7 +291,7 @@ func TestQueueRedisFrozen(t *testing.T) {
 	}
 }
 
-func TestQueueRedisNode(t *testing.T) {
+func TestQueueNode(t *testing.T) {
 	servers.NoLeaks(t)
 	f := queueFleet(t, "127.0.0.1:1", nodeConfig{})
 	for _, fleet := range []*probes.Fleet{f, nil} {
@@ -378,7 +378,7 @@ func (s slowServer) Do(ctx context.Context, use func(context.Context, redis.Cmda
 }
 
 // What comes after Do gave up is read by nobody, and races with nobody.
-func TestQueueRedisLateAnswer(t *testing.T) {
+func TestQueueLateAnswer(t *testing.T) {
 	servers.NoLeaks(t)
 	s := slowServer{make(chan struct{})}
 	b, err := probetest.SampleIn(t, &streamQueue{server: s, key: "inv"}, 20*time.Millisecond)
