@@ -358,24 +358,24 @@ func (n *clusterNode) Place(key string) probes.Placement {
 
 // Read asks, besides, another node for the keys that have gone ahead of their slot.
 func (n *clusterNode) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
-	var gone []redirect
-	if err := n.read(ctx, keys, visit, func(a redirect) { gone = append(gone, a) }); err != nil {
+	var redirects []redirect
+	if err := n.read(ctx, keys, visit, func(r redirect) { redirects = append(redirects, r) }); err != nil {
 		return err
 	}
-	for len(gone) > 0 {
-		address := gone[0].address
-		var at []int
-		var asked []probes.Key
-		rest := gone[:0:0]
-		for _, a := range gone {
-			if a.address == address {
-				at, asked = append(at, a.key), append(asked, keys[a.key])
+	for len(redirects) > 0 {
+		address := redirects[0].address
+		var at []int // in keys
+		var wanted []probes.Key
+		rest := redirects[:0:0]
+		for _, r := range redirects {
+			if r.address == address {
+				at, wanted = append(at, r.key), append(wanted, keys[r.key])
 			} else {
-				rest = append(rest, a)
+				rest = append(rest, r)
 			}
 		}
-		gone = rest
-		n.readRedirected(ctx, address, asked, func(i int, r probes.Raw) { visit(at[i], r) })
+		redirects = rest
+		n.readRedirected(ctx, address, wanted, func(i int, r probes.Raw) { visit(at[i], r) })
 	}
 	return nil
 }

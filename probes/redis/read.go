@@ -38,7 +38,7 @@ type pipeline struct {
 
 // redirect is a key that has gone to another node before its slot has: the server answered ASK.
 type redirect struct {
-	key     int
+	key     int // in the caller's numbering
 	address string
 }
 
@@ -47,13 +47,14 @@ func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, prob
 	return n.read(ctx, keys, visit, nil)
 }
 
-func (n *node) read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw), gone func(redirect)) error {
+// read is Read, with redirects given to redirected; nil: such keys are refused.
+func (n *node) read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw), redirected func(redirect)) error {
 	if len(keys) == 0 {
 		return nil
 	}
 	var requests []wire.Request
 	for first := 0; first < len(keys); first += probes.BatchKeys {
-		p := &pipeline{node: n, keys: keys[first:min(first+probes.BatchKeys, len(keys))], first: first, visit: visit, redirected: gone}
+		p := &pipeline{node: n, keys: keys[first:min(first+probes.BatchKeys, len(keys))], first: first, visit: visit, redirected: redirected}
 		requests = append(requests, wire.Request{Commands: p.commands(), Read: p.read})
 	}
 	return n.link.Do(ctx, func() []wire.Request { return requests })

@@ -80,16 +80,15 @@ func (g *sentinelGroup) Do(ctx context.Context, use func(ctx context.Context, c 
 // Survey implements probes.Members: it asks the Sentinels and the members that are known at the same time.
 func (g *sentinelGroup) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
 	asking, stop := context.WithCancel(ctx)
-	s := g.sentinels
-	s.done = make(chan struct{})
-	done := make(chan struct{})
+	g.sentinels.done = make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(ended)
 		g.askSentinels(asking)
 	}()
 	g.SurveyAs(ctx, g, scanFor, visit)
 	stop()
-	<-done
+	<-ended
 }
 
 // Begin implements group.Topology: it waits for the Sentinels only where no member is known.
