@@ -205,19 +205,19 @@ func merged(partitions [][]Message) []Message {
 	}
 	type timed struct {
 		Message
-		not time.Time // before this
+		notBefore time.Time
 	}
 	var all []timed
 	for _, p := range partitions {
-		var not time.Time
+		var notBefore time.Time
 		for _, m := range p {
-			if m.At.After(not) {
-				not = m.At
+			if m.At.After(notBefore) {
+				notBefore = m.At
 			}
-			all = append(all, timed{m, not})
+			all = append(all, timed{m, notBefore})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b timed) int { return a.not.Compare(b.not) })
+	slices.SortStableFunc(all, func(a, b timed) int { return a.notBefore.Compare(b.notBefore) })
 	out := make([]Message, len(all))
 	for i, t := range all {
 		out[i] = t.Message
