@@ -19,19 +19,19 @@ func TestClusterThroughAFailover(t *testing.T) {
 	c.Shards[0][0].Stop()
 	seen := false
 	servers.Eventually(t, "the failover", func() bool {
-		told, _ := sampleCluster(t, f, 10*time.Second, keys...)
-		if told[dead].Err == nil {
+		answers, _ := sampleCluster(t, f, 10*time.Second, keys...)
+		if answers[dead].Err == nil {
 			t.Error("a stopped server answered")
 		}
 		seen = seen || !f.Groups()[0].Cluster.OK
-		return told[heir].Role == "primary" && *f.Groups()[0].Cluster == probes.Cluster{Answered: 5, OK: true, Views: 1, Masters: 1}
+		return answers[heir].Role == "primary" && *f.Groups()[0].Cluster == probes.Cluster{Answered: 5, OK: true, Views: 1, Masters: 1}
 	})
 	if !seen {
 		t.Error("the failure was never told")
 	}
-	told, got := sampleCluster(t, f, 10*time.Second, keys...)
-	if len(told) != 6 {
-		t.Errorf("the Cluster still lists its dead node, and it was forgotten: %v", told.Names())
+	answers, got := sampleCluster(t, f, 10*time.Second, keys...)
+	if len(answers) != 6 {
+		t.Errorf("the Cluster still lists its dead node, and it was forgotten: %v", answers.Names())
 	}
 	for _, k := range keys {
 		holders := 2
@@ -54,12 +54,12 @@ func TestClusterThroughAFailover(t *testing.T) {
 	for _, n := range c.Nodes()[1:] {
 		n.Must(t, "cluster", "forget", c.Shards[0][0].ID)
 	}
-	told, _ = sampleCluster(t, f, 10*time.Second)
-	if _, still := told[dead]; still {
-		told, _ = sampleCluster(t, f, 10*time.Second)
+	answers, _ = sampleCluster(t, f, 10*time.Second)
+	if _, still := answers[dead]; still {
+		answers, _ = sampleCluster(t, f, 10*time.Second)
 	}
-	if _, still := told[dead]; still || len(told) != 5 {
-		t.Errorf("the node is still known: %v", told.Names())
+	if _, still := answers[dead]; still || len(answers) != 5 {
+		t.Errorf("the node is still known: %v", answers.Names())
 	}
 }
 
@@ -71,30 +71,30 @@ func TestClusterCutInTwo(t *testing.T) {
 	sampleCluster(t, f, 10*time.Second, keys...)
 	probetest.Want(t, probetest.SurveyFleet(t, f, 10*time.Second), "c/"+c.Addrs()[0], "c/"+c.Addrs()[1], "c/"+c.Addrs()[2], "c/"+c.Addrs()[3],
 		"c/"+c.Addrs()[4], "c/"+c.Addrs()[5])
-	told := func() probes.Cluster {
+	state := func() probes.Cluster {
 		sampleCluster(t, f, 10*time.Second, keys...)
 		return *f.Groups()[0].Cluster
 	}
 	lone := c.Shards[0][0]
 	c.Cut(t, lone)
-	servers.Eventually(t, "the lone primary says that it is cut off", func() bool { return !told().OK })
+	servers.Eventually(t, "the lone primary says that it is cut off", func() bool { return !state().OK })
 	servers.Eventually(t, "two views, two primaries", func() bool {
-		now := told()
+		now := state()
 		return now.Views == 2 && now.Masters == 2 && now.ContestedSlots == servers.ClusterSlots/3 && now.Answered == 6
 	})
 	c.Heal(t, lone)
-	servers.Eventually(t, "one view again", func() bool { return told() == probes.Cluster{Answered: 6, OK: true, Views: 1, Masters: 1} })
+	servers.Eventually(t, "one view again", func() bool { return state() == probes.Cluster{Answered: 6, OK: true, Views: 1, Masters: 1} })
 
 	// A replica that is told to take over while its primary can't be reached, and too few are there to vote.
 	c.Settled(t)
 	replica := c.Shards[1][1]
 	c.Cut(t, replica)
-	servers.Eventually(t, "the replica is alone", func() bool { return !told().OK })
+	servers.Eventually(t, "the replica is alone", func() bool { return !state().OK })
 	if err := replica.Do(t.Context(), "cluster", "failover", "takeover").Err(); err != nil {
 		t.Fatal(err)
 	}
 	servers.Eventually(t, "two primaries claim the slots", func() bool {
-		now := told()
+		now := state()
 		return now.Masters == 2 && now.ContestedSlots >= servers.ClusterSlots/3 && now.Views >= 2
 	})
 }
@@ -107,10 +107,10 @@ func TestClusterWithFrozenNodes(t *testing.T) {
 	f := openFleet(t, time.Minute, clusterOf(c.Addrs()...))
 	sampleCluster(t, f, 10*time.Second, keys...)
 	c.Shards[0][0].Freeze(t)
-	told, got := sampleCluster(t, f, time.Second, keys...)
+	answers, got := sampleCluster(t, f, time.Second, keys...)
 	for i, name := range c.Addrs() {
-		if frozen := i == 0; frozen != (told["c/"+name].Err != nil) {
-			t.Errorf("%s: %v", name, told["c/"+name].Err)
+		if frozen := i == 0; frozen != (answers["c/"+name].Err != nil) {
+			t.Errorf("%s: %v", name, answers["c/"+name].Err)
 		}
 	}
 	for _, k := range keys {

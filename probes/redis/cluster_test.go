@@ -29,7 +29,7 @@ func sampleCluster(t *testing.T, f *probes.Fleet, d time.Duration, keys ...strin
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	var mu sync.Mutex
-	told, out := probetest.Answers{}, copies{}
+	answers, out := probetest.Answers{}, copies{}
 	f.Survey(ctx, func(probes.Identity) *probes.Scan { return nil }, func(n probes.Node, s probes.Survey, err error) {
 		var own []probes.Key
 		for _, k := range keys {
@@ -49,9 +49,9 @@ func sampleCluster(t *testing.T, f *probes.Fleet, d time.Duration, keys ...strin
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		a := told[n.Identity().Name]
+		a := answers[n.Identity().Name]
 		a.Survey, a.Err = s, errors.Join(err, failed)
-		told[n.Identity().Name] = a
+		answers[n.Identity().Name] = a
 		for i, k := range own {
 			if err == nil && failed == nil && visits[i] != 1 {
 				t.Errorf("%s: %s was visited %d times", n.Identity().Name, k.Name, visits[i])
@@ -65,7 +65,7 @@ func sampleCluster(t *testing.T, f *probes.Fleet, d time.Duration, keys ...strin
 			out[k.Name][n.Identity().Name] = got[i]
 		}
 	})
-	return told, out
+	return answers, out
 }
 
 func cmpError(err error) error {
@@ -131,8 +131,8 @@ func TestClusterKeysAreReadWhereTheyBelong(t *testing.T) {
 		names = append(names, name)
 	}
 	for range 3 {
-		told, got := sampleCluster(t, f, 10*time.Second, keys...)
-		probetest.Want(t, told, append(names, f.Named("c").(*clusterGroup).seedName(1))...)
+		answers, got := sampleCluster(t, f, 10*time.Second, keys...)
+		probetest.Want(t, answers, append(names, f.Named("c").(*clusterGroup).seedName(1))...)
 		for _, k := range keys {
 			shard := c.Owner(t, k)
 			if len(got[k]) != 2 {
@@ -145,7 +145,7 @@ func TestClusterKeysAreReadWhereTheyBelong(t *testing.T) {
 			}
 		}
 		for i, name := range names {
-			a := told[name]
+			a := answers[name]
 			if role := []string{"primary", "replica"}[i%2]; a.Err != nil || a.Role != role || a.Replication == nil {
 				t.Errorf("%s: %+v", name, a)
 			}
@@ -155,10 +155,10 @@ func TestClusterKeysAreReadWhereTheyBelong(t *testing.T) {
 			t.Errorf("%+v %+v", g, g.Cluster)
 		}
 	}
-	told, _ := sampleCluster(t, f, 10*time.Second)
+	answers, _ := sampleCluster(t, f, 10*time.Second)
 	for i, name := range names {
-		if i%2 == 1 && probetest.Others(told[name].Survey) != [2]float64{} {
-			t.Errorf("%s: others' hits and misses %v", name, probetest.Others(told[name].Survey))
+		if i%2 == 1 && probetest.Others(answers[name].Survey) != [2]float64{} {
+			t.Errorf("%s: others' hits and misses %v", name, probetest.Others(answers[name].Survey))
 		}
 	}
 	for i := range 20 {
@@ -198,8 +198,8 @@ func TestClusterThroughAResharding(t *testing.T) {
 	}
 	check := func(what string, moving bool) {
 		t.Helper()
-		told, got := sampleCluster(t, f, 10*time.Second, keys...)
-		for name, a := range told {
+		answers, got := sampleCluster(t, f, 10*time.Second, keys...)
+		for name, a := range answers {
 			if a.Err != nil {
 				t.Errorf("%s: %s: %v", what, name, a.Err)
 			}
@@ -252,8 +252,8 @@ func TestClusterThroughAResharding(t *testing.T) {
 	if p := place(from); p.Holding != probes.Elsewhere || p.Moves != 1 {
 		t.Errorf("the old owner: %+v", p)
 	}
-	told, _ := sampleCluster(t, f, 10*time.Second)
-	for name, a := range told {
+	answers, _ := sampleCluster(t, f, 10*time.Second)
+	for name, a := range answers {
 		expected := [2]float64{}
 		if name == "c/"+from.Announced { // MIGRATE looks each key up
 			expected[0] = float64(len(inSlot))
