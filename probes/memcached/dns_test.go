@@ -12,12 +12,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerNode) (*probes.Fleet, *group.DNS) {
+func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerNode) (*probes.Fleet, *group.DNS, *probes.Env) {
 	t.Helper()
 	env := probetest.Env()
 	env.ForgetAfter, env.Resolver = forget, d.Resolver()
 	f := probetest.OpenFleet(t, env, n)
-	return f, f.Named(n.Name).(*group.DNS)
+	return f, f.Named(n.Name).(*group.DNS), env
 }
 
 func TestMemcachedByDNS(t *testing.T) {
@@ -26,7 +26,7 @@ func TestMemcachedByDNS(t *testing.T) {
 	first := servers.MemcachedAt(t, "127.0.0.1:"+port)
 	servers.MemcachedAt(t, "127.0.0.2:"+port)
 	d.Set("mc.test", "127.0.0.2", "127.0.0.1")
-	f, g := openDNS(t, d, time.Hour, probetest.Node("mc", 3, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: hashingAny}))
+	f, g, env := openDNS(t, d, time.Hour, probetest.Node("mc", 3, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: hashingAny}))
 	if got := f.Groups()[0]; got.Err == nil || len(got.Nodes) > 0 || got.Expected != 3 {
 		t.Errorf("before any answer the group is %+v", got)
 	}
@@ -61,7 +61,7 @@ func TestMemcachedByDNS(t *testing.T) {
 	probetest.WantNodes(t, g, "mc/127.0.0.1:"+port, "mc/127.0.0.2:"+port)
 
 	// After its time it is forgotten.
-	g.Options.ForgetAfter = 0
+	env.ForgetAfter = 0
 	probetest.SurveyFleet(t, f, 5*time.Second)
 	probetest.WantNodes(t, g, "mc/127.0.0.2:"+port)
 
@@ -72,7 +72,7 @@ func TestMemcachedByDNS(t *testing.T) {
 		"empty":  func() { d.Set("mc.test") },
 		"mute":   func() { d.Mute(true) },
 	} {
-		g.Options.ForgetAfter = time.Hour
+		env.ForgetAfter = time.Hour
 		change()
 		servers.Eventually(t, "no lookup goes on", g.Resolver.Idle)
 		asked := d.Asked("mc.test")
@@ -105,7 +105,7 @@ func TestDNSWithoutAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := servers.StartDNS(t)
 			c.set(d)
-			f, g := openDNS(t, d, time.Hour, probetest.Node("mc", 0, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: "1"}, Hashing: hashingAny}))
+			f, g, _ := openDNS(t, d, time.Hour, probetest.Node("mc", 0, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: "1"}, Hashing: hashingAny}))
 			if got := probetest.SurveyFleet(t, f, 500*time.Millisecond); len(got) > 0 {
 				t.Errorf("surveyed %v", got.Names())
 			}

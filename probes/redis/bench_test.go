@@ -15,9 +15,9 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-// BenchmarkRedisRead1000 reads 1,000 keys of 100 bytes: the floor is one pipeline of MGET and PTTL by go-redis, replies
+// BenchmarkRead1000 reads 1,000 keys of 100 bytes: the floor is one pipeline of MGET and PTTL by go-redis, replies
 // dropped; the guide's way is a round trip for each command.
-func BenchmarkRedisRead1000(b *testing.B) {
+func BenchmarkRead1000(b *testing.B) {
 	r := servers.Redis(b)
 	keys, names := make([]probes.Key, 1000), make([]string, 1000)
 	for i := range keys {
@@ -27,7 +27,7 @@ func BenchmarkRedisRead1000(b *testing.B) {
 	}
 	ctx := context.Background()
 	n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Env())
-	ratio.Run(b, 50, func() ratio.Cost { return redisCost(b, r) },
+	ratio.Run(b, 50, func() ratio.Cost { return serverCost(b, r) },
 		ratio.Way{Name: "floor", Do: func() error {
 			_, err := r.Pipelined(ctx, func(p redis.Pipeliner) error {
 				p.MGet(ctx, names...)
@@ -60,8 +60,8 @@ func BenchmarkRedisRead1000(b *testing.B) {
 	)
 }
 
-// redisCost is what the server itself has counted so far; asking for it counts, too.
-func redisCost(b *testing.B, r *servers.RedisServer) ratio.Cost {
+// serverCost is what the server itself has counted so far; asking for it counts, too.
+func serverCost(b *testing.B, r *servers.RedisServer) ratio.Cost {
 	b.Helper()
 	info, err := r.Info(b.Context(), "stats").Result()
 	if err != nil {
@@ -79,5 +79,31 @@ func redisCost(b *testing.B, r *servers.RedisServer) ratio.Cost {
 	return ratio.Cost{
 		Commands: number("total_commands_processed") - 1,
 		Bytes:    number("total_net_input_bytes") + number("total_net_output_bytes"),
+	}
+}
+
+// Reading keys of a Cluster beside reading them from a plain server.
+func BenchmarkClusterRead(b *testing.B) {
+	for _, cluster := range []bool{false, true} {
+		b.Run(fmt.Sprint("cluster=", cluster), func(b *testing.B) {
+			var r *servers.RedisServer
+			if cluster {
+				r = servers.RedisCluster(b, 1, 0).Shards[0][0].RedisServer
+			} else {
+				r = servers.Redis(b)
+			}
+			n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Env())
+			n.cluster = cluster
+			var keys []probes.Key
+			for i := range 1000 {
+				keys = append(keys, probes.Key{Name: fmt.Sprintf("user:%d:profile", i)})
+				r.Must(b, "set", keys[i].Name, strings.Repeat("x", 500), "ex", 3600)
+			}
+			for b.Loop() {
+				if err := n.Read(b.Context(), keys, func(int, probes.Raw) {}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

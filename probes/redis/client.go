@@ -33,7 +33,7 @@ func serverOf(fleet *probes.Fleet, name, key string) (commander, error) {
 	return nil, fmt.Errorf("%q is no redis node of the layers; write the name of one", name)
 }
 
-// commander runs commands of queues on a node of the fleet.
+// commander runs the commands of queues and publishers on a server: a node of the fleet, or the one of a group that is meant.
 type commander interface {
 	// Do runs use with a client; the hits and misses that its commands moved on the server are counted as our own.
 	// When ctx ends first, Do returns an error while use goes on, so that what the server owes is still counted: use
@@ -41,15 +41,15 @@ type commander interface {
 	Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error
 }
 
-// Do implements RedisServer.
+// Do implements commander.
 func (n *node) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
-	turn, err := n.account.Lock(ctx, n.link.Answers)
+	holding, err := n.account.Lock(ctx, n.link.Answers)
 	if err != nil {
 		return err
 	}
 	client, err := n.goRedis()
 	if err != nil {
-		n.account.Unlock(turn)
+		n.account.Unlock(holding)
 		return err
 	}
 	longest := wire.OwedLongest
@@ -63,27 +63,30 @@ func (n *node) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmd
 		hits, misses, err := use(owed, client)
 		n.account.Hits += hits
 		n.account.Misses += misses
-		n.account.Unlock(turn)
+		n.account.Unlock(holding)
 		done <- err
 	}()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		n.account.Abandon(turn, func() { n.dropClient(client) }, func() int64 { return 0 })
+		n.account.Abandon(holding, func() { n.dropClient(client) }, func() int64 { return 0 })
 		return probes.NoAnswer(ctx)
 	}
 }
 
+// dropClient closes a client that hangs; the next command gets a new one.
 func (n *node) dropClient(c *redis.Client) {
 	n.mu.Lock()
 	if n.client == c {
 		n.client = nil
 	}
 	n.mu.Unlock()
-	_ = c.Close() // nothing is left to be told
+	_ = c.Close() // there is nobody left to tell
 }
 
+// goRedis gives the client, which is opened when it is first needed. It never tries again by itself: what a server did with a
+// command that it did not answer is unknown.
 func (n *node) goRedis() (*redis.Client, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

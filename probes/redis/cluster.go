@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -18,66 +17,71 @@ import (
 // clusterGroup is a Redis Cluster: every shard's primary and replicas, found from seeds through what the nodes announce.
 type clusterGroup struct {
 	members
-	// known is closed once any node has told its view.
+	// known is closed once any node has reported its view.
 	known chan struct{}
-	// best is the view that the others are judged by: of the last survey that told any.
+	// best is the view that counts for what others did not report; of the last survey in which any node reported one. nil:
+	// none ever did.
 	best *clusterView
-	// moving slots, as told in the survey under way.
+	// moving slots, as reported in the survey under way.
 	moving map[int]bool
 	// owners and moves by slot, since the process began. An owner is a primary's id.
 	owners []string
 	moves  []int
 	// followed are the primaries that nodes replicate, by id, and replicated before they took over.
 	followed map[string]string
-	// patience is how long a replica waits in this survey for what its primary tells.
-	patience time.Duration
-	// told of the last survey.
-	told probes.Cluster
-	// collision is what was logged of epochs last.
+	// primaryWait is how long a replica waits in this survey for its primary's answer.
+	primaryWait time.Duration
+	// reported is what Group gives of the Cluster; of the last survey.
+	reported probes.Cluster
+	// collision of epochs that was logged last; empty: none.
 	collision string
 }
 
-func newClusterGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) (*clusterGroup, error) {
+func newClusterGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*clusterGroup, error) {
 	g := &clusterGroup{
-		members: newMembers(id, c, expected, opt, log), known: make(chan struct{}),
+		members: newMembers(id, c, expected, env), known: make(chan struct{}),
 		owners: make([]string, clusterSlots), moves: make([]int, clusterSlots),
 		moving: map[int]bool{}, followed: map[string]string{},
 	}
 	g.seeds = c.Cluster
 	g.wrap = func(m *member) probes.Node {
-		m.node.cluster = true
-		return &clusterNode{node: m.node, group: g, member: m}
+		m.server.cluster, m.done = true, make(chan struct{})
+		return &clusterNode{node: m.server, group: g, member: m}
 	}
 	return g, g.openSeeds()
 }
 
-// Survey implements Members.
+// Survey implements probes.Members.
 func (g *clusterGroup) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
-	g.patience = group.Grace / 2
+	g.primaryWait = group.Grace / 2
 	if d, ok := ctx.Deadline(); ok {
-		g.patience = min(g.patience, time.Until(d)/8)
+		g.primaryWait = min(g.primaryWait, time.Until(d)/8)
 	}
-	g.surveyAs(ctx, g, scanFor, visit)
-	g.closeLeft()
+	g.SurveyAs(ctx, g, scanFor, visit)
 }
 
-func (g *clusterGroup) begin() []*member {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// Begin implements group.Topology.
+func (g *clusterGroup) Begin() []*member {
+	all := g.members.Begin()
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	clear(g.moving)
-	return g.members.begin()
+	for _, m := range all {
+		m.done = make(chan struct{})
+	}
+	return all
 }
 
-// ask a member for itself and its view.
-func (g *clusterGroup) ask(ctx context.Context, m *member, scan *probes.Scan) (probes.Survey, error) {
-	s, view, refused, err := m.node.surveyCluster(ctx, scan)
+// Ask implements group.Topology: it asks a member for its view too.
+func (g *clusterGroup) Ask(ctx context.Context, m *member, scan *probes.Scan) (probes.Survey, error) {
+	s, view, refused, err := m.server.surveyCluster(ctx, scan)
 	if err != nil {
 		return s, err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	if refused != nil && m.refused == "" {
-		g.log.Warn("a node does not tell its Cluster", "group", g.id.Name, "node", m.node.id.Name, "err", refused)
+		g.Env.Log.Warn("a node does not tell its Cluster", "group", g.ID.Name, "node", m.server.id.Name, "err", refused)
 	}
 	m.view, m.refused = view, ""
 	if refused != nil {
@@ -86,33 +90,34 @@ func (g *clusterGroup) ask(ctx context.Context, m *member, scan *probes.Scan) (p
 	return s, nil
 }
 
-// learn notes what a member told. A replica's primary knows what the replica does not: which slots are moving.
-func (g *clusterGroup) learn(m *member, s probes.Survey, err error) (sure bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// Learn implements group.Topology.
+func (g *clusterGroup) Learn(m *member, s probes.Survey, err error) (sure bool) {
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
+	defer close(m.done)
 	if m.err = err; err != nil {
 		return g.best != nil // the others tell what it should hold
 	}
-	m.survey, m.answered, m.seen = s, true, time.Now()
+	m.Survey, m.Answered, m.seen = s, true, time.Now()
 	if v := m.view; v != nil {
-		if at := v.nodes[v.myself].address; at != "" && g.find(at) == nil {
-			g.aliases[at] = m // it need not be asked there too
+		if at := v.nodes[v.myself].address; at != "" && g.Find(at) == nil {
+			g.Aliases[at] = m // it need not be asked there too
 		}
 		for slot := range v.moving {
 			g.moving[slot] = true
 		}
 	}
-	g.choose()
-	return m.run != "" && m.run == s.RunID
+	g.chooseView()
+	return m.Run != "" && m.Run == s.RunID
 }
 
-// choose the view by which others are judged: of those told in this survey the one with the highest epoch, from a node for
-// which all is in order, if there is one.
-func (g *clusterGroup) choose() {
+// chooseView sets best: of the views reported in this survey the one with the highest epoch, from a node for which all is in
+// order, if there is one.
+func (g *clusterGroup) chooseView() {
 	var best *clusterView
-	for _, m := range g.all {
+	for _, m := range g.All {
 		v := m.view
-		if !m.answered || v == nil {
+		if !m.Answered || v == nil {
 			continue
 		}
 		if best == nil || v.ok && !best.ok || v.ok == best.ok && v.epoch > best.epoch {
@@ -128,31 +133,30 @@ func (g *clusterGroup) choose() {
 	g.best = best
 }
 
-func (g *clusterGroup) settle(m *member) bool {
-	g.mu.Lock()
-	if !slices.Contains(g.all, m) {
-		g.mu.Unlock()
+// Settle implements group.Topology. A replica waits for its primary, which knows what the replica does not: which slots
+// are moving.
+func (g *clusterGroup) Settle(m *member) bool {
+	g.Mu.Lock()
+	if !g.Identify(m) {
+		g.Mu.Unlock()
 		return false
 	}
-	if m.answered && !g.identify(m) {
-		g.mu.Unlock()
-		return false
-	}
-	heard := g.primaryOf(m)
-	g.mu.Unlock()
-	if heard != nil {
-		group.Await(heard, g.patience)
+	answered := g.primaryAnswered(m)
+	g.Mu.Unlock()
+	if answered != nil {
+		group.Await(answered, g.primaryWait)
 	}
 	return true
 }
 
-// primaryOf gives a channel that is closed when a replica's primary has been heard in this survey; nil: nothing to wait for.
-func (g *clusterGroup) primaryOf(m *member) <-chan struct{} {
-	if !m.answered || m.view == nil || m.view.primary {
+// primaryAnswered gives a channel that is closed when a replica's primary has answered in this survey, or failed to; nil:
+// there is nothing to wait for.
+func (g *clusterGroup) primaryAnswered(m *member) <-chan struct{} {
+	if !m.Answered || m.view == nil || m.view.primary {
 		return nil
 	}
 	if primary := g.byID(m.view.shard(m.view.myself)); primary != nil {
-		return primary.asked
+		return primary.done
 	}
 	return nil
 }
@@ -162,24 +166,24 @@ func (g *clusterGroup) byID(id string) *member {
 	if id == "" {
 		return nil
 	}
-	for _, m := range g.all {
+	for _, m := range g.All {
 		if m.view != nil && m.view.myself == id {
 			return m
 		}
 	}
 	if g.best != nil {
-		return g.find(g.best.nodes[id].address)
+		return g.Find(g.best.nodes[id].address)
 	}
 	return nil
 }
 
-// announced opens the nodes that members know and that are not known yet.
-func (g *clusterGroup) announced(context.Context, time.Duration) []*member {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// Announced implements group.Topology: it opens the nodes that members know.
+func (g *clusterGroup) Announced(context.Context, time.Duration) []*member {
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	var found []*member
-	for _, m := range slices.Clone(g.all) {
-		if !m.answered || m.view == nil {
+	for _, m := range slices.Clone(g.All) {
+		if !m.Answered || m.view == nil {
 			continue
 		}
 		for id, n := range m.view.nodes {
@@ -194,36 +198,37 @@ func (g *clusterGroup) announced(context.Context, time.Duration) []*member {
 	return found
 }
 
-// end learns who owns which slots, and forgets members that left: at once where no node knows them any more.
-func (g *clusterGroup) end() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.follow()
-	listed, told := map[*member]bool{}, false
-	for _, m := range g.all {
-		if !m.answered || m.view == nil || !m.view.ok {
+// End implements group.Topology: it notes who owns which slots, and forgets members that left, at once where no node
+// knows them any more.
+func (g *clusterGroup) End() {
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
+	g.countMoves()
+	listed, reported := map[*member]bool{}, false
+	for _, m := range g.All {
+		if !m.Answered || m.view == nil || !m.view.ok {
 			continue
 		}
-		told = true
+		reported = true
 		for id, n := range m.view.nodes {
 			if id != m.view.myself {
-				listed[g.find(n.address)] = true
+				listed[g.Find(n.address)] = true
 			}
 		}
 	}
 	delete(listed, nil)
-	for _, m := range slices.Clone(g.all) {
+	for _, m := range slices.Clone(g.All) {
 		switch {
-		case g.rooted(m), listed[m], m.answered && m.survey.Role == "primary":
-		case told && len(listed) > 0, !m.answered && time.Since(m.seen) > g.opt.ForgetAfter:
-			g.drop(m)
+		case g.isSeed(m), listed[m], m.Answered && m.Survey.Role == "primary":
+		case reported && len(listed) > 0, !m.Answered && time.Since(m.seen) > g.Env.ForgetAfter:
+			g.Drop(m)
 		}
 	}
-	g.told = g.judge(listed)
+	g.reported = g.summarize(listed)
 }
 
-// follow counts the slots that changed their owner. A replica that takes over from its primary leaves them in their shard.
-func (g *clusterGroup) follow() {
+// countMoves counts the slots that changed their owner. A replica that takes over from its primary leaves them in their shard.
+func (g *clusterGroup) countMoves() {
 	type claim struct {
 		id    string
 		epoch int64
@@ -231,9 +236,9 @@ func (g *clusterGroup) follow() {
 	claims := make([]claim, clusterSlots)
 	epochs := map[int64]string{}
 	collision := ""
-	for _, m := range g.all {
+	for _, m := range g.All {
 		v := m.view
-		if !m.answered || v == nil || !v.primary {
+		if !m.Answered || v == nil || !v.primary {
 			continue
 		}
 		epoch := v.nodes[v.myself].epoch
@@ -248,7 +253,7 @@ func (g *clusterGroup) follow() {
 		}
 	}
 	if collision != "" && collision != g.collision {
-		g.log.Warn("two primaries of the Cluster have the same config epoch", "group", g.id.Name, "nodes", collision)
+		g.Env.Log.Warn("two primaries of the Cluster have the same config epoch", "group", g.ID.Name, "nodes", collision)
 	}
 	g.collision = collision
 	for slot, c := range claims {
@@ -260,8 +265,8 @@ func (g *clusterGroup) follow() {
 		}
 		g.owners[slot] = c.id
 	}
-	for _, m := range g.all {
-		if !m.answered || m.view == nil {
+	for _, m := range g.All {
+		if !m.Answered || m.view == nil {
 			continue
 		}
 		delete(g.followed, m.view.myself)
@@ -271,14 +276,14 @@ func (g *clusterGroup) follow() {
 	}
 }
 
-// judge the views: whether there is one Cluster, or several. Nodes that the others dropped and that own nothing have no say.
-func (g *clusterGroup) judge(listed map[*member]bool) probes.Cluster {
+// summarize the views: whether there is one Cluster, or several. Nodes that the others dropped and that own nothing have no say.
+func (g *clusterGroup) summarize(listed map[*member]bool) probes.Cluster {
 	out := probes.Cluster{OK: true}
 	views := map[string]bool{}
 	claims := make([]int, clusterSlots)
-	for _, m := range g.all {
+	for _, m := range g.All {
 		v := m.view
-		if !m.answered || v == nil {
+		if !m.Answered || v == nil {
 			continue
 		}
 		owns := false
@@ -305,13 +310,13 @@ func (g *clusterGroup) judge(listed map[*member]bool) probes.Cluster {
 	return out
 }
 
-// Group implements Members.
+// Group implements probes.Members.
 func (g *clusterGroup) Group() (probes.Group, bool) {
-	out := g.members.known()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	told := g.told
-	out.Cluster = &told
+	out := g.Known()
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
+	state := g.reported
+	out.Cluster = &state
 	return out, true
 }
 
@@ -322,25 +327,25 @@ type clusterNode struct {
 	member *member
 }
 
-// Place implements Placer. A node that answered is taken at its word, so that two primaries that both claim a slot are
+// Place implements probes.Placer. A node that answered is taken at its word, so that two primaries that both claim a slot are
 // compared; of another one the others' word counts.
 func (n *clusterNode) Place(key string) probes.Placement {
 	g, m, slot := n.group, n.member, slotOf(key)
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	out := probes.Placement{Moving: g.moving[slot], Moves: g.moves[slot]}
 	v, id := g.best, ""
 	if m.view != nil {
 		id = m.view.myself
 	}
 	switch {
-	case m.answered && m.view != nil:
+	case m.Answered && m.view != nil:
 		v = m.view
 	case v == nil:
-		return out // nobody has told anything: what is asked here fails, and that shows
+		return out // nobody has reported anything: what is asked here fails, and that shows
 	case v.nodes[id] == clusterPeer{}:
 		for known, peer := range v.nodes {
-			if peer.address != "" && g.find(peer.address) == m {
+			if peer.address != "" && g.Find(peer.address) == m {
 				id = known
 			}
 		}
@@ -353,42 +358,42 @@ func (n *clusterNode) Place(key string) probes.Placement {
 
 // Read asks, besides, another node for the keys that have gone ahead of their slot.
 func (n *clusterNode) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
-	var gone []ahead
-	if err := n.read(ctx, keys, visit, func(a ahead) { gone = append(gone, a) }); err != nil {
+	var redirects []redirect
+	if err := n.read(ctx, keys, visit, func(r redirect) { redirects = append(redirects, r) }); err != nil {
 		return err
 	}
-	for len(gone) > 0 {
-		address := gone[0].address
-		var at []int
-		var asked []probes.Key
-		rest := gone[:0:0]
-		for _, a := range gone {
-			if a.address == address {
-				at, asked = append(at, a.key), append(asked, keys[a.key])
+	for len(redirects) > 0 {
+		address := redirects[0].address
+		var at []int // in keys
+		var wanted []probes.Key
+		rest := redirects[:0:0]
+		for _, r := range redirects {
+			if r.address == address {
+				at, wanted = append(at, r.key), append(wanted, keys[r.key])
 			} else {
-				rest = append(rest, a)
+				rest = append(rest, r)
 			}
 		}
-		gone = rest
-		n.readAhead(ctx, address, asked, func(i int, r probes.Raw) { visit(at[i], r) })
+		redirects = rest
+		n.readRedirected(ctx, address, wanted, func(i int, r probes.Raw) { visit(at[i], r) })
 	}
 	return nil
 }
 
-// readAhead asks the node that takes over the keys' slot. What it doesn't answer is an error of this key alone.
-func (n *clusterNode) readAhead(ctx context.Context, address string, keys []probes.Key, visit func(int, probes.Raw)) {
-	n.group.mu.Lock()
-	m := n.group.find(address)
-	n.group.mu.Unlock()
+// readRedirected asks the node that takes over the keys' slot. What it doesn't answer is an error of this key alone.
+func (n *clusterNode) readRedirected(ctx context.Context, address string, keys []probes.Key, visit func(int, probes.Raw)) {
+	n.group.Mu.Lock()
+	m := n.group.Find(address)
+	n.group.Mu.Unlock()
 	visited := make([]bool, len(keys))
-	err := errMovedOn
+	err := errSlotMoved
 	if m != nil {
-		p := &pipeline{node: m.node, keys: keys, asking: true, visit: func(i int, r probes.Raw) {
+		p := &pipeline{node: m.server, keys: keys, asking: true, visit: func(i int, r probes.Raw) {
 			visited[i] = true
 			visit(i, r)
 		}}
 		commands := p.commands()
-		err = m.node.link.Do(ctx, func() []wire.Request { return []wire.Request{{Commands: commands, Read: p.read}} })
+		err = m.server.link.Do(ctx, func() []wire.Request { return []wire.Request{{Commands: commands, Read: p.read}} })
 	}
 	for i, done := range visited {
 		if !done {
@@ -397,7 +402,7 @@ func (n *clusterNode) readAhead(ctx context.Context, address string, keys []prob
 	}
 }
 
-var errMovedOn = errors.New("the slot has moved since the survey; the next one follows")
+var errSlotMoved = errors.New("the slot has moved since the survey; the next one follows")
 
 // slotServer is the primary that owns a slot.
 type slotServer struct {
@@ -405,7 +410,7 @@ type slotServer struct {
 	slot  int
 }
 
-// Do implements RedisServer. It waits for the Cluster to be known.
+// Do implements commander. It waits for the Cluster to be known.
 func (s slotServer) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
 	g := s.group
 	select {
@@ -413,15 +418,15 @@ func (s slotServer) Do(ctx context.Context, use func(ctx context.Context, c redi
 	case <-ctx.Done():
 		return fmt.Errorf("no node of the Cluster has told who owns the slot: %w", probes.NoAnswer(ctx))
 	}
-	g.mu.Lock()
+	g.Mu.Lock()
 	id := g.owners[s.slot]
 	if id == "" {
 		id = g.best.owners[s.slot]
 	}
 	m := g.byID(id)
-	g.mu.Unlock()
+	g.Mu.Unlock()
 	if m == nil {
 		return fmt.Errorf("no node of the Cluster owns slot %d", s.slot)
 	}
-	return m.node.Do(ctx, use)
+	return m.server.Do(ctx, use)
 }

@@ -12,7 +12,7 @@ import (
 // clusterSlots is how many slots every Redis Cluster has.
 const clusterSlots = 16384
 
-// clusterView is a Redis Cluster as one of its nodes tells it.
+// clusterView is a Redis Cluster as one of its nodes reports it.
 type clusterView struct {
 	// ok: cluster_state:ok.
 	ok bool
@@ -50,7 +50,7 @@ func (v *clusterView) shard(id string) string {
 	}
 }
 
-// claims tells whether the node that tells this view says that it owns the slot itself.
+// claims: the node whose view this is says that it owns the slot itself.
 func (v *clusterView) claims(slot int) bool {
 	return v.primary && v.owners[slot] == v.myself
 }
@@ -149,8 +149,8 @@ func clusterAddress(s string) string {
 	return net.JoinHostPort(strings.Trim(s[:i], "[]"), s[i+1:])
 }
 
-// useShards takes the addresses out of CLUSTER SHARDS, which knows the endpoint that clients are meant to use. What it
-// doesn't tell stays.
+// useShards takes the addresses out of CLUSTER SHARDS, which knows the endpoint that clients are meant to use. Where it
+// has none, that of CLUSTER NODES stays.
 func (v *clusterView) useShards(reply any, secure bool) {
 	shards, _ := reply.([]any)
 	for _, s := range shards {
@@ -177,19 +177,19 @@ func (v *clusterView) useShards(reply any, secure bool) {
 	}
 }
 
-// at is an announced address as it is to be asked: one without a host has the host of who told it.
-func announcedAt(address, teller string) string {
+// announcedAt gives the address at which an announced node is asked: one without a host has the host of who announced it.
+func announcedAt(address, announcer string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port == "" {
 		return ""
 	}
 	if host == "" || host == "?" {
-		host, _, _ = net.SplitHostPort(teller)
+		host, _, _ = net.SplitHostPort(announcer)
 	}
 	return net.JoinHostPort(host, port)
 }
 
-// slotOf a key: of what stands in its first {}, if anything does.
+// slotOf a key: of what is in its first {}, if anything is.
 func slotOf(key string) int {
 	if i := strings.IndexByte(key, '{'); i >= 0 {
 		if n := strings.IndexByte(key[i+1:], '}'); n > 0 {

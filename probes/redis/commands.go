@@ -11,20 +11,20 @@ import (
 )
 
 // Commands implements probes.NodeSource.
-func (c *nodeConfig) Commands(member string) probes.NodeCommands {
+func (c *nodeConfig) Commands(address string) probes.NodeCommands {
 	group := "INFO replication"
 	if len(c.Cluster) > 0 {
 		group = "CLUSTER INFO"
 	}
 	return probes.NodeCommands{
-		Ask: c.cli(member, "INFO replication"), Group: c.cli(member, group),
-		Version: c.cli(member, "INFO server"), Settings: c.cli(member, "INFO memory"),
+		Ask: c.cli(address, "INFO replication"), Group: c.cli(address, group),
+		Version: c.cli(address, "INFO server"), Settings: c.cli(address, "INFO memory"),
 	}
 }
 
-// cli gives a command for redis-cli at the address of a member, or at the configured one; empty where only Sentinels or DNS
-// know one.
-func (c *nodeConfig) cli(member, command string) string {
+// cli gives a command for redis-cli at a host:port, where that is empty at the configured address; empty where only Sentinels
+// or DNS know one.
+func (c *nodeConfig) cli(found, command string) string {
 	address, secure := c.Address, c.TLS != nil
 	if seeds := append(append([]string{}, c.Replication...), c.Cluster...); len(seeds) > 0 {
 		address = seeds[0]
@@ -32,8 +32,8 @@ func (c *nodeConfig) cli(member, command string) string {
 	if u, err := url.Parse(address); err == nil && u.Host != "" {
 		address, secure = u.Host, secure || u.Scheme == "rediss"
 	}
-	if address = address[strings.LastIndexByte(address, '@')+1:]; member != "" {
-		address = member
+	if address = address[strings.LastIndexByte(address, '@')+1:]; found != "" {
+		address = found
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

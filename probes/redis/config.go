@@ -11,22 +11,23 @@ import (
 // nodeConfig is a Redis or Valkey server, or a group of them. Exactly one of Address, Replication, Cluster, Sentinel and DNS
 // is set.
 type nodeConfig struct {
-	// Address is a redis:// or rediss:// URL, or host:port; /N selects a database. What Parse gives holds no user and
-	// password: these are Credentials.
+	// Address is a redis:// or rediss:// URL, or host:port; /N selects a database. It holds no user and password:
+	// readNode moves them to Credentials.
 	Address string
 	// Replication holds seeds (host:port) of a primary and its replicas, which are found through INFO replication.
 	Replication []string
 	// Cluster holds seeds (host:port) of a Redis Cluster, whose shards and their replicas are found through CLUSTER SHARDS.
 	Cluster  []string
 	Sentinel *sentinelConfig
-	// DNS names servers of equal rank.
+	// DNS is a name behind which there are servers that need not know each other.
 	DNS         *form.DNSName
 	Credentials form.Credentials
 	TLS         *form.TLS
 }
 
-// sentinelConfig knows a primary and its replicas by the name of their master. Its credentials and TLS are its own.
+// sentinelConfig is Sentinels and the primary that they watch. Credentials and TLS are the Sentinels' own.
 type sentinelConfig struct {
+	// Master is the name under which Sentinels know the primary.
 	Master string
 	// Addresses of Sentinels (host:port).
 	Addresses   []string
@@ -43,6 +44,7 @@ type queueConfig struct {
 	// Groups selects a stream's consumer groups; empty: all of them.
 	Groups []form.NameMatch
 
+	// node is what Node names; nil where the configuration has a fault.
 	node *nodeConfig
 }
 
@@ -119,7 +121,7 @@ func readQueue(v form.Value, known probes.Known) *queueConfig {
 	q.List, q.Stream = list.Word("the list's key"), stream.Word("the stream's key")
 	q.Groups = groups.Groups()
 	if groups.Given() && list.Given() && !stream.Given() {
-		groups.Fault("stands beside list, which has no consumer groups; leave it out, or write stream")
+		groups.Fault("is given beside list, which has no consumer groups; leave it out, or write stream")
 	}
 	b.Done()
 	return q
@@ -145,9 +147,9 @@ func readNodeName(b *form.Block, known probes.Known) (string, *nodeConfig) {
 		return "", nil
 	}
 	name := field.Word(what)
-	node, ok := known(name).(*nodeConfig)
+	source, ok := known(name).(*nodeConfig)
 	if name != "" && !ok {
 		field.Fault("%s is no redis node of the layers; write the name of one", field.Quoted())
 	}
-	return name, node
+	return name, source
 }

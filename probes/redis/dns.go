@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"log/slog"
 
 	"github.com/redis/go-redis/v9"
 
@@ -11,16 +10,17 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 )
 
-// DNS is a group of which queues may ask the primary, where there is one alone.
+// dnsGroup is the servers behind a DNS name, which need not know each other. Queues may use the primary where there is only
+// one.
 type dnsGroup struct{ *group.DNS }
 
-func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) dnsGroup {
+func newDNSGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) dnsGroup {
 	name := *c.DNS
 	c.TLS = group.TLSFor(c.TLS, name)
-	return dnsGroup{group.NewDNS(id, name, expected, opt, log, func(id probes.Identity, at group.Address) (probes.Node, error) {
+	return dnsGroup{group.NewDNS(id, name, expected, env, env.Log, func(id probes.Identity, at group.Address) (probes.Node, error) {
 		c := c
 		c.Address = at.HostPort()
-		return newNode(id, c, opt)
+		return newNode(id, c, env)
 	})}
 }
 
@@ -29,7 +29,7 @@ var (
 	errPrimaries = errors.New("several primaries stand behind the DNS name, and nothing says which is meant; name a node that is one server")
 )
 
-// Do implements RedisServer on the only primary.
+// Do implements commander, on the only primary.
 func (g dnsGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
 	primaries, err := g.Pick(ctx, func(s probes.Survey) bool { return s.Role == "primary" })
 	if err != nil {

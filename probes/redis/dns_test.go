@@ -21,7 +21,7 @@ func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerN
 	return f, f.Named(n.Name).(dnsGroup).DNS
 }
 
-func TestRedisByDNS(t *testing.T) {
+func TestByDNS(t *testing.T) {
 	servers.NoLeaks(t)
 	d, port := servers.StartDNS(t), probetest.FreePort(t)
 	// One server has two addresses.
@@ -63,7 +63,7 @@ func TestRedisByDNS(t *testing.T) {
 	probetest.WantNodes(t, g, "headless/127.0.0.1:"+port, "headless/127.0.0.3:"+port)
 }
 
-func TestRedisBySRV(t *testing.T) {
+func TestBySRV(t *testing.T) {
 	servers.NoLeaks(t)
 	d := servers.StartDNS(t)
 	one, two := servers.Redis(t), servers.RedisAt(t, "127.0.0.2:"+probetest.FreePort(t))

@@ -54,9 +54,7 @@ func readScan(x *wire.Exchange) (cursor string, found []string, refused, err err
 
 // parseInfo reads INFO's text.
 func parseInfo(text string, s *probes.Survey) {
-	var rep probes.Replication
-	var host, port string
-	var primaryOffset, replicaOffset probes.Count
+	var rep infoReplication
 	for line := range strings.Lines(text) {
 		name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
 		if !ok {
@@ -93,46 +91,67 @@ func parseInfo(text string, s *probes.Survey) {
 			s.UptimeSeconds = probes.ParseCount(value)
 		case "loading":
 			s.Loading = value == "1"
-		case "master_replid":
-			rep.ReplID = value
-		case "master_replid2":
-			if strings.Trim(value, "0") != "" {
-				rep.ReplID2 = value
-			}
-		case "master_host":
-			host = value
-		case "master_port":
-			port = value
-		case "master_link_status":
-			rep.LinkUp = value == "up"
-		case "master_repl_offset":
-			primaryOffset = probes.ParseCount(value)
-		case "slave_repl_offset":
-			replicaOffset = probes.ParseCount(value)
 		default:
-			switch {
-			case strings.HasPrefix(name, "slave") && strings.HasPrefix(value, "ip="):
-				if r, ok := parseReplica(value); ok {
-					rep.Replicas = append(rep.Replicas, r)
-				}
-			case strings.HasPrefix(name, "db") && strings.HasPrefix(value, "keys="):
+			if strings.HasPrefix(name, "db") && strings.HasPrefix(value, "keys=") {
 				keys, _, _ := strings.Cut(strings.TrimPrefix(value, "keys="), ",")
 				s.Items.Value += probes.ParseCount(keys).Value
+				continue
 			}
+			rep.line(name, value)
 		}
 	}
 	s.Items.Known = strings.Contains(text, "# Keyspace") // an empty server lists no database
-	if s.Role == "" {
-		return
+	if s.Role != "" {
+		s.Replication = rep.replication(s.Role)
 	}
-	if host != "" {
-		rep.Primary = net.JoinHostPort(host, port)
+}
+
+// infoReplication is what INFO says of replication, as read so far.
+type infoReplication struct {
+	probes.Replication
+	// host and port of a replica's primary.
+	host, port                   string
+	primaryOffset, replicaOffset probes.Count
+}
+
+// line reads one line of INFO.
+func (r *infoReplication) line(name, value string) {
+	switch name {
+	case "master_replid":
+		r.ReplID = value
+	case "master_replid2":
+		if strings.Trim(value, "0") != "" {
+			r.ReplID2 = value
+		}
+	case "master_host":
+		r.host = value
+	case "master_port":
+		r.port = value
+	case "master_link_status":
+		r.LinkUp = value == "up"
+	case "master_repl_offset":
+		r.primaryOffset = probes.ParseCount(value)
+	case "slave_repl_offset":
+		r.replicaOffset = probes.ParseCount(value)
+	default:
+		if strings.HasPrefix(name, "slave") && strings.HasPrefix(value, "ip=") {
+			if replica, ok := parseReplica(value); ok {
+				r.Replicas = append(r.Replicas, replica)
+			}
+		}
 	}
-	rep.Offset = int64(primaryOffset.Value)
-	if s.Role == "replica" && replicaOffset.Known {
-		rep.Offset = int64(replicaOffset.Value)
+}
+
+// replication gives what was read of a server with that role.
+func (r *infoReplication) replication(role string) *probes.Replication {
+	if r.host != "" {
+		r.Primary = net.JoinHostPort(r.host, r.port)
 	}
-	s.Replication = &rep
+	r.Offset = int64(r.primaryOffset.Value)
+	if role == "replica" && r.replicaOffset.Known {
+		r.Offset = int64(r.replicaOffset.Value)
+	}
+	return &r.Replication
 }
 
 // parseReplica reads a line of INFO. What listens on no port only copies the stream, as a backup by redis-cli --rdb does:

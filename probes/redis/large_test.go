@@ -151,27 +151,27 @@ func TestQueueBudget(t *testing.T) {
 	f := queueFleet(t, r.Addr, nodeConfig{})
 	r.Must(t, "rpush", "list", "x")
 	r.Must(t, "xadd", "stream", "*", "a", "b")
-	opt := probetest.Env()
-	opt.SampleMessages = 10
+	env := probetest.Env()
+	env.SampleMessages = 10
 	for _, c := range []queueConfig{{Node: "redis-1", List: "list"}, {Node: "redis-1", Stream: "stream"}} {
-		q, err := c.Open("q", nil, f, opt)
+		q, err := c.Open("q", nil, f, env)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := opt.Budget.Acquire(t.Context(), probes.HeldAtOnce); err != nil {
+		if err := env.Budget.Acquire(t.Context(), probes.HeldAtOnce); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := probetest.SampleIn(t, q, 50*time.Millisecond); err == nil {
 			t.Errorf("%+v: read without a budget", c)
 		}
-		opt.Budget.Release(probes.HeldAtOnce)
+		env.Budget.Release(probes.HeldAtOnce)
 		if b, err := ownReadsExact(t, f, q); err != nil || b.Sample == nil || b.Sample.Messages != 1 {
 			t.Errorf("%+v: %+v, %v", c, b, err)
 		}
-		if err := opt.Budget.Acquire(probetest.Within(t, time.Second), probes.HeldAtOnce); err != nil {
+		if err := env.Budget.Acquire(probetest.Within(t, time.Second), probes.HeldAtOnce); err != nil {
 			t.Errorf("%+v: the budget is not whole: %v", c, err)
 		}
-		opt.Budget.Release(probes.HeldAtOnce)
+		env.Budget.Release(probes.HeldAtOnce)
 		q.Close()
 	}
 }

@@ -13,34 +13,34 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
 
-// list is a queue in a list. What was both pushed and popped between two samplings can't be seen in its length, so
+// listQueue is a queue in a listQueue. What was both pushed and popped between two samplings can't be seen in its length, so
 // that a growing length counts as enqueued, and that is the least there was.
-type list struct {
+type listQueue struct {
 	server   commander
 	key      string
 	messages *message.Reader
-	// sample is how many messages are looked at.
+	// sample is how many messages are sampled; 0: none.
 	sample int
 	size   messageSize
 	budget *probes.Budget
 }
 
-func (*list) Close() {} // the connection is the fleet's
+func (*listQueue) Close() {} // the connection is the fleet's
 
 type listReply struct {
 	length int64
 	err    error
-	// head and tail are the messages at the ends; asked is the error of what was asked beside the length.
-	head, tail message.Message
-	asked      error
-	sample     *probes.Sample
+	// head and tail are the messages at the ends; messagesErr is why they or the sample are missing.
+	head, tail  message.Message
+	messagesErr error
+	sample      *probes.Sample
 	// large: the messages are too large to look at.
 	large bool
 }
 
 // Sample asks for the length and the size, then for both ends where they are not too large, and for the newest messages
 // once it is known which end is theirs: three round trips. A key that does not exist is an empty list.
-func (q *list) Sample(ctx context.Context) (probes.Backlog, error) {
+func (q *listQueue) Sample(ctx context.Context) (probes.Backlog, error) {
 	got, err := askHolding(ctx, q.server, q.budget, q.ask)
 	if err == nil && got.err != nil {
 		err = queueRefused("LLEN", q.key, "list", got.err)
@@ -65,94 +65,118 @@ func (q *list) Sample(ctx context.Context) (probes.Backlog, error) {
 	if head.Known && tail.Known {
 		b.OldestAge = probes.Count{Value: max(head.Value, tail.Value), Known: true}
 	}
-	if got.asked != nil {
-		return b, queueRefused("LINDEX or LRANGE", q.key, "list", got.asked)
+	if got.messagesErr != nil {
+		return b, queueRefused("LINDEX or LRANGE", q.key, "list", got.messagesErr)
 	}
 	return b, nil
 }
 
-func (q *list) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out listReply, hits, misses uint64) {
+func (q *listQueue) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out listReply, hits, misses uint64) {
+	a := listSampling{listQueue: q}
+	a.run(ctx, c, hold)
+	return a.out, a.hits, a.misses
+}
+
+// listSampling is what one sampling asks of the server, and what came so far.
+type listSampling struct {
+	*listQueue
+	out          listReply
+	hits, misses uint64
+
+	usage *redis.IntCmd
+}
+
+// count what a command about the list moved on the server; there: it found something.
+func (a *listSampling) count(err error, there bool) {
+	h, m := hitOrMiss(err)
+	if err == nil && !there || errors.Is(err, redis.Nil) { // no list is empty
+		h, m = 0, 1
+	}
+	a.hits, a.misses = a.hits+h, a.misses+m
+}
+
+func (a *listSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudget) {
 	p := c.Pipeline()
-	length, usage := p.LLen(ctx, q.key), p.MemoryUsage(ctx, q.key, usageSamples)
+	length := p.LLen(ctx, a.key)
+	a.usage = p.MemoryUsage(ctx, a.key, usageSamples)
 	_, _ = p.Exec(ctx) // each command has its own error
-	count := func(err error, there bool) {
-		h, m := moved(err)
-		if err == nil && !there || errors.Is(err, redis.Nil) { // no list is empty
-			h, m = 0, 1
-		}
-		hits, misses = hits+h, misses+m
+	a.out.length, a.out.err = length.Val(), length.Err()
+	a.count(length.Err(), length.Val() > 0)
+	if a.out.err != nil {
+		return
 	}
-	out.length, out.err = length.Val(), length.Err()
-	count(length.Err(), length.Val() > 0)
-	if out.err != nil {
-		return out, hits, misses
+	if a.out.large = a.size.tooLarge(a.usage, a.out.length); a.out.large || a.out.length == 0 {
+		return
 	}
-	if out.large = q.size.tooLarge(usage, out.length); out.large || out.length == 0 {
-		return out, hits, misses
-	}
-	release, err := hold(sampleBytes + 2*averageSize(usage, out.length))
+	release, err := hold(sampleBytes + 2*averageSize(a.usage, a.out.length))
 	if err != nil {
-		out.asked = err
-		return out, hits, misses
+		a.out.messagesErr = err
+		return
 	}
 	defer release()
-	p = c.Pipeline()
-	head, tail := p.LIndex(ctx, q.key, 0), p.LIndex(ctx, q.key, -1)
+	largest := a.readEnds(ctx, c)
+	if a.out.large || a.sample == 0 || a.out.messagesErr != nil {
+		return
+	}
+	front, back := a.split(&a.out, a.size.affordable(a.sample, a.usage, a.out.length, largest))
+	if front+back == 0 {
+		a.size.average.Store(0) // look again: what is that large may have gone
+		return
+	}
+	a.readSample(ctx, c, front, back)
+}
+
+// readEnds reads the first and the last message, and gives the size of the larger one.
+func (a *listSampling) readEnds(ctx context.Context, c redis.Cmdable) (largest int64) {
+	p := c.Pipeline()
+	head, tail := p.LIndex(ctx, a.key, 0), p.LIndex(ctx, a.key, -1)
 	_, _ = p.Exec(ctx) // each command has its own error
 	for _, end := range []*redis.StringCmd{head, tail} {
-		count(end.Err(), true)
+		a.count(end.Err(), true)
 		if err := end.Err(); err != nil && !errors.Is(err, redis.Nil) {
-			out.asked = cmp.Or(out.asked, err)
+			a.out.messagesErr = cmp.Or(a.out.messagesErr, err)
 		}
 	}
-	seen := int64(max(len(head.Val()), len(tail.Val())))
-	if out.large = q.size.found(seen); out.large {
-		return out, hits, misses
+	largest = int64(max(len(head.Val()), len(tail.Val())))
+	if a.out.large = a.size.found(largest); !a.out.large {
+		a.out.head, a.out.tail = a.messages.Read([]byte(head.Val())), a.messages.Read([]byte(tail.Val()))
 	}
-	out.head, out.tail = q.messages.Read([]byte(head.Val())), q.messages.Read([]byte(tail.Val()))
-	if q.sample == 0 || out.asked != nil {
-		return out, hits, misses
-	}
-	front, back := q.share(&out, q.size.affordable(q.sample, usage, out.length, seen))
-	if front+back == 0 {
-		q.size.average.Store(0) // look again: what is that large may have gone
-		return out, hits, misses
-	}
-	p = c.Pipeline()
-	var ranges [2]*redis.StringSliceCmd
+	return largest
+}
+
+// readSample reads so many messages from the front and the back.
+func (a *listSampling) readSample(ctx context.Context, c redis.Cmdable, front, back int) {
+	p := c.Pipeline()
+	var ranges []*redis.StringSliceCmd
 	if front > 0 {
-		ranges[0] = p.LRange(ctx, q.key, 0, int64(front)-1)
+		ranges = append(ranges, p.LRange(ctx, a.key, 0, int64(front)-1))
 	}
 	if back > 0 {
-		ranges[1] = p.LRange(ctx, q.key, -int64(back), -1)
+		ranges = append(ranges, p.LRange(ctx, a.key, -int64(back), -1))
 	}
 	_, _ = p.Exec(ctx)             // each command has its own error
 	var messages []message.Message // in the list's order
 	bytes, largest := 0, 0
 	for _, r := range ranges {
-		if r == nil {
-			continue
-		}
-		count(r.Err(), len(r.Val()) > 0)
-		out.asked = cmp.Or(out.asked, r.Err())
+		a.count(r.Err(), len(r.Val()) > 0)
+		a.out.messagesErr = cmp.Or(a.out.messagesErr, r.Err())
 		for _, text := range r.Val() {
 			bytes, largest = bytes+len(text), max(largest, len(text))
-			messages = append(messages, q.messages.Read([]byte(text)))
+			messages = append(messages, a.messages.Read([]byte(text)))
 		}
 	}
-	if out.large = q.size.found(int64(largest)); out.large {
-		return out, hits, misses
+	if a.out.large = a.size.found(int64(largest)); a.out.large {
+		return
 	}
-	if out.asked == nil {
-		q.size.average.Store(int64(bytes / max(len(messages), 1)))
-		out.sample = q.look(&out, messages)
+	if a.out.messagesErr == nil {
+		a.size.average.Store(int64(bytes / max(len(messages), 1)))
+		a.out.sample = a.toSample(&a.out, messages)
 	}
-	return out, hits, misses
 }
 
-// share of n messages between the front and the back of the list: all from the end that is newer, half from each where that
+// split n messages between the front and the back of the list: all from the end that is newer, half from each where that
 // is unknown.
-func (q *list) share(l *listReply, n int) (front, back int) {
+func (q *listQueue) split(l *listReply, n int) (front, back int) {
 	n = int(min(int64(n), l.length))
 	switch l.direction() {
 	case 0:
@@ -173,9 +197,9 @@ func (l *listReply) direction() int {
 	return l.tail.At.Compare(l.head.At)
 }
 
-// look at messages in the list's order. Where it is unknown in which direction the list grows, versions that rise in one of
+// toSample makes a sample of messages in the list's order. Where it is unknown in which direction the list grows, versions that rise in one of
 // the two are no repeats.
-func (q *list) look(l *listReply, messages []message.Message) *probes.Sample {
+func (q *listQueue) toSample(l *listReply, messages []message.Message) *probes.Sample {
 	backwards := slices.Clone(messages)
 	slices.Reverse(backwards)
 	switch l.direction() {

@@ -24,9 +24,9 @@ func invalidation(key string, version int, at time.Time) string {
 func messageQueue(t *testing.T, f *probes.Fleet, sample int, c queueConfig) probes.Queue {
 	t.Helper()
 	c.Node = "redis-1"
-	opt := probetest.Env()
-	opt.SampleMessages = sample
-	q, err := c.Open("q", &probes.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, f, opt)
+	env := probetest.Env()
+	env.SampleMessages = sample
+	q, err := c.Open("q", &probes.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, f, env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,12 +296,12 @@ func TestQueueThatGoesAway(t *testing.T) {
 				r.Must(t, "xgroup", "create", "stream", "g", "0")
 				r.Must(t, "xreadgroup", "group", "g", "c", "count", 1, "streams", "stream", ">")
 				if name == "a list" {
-					q := messageQueue(t, f, 100, queueConfig{List: "list"}).(*list)
+					q := messageQueue(t, f, 100, queueConfig{List: "list"}).(*listQueue)
 					q.server = interrupted{q.server, trip, func() { r.Must(t, args...) }}
 					_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
 					return
 				}
-				q := messageQueue(t, f, 100, queueConfig{Stream: "stream"}).(*stream)
+				q := messageQueue(t, f, 100, queueConfig{Stream: "stream"}).(*streamQueue)
 				q.server = interrupted{q.server, trip, func() { r.Must(t, args...) }}
 				_, _ = ownReadsExact(t, f, q) // that the numbers agree is what counts
 			})

@@ -20,29 +20,30 @@ import (
 // The library writes each failed connection to stderr by itself; here errors go to the callers alone.
 func init() { logging.Disable() }
 
-// node is one Redis or Valkey server. Keys are read over a connection of our own, so that values are handed on
-// while they arrive; queues use a go-redis client beside it.
+// node is one Redis or Valkey server. Keys are read over link, so that values are handed on while they arrive; the commands
+// of queues go through client.
 type node struct {
 	id      probes.Identity
 	config  nodeConfig
 	url     *redis.Options
-	opt     *probes.Env
+	env     *probes.Env
 	link    *wire.Link
 	account *wire.Account
 	// cluster: the server is a node of a Cluster, whose keys are read slot by slot.
 	cluster bool
 
-	// cursor of SCAN, and doubts: nils of MGET by key of which it is open whether the server counted a hit (another
-	// type) or a miss (gone in between). Both belong to who holds the server's account.
+	// cursor of SCAN. It and unsettled belong to who holds the account's lock.
 	cursor string
-	doubts map[string]uint64
+	// unsettled is by key how many nils of MGET are not counted yet: the server counted a hit where the key is of another
+	// type, and a miss where it went in between. The next survey asks for its type.
+	unsettled map[string]uint64
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards what follows
 	client *redis.Client
 	closed bool
 }
 
-func newNode(id probes.Identity, c nodeConfig, opt *probes.Env) (*node, error) {
+func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 	address := c.Address
 	if !strings.Contains(address, "://") {
 		address = "redis://" + address
@@ -51,7 +52,7 @@ func newNode(id probes.Identity, c nodeConfig, opt *probes.Env) (*node, error) {
 	if err != nil {
 		return nil, errors.New("the address is no redis:// or rediss:// URL") // its text may hold a password
 	}
-	n := &node{id: id, config: c, url: u, opt: opt, account: wire.AccountOf(opt.Kept, "redis", u.Addr), cursor: "0", doubts: map[string]uint64{}}
+	n := &node{id: id, config: c, url: u, env: env, account: wire.AccountOf(env.Kept, "redis", u.Addr), cursor: "0", unsettled: map[string]uint64{}}
 	n.link = &wire.Link{
 		Address: u.Addr, Secure: n.secure, Foreign: errProtocol, Greet: n.greet, Account: n.account,
 		Ping: wire.Request{Commands: appendCommand(nil, "PING"), Read: ignore},
@@ -69,7 +70,7 @@ func (n *node) Close() {
 	n.client = nil
 	n.mu.Unlock()
 	if client != nil {
-		_ = client.Close() // nothing is left to be told
+		_ = client.Close() // there is nobody left to tell
 	}
 	n.link.Close()
 }
@@ -98,7 +99,7 @@ func (n *node) secure() (*tls.Config, error) {
 	return settings, err
 }
 
-// greet gives what a new connection says before all else.
+// greet gives the commands that a new connection begins with.
 func (n *node) greet(context.Context, *wire.Conn) ([]wire.Request, error) {
 	user, password, err := n.credentials()
 	if err != nil {
@@ -156,26 +157,11 @@ func (n *node) surveyWith(ctx context.Context, also wire.Request, scan *probes.S
 	return s, nil
 }
 
-// surveyRequest is for who holds the account.
+// surveyRequest is for who holds the account's lock. deliver is called with what the server answered, or why it refused.
 func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(probes.Survey, error)) wire.Request {
-	// What Read left open is settled first; nearly always there is nothing.
-	open := n.doubtful()
+	// What Read left unsettled comes first; nearly always there is nothing.
+	open := n.unsettledKeys()
 	var commands []byte
-	info := func(x *wire.Exchange) (probes.Survey, error) {
-		for _, key := range open {
-			if _, err := n.readType(x, key); err != nil {
-				return probes.Survey{}, err
-			}
-		}
-		var s probes.Survey
-		text, err := readText(x)
-		if err != nil {
-			return probes.Survey{}, err
-		}
-		parseInfo(text, &s)
-		s.OwnHits, s.OwnMisses = n.account.Own(s.RunID, &s)
-		return s, nil
-	}
 	for _, key := range open {
 		commands = appendCommand(commands, "TYPE", key)
 	}
@@ -188,7 +174,7 @@ func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(
 		commands = appendCommand(commands, args...)
 	}
 	return wire.Request{Commands: commands, Read: func(x *wire.Exchange) error {
-		s, err := info(x)
+		s, err := n.readInfo(x, open)
 		var refused errReply
 		if err != nil && !errors.As(err, &refused) {
 			return err
@@ -220,10 +206,27 @@ func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(
 	}}
 }
 
-// doubtful gives the keys whose lookups wait for their type, at most one batch.
-func (n *node) doubtful() []string {
-	out := make([]string, 0, min(len(n.doubts), probes.BatchKeys))
-	for key := range n.doubts {
+// readInfo reads the types of unsettled keys, then INFO, beside which our own reads are counted.
+func (n *node) readInfo(x *wire.Exchange, unsettled []string) (probes.Survey, error) {
+	for _, key := range unsettled {
+		if _, err := n.readType(x, key); err != nil {
+			return probes.Survey{}, err
+		}
+	}
+	text, err := readText(x)
+	if err != nil {
+		return probes.Survey{}, err
+	}
+	var s probes.Survey
+	parseInfo(text, &s)
+	s.OwnHits, s.OwnMisses = n.account.Own(s.RunID, &s)
+	return s, nil
+}
+
+// unsettledKeys gives the keys whose lookups wait for their type, at most one batch.
+func (n *node) unsettledKeys() []string {
+	out := make([]string, 0, min(len(n.unsettled), probes.BatchKeys))
+	for key := range n.unsettled {
 		if len(out) == probes.BatchKeys {
 			break
 		}
@@ -250,8 +253,8 @@ func (n *node) readType(x *wire.Exchange, key string) (string, error) {
 	default:
 		n.account.Hits++
 	}
-	times := n.doubts[key]
-	delete(n.doubts, key)
+	times := n.unsettled[key]
+	delete(n.unsettled, key)
 	if kind == "none" || kind == "string" || moved { // a key that went to another node was no longer there
 		n.account.Misses += times
 	} else {

@@ -45,12 +45,12 @@ func (c *queueConfig) Open(_ string, m *probes.Message, fleet *probes.Fleet, env
 		return nil, err
 	}
 	if c.List != "" {
-		return &list{
+		return &listQueue{
 			server: server, key: c.List, messages: messages, sample: env.SampleMessages,
 			size: messageSize{limit: env.MaxValueBytes}, budget: env.Budget,
 		}, nil
 	}
-	return &stream{
+	return &streamQueue{
 		server: server, key: c.Stream, groups: c.Groups, messages: messages, sample: env.SampleMessages,
 		size: messageSize{limit: env.MaxValueBytes}, budget: env.Budget,
 	}, nil
@@ -65,20 +65,22 @@ const (
 	usageSamples = 100
 	// keyBytes that a key alone may need: where messages are small, they say nothing about a message.
 	keyBytes = 8 << 10
-	// restAfterLarge is how many samplings leave the messages of a queue alone in which one was found too large.
-	restAfterLarge = 100
+	// skipAfterLarge is how many samplings leave the messages of a queue alone in which one was found too large.
+	skipAfterLarge = 100
 )
 
-// messageSize tells whether a queue's messages may be read at all. No command tells the size of one message.
+// messageSize decides whether a queue's messages may be read at all, for one that is far too large must not be fetched. No
+// command gives the size of one message.
 type messageSize struct {
 	// limit of a message, in bytes.
 	limit int64
-	// average size of those looked at last, in bytes.
+	// average size of those read last, in bytes.
 	average atomic.Int64
-	// rest is how many samplings still leave the messages alone.
-	rest atomic.Int64
+	// skip is how many samplings still leave the messages alone.
+	skip atomic.Int64
 }
 
+// most bytes that a message may have.
 func (s *messageSize) most() int64 { return max(s.limit, keyBytes) }
 
 // tooLarge reports whether the messages must not be read: by the server's own average, or by what was found in them.
@@ -88,22 +90,22 @@ func (s *messageSize) tooLarge(usage *redis.IntCmd, length int64) bool {
 	case err == nil && length > 0 && bytes/length > s.most():
 		return true
 	case length == 0 || err == nil && bytes <= s.most():
-		s.rest.Store(0) // what was too large has gone
+		s.skip.Store(0) // what was too large has gone
 		return false
 	}
-	if left := s.rest.Load(); left > 0 {
-		s.rest.Store(left - 1)
+	if left := s.skip.Load(); left > 0 {
+		s.skip.Store(left - 1)
 		return true
 	}
 	return false
 }
 
-// found says how large the largest message was that was read, and reports whether it was too large.
+// found notes the size of the largest message that was read, and reports whether it was too large.
 func (s *messageSize) found(bytes int64) bool {
 	if bytes <= s.most() {
 		return false
 	}
-	s.rest.Store(restAfterLarge)
+	s.skip.Store(skipAfterLarge)
 	return true
 }
 
@@ -126,7 +128,8 @@ func (s *messageSize) refused(key string) error {
 		"put less into a message, or raise --canary.max-value-bytes", key, s.most())
 }
 
-// askServer gives what use returned, unless the server did not answer in time: use may still run then.
+// askServer gives what use returned, with its hits and misses. An error: the server did not answer in time, and use may still
+// run.
 func askServer[T any](ctx context.Context, s commander, use func(context.Context, redis.Cmdable) (T, uint64, uint64)) (T, error) {
 	got := make(chan T, 1)
 	err := s.Do(ctx, func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error) {
@@ -163,8 +166,8 @@ func askHolding[T any](
 	return askServer(ctx, s, func(ctx context.Context, c redis.Cmdable) (T, uint64, uint64) { return use(ctx, c, hold) })
 }
 
-// moved gives the hits and misses that a command about one key moved on the server. A key of another type is a hit.
-func moved(err error) (hits, misses uint64) {
+// hitOrMiss gives the hits and misses that a command about one key hitOrMiss on the server. A key of another type is a hit.
+func hitOrMiss(err error) (hits, misses uint64) {
 	switch {
 	case err == nil, redis.HasErrorPrefix(err, "WRONGTYPE"):
 		return 1, 0
@@ -188,7 +191,7 @@ func queueRefused(command, key, kind string, err error) error {
 	return err
 }
 
-// fieldReply is a reply of names and values in turn.
+// fieldReply is a reply of names and values in turn, by name.
 type fieldReply map[string]any
 
 func replyFields(reply any) (fieldReply, bool) {

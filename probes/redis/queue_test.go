@@ -22,7 +22,7 @@ func queueFleet(t *testing.T, address string, c nodeConfig) *probes.Fleet {
 	return openFleet(t, probetest.Env().ForgetAfter, probetest.Node("redis-1", 0, &c))
 }
 
-func openRedisTestQueue(t *testing.T, f *probes.Fleet, c queueConfig) probes.Queue {
+func openQueue(t *testing.T, f *probes.Fleet, c queueConfig) probes.Queue {
 	t.Helper()
 	c.Node = "redis-1"
 	q, err := c.Open("q", nil, f, probetest.Env())
@@ -61,7 +61,7 @@ func TestQueueList(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, nodeConfig{})
-	q := openRedisTestQueue(t, f, queueConfig{List: "inv"})
+	q := openQueue(t, f, queueConfig{List: "inv"})
 	for _, n := range []int{0, 3, 5, 1, 0} {
 		r.Must(t, "del", "inv")
 		for range n {
@@ -104,7 +104,7 @@ func TestQueueStream(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, nodeConfig{})
-	q := openRedisTestQueue(t, f, queueConfig{Stream: "inv"})
+	q := openQueue(t, f, queueConfig{Stream: "inv"})
 	at := probes.Partition{Topic: "inv"}
 	sample := func() probes.Backlog {
 		t.Helper()
@@ -173,7 +173,7 @@ func TestQueueStreamWhatIsUnknown(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, nodeConfig{})
-	q := openRedisTestQueue(t, f, queueConfig{Stream: "inv"})
+	q := openQueue(t, f, queueConfig{Stream: "inv"})
 	var ids []string
 	for range 5 {
 		id, err := r.XAdd(t.Context(), &redis.XAddArgs{Stream: "inv", Values: []string{"a", "b"}}).Result()
@@ -212,7 +212,7 @@ func TestQueueStreamGroups(t *testing.T) {
 	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, nodeConfig{})
 	open := func(groups ...string) probes.Queue {
-		return openRedisTestQueue(t, f, queueConfig{Stream: "inv", Groups: probetest.Matches(groups...)})
+		return openQueue(t, f, queueConfig{Stream: "inv", Groups: probetest.Matches(groups...)})
 	}
 	b, err := ownReadsExact(t, f, open("a", "/b/"))
 	if err != nil || len(b.Groups) != 1 || b.Groups[0].Uncommitted != 0 {
@@ -245,7 +245,7 @@ func TestQueueStreamGroups(t *testing.T) {
 	}
 }
 
-func TestQueueRedisRefuses(t *testing.T) {
+func TestQueueRefuses(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	r.Must(t, "acl", "setuser", "exporter", "on", ">pw", "~*", "+info", "+client", "+ping")
@@ -253,7 +253,7 @@ func TestQueueRedisRefuses(t *testing.T) {
 	r.Must(t, "xadd", "s", "*", "a", "b")
 	f := queueFleet(t, r.Addr, nodeConfig{Credentials: form.Credentials{Username: "exporter", Password: "pw"}})
 	for command, c := range map[string]queueConfig{"llen": {List: "l"}, "xinfo": {Stream: "s"}} {
-		b, err := probetest.SampleIn(t, openRedisTestQueue(t, f, c), 5*time.Second)
+		b, err := probetest.SampleIn(t, openQueue(t, f, c), 5*time.Second)
 		probetest.WantFault(t, b, err, strings.ToUpper(command)+" was refused (NOPERM); grant the node's user +"+command)
 	}
 	s, err := f.Nodes()[0].Survey(t.Context(), nil)
@@ -262,13 +262,13 @@ func TestQueueRedisRefuses(t *testing.T) {
 	}
 }
 
-func TestQueueRedisFrozen(t *testing.T) {
+func TestQueueFrozen(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	r.Must(t, "rpush", "l", "x")
 	f := queueFleet(t, r.Addr, nodeConfig{})
-	q := openRedisTestQueue(t, f, queueConfig{List: "l"})
-	s := openRedisTestQueue(t, f, queueConfig{Stream: "s"})
+	q := openQueue(t, f, queueConfig{List: "l"})
+	s := openQueue(t, f, queueConfig{Stream: "s"})
 	r.Freeze(t)
 	for range 3 {
 		for _, q := range []probes.Queue{q, s} {
@@ -291,7 +291,7 @@ func TestQueueRedisFrozen(t *testing.T) {
 	}
 }
 
-func TestQueueRedisNode(t *testing.T) {
+func TestQueueNode(t *testing.T) {
 	servers.NoLeaks(t)
 	f := queueFleet(t, "127.0.0.1:1", nodeConfig{})
 	for _, fleet := range []*probes.Fleet{f, nil} {
@@ -300,7 +300,7 @@ func TestQueueRedisNode(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	b, err := probetest.SampleIn(t, openRedisTestQueue(t, f, queueConfig{Stream: "s"}), time.Second)
+	b, err := probetest.SampleIn(t, openQueue(t, f, queueConfig{Stream: "s"}), time.Second)
 	probetest.WantFault(t, b, err, "refused")
 }
 
@@ -308,7 +308,7 @@ func TestQueueRedisNode(t *testing.T) {
 type scriptedStream struct{ reply streamReply }
 
 func (s scriptedStream) sample(groups ...string) (probes.Backlog, error) {
-	q := stream{key: "inv", groups: probetest.Matches(groups...)}
+	q := streamQueue{key: "inv", groups: probetest.Matches(groups...)}
 	return q.backlog(s.reply)
 }
 
@@ -378,10 +378,10 @@ func (s slowServer) Do(ctx context.Context, use func(context.Context, redis.Cmda
 }
 
 // What comes after Do gave up is read by nobody, and races with nobody.
-func TestQueueRedisLateAnswer(t *testing.T) {
+func TestQueueLateAnswer(t *testing.T) {
 	servers.NoLeaks(t)
 	s := slowServer{make(chan struct{})}
-	b, err := probetest.SampleIn(t, &stream{server: s, key: "inv"}, 20*time.Millisecond)
+	b, err := probetest.SampleIn(t, &streamQueue{server: s, key: "inv"}, 20*time.Millisecond)
 	close(s.let)
 	probetest.WantFault(t, b, err, "deadline")
 }

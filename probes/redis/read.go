@@ -23,22 +23,22 @@ const (
 // pipeline is one batch of keys: PTTL of each (TYPE too, where asked), one MGET, and HGETALL for each hash. TTLs come
 // first, so that a value can be handed on when it arrives. In a Cluster each slot has an MGET of its own.
 type pipeline struct {
-	node    *node
-	keys    []probes.Key
-	first   int // of keys, in the caller's numbering
-	visit   func(int, probes.Raw)
-	strings [][]int // by MGET
-	// asking: the keys' slots are not this node's yet.
+	node  *node
+	keys  []probes.Key
+	first int // of keys, in the caller's numbering
+	visit func(int, probes.Raw)
+	mgets [][]int // by MGET
+	// asking: the keys' slots are not this node's yet, so that each command needs ASKING before it.
 	asking bool
-	// ahead is told of keys that another node is to be asked for.
-	ahead func(ahead)
-	ttls  []int64
-	types map[int]string // of keys whose type was asked; "" if that was refused
+	// redirected is called with keys that another node is to be asked for; nil: they are refused.
+	redirected func(redirect)
+	ttls       []int64
+	types      map[int]string // of keys whose type was asked; "" if that was refused
 }
 
-// ahead is a key that has gone to another node before its slot has.
-type ahead struct {
-	key     int
+// redirect is a key that has gone to another node before its slot has: the server answered ASK.
+type redirect struct {
+	key     int // in the caller's numbering
 	address string
 }
 
@@ -47,13 +47,14 @@ func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, prob
 	return n.read(ctx, keys, visit, nil)
 }
 
-func (n *node) read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw), gone func(ahead)) error {
+// read is Read, with redirects given to redirected; nil: such keys are refused.
+func (n *node) read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw), redirected func(redirect)) error {
 	if len(keys) == 0 {
 		return nil
 	}
 	var requests []wire.Request
 	for first := 0; first < len(keys); first += probes.BatchKeys {
-		p := &pipeline{node: n, keys: keys[first:min(first+probes.BatchKeys, len(keys))], first: first, visit: visit, ahead: gone}
+		p := &pipeline{node: n, keys: keys[first:min(first+probes.BatchKeys, len(keys))], first: first, visit: visit, redirected: redirected}
 		requests = append(requests, wire.Request{Commands: p.commands(), Read: p.read})
 	}
 	return n.link.Do(ctx, func() []wire.Request { return requests })
@@ -73,8 +74,8 @@ func (p *pipeline) commands() []byte {
 		b = append(p.prefix(b), "*2\r\n$4\r\nPTTL\r\n"...)
 		b = appendArg(b, k.Name)
 	}
-	p.strings = p.share()
-	for _, keys := range p.strings {
+	p.mgets = p.splitMGets()
+	for _, keys := range p.mgets {
 		b = append(strconv.AppendInt(append(p.prefix(b), '*'), int64(len(keys)+1), 10), "\r\n$4\r\nMGET\r\n"...)
 		for _, i := range keys {
 			b = appendArg(b, p.keys[i].Name)
@@ -89,7 +90,7 @@ func (p *pipeline) commands() []byte {
 	return b
 }
 
-// prefix of each command.
+// prefix writes what each command needs before it.
 func (p *pipeline) prefix(b []byte) []byte {
 	if p.asking {
 		b = append(b, "*1\r\n$6\r\nASKING\r\n"...)
@@ -97,8 +98,8 @@ func (p *pipeline) prefix(b []byte) []byte {
 	return b
 }
 
-// share the strings out over MGETs.
-func (p *pipeline) share() [][]int {
+// splitMGets gives the keys of each MGET.
+func (p *pipeline) splitMGets() [][]int {
 	var out [][]int
 	bySlot := map[int]int{}
 	for i, k := range p.keys {
@@ -126,8 +127,8 @@ func (p *pipeline) share() [][]int {
 	return out
 }
 
-// asked passes the answer to what stands before a command.
-func (p *pipeline) asked(x *wire.Exchange) error {
+// skipAsking reads the answer to a command's prefix.
+func (p *pipeline) skipAsking(x *wire.Exchange) error {
 	if p.asking {
 		return ignore(x)
 	}
@@ -139,22 +140,22 @@ func (p *pipeline) read(x *wire.Exchange) error {
 	for i, k := range p.keys {
 		var err error
 		if k.Check && !k.Hash {
-			if err = p.asked(x); err == nil {
+			if err = p.skipAsking(x); err == nil {
 				p.types[i], err = p.node.readType(x, k.Name)
 			}
 			if err != nil {
 				return err
 			}
 		}
-		if err = p.asked(x); err != nil {
+		if err = p.skipAsking(x); err != nil {
 			return err
 		}
 		if p.ttls[i], err = p.readTTL(x); err != nil {
 			return err
 		}
 	}
-	for _, keys := range p.strings {
-		if err := p.asked(x); err != nil {
+	for _, keys := range p.mgets {
+		if err := p.skipAsking(x); err != nil {
 			return err
 		}
 		if err := p.readMGet(x, keys); err != nil {
@@ -163,7 +164,7 @@ func (p *pipeline) read(x *wire.Exchange) error {
 	}
 	for i, k := range p.keys {
 		if k.Hash {
-			if err := p.asked(x); err != nil {
+			if err := p.skipAsking(x); err != nil {
 				return err
 			}
 			if err := p.readHash(x, i); err != nil {
@@ -191,8 +192,8 @@ func (p *pipeline) readTTL(x *wire.Exchange) (int64, error) {
 	return ttl, nil
 }
 
-// hand gives the caller one key's answer.
-func (p *pipeline) hand(x *wire.Exchange, i int, raw probes.Raw) {
+// deliver gives the caller one key's answer.
+func (p *pipeline) deliver(x *wire.Exchange, i int, raw probes.Raw) {
 	if raw.Err == nil && (raw.Present || raw.Suspect) {
 		ttl := p.ttls[i]
 		raw.NoExpiry = ttl == ttlNone
@@ -229,11 +230,11 @@ func (p *pipeline) readMGet(x *wire.Exchange, keys []int) error {
 		case kind != '$':
 			return errProtocol
 		case size < 0:
-			p.hand(x, i, p.absent(i))
+			p.deliver(x, i, p.absent(i))
 			continue
 		}
 		p.node.account.Hits++
-		if err := x.ReadValue(p.node.opt, size, func(raw probes.Raw) { p.hand(x, i, raw) }); err != nil {
+		if err := x.ReadValue(p.node.env, size, func(raw probes.Raw) { p.deliver(x, i, raw) }); err != nil {
 			return err
 		}
 	}
@@ -243,14 +244,14 @@ func (p *pipeline) readMGet(x *wire.Exchange, keys []int) error {
 // ofOneKey are refusals of MGET that may concern one of its keys alone: one may not be read, or has gone ahead of its slot.
 var ofOneKey = []string{"NOPERM", "ASK", "TRYAGAIN"}
 
-// refuse hands on why a key was refused, or notes where else it is to be asked for.
+// refuse delivers why a key was refused, or notes where else it is to be read.
 func (p *pipeline) refuse(x *wire.Exchange, i int, command string, said errReply) {
-	if f := strings.Fields(string(said)); len(f) == 3 && f[0] == "ASK" && p.ahead != nil {
+	if f := strings.Fields(string(said)); len(f) == 3 && f[0] == "ASK" && p.redirected != nil {
 		address := announcedAt(clusterAddress(f[2]), p.node.url.Addr)
-		x.Deliver(func() { p.ahead(ahead{p.first + i, address}) })
+		x.Deliver(func() { p.redirected(redirect{p.first + i, address}) })
 		return
 	}
-	p.hand(x, i, probes.Raw{Err: keyRefused(command, said)})
+	p.deliver(x, i, probes.Raw{Err: keyRefused(command, said)})
 }
 
 // askSingly asks once more for each key by itself: one that the user may not read has refused them all.
@@ -270,7 +271,7 @@ func (p *pipeline) askSingly(x *wire.Exchange, keys []int) {
 			}
 		}
 		for _, i := range keys {
-			if err := p.asked(x); err != nil {
+			if err := p.skipAsking(x); err != nil {
 				return err
 			}
 			if err := p.readMGet(x, []int{i}); err != nil {
@@ -289,15 +290,15 @@ func keyRefused(command string, said errReply) error {
 	case "LOADING":
 		return errors.New("the server is loading its data")
 	case "MOVED", "ASK", "TRYAGAIN":
-		return errMovedOn
+		return errSlotMoved
 	case "CLUSTERDOWN":
 		return errors.New("the Redis Cluster does not serve the key's slot (CLUSTERDOWN)")
 	}
 	return fmt.Errorf("%s was refused: %w", command, said)
 }
 
-// absent judges a nil of MGET. The server counts a miss if the key is not there, and a hit if it is of another type;
-// which, only its type can tell where PTTL has just seen the key.
+// absent says what a nil of MGET means. The server counts a miss if the key is not there, and a hit if it is of another
+// type; where PTTL has just seen the key, only its type tells which.
 func (p *pipeline) absent(i int) probes.Raw {
 	own := p.node.account
 	kind, asked := p.types[i]
@@ -306,7 +307,7 @@ func (p *pipeline) absent(i int) probes.Raw {
 		own.Misses++
 		return probes.Raw{}
 	case !asked:
-		p.node.doubts[p.keys[i].Name]++
+		p.node.unsettled[p.keys[i].Name]++
 		return probes.Raw{Suspect: true}
 	case kind == "":
 		own.Hits++
@@ -325,7 +326,7 @@ func (p *pipeline) readHash(x *wire.Exchange, i int) error {
 		refused := errReply(said)
 		if refused.word() == "WRONGTYPE" {
 			p.node.account.Hits++
-			p.hand(x, i, probes.Raw{Err: errors.New("is not a hash")})
+			p.deliver(x, i, probes.Raw{Err: errors.New("is not a hash")})
 		} else {
 			p.refuse(x, i, "HGETALL", refused)
 		}
@@ -334,7 +335,7 @@ func (p *pipeline) readHash(x *wire.Exchange, i int) error {
 		return errProtocol
 	case size <= 0:
 		p.node.account.Misses++
-		p.hand(x, i, probes.Raw{Suspect: p.ttls[i] != ttlMissing && !p.keys[i].Check})
+		p.deliver(x, i, probes.Raw{Suspect: p.ttls[i] != ttlMissing && !p.keys[i].Check})
 		return nil
 	}
 	p.node.account.Hits++
@@ -343,8 +344,8 @@ func (p *pipeline) readHash(x *wire.Exchange, i int) error {
 
 // readFields reads a hash of size/2 fields. How large it is shows only at its end, so the most that it may be is held.
 func (p *pipeline) readFields(x *wire.Exchange, i int, size int64) error {
-	limit := p.node.opt.MaxValueBytes
-	keep := x.Acquire(p.node.opt.Budget, limit)
+	limit := p.node.env.MaxValueBytes
+	keep := x.Acquire(p.node.env.Budget, limit)
 	defer x.Release()
 	x.Buf = x.Buf[:0]
 	ends := make([]int, 0, min(size, 256))
@@ -371,15 +372,15 @@ func (p *pipeline) readFields(x *wire.Exchange, i int, size int64) error {
 	switch {
 	case !keep:
 	case total > limit:
-		p.hand(x, i, probes.Raw{Err: wire.TooLarge(total)})
+		p.deliver(x, i, probes.Raw{Err: wire.TooLarge(total)})
 	default:
-		p.hand(x, i, probes.Raw{Present: true, Fields: fields(x.Buf, ends)})
+		p.deliver(x, i, probes.Raw{Present: true, Fields: cutFields(x.Buf, ends)})
 	}
 	return nil
 }
 
-// fields cuts names and values, in turn, out of one buffer.
-func fields(b []byte, ends []int) []probes.Field {
+// cutFields cuts names and values, in turn, out of one buffer.
+func cutFields(b []byte, ends []int) []probes.Field {
 	out := make([]probes.Field, 0, len(ends)/2)
 	start := 0
 	for i := 0; i < len(ends); i += 2 {

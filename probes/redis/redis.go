@@ -1,8 +1,9 @@
-// Package redis asks Redis, Valkey and servers that speak like them: alone, as a primary with replicas, as a Cluster, behind
-// Sentinels or a DNS name. It reads keys, lists and streams, and publishes to them.
+// Package redis queries Redis, Valkey and servers that speak their protocol: alone, as a primary with replicas, as a Cluster,
+// behind Sentinels or a DNS name. It reads keys, lists and streams, and publishes to the latter two.
 //
-// node is one server and what is asked of it; members is what all groups share. Replies are read as they come (package
-// wire), but those of queues, which go-redis reads (commander).
+// node is one server: its survey, its keys and writes, whose replies are read as they come (package wire). commander is what
+// runs the commands of queues on one, through go-redis. members is what replicationGroup, sentinelGroup and clusterGroup have
+// in common; group.Members knows which addresses are one server.
 package redis
 
 import (
@@ -31,13 +32,13 @@ func (c *nodeConfig) Group() bool { return c.Address == "" }
 func (c *nodeConfig) Open(id probes.Identity, least int, env *probes.Env) (probes.Members, error) {
 	switch {
 	case len(c.Replication) > 0:
-		return newReplicationGroup(id, *c, least, env, env.Log)
+		return newReplicationGroup(id, *c, least, env)
 	case len(c.Cluster) > 0:
-		return newClusterGroup(id, *c, least, env, env.Log)
+		return newClusterGroup(id, *c, least, env)
 	case c.Sentinel != nil:
-		return newSentinelGroup(id, *c, least, env, env.Log)
+		return newSentinelGroup(id, *c, least, env)
 	case c.DNS != nil:
-		return newDNSGroup(id, *c, least, env, env.Log), nil
+		return newDNSGroup(id, *c, least, env), nil
 	}
 	n, err := newNode(id, *c, env)
 	if err != nil {

@@ -14,13 +14,6 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openFleet(t *testing.T, forget time.Duration, nodes ...probes.LayerNode) *probes.Fleet {
-	t.Helper()
-	env := probetest.Env()
-	env.ForgetAfter = forget
-	return probetest.OpenFleet(t, env, nodes...)
-}
-
 func pair(seeds ...string) probes.LayerNode {
 	return probetest.Node("pair", 0, &nodeConfig{Replication: seeds})
 }

@@ -21,9 +21,9 @@ func FuzzRESP(f *testing.F) {
 	}
 	keys := []probes.Key{{Name: "a"}, {Name: "b"}, {Name: "h", Hash: true}, {Name: "c", Check: true}}
 	f.Fuzz(func(t *testing.T, said []byte) {
-		opt := probetest.Env()
-		opt.MaxValueBytes = 64
-		n, err := newNode(probes.Identity{}, nodeConfig{Address: "127.0.0.1:1"}, opt)
+		env := probetest.Env()
+		env.MaxValueBytes = 64
+		n, err := newNode(probes.Identity{}, nodeConfig{Address: "127.0.0.1:1"}, env)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,11 +33,30 @@ func FuzzRESP(f *testing.F) {
 		if counted := n.account.Hits + n.account.Misses; counted > 3*uint64(len(keys)) {
 			t.Errorf("%d counted of %d keys", counted, len(keys))
 		}
-		probetest.Whole(t, opt.Budget)
+		probetest.Whole(t, env.Budget)
 		delivered := 0
 		ask := n.surveyRequest(wire.Request{Read: func(*wire.Exchange) error { return nil }}, &probes.Scan{Count: 1}, func(probes.Survey, error) { delivered++ })
 		if err := wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(context.Background(), ask); err == nil && delivered != 1 {
 			t.Errorf("delivered %d times", delivered)
 		}
+	})
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add([]byte("*2\r\n$1\r\na\r\n*3\r\n:1\r\n$-1\r\n-ERR x\r\n"))
+	f.Add([]byte("*1048576\r\n"))
+	f.Add([]byte("$0\r\n00"))
+	f.Add([]byte("*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*0\r\n"))
+	f.Fuzz(func(t *testing.T, said []byte) {
+		_ = wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(context.Background(), wire.Request{Commands: nil, Read: func(x *wire.Exchange) error {
+			v, err := readReply(x)
+			if err != nil && v != nil {
+				t.Errorf("%v beside %v", v, err)
+			}
+			var view clusterView
+			view.useShards(v, false)
+			sentinelAddresses([]any{"a", "1"}, v)
+			return err
+		}})
 	})
 }

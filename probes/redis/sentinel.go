@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"slices"
 	"strconv"
@@ -20,39 +19,38 @@ import (
 // sentinelGrace is how long the other Sentinels are waited for once one has answered.
 const sentinelGrace = 20 * time.Millisecond
 
-// sentinels are asked for the addresses of a master and its replicas.
+// sentinels are asked for the addresses of a primary and its replicas.
 type sentinels struct {
 	config sentinelConfig
 	// nodes speak to the Sentinels as to other servers.
 	nodes []*node
-	// told are the addresses of the last answers; all is closed when there is nothing more to learn in this survey.
-	told []string
-	all  chan struct{}
-	stop context.CancelFunc
-	// failing is what was logged of them last.
+	// reported are the addresses that they gave before the survey under way; done is closed when there is nothing more to
+	// learn in this one.
+	reported []string
+	done     chan struct{}
+	// failing is why no Sentinel gave an address in the last survey; empty: one did.
 	failing string
 }
 
-// newSentinelGroup is a replication group whose seeds are what Sentinels tell.
-func newSentinelGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) (*sentinelGroup, error) {
+// newSentinelGroup gives a group that knows no member yet: its seeds are what Sentinels report.
+func newSentinelGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*sentinelGroup, error) {
 	s := &sentinels{config: *c.Sentinel}
 	for _, address := range s.config.Addresses {
-		n, err := newNode(probes.Identity{}, nodeConfig{Address: address, Credentials: s.config.Credentials, TLS: s.config.TLS}, opt)
+		n, err := newNode(probes.Identity{}, nodeConfig{Address: address, Credentials: s.config.Credentials, TLS: s.config.TLS}, env)
 		if err != nil {
 			return nil, err
 		}
 		s.nodes = append(s.nodes, n)
 	}
-	return &sentinelGroup{replicationGroup: replicationGroup{members: newMembers(id, c, expected, opt, log), sentinels: s, lineage: map[string]bool{}}}, nil
+	return &sentinelGroup{replicationGroup: replicationGroup{members: newMembers(id, c, expected, env), sentinels: s, lineage: map[string]bool{}}}, nil
 }
 
 // sentinelGroup follows the failovers that Sentinels make.
 type sentinelGroup struct {
 	replicationGroup
-	group.Once
 }
 
-// Close implements Members.
+// Close implements probes.Members.
 func (g *sentinelGroup) Close() {
 	for _, n := range g.sentinels.nodes {
 		n.Close()
@@ -60,78 +58,75 @@ func (g *sentinelGroup) Close() {
 	g.replicationGroup.Close()
 }
 
-// Group implements Members. It tells, besides, that no Sentinel says which its nodes are.
+// Group implements probes.Members. Its error says why no Sentinel reports the nodes.
 func (g *sentinelGroup) Group() (probes.Group, bool) {
 	out, _ := g.replicationGroup.Group()
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
 	if g.sentinels.failing != "" {
 		out.Err = errors.New("no Sentinel tells its nodes: " + g.sentinels.failing)
 	}
 	return out, true
 }
 
-// Do implements RedisServer. Before the Sentinels were asked for the first time there is no member: they are being asked.
+// Do implements commander. Before the Sentinels were asked for the first time there is no member: they are being asked.
 func (g *sentinelGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
-	if err := g.Wait(ctx, &g.mu, func() bool { return len(g.all) > 0 }); err != nil {
+	if err := g.WaitFor(ctx, func() bool { return len(g.All) > 0 }); err != nil {
 		return err
 	}
 	return g.replicationGroup.Do(ctx, use)
 }
 
-// Survey implements Members: it asks the Sentinels and the members that are known at the same time.
+// Survey implements probes.Members: it asks the Sentinels and the members that are known at the same time.
 func (g *sentinelGroup) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
 	asking, stop := context.WithCancel(ctx)
-	s := g.sentinels
-	s.all, s.stop = make(chan struct{}), stop
-	done := make(chan struct{})
+	g.sentinels.done = make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(ended)
 		g.askSentinels(asking)
 	}()
-	g.surveyAs(ctx, g, scanFor, visit)
+	g.SurveyAs(ctx, g, scanFor, visit)
 	stop()
-	<-done
-	g.Once.End()
-	g.closeLeft()
+	<-ended
 }
 
-// begin waits for the Sentinels only where no member is known.
-func (g *sentinelGroup) begin() []*member {
-	g.mu.Lock()
-	none := len(g.all) == 0
-	g.mu.Unlock()
+// Begin implements group.Topology: it waits for the Sentinels only where no member is known.
+func (g *sentinelGroup) Begin() []*member {
+	g.Mu.Lock()
+	none := len(g.All) == 0
+	g.Mu.Unlock()
 	if none {
-		<-g.sentinels.all // soon after the survey's time ended at the latest
+		<-g.sentinels.done // soon after the survey's time ended at the latest
 	}
-	return g.replicationGroup.begin()
+	return g.replicationGroup.Begin()
 }
 
-// announced opens what the Sentinels and the members tell.
-func (g *sentinelGroup) announced(ctx context.Context, grace time.Duration) []*member {
-	group.Await(g.sentinels.all, grace)
-	g.mu.Lock()
+// Announced implements group.Topology: it opens what the Sentinels and the members announce.
+func (g *sentinelGroup) Announced(ctx context.Context, grace time.Duration) []*member {
+	group.Await(g.sentinels.done, grace)
+	g.Mu.Lock()
 	var found []*member
 	for _, seed := range g.seeds {
 		if m, isNew := g.discover(seed); isNew {
 			found = append(found, m)
 		}
 	}
-	g.mu.Unlock()
-	return append(found, g.replicationGroup.announced(ctx, grace)...)
+	g.Mu.Unlock()
+	return append(found, g.replicationGroup.Announced(ctx, grace)...)
 }
 
-// end drops, besides, a member that doesn't answer and that the Sentinels no longer know.
-func (g *sentinelGroup) end() {
-	g.mu.Lock()
-	for _, m := range slices.Clone(g.all) {
-		if before := slices.ContainsFunc(g.sentinels.told, func(a string) bool { return g.find(a) == m }); before && !m.answered && !g.rooted(m) {
-			g.drop(m)
+// End implements group.Topology: it drops, besides, a member that doesn't answer and that the Sentinels no longer know.
+func (g *sentinelGroup) End() {
+	g.Mu.Lock()
+	for _, m := range slices.Clone(g.All) {
+		if before := slices.ContainsFunc(g.sentinels.reported, func(a string) bool { return g.Find(a) == m }); before && !m.Answered && !g.isSeed(m) {
+			g.Drop(m)
 		}
 	}
-	g.sentinels.told = g.seeds
-	g.mu.Unlock()
-	g.replicationGroup.end()
+	g.sentinels.reported = g.seeds
+	g.Mu.Unlock()
+	g.replicationGroup.End()
 }
 
 // sentinelAnswer is what one Sentinel knows.
@@ -176,35 +171,35 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 			enough = true
 		}
 	}
-	g.mu.Lock()
+	g.Mu.Lock()
 	if len(seeds) > 0 {
 		g.seeds = seeds
 	}
-	g.tell(seeds, errs)
-	g.mu.Unlock()
-	close(s.all)
+	g.logChange(seeds, errs)
+	g.Mu.Unlock()
+	close(s.done)
 	cancel()
 	for range waiting {
 		<-answers
 	}
 }
 
-// tell logs when no Sentinel tells anything, and when one does again.
-func (g *sentinelGroup) tell(seeds []string, errs []error) {
+// logChange logs when no Sentinel reports a node any more, and when one does again.
+func (g *sentinelGroup) logChange(seeds []string, errs []error) {
 	failing := ""
 	if len(seeds) == 0 {
 		failing = errors.Join(errs...).Error()
 	}
 	switch s := g.sentinels; {
 	case failing != "" && s.failing == "":
-		g.log.Warn("no Sentinel tells the group's nodes", "group", g.id.Name, "err", failing)
+		g.Env.Log.Warn("no Sentinel tells the group's nodes", "group", g.ID.Name, "err", failing)
 	case failing == "" && s.failing != "":
-		g.log.Info("Sentinels tell the group's nodes again", "group", g.id.Name)
+		g.Env.Log.Info("Sentinels tell the group's nodes again", "group", g.ID.Name)
 	}
 	g.sentinels.failing = failing
 }
 
-// ask one Sentinel, in one round trip.
+// Ask one Sentinel, in one round trip.
 func (s *sentinels) ask(ctx context.Context, n *node) ([]string, error) {
 	var primary, replicas any
 	var refused error

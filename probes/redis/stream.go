@@ -17,19 +17,19 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
 
-// stream is a queue in a stream.
-type stream struct {
+// streamQueue is a queue in a streamQueue.
+type streamQueue struct {
 	server   commander
 	key      string
 	groups   []form.NameMatch // none: all
 	messages *message.Reader
-	// sample is how many entries are looked at.
+	// sample is how many entries are sampled; 0: none.
 	sample int
 	size   messageSize
 	budget *probes.Budget
 }
 
-func (*stream) Close() {} // the connection is the fleet's
+func (*streamQueue) Close() {} // the connection is the fleet's
 
 // streamReply is the answers about a stream.
 type streamReply struct {
@@ -39,10 +39,10 @@ type streamReply struct {
 	large     bool
 	length    int64
 	lengthErr error
-	// ages by group; sample of the newest entries; asked is the error of what was asked for them.
-	ages   map[string]streamAges
-	sample *probes.Sample
-	asked  error
+	// ages by group; sample of the newest entries; entriesErr is why some of these are missing.
+	ages       map[string]streamAges
+	sample     *probes.Sample
+	entriesErr error
 }
 
 // streamAges are the ids of a group's oldest entries; empty where there is none.
@@ -55,9 +55,9 @@ type streamAges struct {
 // Sample asks for the stream's length, size and groups, then for what is known of it and the oldest entry of each group,
 // and for the newest of all once it is known how large the last one is: three round trips. Entries that are too large
 // are not asked for, and neither is XINFO STREAM then, which gives the first and the last entry whole: nothing else tells
-// how many entries were added. A stream that does not exist is empty, whatever groups are configured; a configured group that does not exist on a
-// stream has nothing committed.
-func (q *stream) Sample(ctx context.Context) (probes.Backlog, error) {
+// how many entries were added. A stream that does not exist is empty, whatever groups are configured; a configured group
+// that does not exist on a stream has nothing committed.
+func (q *streamQueue) Sample(ctx context.Context) (probes.Backlog, error) {
 	got, err := askHolding(ctx, q.server, q.budget, q.ask)
 	if err != nil {
 		return probes.Backlog{}, err
@@ -74,15 +74,15 @@ func (q *stream) Sample(ctx context.Context) (probes.Backlog, error) {
 	return q.backlog(got)
 }
 
-func (q *stream) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out streamReply, hits, misses uint64) {
-	a := streamAsk{stream: q, pending: map[string]*redis.Cmd{}, undelivered: map[string]*redis.Cmd{}}
-	a.look(ctx, c, hold)
+func (q *streamQueue) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out streamReply, hits, misses uint64) {
+	a := streamSampling{streamQueue: q, pending: map[string]*redis.Cmd{}, undelivered: map[string]*redis.Cmd{}}
+	a.run(ctx, c, hold)
 	return a.out, a.hits, a.misses
 }
 
-// streamAsk is one sampling's conversation with the server.
-type streamAsk struct {
-	*stream
+// streamSampling is what one sampling asks of the server, and what came so far.
+type streamSampling struct {
+	*streamQueue
 	out          streamReply
 	hits, misses uint64
 
@@ -91,12 +91,12 @@ type streamAsk struct {
 	pending, undelivered map[string]*redis.Cmd
 }
 
-func (a *streamAsk) count(err error) {
-	h, m := moved(err)
+func (a *streamSampling) count(err error) {
+	h, m := hitOrMiss(err)
 	a.hits, a.misses = a.hits+h, a.misses+m
 }
 
-func (a *streamAsk) look(ctx context.Context, c redis.Cmdable, hold holdBudget) {
+func (a *streamSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudget) {
 	if !a.measure(ctx, c) {
 		return
 	}
@@ -141,7 +141,7 @@ func (a *streamAsk) look(ctx context.Context, c redis.Cmdable, hold holdBudget) 
 }
 
 // measure the stream; false: there is no more to ask.
-func (a *streamAsk) measure(ctx context.Context, c redis.Cmdable) bool {
+func (a *streamSampling) measure(ctx context.Context, c redis.Cmdable) bool {
 	// The library's own types refuse fields that they don't know, and each Redis adds some.
 	p := c.Pipeline()
 	length, groups := p.XLen(ctx, a.key), p.Do(ctx, "XINFO", "GROUPS", a.key)
@@ -157,7 +157,7 @@ func (a *streamAsk) measure(ctx context.Context, c redis.Cmdable) bool {
 	a.out.length, a.out.lengthErr = length.Val(), length.Err()
 	if a.out.groupsErr != nil {
 		if noSuchKey(a.out.groupsErr) {
-			a.size.rest.Store(0) // what was too large has gone
+			a.size.skip.Store(0) // what was too large has gone
 		}
 		return false
 	}
@@ -171,9 +171,9 @@ func (a *streamAsk) measure(ctx context.Context, c redis.Cmdable) bool {
 
 // inspect the stream and where its groups stand, reading the oldest undelivered entry at no more than ranges places. It
 // gives the size of the last entry; not ok: there is no more to ask.
-func (a *streamAsk) inspect(ctx context.Context, c redis.Cmdable, ranges int) (last int64, ok bool) {
+func (a *streamSampling) inspect(ctx context.Context, c redis.Cmdable, ranges int) (last int64, ok bool) {
 	list, _ := a.out.groups.([]any)
-	picked, _ := a.pick(list)                                                               // its error is told later
+	picked, _ := a.pick(list)                                                               // backlog reports its error
 	picked = slices.DeleteFunc(picked, func(g streamGroup) bool { return g.fields == nil }) // they do not exist
 	p := c.Pipeline()
 	kind := p.Type(ctx, a.key) // it tells whether an answer of nothing was a hit or a miss
@@ -233,7 +233,7 @@ func (a *streamAsk) inspect(ctx context.Context, c redis.Cmdable, ranges int) (l
 }
 
 // tooLarge forgets what was read of entries that will not be read the next time.
-func (a *streamAsk) tooLarge() {
+func (a *streamSampling) tooLarge() {
 	a.out.large = true
 	for name, ages := range a.out.ages {
 		if ages.undelivered != "" {
@@ -244,7 +244,7 @@ func (a *streamAsk) tooLarge() {
 }
 
 // gone tells from TYPE's answer, which it counts, whether the stream has gone.
-func (a *streamAsk) gone(kind *redis.StatusCmd) bool {
+func (a *streamSampling) gone(kind *redis.StatusCmd) bool {
 	gone := kind.Err() == nil && kind.Val() == "none"
 	if gone {
 		a.misses++
@@ -255,12 +255,12 @@ func (a *streamAsk) gone(kind *redis.StatusCmd) bool {
 }
 
 // entries of an answer, which it counts; none where nothing was asked.
-func (a *streamAsk) entries(cmd *redis.Cmd, gone bool) []any {
+func (a *streamSampling) entries(cmd *redis.Cmd, gone bool) []any {
 	if cmd == nil {
 		return nil
 	}
 	entries, _ := cmd.Val().([]any)
-	a.out.asked = cmp.Or(a.out.asked, cmd.Err())
+	a.out.entriesErr = cmp.Or(a.out.entriesErr, cmd.Err())
 	switch refused := redis.HasErrorPrefix(cmd.Err(), "NOGROUP"); {
 	case gone && (refused || cmd.Err() == nil && len(entries) == 0):
 		a.misses++
@@ -301,7 +301,7 @@ func entryID(entries []any) string {
 }
 
 // read entries that came newest first.
-func (q *stream) read(entries []any) []message.Message {
+func (q *streamQueue) read(entries []any) []message.Message {
 	var out []message.Message
 	for _, e := range slices.Backward(entries) {
 		entry, _ := e.([]any)
@@ -338,9 +338,9 @@ func entryAge(id string, now time.Time) probes.Count {
 	return message.AgeAt(entryTime(id), now)
 }
 
-func (q *stream) partition() probes.Partition { return probes.Partition{Topic: q.key} }
+func (q *streamQueue) partition() probes.Partition { return probes.Partition{Topic: q.key} }
 
-func (q *stream) missing() probes.Backlog {
+func (q *streamQueue) missing() probes.Backlog {
 	b := probes.Backlog{
 		Complete: true, Depth: probes.Count{Known: true}, Ends: map[probes.Partition]float64{q.partition(): 0}, Groups: []probes.GroupBacklog{},
 		OldestAge: probes.Count{Known: true},
@@ -354,7 +354,7 @@ func (q *stream) missing() probes.Backlog {
 	return b
 }
 
-func (q *stream) backlog(got streamReply) (probes.Backlog, error) {
+func (q *streamQueue) backlog(got streamReply) (probes.Backlog, error) {
 	info, ok := replyFields(got.info)
 	length, known := info.number("length")
 	if got.large {
@@ -375,7 +375,7 @@ func (q *stream) backlog(got streamReply) (probes.Backlog, error) {
 	for _, g := range groups {
 		one, waiting, err := q.group(g)
 		if g.fields != nil {
-			q.date(&one, got.ages, &b.OldestAge, !read)
+			q.setAges(&one, got.ages, &b.OldestAge, !read)
 		}
 		b.Groups = append(b.Groups, one)
 		if err != nil {
@@ -405,8 +405,8 @@ func (q *stream) backlog(got streamReply) (probes.Backlog, error) {
 	case skippedAny(got.ages):
 		err = errors.Join(err, fmt.Errorf("the entries of %q are too large to look at the oldest one of each group; put less into a message", q.key))
 	}
-	if got.asked != nil {
-		err = errors.Join(err, queueRefused("XPENDING or XRANGE", q.key, "stream", got.asked))
+	if got.entriesErr != nil {
+		err = errors.Join(err, queueRefused("XPENDING or XRANGE", q.key, "stream", got.entriesErr))
 	}
 	return b, err
 }
@@ -420,8 +420,8 @@ func skippedAny(all map[string]streamAges) bool {
 	return false
 }
 
-// date gives a group's ages, and the queue's: that of the oldest entry that is pending or undelivered in any of them.
-func (q *stream) date(g *probes.GroupBacklog, all map[string]streamAges, oldest *probes.Count, first bool) {
+// setAges sets a group's ages, and the queue's: that of the oldest entry that is pending or undelivered in any of them.
+func (q *streamQueue) setAges(g *probes.GroupBacklog, all map[string]streamAges, oldest *probes.Count, first bool) {
 	ids, asked := all[g.Group]
 	if !asked {
 		*oldest = probes.Count{}
@@ -450,7 +450,7 @@ type streamGroup struct {
 }
 
 // pick the selected groups, by name.
-func (q *stream) pick(list []any) ([]streamGroup, error) {
+func (q *streamQueue) pick(list []any) ([]streamGroup, error) {
 	there := map[string]fieldReply{}
 	for _, item := range list {
 		f, ok := replyFields(item)
@@ -472,14 +472,14 @@ func (q *stream) pick(list []any) ([]streamGroup, error) {
 }
 
 // group gives one group's part, and how many messages wait for it.
-func (q *stream) group(g streamGroup) (out probes.GroupBacklog, waiting float64, err error) {
+func (q *streamQueue) group(g streamGroup) (out probes.GroupBacklog, waiting float64, err error) {
 	out = probes.GroupBacklog{Group: g.name, HasMembers: true, HasOffsets: true}
 	if g.fields == nil {
 		out.Uncommitted = 1
 		return out, 0, nil
 	}
-	members, hasMembers := g.fields.number("consumers")
-	out.Members, out.HasMembers = int(members), hasMembers
+	consumers, hasConsumers := g.fields.number("consumers")
+	out.Members, out.HasMembers = int(consumers), hasConsumers
 	pending, hasPending := g.fields.number("pending")
 	out.Pending = probes.Count{Value: float64(pending), Known: hasPending}
 	if read, ok := g.fields.number("entries-read"); ok && hasPending {

@@ -12,12 +12,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
 
-// Put implements Dedicated.
+// Put implements probes.Writable.
 func (n *node) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	return n.change(ctx, "SET", appendCommand(nil, "SET", key, string(value), "PX", strconv.FormatInt(ttl.Milliseconds(), 10)), 1)
 }
 
-// Remove implements Dedicated. Each key has a command of its own, since in a Cluster they are of several slots.
+// Remove implements probes.Writable. Each key has a command of its own, since in a Cluster they are of several slots.
 func (n *node) Remove(ctx context.Context, keys []string) error {
 	var commands []byte
 	for _, k := range keys {
@@ -70,7 +70,7 @@ func changeRefused(command string, said errReply) error {
 	return keyRefused(command, said)
 }
 
-// Watch implements Dedicated.
+// Watch implements probes.Writable.
 func (n *node) Watch(ctx context.Context, keys []string, values [][]byte) ([]probes.Seen, error) {
 	out := make([]probes.Seen, len(keys))
 	if len(keys) == 0 {
@@ -84,12 +84,12 @@ func (n *node) Watch(ctx context.Context, keys []string, values [][]byte) ([]pro
 	err := n.link.Do(ctx, func() []wire.Request {
 		return []wire.Request{{Commands: commands, Read: func(x *wire.Exchange) error {
 			for i := range keys {
-				sight, said, err := n.readSight(x, values[i])
+				seen, said, err := n.readSeen(x, values[i])
 				if err != nil {
 					return err
 				}
 				x.Deliver(func() {
-					if out[i] = sight; refused == nil {
+					if out[i] = seen; refused == nil {
 						refused = said
 					}
 				})
@@ -103,7 +103,7 @@ func (n *node) Watch(ctx context.Context, keys []string, values [][]byte) ([]pro
 	return out, err // when ctx has ended nothing is delivered any more
 }
 
-func (n *node) readSight(x *wire.Exchange, value []byte) (s probes.Seen, refused, err error) {
+func (n *node) readSeen(x *wire.Exchange, value []byte) (s probes.Seen, refused, err error) {
 	kind, size, said, err := readHeader(x)
 	switch {
 	case err != nil:

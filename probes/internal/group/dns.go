@@ -5,250 +5,126 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// DNS is one node for each address behind a DNS name.
+// DNS is a group with one node for each server behind a DNS name.
 type DNS struct {
-	id       probes.Identity
-	expected int
-	Options  *probes.Env
-	log      *slog.Logger
+	// Resolver of the name. It is exported for tests alone.
 	Resolver *Resolver
-	open     func(id probes.Identity, at Address) (probes.Node, error)
 
-	mu      sync.Mutex
-	err     error        // of the directory, at the last survey
-	members []*dnsMember // by name
-	// aliases are addresses of members that are known by another one.
-	aliases map[Address]*dnsMember
-	// bad addresses can't be asked at all.
-	bad map[Address]bool
-	// leaving are nodes to close at the end of the survey.
-	leaving []probes.Node
-	Once
+	members *Members[*dnsMember] // by name
+	open    func(id probes.Identity, at Address) (probes.Node, error)
+	err     error // of the resolver, at the last survey; guarded as the members are
 }
 
 type dnsMember struct {
-	node probes.Node
-	at   Address
-	// run is the run_id under which this member became a node of its own.
-	run string
+	Member
+	at Address
 	// gone is since when the name no longer has it; zero: it has.
 	gone time.Time
 	// down: it did not answer the last time that it was asked.
 	down bool
-	// survey and answered are of the last survey.
-	survey   probes.Survey
-	answered bool
 }
 
-func NewDNS(id probes.Identity, name form.DNSName, expected int, opt *probes.Env, log *slog.Logger,
+// NewDNS gives the group of the servers behind a name. open makes the node of one of them; nothing is asked yet.
+func NewDNS(id probes.Identity, name form.DNSName, expected int, env *probes.Env, log *slog.Logger,
 	open func(probes.Identity, Address) (probes.Node, error),
 ) *DNS {
 	return &DNS{
-		id: id, expected: expected, Options: opt, log: log, open: open,
-		Resolver: NewResolver(name, opt, log.With("group", id.Name)), aliases: map[Address]*dnsMember{}, bad: map[Address]bool{},
-		err: errNotAsked,
+		Resolver: NewResolver(name, env, log.With("group", id.Name)), members: NewMembers[*dnsMember](id, expected, env),
+		open: open, err: errNotAsked,
 	}
 }
 
-// Survey implements Members: it asks those of a new answer too. Each settles whether it is a node of its own first.
+// Survey implements probes.Members: it asks those of a new answer too. Each settles whether it is a node of its own first.
 func (g *DNS) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
-	wave := g.begin(g.Resolver.Addresses(ctx))
-	grace := Grace
-	if d, ok := ctx.Deadline(); ok {
-		grace = min(grace, time.Until(d)/4)
-	}
-	var asking, visits sync.WaitGroup
-	asking.Add(len(wave))
-	all := make(chan struct{})
-	for _, m := range wave {
-		visits.Go(func() {
-			s, err := m.node.Survey(ctx, scanFor(m.node.Identity()))
-			sure := g.learn(m, s, err)
-			asking.Done()
-			if !sure {
-				Await(all, grace)
-			}
-			if g.settle(m) {
-				s.Left = g.left(m)
-				visit(m.node, s, err)
-			}
-		})
-	}
-	visits.Go(func() {
-		asking.Wait()
-		close(all)
-	})
-	visits.Wait()
-	g.Once.End()
-	g.closeLeft()
+	g.update(g.Resolver.Addresses(ctx))
+	g.members.SurveyAs(ctx, dnsTopology{g.members}, scanFor, visit)
 }
 
-// begin opens what the name newly has, forgets what it has not had for too long, and gives the members to ask.
-func (g *DNS) begin(places []Address, err error) []*dnsMember {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// update opens what the name newly has, and forgets what it has not had for too long.
+func (g *DNS) update(addresses []Address, err error) {
+	g.members.Mu.Lock()
+	defer g.members.Mu.Unlock()
 	g.err = err
 	now := time.Now()
-	for _, m := range g.members {
-		m.answered = false
+	for _, m := range g.members.All {
 		switch {
-		case slices.Contains(places, m.at):
+		case slices.Contains(addresses, m.at):
 			m.gone = time.Time{}
 		case m.gone.IsZero():
 			m.gone = now
 		}
 	}
-	for _, p := range places {
-		switch m := g.aliases[p]; {
+	for _, a := range addresses {
+		switch m := g.members.Aliases[a.HostPort()]; {
 		case m == nil:
-			g.add(p)
+			g.add(a)
 		case !m.gone.IsZero():
-			g.move(m, p)
+			g.move(m, a)
 		}
 	}
-	for _, m := range slices.Clone(g.members) {
-		if !m.gone.IsZero() && now.Sub(m.gone) > g.Options.ForgetAfter {
-			g.drop(m)
+	for _, m := range slices.Clone(g.members.All) {
+		if !m.gone.IsZero() && now.Sub(m.gone) > g.members.Env.ForgetAfter {
+			g.members.Drop(m)
 		}
 	}
-	return slices.Clone(g.members)
 }
 
 // add opens a member unless there is one.
-func (g *DNS) add(p Address) {
-	if g.bad[p] {
-		return
-	}
-	id := MemberIdentity(g.id, p.HostPort())
-	for _, m := range g.members {
-		if m.at == p || m.node.Identity().Name == id.Name { // the latter was found here, and has moved
+func (g *DNS) add(a Address) {
+	id := MemberIdentity(g.members.ID, a.HostPort())
+	for _, m := range g.members.All {
+		if m.at == a || m.Node.Identity().Name == id.Name { // the latter was found here, and has moved
 			return
 		}
 	}
-	n, err := g.open(id, p)
-	if err != nil {
-		g.log.Warn("a member of the group can't be asked", "group", g.id.Name, "address", p.HostPort(), "err", err)
-		g.bad[p] = true
+	m, ok := g.members.TryOpen(a.HostPort(), func() (*dnsMember, error) {
+		n, err := g.open(id, a)
+		return &dnsMember{Member: Member{Node: n, Address: a.HostPort()}, at: a}, err
+	})
+	if !ok {
 		return
 	}
-	g.members = append(g.members, &dnsMember{node: n, at: p})
-	slices.SortFunc(g.members, func(a, b *dnsMember) int {
-		return cmp.Compare(a.node.Identity().Name, b.node.Identity().Name)
+	g.members.All = append(g.members.All, m)
+	slices.SortFunc(g.members.All, func(a, b *dnsMember) int {
+		return cmp.Compare(a.Node.Identity().Name, b.Node.Identity().Name)
 	})
 }
 
 // move asks a member at another of its addresses, when the name has lost the one at which it was. It keeps its name.
-func (g *DNS) move(m *dnsMember, p Address) {
-	n, err := g.open(m.node.Identity(), p)
+func (g *DNS) move(m *dnsMember, a Address) {
+	n, err := g.open(m.Node.Identity(), a)
 	if err != nil {
 		return // as bad as where it was
 	}
-	g.leaving = append(g.leaving, m.node)
-	delete(g.aliases, p)
-	g.aliases[m.at] = m
-	m.node, m.at, m.gone = n, p, time.Time{}
+	g.members.CloseLater(m.Node)
+	delete(g.members.Aliases, a.HostPort())
+	g.members.Aliases[m.Address] = m
+	m.Node, m.Address, m.at, m.gone = n, a.HostPort(), a, time.Time{}
 }
 
-// learn notes what a member answered. sure: what the others answer can't change what this one is.
-func (g *DNS) learn(m *dnsMember, s probes.Survey, err error) (sure bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if m.down = err != nil; m.down {
-		return true
-	}
-	m.survey, m.answered = s, true
-	return s.RunID == "" || m.run == s.RunID
-}
-
-// left: the name no longer has the member.
-func (g *DNS) left(m *dnsMember) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return !m.gone.IsZero()
-}
-
-// settle decides whether a member is a node of its own; false: it is known by another address.
-func (g *DNS) settle(m *dnsMember) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	run := m.survey.RunID
-	if !m.answered || run == "" || m.run == run {
-		return true
-	}
-	if other := g.same(m, run); other != nil {
-		g.drop(m)
-		g.aliases[m.at] = other
-		return false
-	}
-	m.run = run
-	for p, k := range g.aliases { // another process now: its other addresses may be another's
-		if k == m {
-			delete(g.aliases, p)
-		}
-	}
-	return true
-}
-
-// same finds the member that holds m's run_id by right: it had it first, or comes first.
-func (g *DNS) same(m *dnsMember, run string) *dnsMember {
-	return Holder(g.members, m, func(k *dnsMember) (own, told bool) { return k.run == run, k.answered && k.survey.RunID == run })
-}
-
-// drop takes a member out. Its other addresses are free again.
-func (g *DNS) drop(m *dnsMember) {
-	g.members = slices.DeleteFunc(g.members, func(k *dnsMember) bool { return k == m })
-	for p, k := range g.aliases {
-		if k == m {
-			delete(g.aliases, p)
-		}
-	}
-	g.leaving = append(g.leaving, m.node)
-}
-
-func (g *DNS) closeLeft() {
-	g.mu.Lock()
-	left := g.leaving
-	g.leaving = nil
-	g.mu.Unlock()
-	for _, n := range left {
-		n.Close()
-	}
-}
-
-// Close implements Members. Lookups end first, so that no member comes after.
+// Close implements probes.Members. Lookups end first, so that no member comes after.
 func (g *DNS) Close() {
 	g.Resolver.Close()
-	for _, n := range g.Nodes() {
-		n.Close()
-	}
+	g.members.Close()
 }
 
-// Group implements Members.
+// Group implements probes.Members.
 func (g *DNS) Group() (probes.Group, bool) {
-	out := Describe(g.id, g.expected, g.Nodes())
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	out := g.members.Known()
+	g.members.Mu.Lock()
+	defer g.members.Mu.Unlock()
 	out.Err = g.err
 	return out, true
 }
 
-// Nodes implements Members.
-func (g *DNS) Nodes() []probes.Node {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	out := make([]probes.Node, 0, len(g.members))
-	for _, m := range g.members {
-		out = append(out, m.node)
-	}
-	return out
-}
+// Nodes implements probes.Members.
+func (g *DNS) Nodes() []probes.Node { return g.members.Nodes() }
 
 // Pick gives the members whose last survey is the one that is wanted, of those that answer and that the name still has. It
 // waits until there is one, or a survey has ended.
@@ -256,13 +132,49 @@ func (g *DNS) Pick(ctx context.Context, wanted func(probes.Survey) bool) ([]prob
 	var found []probes.Node
 	look := func() bool {
 		found = nil
-		for _, m := range g.members {
-			if wanted(m.survey) && m.gone.IsZero() && !m.down {
-				found = append(found, m.node)
+		for _, m := range g.members.All {
+			if wanted(m.Survey) && m.gone.IsZero() && !m.down {
+				found = append(found, m.Node)
 			}
 		}
 		return len(found) > 0
 	}
-	err := g.Wait(ctx, &g.mu, look)
+	err := g.members.WaitFor(ctx, look)
 	return found, err
 }
+
+// dnsTopology surveys the members that update left: nobody announces others.
+type dnsTopology struct{ *Members[*dnsMember] }
+
+// Ask implements Topology.
+func (t dnsTopology) Ask(ctx context.Context, m *dnsMember, scan *probes.Scan) (probes.Survey, error) {
+	s, err := m.Node.Survey(ctx, scan)
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	s.Left = !m.gone.IsZero()
+	return s, err
+}
+
+// Learn implements Topology.
+func (t dnsTopology) Learn(m *dnsMember, s probes.Survey, err error) (sure bool) {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	if m.down = err != nil; m.down {
+		return true
+	}
+	m.Survey, m.Answered = s, true
+	return s.RunID == "" || m.Run == s.RunID
+}
+
+// Settle implements Topology.
+func (t dnsTopology) Settle(m *dnsMember) bool {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	return t.Identify(m)
+}
+
+// Announced implements Topology.
+func (dnsTopology) Announced(context.Context, time.Duration) []*dnsMember { return nil }
+
+// End implements Topology.
+func (dnsTopology) End() {}

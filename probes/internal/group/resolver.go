@@ -30,36 +30,38 @@ const (
 
 var errNotAsked = errors.New("it has not been answered yet")
 
-// Address is one server behind a name. host is an IP address or, from an SRV record, a name.
+// Address is one server behind a name. Host is an IP address or, from an SRV record, a name.
 type Address struct{ Host, Port string }
 
-func (p Address) HostPort() string { return net.JoinHostPort(p.Host, p.Port) }
+// HostPort gives host:port, an IPv6 address in brackets.
+func (a Address) HostPort() string { return net.JoinHostPort(a.Host, a.Port) }
 
 func compareAddresses(a, b Address) int { return cmp.Compare(a.HostPort(), b.HostPort()) }
 
 // Resolver asks DNS for the servers behind one name. A lookup goes on in the background: one that hangs delays nobody
 // for longer than its grace, and one that fails leaves the last answer as it was.
 type Resolver struct {
-	name   form.DNSName
-	forget time.Duration // Options.ForgetAfter
-	ask    *net.Resolver
-	log    *slog.Logger
-	life   context.Context // until close
-	end    context.CancelFunc
-	asking sync.WaitGroup
+	name     form.DNSName
+	forget   time.Duration // Env.ForgetAfter
+	resolver *net.Resolver
+	log      *slog.Logger
+	lifetime context.Context // until Close
+	cancel   context.CancelFunc
+	lookups  sync.WaitGroup
 
-	mu      sync.Mutex
-	running bool
-	next    time.Time // no lookup begins before
-	known   []Address // by address; nil before the first answer
-	learned time.Time // when known was
-	err     error     // of the last lookup
+	mu         sync.Mutex
+	running    bool
+	nextLookup time.Time // no lookup begins before
+	known      []Address // by address; nil before the first answer
+	learned    time.Time // when known was
+	err        error     // of the last lookup
 }
 
-func NewResolver(name form.DNSName, opt *probes.Env, log *slog.Logger) *Resolver {
-	d := &Resolver{name: name, forget: opt.ForgetAfter, ask: abandonable(opt.Resolver), log: log, err: errNotAsked}
-	d.life, d.end = context.WithCancel(context.Background())
-	return d
+// NewResolver gives a resolver that has looked nothing up yet. Close ends it.
+func NewResolver(name form.DNSName, env *probes.Env, log *slog.Logger) *Resolver {
+	r := &Resolver{name: name, forget: env.ForgetAfter, resolver: abandonable(env.Resolver), log: log, err: errNotAsked}
+	r.lifetime, r.cancel = context.WithCancel(context.Background())
+	return r
 }
 
 // abandonable gives a resolver like r, whose lookups leave nothing behind once they are given up: the library's own share
@@ -99,15 +101,16 @@ func TLSFor(t *form.TLS, name form.DNSName) *form.TLS {
 	return &named
 }
 
-func (d *Resolver) Close() {
-	d.end()
-	d.asking.Wait()
+// Close ends a lookup that is under way, and waits for it.
+func (r *Resolver) Close() {
+	r.cancel()
+	r.lookups.Wait()
 }
 
 // Addresses gives the last answer, after a lookup where one is due. The error says that there is none, or that it is too
-// old to be relied on; the places are given all the same.
-func (d *Resolver) Addresses(ctx context.Context) ([]Address, error) {
-	if done, grace := d.begin(); done != nil {
+// old to be relied on; the addresses are given all the same.
+func (r *Resolver) Addresses(ctx context.Context) ([]Address, error) {
+	if done, grace := r.begin(); done != nil {
 		if until, ok := ctx.Deadline(); ok {
 			grace = min(grace, time.Until(until)/4)
 		}
@@ -119,70 +122,70 @@ func (d *Resolver) Addresses(ctx context.Context) ([]Address, error) {
 		case <-ctx.Done():
 		}
 	}
-	return d.answer()
+	return r.answer()
 }
 
-func (d *Resolver) answer() ([]Address, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (r *Resolver) answer() ([]Address, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
-	case d.known == nil:
-		return nil, fmt.Errorf("the DNS name %s: %w; check the name and the resolver", d.name.Host, d.err)
-	case d.err != nil && time.Since(d.learned) > max(d.forget, dnsEvery):
-		return d.known, fmt.Errorf("the DNS name %s: no answer since %s: %w; check the name and the resolver",
-			d.name.Host, d.learned.UTC().Format(time.RFC3339), d.err)
+	case r.known == nil:
+		return nil, fmt.Errorf("the DNS name %s: %w; check the name and the resolver", r.name.Host, r.err)
+	case r.err != nil && time.Since(r.learned) > max(r.forget, dnsEvery):
+		return r.known, fmt.Errorf("the DNS name %s: no answer since %s: %w; check the name and the resolver",
+			r.name.Host, r.learned.UTC().Format(time.RFC3339), r.err)
 	}
-	return d.known, nil
+	return r.known, nil
 }
 
 // begin a lookup where one is due; done is nil where none is.
-func (d *Resolver) begin() (done <-chan struct{}, grace time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (r *Resolver) begin() (done <-chan struct{}, grace time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
-	if d.running || now.Before(d.next) || d.life.Err() != nil {
+	if r.running || now.Before(r.nextLookup) || r.lifetime.Err() != nil {
 		return nil, 0
 	}
-	d.running, d.next = true, now.Add(dnsEvery)
+	r.running, r.nextLookup = true, now.Add(dnsEvery)
 	ended := make(chan struct{})
-	d.asking.Go(func() {
+	r.lookups.Go(func() {
 		defer close(ended)
-		d.run()
+		r.run()
 	})
-	if d.known == nil {
+	if r.known == nil {
 		return ended, dnsFirst
 	}
 	return ended, dnsGrace
 }
 
-func (d *Resolver) run() {
-	ctx, cancel := context.WithTimeout(d.life, dnsLongest)
+func (r *Resolver) run() {
+	ctx, cancel := context.WithTimeout(r.lifetime, dnsLongest)
 	defer cancel()
-	found, err := d.lookup(ctx)
+	found, err := r.lookup(ctx)
 	if err == nil && len(found) == 0 {
 		err = errors.New("it has no address")
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.running = false
-	if d.life.Err() != nil {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running = false
+	if r.lifetime.Err() != nil {
 		return
 	}
 	switch {
-	case err != nil && d.known != nil && d.err == nil:
-		d.log.Warn("a DNS name got no answer; its last one still counts", "name", d.name.Host, "err", err)
-	case err == nil && d.known != nil && d.err != nil:
-		d.log.Info("a DNS name is answered again", "name", d.name.Host)
+	case err != nil && r.known != nil && r.err == nil:
+		r.log.Warn("a DNS name got no answer; its last one still counts", "name", r.name.Host, "err", err)
+	case err == nil && r.known != nil && r.err != nil:
+		r.log.Info("a DNS name is answered again", "name", r.name.Host)
 	}
-	if d.err = err; err == nil {
-		d.known, d.learned = found, time.Now()
+	if r.err = err; err == nil {
+		r.known, r.learned = found, time.Now()
 	}
 }
 
-func (d *Resolver) lookup(ctx context.Context) ([]Address, error) {
+func (r *Resolver) lookup(ctx context.Context) ([]Address, error) {
 	var out []Address
-	if d.name.SRV {
-		_, records, err := d.ask.LookupSRV(ctx, "", "", d.name.Host)
+	if r.name.SRV {
+		_, records, err := r.resolver.LookupSRV(ctx, "", "", r.name.Host)
 		if err != nil && len(records) == 0 {
 			return nil, brieflyDNS(err)
 		}
@@ -193,21 +196,23 @@ func (d *Resolver) lookup(ctx context.Context) ([]Address, error) {
 			}
 		}
 	} else {
-		addresses, err := d.ask.LookupNetIP(ctx, "ip", d.name.Host)
+		addresses, err := r.resolver.LookupNetIP(ctx, "ip", r.name.Host)
 		if err != nil {
 			return nil, brieflyDNS(err)
 		}
 		for _, a := range addresses {
-			out = append(out, Address{PlainAddress(a), d.name.Port})
+			out = append(out, Address{PlainAddress(a), r.name.Port})
 		}
 	}
 	slices.SortFunc(out, compareAddresses)
 	return slices.Compact(out), nil
 }
 
+// PlainAddress writes an address without the prefix of one of IPv4 in IPv6.
 func PlainAddress(a netip.Addr) string { return a.Unmap().String() }
 
-// plainHost: the name goes into addresses and URLs, where anything else could mean another server.
+// PlainHost reports whether a host has nothing but small letters, digits, hyphens, underscores and dots: it goes into
+// addresses and URLs, where anything else could mean another server.
 func PlainHost(s string) bool {
 	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }
@@ -226,16 +231,16 @@ func brieflyDNS(err error) error {
 	return errors.New("the resolver can't be asked, or failed")
 }
 
-// Again has the next call of places look the name up, as if the time for it had come.
-func (d *Resolver) Again() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.next = time.Time{}
+// Again has the next call of Addresses look the name up, as if the time for it had come. It is for tests alone.
+func (r *Resolver) Again() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nextLookup = time.Time{}
 }
 
-// Idle reports whether no lookup is under way.
-func (d *Resolver) Idle() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return !d.running
+// Idle reports whether no lookup is under way. It is for tests alone.
+func (r *Resolver) Idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.running
 }

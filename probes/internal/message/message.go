@@ -1,3 +1,5 @@
+// Package message reads what a queue's messages say of an invalidation: its key, version and time. Reader reads one Message
+// as the queue's configuration describes it, and SampleOf sums several up.
 package message
 
 import (
@@ -19,7 +21,7 @@ type Message struct {
 	HasKey bool
 	// Version is zero where there is none or it can't be read.
 	Version content.Version
-	// At is when it was written, by its own account; zero where it does not tell, or nothing that can be true.
+	// At is when it was written, by its own account; zero where it has no time, or none that can be true.
 	At time.Time
 }
 
@@ -35,12 +37,12 @@ const aheadAtMost = 24 * time.Hour
 // Reader reads messages as their queue's configuration describes them. It is safe for concurrent use.
 type Reader struct {
 	paths []content.Path
-	put   []func(*Message, string)
-	// keyed: the configuration says where the key stands.
+	put   []func(*Message, string) // by path
+	// keyed: the configuration says where the key is.
 	keyed bool
 }
 
-// NewReader by a queue's message, which may be nil. Without a path of its own the key is looked for at $.key. The
+// NewReader gives a reader for messages as configured; m may be nil. Without a path of its own the key is looked for at $.key. The
 // error says which path is wrong.
 func NewReader(m *probes.Message) (*Reader, error) {
 	r := &Reader{}
@@ -98,7 +100,7 @@ func (r *Reader) Read(value []byte) Message {
 }
 
 // ReadRecord reads a Kafka record. Its own key (nil: none) is the message's where the configuration does not say where in
-// the value the key stands.
+// the value the key is.
 func (r *Reader) ReadRecord(key, value []byte) Message {
 	m := r.Read(value)
 	if !r.keyed && len(key) > 0 {
@@ -151,7 +153,7 @@ func (r *Reader) find(doc []byte, m *Message) {
 	content.LookupEach(doc, r.paths, func(i int, value string) { r.put[i](m, value) })
 }
 
-// isWord: the message can be a key as it stands. Text that only looks like JSON is none.
+// isWord: the message can be a key as it is. Text that only looks like JSON is none.
 func isWord(b []byte) bool {
 	if len(b) == 0 || len(b) > longestWord || opens(b) || b[0] == '"' || !utf8.Valid(b) {
 		return false
@@ -203,19 +205,19 @@ func merged(partitions [][]Message) []Message {
 	}
 	type timed struct {
 		Message
-		not time.Time // before this
+		notBefore time.Time
 	}
 	var all []timed
 	for _, p := range partitions {
-		var not time.Time
+		var notBefore time.Time
 		for _, m := range p {
-			if m.At.After(not) {
-				not = m.At
+			if m.At.After(notBefore) {
+				notBefore = m.At
 			}
-			all = append(all, timed{m, not})
+			all = append(all, timed{m, notBefore})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b timed) int { return a.not.Compare(b.not) })
+	slices.SortStableFunc(all, func(a, b timed) int { return a.notBefore.Compare(b.notBefore) })
 	out := make([]Message, len(all))
 	for i, t := range all {
 		out[i] = t.Message

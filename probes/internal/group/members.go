@@ -1,0 +1,196 @@
+package group
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// Member is one server of a group. A kind of group that knows more of it embeds Member in a struct of its own. All is
+// guarded by the Mu of its Members, but for Node and Address during the survey that asks it.
+type Member struct {
+	// Node is what the fleet sees.
+	Node probes.Node
+	// Address is the host:port at which it is asked.
+	Address string
+	// Run is the run_id under which it became a node of its own; empty before that, and where servers have none.
+	Run string
+	// Survey is the last one that it answered.
+	Survey probes.Survey
+	// Answered: it answered in the survey under way, or between surveys in the last one.
+	Answered bool
+}
+
+func (m *Member) base() *Member { return m }
+
+// memberOf is a pointer to a struct that embeds Member.
+type memberOf interface {
+	comparable
+	base() *Member
+}
+
+// Members are the servers of a group: their names, and which addresses are one server.
+type Members[M memberOf] struct {
+	// ID is the group's layer and name.
+	ID probes.Identity
+	// Expected is the configured number of nodes (min_nodes); 0: not configured.
+	Expected int
+	// Env is what all backends share.
+	Env *probes.Env
+
+	// Mu guards what follows, and the members.
+	Mu sync.Mutex
+	// All members that are asked, in the order that decides which of two addresses of one server is kept.
+	All []M
+	// Aliases are addresses of members that are asked at another one.
+	Aliases map[string]M
+	// refused addresses can't be asked at all, so that the log says it once.
+	refused map[string]bool
+	// left are nodes to close at the end of the survey.
+	left []probes.Node
+
+	surveyed atomic.Bool // to the end, at least once
+}
+
+// NewMembers gives a group without members.
+func NewMembers[M memberOf](id probes.Identity, expected int, env *probes.Env) *Members[M] {
+	return &Members[M]{ID: id, Expected: expected, Env: env, Aliases: map[string]M{}, refused: map[string]bool{}}
+}
+
+// Find gives the member at an address, which may be an alias; else the zero value.
+func (g *Members[M]) Find(address string) M {
+	for _, m := range g.All {
+		if m.base().Address == address {
+			return m
+		}
+	}
+	return g.Aliases[address]
+}
+
+// TryOpen opens a member at an address unless that failed before. A failure is logged once.
+func (g *Members[M]) TryOpen(address string, open func() (M, error)) (m M, ok bool) {
+	if g.refused[address] {
+		return m, false
+	}
+	m, err := open()
+	if err != nil {
+		g.Env.Log.Warn("a member of the group can't be asked", "group", g.ID.Name, "address", address, "err", err)
+		g.refused[address] = true
+		return m, false
+	}
+	return m, true
+}
+
+// Identify decides by its run_id whether a member is a node of its own. false: the same server is a member at another
+// address, which is the one to be asked from now on.
+func (g *Members[M]) Identify(m M) bool {
+	b := m.base()
+	run := b.Survey.RunID
+	if !b.Answered || run == "" || b.Run == run {
+		return true
+	}
+	if other, found := g.holder(m, run); found {
+		g.Drop(m)
+		g.Aliases[b.Address] = other
+		return false
+	}
+	if b.Run != "" { // another process: what was known of its addresses was the old one's
+		g.forgetAliases(m)
+	}
+	b.Run = run
+	return true
+}
+
+// holder gives the member, other than m, to which a run_id belongs: whose own it is already, else one before m that told it
+// in this survey.
+func (g *Members[M]) holder(m M, run string) (holder M, found bool) {
+	before := true
+	for _, other := range g.All {
+		b := other.base()
+		switch {
+		case other == m:
+			before = false
+		case b.Run == run:
+			return other, true
+		case before && !found && b.Answered && b.Survey.RunID == run:
+			holder, found = other, true
+		}
+	}
+	return holder, found
+}
+
+// forgetAliases of a member: if something announces them, they are asked.
+func (g *Members[M]) forgetAliases(m M) {
+	for address, k := range g.Aliases {
+		if k == m {
+			delete(g.Aliases, address)
+		}
+	}
+}
+
+// Drop takes a member out, and forgets its aliases. Its node is closed at the end of the survey.
+func (g *Members[M]) Drop(m M) {
+	g.All = slices.DeleteFunc(g.All, func(k M) bool { return k == m })
+	g.forgetAliases(m)
+	g.CloseLater(m.base().Node)
+}
+
+// CloseLater closes a node at the end of the survey: it may still be read.
+func (g *Members[M]) CloseLater(n probes.Node) { g.left = append(g.left, n) }
+
+// closeLeft closes the nodes that left.
+func (g *Members[M]) closeLeft() {
+	g.Mu.Lock()
+	left := g.left
+	g.left = nil
+	g.Mu.Unlock()
+	for _, n := range left {
+		n.Close()
+	}
+}
+
+// lookEvery is the wait before a group that is being surveyed is looked at again.
+const lookEvery = 5 * time.Millisecond
+
+// WaitFor waits until there holds, which is called with Mu locked, or a survey has ended: before that a group may have no
+// member yet, which is no fault.
+func (g *Members[M]) WaitFor(ctx context.Context, there func() bool) error {
+	for {
+		surveyed := g.surveyed.Load()
+		g.Mu.Lock()
+		ok := there()
+		g.Mu.Unlock()
+		if ok || surveyed {
+			return nil
+		}
+		if !pause.For(ctx, lookEvery) {
+			return probes.NoAnswer(ctx)
+		}
+	}
+}
+
+// Known gives the group as known now.
+func (g *Members[M]) Known() probes.Group { return Describe(g.ID, g.Expected, g.Nodes()) }
+
+// Nodes implements probes.Members.
+func (g *Members[M]) Nodes() []probes.Node {
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
+	out := make([]probes.Node, 0, len(g.All))
+	for _, m := range g.All {
+		out = append(out, m.base().Node)
+	}
+	return out
+}
+
+// Close implements probes.Members.
+func (g *Members[M]) Close() {
+	for _, n := range g.Nodes() {
+		n.Close()
+	}
+}

@@ -1,0 +1,90 @@
+package group
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
+)
+
+// Grace is how long new members wait for the others to say who they are.
+const Grace = time.Second
+
+// Topology is a kind of group, as SurveyAs asks it. Ask, Learn and Settle are called for several members at once.
+type Topology[M any] interface {
+	// Begin gives the members to ask first.
+	Begin() []M
+	// Ask a member for its survey, with a step of SCAN where scan is not nil.
+	Ask(ctx context.Context, m M, scan *probes.Scan) (probes.Survey, error)
+	// Learn notes what a member answered. sure: what the others answer can't change what this one is.
+	Learn(m M, s probes.Survey, err error) (sure bool)
+	// Settle decides whether a member is a node of the group. It comes after Learn, and where that was not sure, after all
+	// of the wave have answered or had the time to.
+	Settle(m M) bool
+	// Announced opens the members that are not known yet, and gives them. It may wait for as long as grace.
+	Announced(ctx context.Context, grace time.Duration) []M
+	// End forgets members that left, when all have been asked.
+	End()
+}
+
+// Begin marks that nobody has answered yet, and gives all members.
+func (g *Members[M]) Begin() []M {
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
+	for _, m := range g.All {
+		m.base().Answered = false
+	}
+	return slices.Clone(g.All)
+}
+
+// SurveyAs asks the members known, then those that these announced, as long as new ones turn up. Each is visited once it
+// is settled that it is a node of its own.
+func (g *Members[M]) SurveyAs(
+	ctx context.Context, t Topology[M], scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error),
+) {
+	grace := Grace // new addresses wait for the known members, but not long for one that hangs
+	if d, ok := ctx.Deadline(); ok {
+		grace = min(grace, time.Until(d)/4)
+	}
+	var visits sync.WaitGroup
+	for wave := t.Begin(); len(wave) > 0; wave = t.Announced(ctx, grace) {
+		var asking sync.WaitGroup
+		asking.Add(len(wave))
+		all := make(chan struct{}) // closed when the whole wave has answered
+		for _, m := range wave {
+			n := m.base().Node
+			visits.Go(func() {
+				s, err := t.Ask(ctx, m, scanFor(n.Identity()))
+				sure := t.Learn(m, s, err)
+				asking.Done()
+				if !sure {
+					Await(all, grace)
+				}
+				if t.Settle(m) {
+					visit(n, s, err)
+				}
+			})
+		}
+		visits.Go(func() {
+			asking.Wait()
+			close(all)
+		})
+		Await(all, grace)
+	}
+	visits.Wait()
+	t.End()
+	g.surveyed.Store(true)
+	g.closeLeft()
+}
+
+// Await waits until done is closed, but no longer than longest.
+func Await(done <-chan struct{}, longest time.Duration) {
+	t := time.NewTimer(longest)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	}
+}
