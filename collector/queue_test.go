@@ -121,7 +121,7 @@ func TestQueue(t *testing.T) {
 		},
 	}}
 	topics := &fakeQueue{backlog: probes.Backlog{
-		Complete: true, Kafka: true, BrokersUp: 3, BrokersDown: 1, Depth: count(40),
+		Complete: true, BrokersUp: 3, BrokersDown: 1, Depth: count(40),
 		Ends: map[probes.Partition]float64{at("inv", 0): 100, at("inv", 1): 50},
 		Groups: []probes.GroupBacklog{
 			{
@@ -133,13 +133,13 @@ func TestQueue(t *testing.T) {
 		},
 	}}
 	partly := &fakeQueue{err: errors.New("group b: no"), backlog: probes.Backlog{
-		Kafka: true, BrokersUp: 1, Ends: map[probes.Partition]float64{at("inv", 0): 100},
+		BrokersUp: 1, Ends: map[probes.Partition]float64{at("inv", 0): 100},
 		Groups: []probes.GroupBacklog{
 			{Group: "a", HasOffsets: true, Uncommitted: 1, Positions: map[probes.Partition]float64{at("inv", 0): 60}},
 			{Group: "b"},
 		},
 	}}
-	down := &fakeQueue{err: errors.New("no broker told of the topics"), backlog: probes.Backlog{Kafka: true, BrokersDown: 3}}
+	down := &fakeQueue{err: errors.New("no broker told of the topics"), backlog: probes.Backlog{BrokersDown: 3}}
 	app := &fakeQueue{backlog: probes.Backlog{Complete: true, Depth: count(0)}}
 	c := newQueueCollector(cfg, []probes.Queue{list, stream, topics, partly, down, app}, newQueueCounters(time.Minute), slog.New(slog.DiscardHandler))
 	if _, err := playQueues(t, c, time.Second); err == nil {

@@ -142,7 +142,7 @@ func (q *queue) Sample(ctx context.Context) (probes.Backlog, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closing.Err() != nil {
-		return probes.Backlog{Kafka: true}, errors.New("the queue is closed")
+		return probes.Backlog{}, errors.New("the queue is closed")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -249,7 +249,7 @@ func (s *sampling) run(ctx context.Context) probes.Backlog {
 		var err error
 		if meta, err = s.metadata(ctx); err != nil {
 			s.faults.other(fmt.Errorf("no broker told of the topics: %w", err))
-			return probes.Backlog{Kafka: true}
+			return probes.Backlog{}
 		}
 		s.q.last = meta
 	}
@@ -279,7 +279,7 @@ func partOf(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 
 // backlog puts together what was learned.
 func (s *sampling) backlog() probes.Backlog {
-	b := probes.Backlog{Kafka: true, Ends: map[probes.Partition]float64{}, Sample: s.newestSample()}
+	b := probes.Backlog{Ends: map[probes.Partition]float64{}, Sample: s.newestSample()}
 	now := time.Now().UnixMilli()
 	for id, p := range s.partitions {
 		if p.end.err == nil {

@@ -268,7 +268,7 @@ func TestKafka(t *testing.T) {
 				t.Errorf("group %s: %d partitions uncommitted, want %d", name, g.Uncommitted, uncommitted)
 			}
 		}
-		if !b.Kafka || b.BrokersUp != 1 || b.BrokersDown != 0 {
+		if b.BrokersUp != 1 || b.BrokersDown != 0 {
 			t.Errorf("brokers %d up, %d down", b.BrokersUp, b.BrokersDown)
 		}
 		if want := map[probes.Partition]float64{inv(0): 100, inv(1): 50, inv(2): 7}; !maps.Equal(b.Ends, want) {

@@ -68,7 +68,7 @@ func TestQueueList(t *testing.T) {
 			r.Must(t, "rpush", "inv", "message")
 		}
 		b, err := ownReadsExact(t, f, q)
-		if err != nil || !b.Complete || b.Kafka || b.Groups != nil {
+		if err != nil || !b.Complete || b.Groups != nil {
 			t.Errorf("%+v, %v", b, err)
 		}
 		probetest.WantDepth(t, b, float64(n))
