@@ -31,8 +31,8 @@ func (c *historyConfig) Open(counts *probes.Tally, env *probes.Env) (probes.Hist
 	return newHistory(*c, counts, env)
 }
 
-func newHistory(c historyConfig, counts *probes.Tally, opt *probes.Env) (*history, error) {
-	client, err := httpclient.New(c.Client, nil, "", opt)
+func newHistory(c historyConfig, counts *probes.Tally, env *probes.Env) (*history, error) {
+	client, err := httpclient.New(c.Client, nil, "", env)
 	if err != nil {
 		return nil, err
 	}

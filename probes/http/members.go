@@ -40,7 +40,7 @@ func filledText(text string, at group.Address) string {
 	return out
 }
 
-func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) (*group.DNS, error) {
+func newDNSGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env, log *slog.Logger) (*group.DNS, error) {
 	open := func(id probes.Identity, at group.Address) (probes.Node, error) {
 		here := c
 		var err error
@@ -53,12 +53,12 @@ func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env
 			here.Stats = &stats
 		}
 		here.HealthURL = filledText(c.HealthURL, at)
-		return newNode(id, here, opt)
+		return newNode(id, here, env)
 	}
 	n, err := open(id, group.Address{Host: "192.0.2.1", Port: "80"}) // what is wrong with the configuration is told at once
 	if err != nil {
 		return nil, err
 	}
 	n.Close()
-	return group.NewDNS(id, *c.DNS, expected, opt, log, open), nil
+	return group.NewDNS(id, *c.DNS, expected, env, log, open), nil
 }

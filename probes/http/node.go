@@ -47,17 +47,17 @@ type statsCount struct {
 	of   func(*probes.Survey) *probes.Count
 }
 
-func newNode(id probes.Identity, c nodeConfig, opt *probes.Env) (probes.Node, error) {
+func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (probes.Node, error) {
 	keys, err := httpclient.NewTemplate(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	client, err := httpclient.New(c.Client, c.Headers, keys.Host, opt)
+	client, err := httpclient.New(c.Client, c.Headers, keys.Host, env)
 	if err != nil {
 		return nil, err
 	}
 	client.Site = group.ServerName(c.DNS)
-	n := &node{id: id, config: c, client: client, keys: keys, header: client.Header.Clone(), reads: probes.KeptOf(opt.Kept, "http", c.URL.String(), func() *ownReads { return &ownReads{} })}
+	n := &node{id: id, config: c, client: client, keys: keys, header: client.Header.Clone(), reads: probes.KeptOf(env.Kept, "http", c.URL.String(), func() *ownReads { return &ownReads{} })}
 	if c.OnlyIfCached {
 		n.header.Add("Cache-Control", "only-if-cached")
 	}

@@ -47,9 +47,9 @@ func startHTTP(t testing.TB, handler http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-func openNode(t testing.TB, c nodeConfig, opt *probes.Env) *node {
+func openNode(t testing.TB, c nodeConfig, env *probes.Env) *node {
 	t.Helper()
-	n, err := newNode(probes.Identity{Layer: "l1", Name: "app-1", Kind: "http"}, c, opt)
+	n, err := newNode(probes.Identity{Layer: "l1", Name: "app-1", Kind: "http"}, c, env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,9 +426,9 @@ func TestHTTPOwnReadsAreExact(t *testing.T) {
 	node := httpAt(t, l.Server)
 	node.Edge = true
 	node.Stats = &statsConfig{URL: l.URL + "/stats", Hits: "$.hits", Misses: "$.misses", UptimeSeconds: "$.up"}
-	opt := probetest.Env()
-	opt.MaxBody = 1000
-	n := openNode(t, node, opt)
+	env := probetest.Env()
+	env.MaxBody = 1000
+	n := openNode(t, node, env)
 	keys := []probes.Key{{Name: "a1"}, {Name: "a2"}, {Name: "no"}, {Name: "fill"}, {Name: "broken"}, {Name: ".."}, {Name: "large"}}
 	l.hits.Store(1000)
 	l.misses.Store(500)
@@ -768,8 +768,8 @@ func TestHTTPHangingServer(t *testing.T) {
 			servers.NoLeaks(t)
 			url := c.scheme + "://" + servers.Listen(t, c.talk)
 			node := nodeConfig{URL: httpTemplate(t, url+"/{key}"), Stats: &statsConfig{URL: url + "/stats", Hits: "$.hits"}}
-			opt := probetest.Env()
-			n := openNode(t, node, opt)
+			env := probetest.Env()
+			n := openNode(t, node, env)
 			check := func(what string, ask func(context.Context) error) {
 				t.Helper()
 				start := time.Now()
@@ -787,7 +787,7 @@ func TestHTTPHangingServer(t *testing.T) {
 					return n.Read(ctx, profileKeys(t, 40), func(i int, r probes.Raw) { t.Errorf("visited %d: %+v", i, r) })
 				})
 			}
-			budgetIsFree(t, opt.Budget)
+			budgetIsFree(t, env.Budget)
 		})
 	}
 }
@@ -871,9 +871,9 @@ func TestHTTPBodySizes(t *testing.T) {
 		_, _ = io.WriteString(w, body)
 	})
 	for _, limit := range []int{1000, httpclient.UnheldBody, httpclient.UnheldBody + 1, 300_000} {
-		opt := probetest.Env()
-		opt.MaxBody = int64(limit)
-		n := openNode(t, httpAt(t, s), opt)
+		env := probetest.Env()
+		env.MaxBody = int64(limit)
+		n := openNode(t, httpAt(t, s), env)
 		for _, size := range []int{0, 1, limit - 1, limit, limit + 1, httpclient.UnheldBody - 1, httpclient.UnheldBody, httpclient.UnheldBody + 1, 3 * limit} {
 			for _, how := range []string{"chunked", "whole"} {
 				got := probetest.Read(t, n, probes.Key{Name: fmt.Sprintf("%s-%d", how, size)})[0]
@@ -886,7 +886,7 @@ func TestHTTPBodySizes(t *testing.T) {
 				}
 			}
 		}
-		budgetIsFree(t, opt.Budget)
+		budgetIsFree(t, env.Budget)
 	}
 }
 
@@ -899,31 +899,31 @@ func TestHTTPBodiesCountAgainstTheBudget(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, strings.Repeat("x", 1000))
 	})
-	opt := probetest.Env()
-	n := openNode(t, httpAt(t, s), opt)
+	env := probetest.Env()
+	n := openNode(t, httpAt(t, s), env)
 	keys := []probes.Key{{Name: "chunked"}, {Name: "whole"}}
-	if err := opt.Budget.Acquire(t.Context(), probes.HeldAtOnce-1999); err != nil {
+	if err := env.Budget.Acquire(t.Context(), probes.HeldAtOnce-1999); err != nil {
 		t.Fatal(err)
 	}
 	held := 0
 	err := n.Read(probetest.Within(t, 10*time.Second), keys, func(_ int, r probes.Raw) {
 		held++
-		if opt.Budget.TryAcquire(1000) {
+		if env.Budget.TryAcquire(1000) {
 			t.Errorf("%d bytes are held and not counted", len(r.Value))
 		}
 	})
 	if err != nil || held != 2 {
 		t.Errorf("%d read one after the other, %v", held, err)
 	}
-	if err := opt.Budget.Acquire(t.Context(), 1999); err != nil {
+	if err := env.Budget.Acquire(t.Context(), 1999); err != nil {
 		t.Fatal(err)
 	}
 	err = n.Read(probetest.Within(t, 100*time.Millisecond), keys, func(i int, r probes.Raw) { t.Errorf("visited %d: %+v", i, r) })
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
-	opt.Budget.Release(probes.HeldAtOnce)
-	budgetIsFree(t, opt.Budget)
+	env.Budget.Release(probes.HeldAtOnce)
+	budgetIsFree(t, env.Budget)
 }
 
 // A node that gives no answer to any key failed as a whole; one key without an answer is that key's error.

@@ -26,12 +26,12 @@ func (c *publishConfig) Open(_ *probes.Fleet, env *probes.Env) (probes.Publisher
 	return newPublisher(*c, env)
 }
 
-func newPublisher(c publishConfig, opt *probes.Env) (*publisher, error) {
+func newPublisher(c publishConfig, env *probes.Env) (*publisher, error) {
 	host := ""
 	if u, err := url.Parse(c.URL); err == nil {
 		host = u.Host
 	}
-	client, err := httpclient.New(c.Client, c.Headers, host, opt)
+	client, err := httpclient.New(c.Client, c.Headers, host, env)
 	if err != nil {
 		return nil, err
 	}

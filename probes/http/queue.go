@@ -50,8 +50,8 @@ func (c *queueConfig) Open(name string, _ *probes.Message, _ *probes.Fleet, env 
 	return newQueue(*c, name, env)
 }
 
-func newQueue(c queueConfig, name string, opt *probes.Env) (*queue, error) {
-	client, err := httpclient.New(c.Client, nil, "", opt)
+func newQueue(c queueConfig, name string, env *probes.Env) (*queue, error) {
+	client, err := httpclient.New(c.Client, nil, "", env)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ import (
 // application is an application whose instances tell the version of their caching code.
 type application struct {
 	client *httpclient.Client
-	opt    *probes.Env
+	env    *probes.Env
 	// names finds the instances, with their URL after template; nil: they are configured.
 	names    *group.Resolver
 	template form.Template
@@ -64,13 +64,13 @@ func (c *applicationConfig) Open(name string, env *probes.Env) (probes.Applicati
 	return newApplication(name, *c, env)
 }
 
-func newApplication(name string, c applicationConfig, opt *probes.Env) (*application, error) {
-	client, err := httpclient.New(c.Client, nil, "", opt)
+func newApplication(name string, c applicationConfig, env *probes.Env) (*application, error) {
+	client, err := httpclient.New(c.Client, nil, "", env)
 	if err != nil {
 		return nil, err
 	}
 	client.Site = group.ServerName(c.DNS)
-	a := &application{client: client, opt: opt, template: c.URL}
+	a := &application{client: client, env: env, template: c.URL}
 	if c.JSON != "" {
 		p, err := content.ParsePath(c.JSON, false)
 		if err != nil {
@@ -89,7 +89,7 @@ func newApplication(name string, c applicationConfig, opt *probes.Env) (*applica
 		if _, err := a.at(group.Address{Host: "192.0.2.1", Port: "80"}); err != nil {
 			return nil, err
 		}
-		a.names = group.NewResolver(*c.DNS, opt, opt.Log.With("app", name))
+		a.names = group.NewResolver(*c.DNS, env, env.Log.With("app", name))
 	}
 	return a, nil
 }
@@ -118,7 +118,7 @@ func (a *application) find(ctx context.Context) error {
 	}
 	now := time.Now()
 	a.instances = slices.DeleteFunc(a.instances, func(i instance) bool {
-		return !i.gone.IsZero() && !has[i.node] && now.Sub(i.gone) > a.opt.ForgetAfter
+		return !i.gone.IsZero() && !has[i.node] && now.Sub(i.gone) > a.env.ForgetAfter
 	})
 	for i := range a.instances {
 		switch at := &a.instances[i]; {

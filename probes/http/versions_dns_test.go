@@ -46,9 +46,9 @@ func TestAppByDNS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := probetest.Env()
-	opt.Resolver = d.Resolver()
-	a, err := newApplication("api", applicationConfig{DNS: &form.DNSName{Host: "api.test", Port: port}, URL: template}, opt)
+	env := probetest.Env()
+	env.Resolver = d.Resolver()
+	a, err := newApplication("api", applicationConfig{DNS: &form.DNSName{Host: "api.test", Port: port}, URL: template}, env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestAppByDNS(t *testing.T) {
 			t.Errorf("%v, %v", got, err)
 		}
 	}
-	a.opt.ForgetAfter = 0
+	a.env.ForgetAfter = 0
 	if got, err := versionsOf(t, a); err != nil || !slices.Equal(got, both[1:]) {
 		t.Errorf("%v, %v", got, err)
 	}

@@ -23,10 +23,10 @@ func FuzzMemcachedReplies(f *testing.F) {
 	keys := []probes.Key{{Name: "a"}, {Name: "b"}, {Name: "a"}, {Name: "c"}}
 	all := []int{0, 1, 2, 3}
 	f.Fuzz(func(t *testing.T, said []byte) {
-		opt := probetest.Env()
-		opt.MaxValueBytes = 64
+		env := probetest.Env()
+		env.MaxValueBytes = 64
 		for _, plain := range []bool{false, true} {
-			n := &node{opt: opt, account: &wire.Account{}, kept: &keptServer{}}
+			n := &node{env: env, account: &wire.Account{}, kept: &keptServer{}}
 			v := probetest.NewVisited(t, len(keys))
 			r := &reading{node: n, keys: keys, visit: v.Visit}
 			requests := r.metaGets(all)
@@ -38,9 +38,9 @@ func FuzzMemcachedReplies(f *testing.F) {
 			if counted := n.account.Hits + n.account.Misses; counted > uint64(len(keys)) {
 				t.Errorf("%d counted of %d", counted, len(keys))
 			}
-			probetest.Whole(t, opt.Budget)
+			probetest.Whole(t, env.Budget)
 		}
-		n := &node{opt: opt, account: &wire.Account{}, kept: &keptServer{}}
+		n := &node{env: env, account: &wire.Account{}, kept: &keptServer{}}
 		var told stats
 		err := wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), n.statsRequest(&told))
 		if err != nil && told.complete || told.Expired.Known && told.Expired.Value < 0 {

@@ -35,7 +35,7 @@ var errNoHostPort = errors.New("the address is not host:port")
 type node struct {
 	id      probes.Identity
 	config  nodeConfig
-	opt     *probes.Env
+	env     *probes.Env
 	link    *wire.Link
 	account *wire.Account
 	kept    *keptServer
@@ -57,14 +57,14 @@ type node struct {
 	one sync.Mutex
 }
 
-func newNode(id probes.Identity, c nodeConfig, opt *probes.Env) (*node, error) {
+func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
 		return nil, errNoHostPort
 	}
-	n := &node{id: id, config: c, opt: opt, account: wire.AccountOf(opt.Kept, "memcached", c.Address)}
-	n.kept = probes.KeptOf(opt.Kept, "memcached server", c.Address, func() *keptServer { return &keptServer{} })
+	n := &node{id: id, config: c, env: env, account: wire.AccountOf(env.Kept, "memcached", c.Address)}
+	n.kept = probes.KeptOf(env.Kept, "memcached server", c.Address, func() *keptServer { return &keptServer{} })
 	n.link = &wire.Link{
-		Address: c.Address, Secure: c.TLS.Build, Foreign: errNotMemcached, Greet: n.greet, Outdated: n.outdated, Account: n.account,
+		Address: c.Address, TLS: c.TLS, Foreign: errNotMemcached, Greet: n.greet, Outdated: n.outdated, Account: n.account,
 		Ping: wire.Request{Commands: []byte("version\r\n"), Read: func(x *wire.Exchange) error {
 			if _, err := x.ReadLine(); err != nil && !wire.Dropped(err) {
 				return err

@@ -24,10 +24,10 @@ import (
 // sharedKept are those of the whole process, as in the exporter.
 var sharedKept = probes.NewKept()
 
-func openNode(t testing.TB, c nodeConfig, opt *probes.Env) *node {
+func openNode(t testing.TB, c nodeConfig, env *probes.Env) *node {
 	t.Helper()
-	opt.Kept = sharedKept
-	n, err := newNode(probes.Identity{Layer: "l3", Name: "mc-1", Kind: "memcached"}, c, opt)
+	env.Kept = sharedKept
+	n, err := newNode(probes.Identity{Layer: "l3", Name: "mc-1", Kind: "memcached"}, c, env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,9 +194,9 @@ func TestMemcachedReadTellsEachKindOfCopy(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
-	opt := probetest.Env()
-	opt.MaxValueBytes = 1000
-	n := openNode(t, nodeConfig{Address: p.Addr}, opt)
+	env := probetest.Env()
+	env.MaxValueBytes = 1000
+	n := openNode(t, nodeConfig{Address: p.Addr}, env)
 	long := strings.Repeat("k", 250)
 	set(t, c, "s", "value", 100)
 	set(t, c, "forever", "", 0)
@@ -455,7 +455,7 @@ func TestMemcachedReadGivenUpHalfWay(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
-	opt := probetest.Env()
+	env := probetest.Env()
 	keys := make([]probes.Key, 3000)
 	for i := range keys {
 		keys[i] = probes.Key{Name: fmt.Sprintf("k%d", i%100)}
@@ -464,7 +464,7 @@ func TestMemcachedReadGivenUpHalfWay(t *testing.T) {
 		set(t, c, keys[i].Name, strings.Repeat("x", 2_000), 0)
 	}
 	for _, addr := range []string{p.Addr, oldMemcached(t, p.Addr, "ERROR\r\n")} {
-		n := openNode(t, nodeConfig{Address: addr}, opt)
+		n := openNode(t, nodeConfig{Address: addr}, env)
 		want := probetest.Others(probetest.Survey(t, n))
 		for _, visits := range []int{0, 1, 100, 999, 1500} {
 			ctx, cancel := context.WithCancel(context.Background())
@@ -487,7 +487,7 @@ func TestMemcachedReadGivenUpHalfWay(t *testing.T) {
 			if seen != at {
 				t.Error("keys were handed on after Read returned")
 			}
-			probetest.Whole(t, opt.Budget)
+			probetest.Whole(t, env.Budget)
 		}
 	}
 }
@@ -506,8 +506,8 @@ func TestMemcachedLargeReads(t *testing.T) {
 		}
 	}
 	for _, addr := range []string{p.Addr, oldMemcached(t, p.Addr, "ERROR\r\n")} {
-		opt := probetest.Env()
-		n := openNode(t, nodeConfig{Address: addr}, opt)
+		env := probetest.Env()
+		n := openNode(t, nodeConfig{Address: addr}, env)
 		got := 0
 		err := n.Read(probetest.Within(t, 30*time.Second), keys, func(_ int, raw probes.Raw) {
 			if raw.Present && len(raw.Value) == len(value) {
@@ -517,7 +517,7 @@ func TestMemcachedLargeReads(t *testing.T) {
 		if err != nil || got != len(keys) {
 			t.Errorf("%d of %d values: %v", got, len(keys), err)
 		}
-		probetest.Whole(t, opt.Budget)
+		probetest.Whole(t, env.Budget)
 	}
 }
 

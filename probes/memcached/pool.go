@@ -37,16 +37,16 @@ func (n *poolNode) Place(key string) probes.Placement {
 	return probes.Placement{Holding: probes.Foreign}
 }
 
-func newPoolNode(id probes.Identity, c nodeConfig, address string, own func(string) bool, opt *probes.Env) (probes.Node, error) {
+func newPoolNode(id probes.Identity, c nodeConfig, address string, own func(string) bool, env *probes.Env) (probes.Node, error) {
 	c.Address = address
-	n, err := newNode(id, c, opt)
+	n, err := newNode(id, c, env)
 	if err != nil {
 		return nil, err
 	}
 	return &poolNode{node: n, own: own}, nil
 }
 
-func newPool(id probes.Identity, c nodeConfig, expected int, opt *probes.Env) (*pool, error) {
+func newPool(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*pool, error) {
 	pick, err := hashing(c)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func newPool(id probes.Identity, c nodeConfig, expected int, opt *probes.Env) (*
 		if pick != nil {
 			own = func(key string) bool { return c.Servers[pick(key)].Address == s.Address }
 		}
-		n, err := newPoolNode(group.MemberIdentity(id, s.Address), c, s.Address, own, opt)
+		n, err := newPoolNode(group.MemberIdentity(id, s.Address), c, s.Address, own, env)
 		if err != nil {
 			for _, open := range g.members {
 				open.Close()
@@ -132,10 +132,10 @@ func (g *pool) Close() {
 // Nodes implements Members.
 func (g *pool) Nodes() []probes.Node { return slices.Clone(g.members) }
 
-func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) *group.DNS {
+func newDNSGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env, log *slog.Logger) *group.DNS {
 	name := *c.DNS
 	c.TLS = group.TLSFor(c.TLS, name)
-	return group.NewDNS(id, name, expected, opt, log, func(id probes.Identity, at group.Address) (probes.Node, error) {
-		return newPoolNode(id, c, at.HostPort(), nil, opt)
+	return group.NewDNS(id, name, expected, env, log, func(id probes.Identity, at group.Address) (probes.Node, error) {
+		return newPoolNode(id, c, at.HostPort(), nil, env)
 	})
 }

@@ -87,12 +87,12 @@ func TestMemcachedFallsBackToGet(t *testing.T) {
 	c := memcacheClient(t, p.Addr)
 	set(t, c, "a", "1", 100)
 	set(t, c, "large", strings.Repeat("x", 2000), 0)
-	opt := probetest.Env()
-	opt.MaxValueBytes = 1000
+	env := probetest.Env()
+	env.MaxValueBytes = 1000
 	for name, refusal := range map[string]string{
 		"an old memcached": "ERROR\r\n", "another": "CLIENT_ERROR malformed request\r\n", "a proxy that closes": "",
 	} {
-		n := openNode(t, nodeConfig{Address: oldMemcached(t, p.Addr, refusal)}, opt)
+		n := openNode(t, nodeConfig{Address: oldMemcached(t, p.Addr, refusal)}, env)
 		s := probetest.Survey(t, n)
 		want := probetest.Others(s)
 		if s.Version == "" || s.Unasked {

@@ -165,7 +165,7 @@ func (r *reading) readMeta(x *wire.Exchange, i int) error {
 	if m.won && m.cas != 0 {
 		r.giveBack(x, i, m.cas)
 	}
-	return x.ReadValue(r.node.opt, size, func(raw probes.Raw) {
+	return x.ReadValue(r.node.env, size, func(raw probes.Raw) {
 		if raw.Err == nil {
 			raw.TTL, raw.HasTTL, raw.NoExpiry = time.Duration(m.ttl)*time.Second, m.hasTTL, m.forever
 		}
@@ -301,7 +301,7 @@ func (r *reading) readGet(x *wire.Exchange, asked map[string][]int) error {
 		delete(asked, name)
 		r.node.answered.Store(true)
 		r.node.account.Hits++
-		err = x.ReadValue(r.node.opt, size, func(raw probes.Raw) {
+		err = x.ReadValue(r.node.env, size, func(raw probes.Raw) {
 			for _, i := range at {
 				r.hand(x, i, raw)
 			}

@@ -61,7 +61,7 @@ func (w WithoutBodies) Write(line []byte) (int, error) {
 // or a part of a body.
 type Client struct {
 	config form.HTTPClient
-	opt    *probes.Env
+	env    *probes.Env
 	// Header goes with every request; virtual is what Host says, in requests to the host that was configured with it.
 	Header          http.Header
 	virtual, hostOf string
@@ -79,8 +79,8 @@ type Client struct {
 
 // New sends headers with each request; the Host among them goes to the URLs of one host alone (host, as it
 // stands in them): an edge's statistics may be told elsewhere.
-func New(c form.HTTPClient, headers map[string]string, host string, opt *probes.Env) (*Client, error) {
-	h := &Client{config: c, opt: opt, Header: http.Header{"User-Agent": {"cacheinv_exporter"}}, hostOf: host}
+func New(c form.HTTPClient, headers map[string]string, host string, env *probes.Env) (*Client, error) {
+	h := &Client{config: c, env: env, Header: http.Header{"User-Agent": {"cacheinv_exporter"}}, hostOf: host}
 	for name, value := range headers {
 		if !validHeader(name, value) {
 			return nil, fmt.Errorf("headers: %q is no header's name, or its value holds control characters", name)
@@ -355,7 +355,7 @@ type Answer struct {
 
 // Hold reads the whole body and hands it to use. It counts against the Budget, and is valid, only during the call.
 func (a *Answer) Hold(use func(body []byte) error) error {
-	limit, budget := a.client.opt.MaxBody, a.client.opt.Budget
+	limit, budget := a.client.env.MaxBody, a.client.env.Budget
 	large := fmt.Errorf("the body is larger than --http.max-body (%d bytes)", limit)
 	held := a.ContentLength
 	if held > limit {
