@@ -60,10 +60,7 @@ func newHistory(c tableConfig, counts *probes.Tally, opt *probes.Env) (*history,
 			return nil, httpclient.ErrNoURL
 		}
 	}
-	client, err := httpclient.New(form.HTTPClient{}, nil, "", opt)
-	if err != nil {
-		return nil, err
-	}
+	client := httpclient.New(form.HTTPClient{}, nil, "", opt)
 	identity := c
 	identity.MaxReadUnits, identity.PartitionKey = 0, partitionKey{Name: c.PartitionKey.Name}
 	return &history{

@@ -10,11 +10,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 )
 
-// filled gives a template in which {host} and {port} are a server's, each escaped for where it stands. Other places stay.
+// filled is filledText of a template: in it {host} and {port} are a server's, each escaped for where it stands. Other places stay.
 func filled(t form.Template, at group.Address) (form.Template, error) {
 	return form.ParseTemplate(filledText(t.String(), at))
 }
 
+// filledText gives a URL with {host} and {port} filled in.
 func filledText(text string, at group.Address) string {
 	scheme, rest, found := strings.Cut(text, "://")
 	if !found {
@@ -40,6 +41,7 @@ func filledText(text string, at group.Address) string {
 	return out
 }
 
+// newDNSGroup is a node for each server behind the DNS name.
 func newDNSGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env, log *slog.Logger) (*group.DNS, error) {
 	open := func(id probes.Identity, at group.Address) (probes.Node, error) {
 		here := c

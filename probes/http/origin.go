@@ -26,10 +26,7 @@ func newOrigin(c originConfig, env *probes.Env) (*origin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("origin: %w", err)
 	}
-	client, err := httpclient.New(c.Client, c.Headers, u.Host, env)
-	if err != nil {
-		return nil, fmt.Errorf("origin: %w", err)
-	}
+	client := httpclient.New(c.Client, c.Headers, u.Host, env)
 	return &origin{client: client, url: u}, nil
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openTestOrigin(t testing.TB, c originConfig, env *probes.Env) *origin {
+func openOrigin(t testing.TB, c originConfig, env *probes.Env) *origin {
 	t.Helper()
 	o, err := newOrigin(c, env)
 	if err != nil {
@@ -28,7 +28,7 @@ func openTestOrigin(t testing.TB, c originConfig, env *probes.Env) *origin {
 
 func TestOriginAnswers(t *testing.T) {
 	servers.NoLeaks(t)
-	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+	s := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		status, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/api/"))
 		w.Header().Set("Location", "/api/200")
 		w.WriteHeader(status)
@@ -37,7 +37,7 @@ func TestOriginAnswers(t *testing.T) {
 		}
 	})
 	env := probetest.Env()
-	o := openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/api/{id}"), Headers: map[string]string{"X-Tenant": "a"}}, env)
+	o := openOrigin(t, originConfig{URL: urlTemplate(t, s.URL+"/api/{id}"), Headers: map[string]string{"X-Tenant": "a"}}, env)
 	for _, c := range []struct {
 		id, body string
 		deleted  bool
@@ -73,10 +73,10 @@ func TestOriginAnswers(t *testing.T) {
 
 func TestOriginBodyIsCountedWhileItIsHeld(t *testing.T) {
 	servers.NoLeaks(t)
-	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 1000)) })
+	s := startServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 1000)) })
 	env := probetest.Env()
 	env.MaxBody = 1000
-	o := openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/{key}")}, env)
+	o := openOrigin(t, originConfig{URL: urlTemplate(t, s.URL+"/{key}")}, env)
 	vars := map[string]string{"key": "a"}
 	err := o.Ask(probetest.Within(t, 5*time.Second), vars, func(probes.OriginAnswer) {
 		if env.Budget.TryAcquire(probes.HeldAtOnce - 999) {
@@ -88,7 +88,7 @@ func TestOriginBodyIsCountedWhileItIsHeld(t *testing.T) {
 	}
 	budgetIsFree(t, env.Budget)
 	env.MaxBody = 999
-	o = openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/{key}")}, env)
+	o = openOrigin(t, originConfig{URL: urlTemplate(t, s.URL+"/{key}")}, env)
 	err = o.Ask(probetest.Within(t, 5*time.Second), vars, func(probes.OriginAnswer) { t.Error("an answer that is too large") })
 	if err == nil || err.Error() != "the body is larger than --http.max-body (999 bytes)" {
 		t.Errorf("error %v", err)
@@ -98,8 +98,8 @@ func TestOriginBodyIsCountedWhileItIsHeld(t *testing.T) {
 
 func TestOriginThatHangs(t *testing.T) {
 	servers.NoLeaks(t)
-	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	o := openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/{key}")}, probetest.Env())
+	s := startServer(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	o := openOrigin(t, originConfig{URL: urlTemplate(t, s.URL+"/{key}")}, probetest.Env())
 	start := time.Now()
 	// More at once than there are connections.
 	done := make(chan error, 3*httpclient.MaxConns)
@@ -125,7 +125,7 @@ func TestOriginThatHangs(t *testing.T) {
 
 func TestOriginWithoutURL(t *testing.T) {
 	for _, text := range []string{"http://{key}/", "http:///{key}", "http://user:secret@h:x/{key}"} {
-		if _, err := newOrigin(originConfig{URL: httpTemplate(t, text)}, probetest.Env()); err == nil || strings.Contains(err.Error(), "secret") {
+		if _, err := newOrigin(originConfig{URL: urlTemplate(t, text)}, probetest.Env()); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func startHTTPAt(t testing.TB, addr string, handler http.HandlerFunc) *httptest.Server {
+func startServerAt(t testing.TB, addr string, handler http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -40,8 +40,8 @@ func versionsOf(t *testing.T, a *application) (told []string, err error) {
 func TestAppByDNS(t *testing.T) {
 	servers.NoLeaks(t)
 	d, port := servers.StartDNS(t), probetest.FreePort(t)
-	one := startHTTPAt(t, "127.0.0.1:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.0") })
-	startHTTPAt(t, "127.0.0.2:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.1") })
+	one := startServerAt(t, "127.0.0.1:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.0") })
+	startServerAt(t, "127.0.0.2:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.1") })
 	template, err := form.ParseTemplate("http://{host}:{port}/version")
 	if err != nil {
 		t.Fatal(err)
