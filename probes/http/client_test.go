@@ -111,7 +111,7 @@ func startTLSServer(t testing.TB, a *probetest.Authority, name string, handler h
 		t.Fatal(err)
 	}
 	clients := x509.NewCertPool()
-	clients.AppendCertsFromPEM([]byte(a.Pem))
+	clients.AppendCertsFromPEM([]byte(a.PEM))
 	s := httptest.NewUnstartedServer(handler)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert}
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // refused handshakes are what is tested
@@ -127,7 +127,7 @@ func TestOverTLS(t *testing.T) {
 		_, _ = io.WriteString(w, r.TLS.PeerCertificates[0].Subject.CommonName)
 	})
 	ours, oursKey, _, _ := probetest.Certificate(t, a, "exporter-1")
-	ca, cert, key := probetest.WriteFile(t, "ca", a.Pem), probetest.WriteFile(t, "cert", ours), probetest.WriteFile(t, "key", oursKey)
+	ca, cert, key := probetest.WriteFile(t, "ca", a.PEM), probetest.WriteFile(t, "cert", ours), probetest.WriteFile(t, "key", oursKey)
 	good := form.TLS{CAFile: ca, CertFile: cert, KeyFile: key, ServerName: "cache.example"}
 	with := func(change func(*form.TLS)) *form.TLS {
 		c := good

@@ -124,7 +124,7 @@ func TestOriginThatHangs(t *testing.T) {
 }
 
 func TestOriginWithoutURL(t *testing.T) {
-	for _, text := range []string{"http://{key}/", "http:///{key}", "http://user:secret@h:x/{key}"} {
+	for _, text := range []string{"http:///{key}", "http://user:secret@h:x/{key}"} {
 		if _, err := newOrigin(originConfig{URL: urlTemplate(t, text)}, probetest.Env()); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", text, err)
 		}

@@ -20,7 +20,7 @@ func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerN
 	return f, f.Named(n.Name).(*group.DNS)
 }
 
-func TestMemcachedByDNS(t *testing.T) {
+func TestByDNS(t *testing.T) {
 	servers.NoLeaks(t)
 	d, port := servers.StartDNS(t), probetest.FreePort(t)
 	first := servers.MemcachedAt(t, "127.0.0.1:"+port)

@@ -152,8 +152,8 @@ func (c *Client) Parse(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// askerKey is the key under which a request's context holds the one that its caller gave.
-type askerKey struct{}
+// callerKey is the key under which a request's context holds the one that its caller gave.
+type callerKey struct{}
 
 // dial opens a connection. net/http detaches a dial from its request, as another one may use the connection; here it
 // ends with the caller's time, so that no server that accepts and says nothing keeps a goroutine, or one of the few
@@ -161,8 +161,8 @@ type askerKey struct{}
 //
 //nolint:contextcheck // the caller's context stands in the one that net/http gives
 func (c *Client) dial(ctx context.Context, addr string, secure bool) (net.Conn, error) {
-	if asker, ok := ctx.Value(askerKey{}).(context.Context); ok {
-		ctx = asker
+	if caller, ok := ctx.Value(callerKey{}).(context.Context); ok {
+		ctx = caller
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -266,7 +266,7 @@ func (c *Client) Do(ctx context.Context, req *http.Request, use func(*Answer) er
 		return err
 	}
 	defer end()
-	req = req.WithContext(context.WithValue(ctx, askerKey{}, caller))
+	req = req.WithContext(context.WithValue(ctx, callerKey{}, caller))
 	if req.URL.Host == c.hostOf {
 		req.Host = c.virtual
 	}
@@ -291,7 +291,7 @@ func (c *Client) Send(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.transport.RoundTrip(req.WithContext(context.WithValue(ctx, askerKey{}, caller)))
+	resp, err := c.transport.RoundTrip(req.WithContext(context.WithValue(ctx, callerKey{}, caller)))
 	if err != nil {
 		defer end()
 		return nil, c.brief(ctx, err)
