@@ -173,12 +173,12 @@ var ErrReplica = errors.New("the node is a replica, which takes no writes")
 type Seen uint8
 
 const (
-	// NotTold: the node did not say.
+	// NotTold is for a key of which the node did not say.
 	NotTold Seen = iota
-	// Served: the value that was put.
+	// Served is for the value that was put.
 	Served
-	// Changed: another value.
+	// Changed is for another value.
 	Changed
-	// Gone: no value.
+	// Gone is for no value.
 	Gone
 )

@@ -1,7 +1,7 @@
 package http
 
 import (
-	"io" //nolint:depguard // net/http writes to it
+	"io"
 	"net/http"
 	"regexp"
 	"strings"

@@ -196,21 +196,21 @@ func (n *node) askHealth(ctx context.Context) (up bool, err error) {
 }
 
 // filled gives the fills so far.
-func (w *ownReads) filled() uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.fills
+func (o *ownReads) filled() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.fills
 }
 
 // own gives our part of the hits and misses that the node just reported. Where it began anew, or its counts were reset, none of
 // them is ours.
-func (w *ownReads) own(survey probes.Survey) (hits, misses uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (o *ownReads) own(survey probes.Survey) (hits, misses uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	fell := func(before, now probes.Count) bool { return before.Known && now.Known && now.Value < before.Value }
-	if fell(w.seen.Hits, survey.Hits) || fell(w.seen.Misses, survey.Misses) || fell(w.seen.UptimeSeconds, survey.UptimeSeconds) {
-		w.hits, w.misses = 0, 0
+	if fell(o.seen.Hits, survey.Hits) || fell(o.seen.Misses, survey.Misses) || fell(o.seen.UptimeSeconds, survey.UptimeSeconds) {
+		o.hits, o.misses = 0, 0
 	}
-	w.seen = survey
-	return w.hits, w.misses
+	o.seen = survey
+	return o.hits, o.misses
 }

@@ -2,7 +2,7 @@ package http
 
 import (
 	"fmt"
-	"io" //nolint:depguard // net/http writes to it
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"

@@ -165,19 +165,19 @@ func (n *node) note(a *httpclient.Answer) copyState {
 	if (a.StatusCode < http.StatusInternalServerError || notCached) && n.stats == nil && n.health == nil {
 		n.answered = true
 	}
-	w := n.reads
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	o := n.reads
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	switch {
 	case a.StatusCode == http.StatusOK && n.config.Edge && isFill(a.Header, n.config.CacheStatus):
-		w.fills++
-		w.misses++
+		o.fills++
+		o.misses++
 		return copyMissing
 	case a.StatusCode == http.StatusOK:
-		w.hits++
+		o.hits++
 		return copyHeld
 	case a.StatusCode == http.StatusNotFound, a.StatusCode == http.StatusGone, notCached && n.config.Edge:
-		w.misses++
+		o.misses++
 		return copyMissing
 	}
 	return copyRefused

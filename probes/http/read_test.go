@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io" //nolint:depguard // net/http writes to it
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"

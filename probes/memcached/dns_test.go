@@ -26,7 +26,9 @@ func TestByDNS(t *testing.T) {
 	first := servers.MemcachedAt(t, "127.0.0.1:"+port)
 	servers.MemcachedAt(t, "127.0.0.2:"+port)
 	d.Set("mc.test", "127.0.0.2", "127.0.0.1")
-	f, g := openDNS(t, d, time.Hour, probetest.Node("mc", 3, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: hashingAny}))
+	configured := probetest.Node("mc", 3, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: hashingAny})
+	configured.Kind = backendName
+	f, g := openDNS(t, d, time.Hour, configured)
 	if got := f.Groups()[0]; got.Err == nil || len(got.Nodes) > 0 || got.Expected != 3 {
 		t.Errorf("before any answer the group is %+v", got)
 	}

@@ -171,14 +171,14 @@ func (n *node) listKeys(ctx context.Context, found func(string)) error {
 	if err != nil {
 		return err
 	}
-	w := wire.NewConn(conn, errNotMemcached)
-	defer w.Close()
-	if err := n.login(ctx, w); err != nil {
+	c := wire.NewConn(conn, errNotMemcached)
+	defer c.Close()
+	if err := n.login(ctx, c); err != nil {
 		return err
 	}
 	for what := "hash"; ; {
 		var refused string
-		err := w.Converse(ctx, wire.Request{Commands: []byte("lru_crawler metadump " + what + "\r\n"), Read: func(x *wire.Exchange) error {
+		err := c.Converse(ctx, wire.Request{Commands: []byte("lru_crawler metadump " + what + "\r\n"), Read: func(x *wire.Exchange) error {
 			var err error
 			refused, err = readDump(x, found)
 			return err

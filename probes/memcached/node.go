@@ -93,12 +93,12 @@ func (n *node) outdated() bool {
 }
 
 // greet logs in on a new connection, and finds out which commands the server knows and whether it began anew.
-func (n *node) greet(ctx context.Context, w *wire.Conn) ([]wire.Request, error) {
+func (n *node) greet(ctx context.Context, c *wire.Conn) ([]wire.Request, error) {
 	if n.outdated() {
 		n.forgetCloses()
 	}
 	var reply statsReply
-	err := n.introduce(ctx, w, &reply)
+	err := n.introduce(ctx, c, &reply)
 	switch {
 	case err == nil || ctx.Err() != nil || !wire.Dropped(err):
 		return nil, err
@@ -114,10 +114,10 @@ func (n *node) greet(ctx context.Context, w *wire.Conn) ([]wire.Request, error) 
 }
 
 // introduce sends what a new connection begins with; reply gets the statistics, where they are asked.
-func (n *node) introduce(ctx context.Context, w *wire.Conn, reply *statsReply) error {
+func (n *node) introduce(ctx context.Context, c *wire.Conn, reply *statsReply) error {
 	var requests []wire.Request
 	if !n.closes.stats {
-		if err := n.login(ctx, w); err != nil {
+		if err := n.login(ctx, c); err != nil {
 			return err
 		}
 		requests = append(requests, n.statsRequest(reply))
@@ -126,7 +126,7 @@ func (n *node) introduce(ctx context.Context, w *wire.Conn, reply *statsReply) e
 	if !n.withGet {
 		requests = append(requests, wire.Request{Commands: []byte("mn\r\n"), Read: n.readNoop})
 	}
-	return w.Converse(ctx, requests...)
+	return c.Converse(ctx, requests...)
 }
 
 // forgetCloses has the next new connection try all commands again.
@@ -152,7 +152,7 @@ func (n *node) readNoop(x *wire.Exchange) error {
 
 // login gives user name and password, if any, to a server that asks for them. To one that doesn't they would be a
 // value to store, so it is asked first.
-func (n *node) login(ctx context.Context, w *wire.Conn) error {
+func (n *node) login(ctx context.Context, c *wire.Conn) error {
 	user, password, err := n.config.Credentials.Resolve()
 	if err != nil || user == "" && password == "" {
 		return err
@@ -161,7 +161,7 @@ func (n *node) login(ctx context.Context, w *wire.Conn) error {
 		return errors.New("memcached needs both a username and a password, without white space; give the node username and password_file")
 	}
 	asks := false
-	err = w.Converse(ctx, wire.Request{Commands: []byte("version\r\n"), Read: func(x *wire.Exchange) error {
+	err = c.Converse(ctx, wire.Request{Commands: []byte("version\r\n"), Read: func(x *wire.Exchange) error {
 		line, err := x.ReadLine()
 		asks = string(line) == "CLIENT_ERROR unauthenticated"
 		return err
@@ -170,7 +170,7 @@ func (n *node) login(ctx context.Context, w *wire.Conn) error {
 		return err
 	}
 	secret := user + " " + password
-	return w.Converse(ctx, wire.Request{Commands: fmt.Appendf(nil, "set login 0 0 %d\r\n%s\r\n", len(secret), secret), Read: func(x *wire.Exchange) error {
+	return c.Converse(ctx, wire.Request{Commands: fmt.Appendf(nil, "set login 0 0 %d\r\n%s\r\n", len(secret), secret), Read: func(x *wire.Exchange) error {
 		line, err := x.ReadLine()
 		if err == nil && string(line) != "STORED" { // not the server's words: a proxy may repeat the secret
 			err = fmt.Errorf("username and password were refused (%s); check the node's username and password_file", verb(line))

@@ -9,7 +9,8 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// AliveGrace is how long a server that answers others may say nothing on a connection where it owes answers.
+// AliveGrace is how long a server that answers others may send nothing over a connection on which it owes answers. It is
+// exported for tests.
 const AliveGrace = time.Second
 
 // Account counts what this process's reads add to one server's hits and misses. Nodes at one address (two databases)
