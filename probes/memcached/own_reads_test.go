@@ -165,6 +165,9 @@ func TestReadGivenUpHalfWay(t *testing.T) {
 				if seen++; seen == visits {
 					cancel()
 				}
+				if visits == 0 {
+					<-ctx.Done() // however fast the server is
+				}
 			})
 			at := seen
 			if !errors.Is(err, context.Canceled) {
