@@ -3,7 +3,7 @@ package probes
 import "github.com/cacheinv/cacheinv_exporter/internal/form"
 
 // Backend is one kind of server, and how each of the roles that it may play is read from the configuration. A role that it
-// does not play is nil. What these functions give is complete where the file has no fault.
+// does not play is nil. What these functions give is complete where the file has no fault; the faults are noted in it.
 //
 // A backend is a folder that exports one Backend, and a line in package backends.
 type Backend struct {

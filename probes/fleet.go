@@ -21,19 +21,48 @@ type Members interface {
 	Close()
 }
 
-// Single is a node that is configured by itself.
-func Single(n Node) Members { return single{n} }
-
-type single struct{ node Node }
-
-func (s single) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
-	told, err := s.node.Survey(ctx, scanFor(s.node.Identity()))
-	visit(s.node, told, err)
+// Group is a configured group as known now.
+type Group struct {
+	Layer, Name string
+	// Nodes known, by name.
+	Nodes []string
+	// Expected is min_nodes; 0: not configured.
+	Expected int
+	// Err says why the nodes are not known, or no longer surely known; nil: they are.
+	Err error
+	// Replication: the nodes are one primary and its replicas.
+	Replication bool
+	// Cluster is nil where the group is no Redis Cluster.
+	Cluster *Cluster
 }
 
-func (s single) Nodes() []Node      { return []Node{s.node} }
-func (single) Group() (Group, bool) { return Group{}, false }
-func (s single) Close()             { s.node.Close() }
+// Cluster is what the nodes of a Redis Cluster reported of it in the last survey.
+type Cluster struct {
+	// Answered is how many nodes did; where it is 0, the rest is not known.
+	Answered int
+	// OK: each of them says cluster_state:ok.
+	OK bool
+	// Views are the distinct answers to which primary owns which slots and who replicates whom.
+	Views int
+	// ContestedSlots are claimed by two primaries or more, each for itself.
+	ContestedSlots int
+	// Masters is the most primaries that claim the same slot; 1 is healthy.
+	Masters int
+}
+
+// Single is what a node that is configured by itself stands for.
+func Single(n Node) Members { return oneNode{n} }
+
+type oneNode struct{ node Node }
+
+func (s oneNode) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
+	survey, err := s.node.Survey(ctx, scanFor(s.node.Identity()))
+	visit(s.node, survey, err)
+}
+
+func (s oneNode) Nodes() []Node      { return []Node{s.node} }
+func (oneNode) Group() (Group, bool) { return Group{}, false }
+func (s oneNode) Close()             { s.node.Close() }
 
 // LayerNode is a configured node, before it is opened.
 type LayerNode struct {

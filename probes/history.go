@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// ErrBusy says that a history is still asked on behalf of an earlier sampling.
+// ErrBusy is the error of a History that is still asked on behalf of an earlier sampling.
 var ErrBusy = errors.New("still busy with an earlier sampling")
 
 // Attempts are invalidations, and those of them that failed, since the process began.
 type Attempts struct{ Total, Failed float64 }
 
-// History is one configured history of invalidations.
+// History is one configured record of invalidation attempts.
 type History interface {
-	// Sample counts what is new. It returns soon after ctx ends; what was counted by then stands beside an error, too.
+	// Sample counts what is new. It returns soon after ctx ends; what was counted by then counts beside an error, too.
 	Sample(ctx context.Context) error
 	// Attempts so far; false where nothing was learned yet. It never waits for a sampling.
 	Attempts() (Attempts, bool)
 	Close()
 }
 
-// Histories are what was counted, and up to where. They outlive configurations.
+// Histories are the tallies of all histories, by name. They outlive configurations, so that the counts go on after a reload.
 type Histories struct {
 	mu sync.Mutex
 	by map[string]*Tally
@@ -42,6 +42,7 @@ func (h *Histories) Keep(names map[string]bool) {
 	}
 }
 
+// Of gives the tally of a history; one that was not known yet begins now, at 0.
 func (h *Histories) Of(name string) *Tally {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -53,7 +54,7 @@ func (h *Histories) Of(name string) *Tally {
 	return t
 }
 
-// Tally is what was counted of one history.
+// Tally is what was counted of one history, and up to where. A History embeds it: Sample calls Begin, and then Add.
 type Tally struct {
 	// sampling is held while the history is asked, and guards what follows.
 	sampling sync.Mutex
@@ -69,7 +70,7 @@ type Tally struct {
 	known   bool
 }
 
-// Begin a sampling of a source; end it with end. errOverlap: another one is under way, perhaps of the configuration before.
+// Begin a sampling of a source; end it with end. ErrBusy: another one is under way, perhaps of the configuration before.
 func (t *Tally) Begin(source string) (end func(), err error) {
 	if !t.sampling.TryLock() {
 		return nil, ErrBusy

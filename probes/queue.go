@@ -15,6 +15,76 @@ type Queue interface {
 	Close()
 }
 
+// Message says where an invalidation's key, version and time (in milliseconds) stand, as paths in its JSON; an empty one is
+// unknown. A stream's entry counts as one object of its fields.
+type Message struct {
+	Key, Version, TimestampMS string
+}
+
+// Backlog is what a queue reported in one sampling. Its positions are absolute: the collector counts how far they move.
+type Backlog struct {
+	// Complete: depth or lag was learned for all that is configured.
+	Complete bool
+	// Depth is how many messages wait: the queue's length, or the most that a group still has to read.
+	Depth Count
+	// BrokersUp and BrokersDown count brokers; valid where QueueTraits.Brokers.
+	BrokersUp, BrokersDown int
+	// Ends are the positions up to which messages were enqueued, by partition (one without a name where there are none).
+	Ends map[Partition]float64
+	// Groups are the consumer groups that are watched, by name; nil where there are none, or it could not be learned which
+	// there are.
+	Groups []GroupBacklog
+	// OldestAge in seconds of the oldest message that still waits.
+	OldestAge Count
+	// Sample of the newest messages; nil where they could not be read.
+	Sample *Sample
+}
+
+// Sample is a look at a queue's newest messages.
+type Sample struct {
+	// Messages looked at.
+	Messages int
+	// DistinctKeys among them, and how many have the most frequent one, TopKey; known where HasKeys. A key is never a
+	// label.
+	HasKeys        bool
+	DistinctKeys   int
+	TopKey         string
+	TopKeyMessages int
+	// Repeats of a key without a higher version; known where messages have versions.
+	Repeats Count
+}
+
+// Partition of a topic. A stream is partition 0 of the topic that its key names.
+type Partition struct {
+	Topic string
+	ID    int32
+}
+
+// GroupBacklog is a consumer group's part of a queue.
+type GroupBacklog struct {
+	Group string
+	// State as Kafka writes it; empty elsewhere.
+	State string
+	// Members that the group has; known where HasMembers.
+	Members    int
+	HasMembers bool
+	// Lag by partition; a partition whose lag is unknown is absent.
+	Lag map[Partition]int64
+	// Positions are commits by partition (streams: entries read less pending).
+	Positions map[Partition]float64
+	// Uncommitted partitions have no lag; known where HasOffsets.
+	Uncommitted int
+	// HasOffsets: which partitions the group has committed was learned.
+	HasOffsets bool
+	// LagSeconds by partition: how long ago the oldest message that the group has not committed (of a stream: not read)
+	// was written; 0 where it has committed all, absent where unknown.
+	LagSeconds map[Partition]float64
+	// Starts are the log's first offsets by committed partition: a group that has committed less lost messages. Kafka alone.
+	Starts map[Partition]float64
+	// Pending messages of a stream's group, delivered and not acknowledged, and the age in seconds of the oldest.
+	Pending, OldestPending Count
+}
+
 // FirstGroups sorts the names of groups and keeps the first form.MaxGroups; the error says that there are more.
 func FirstGroups(names []string) ([]string, error) {
 	slices.Sort(names)
@@ -24,4 +94,12 @@ func FirstGroups(names []string) ([]string, error) {
 	}
 	return names[:form.MaxGroups], fmt.Errorf("%d consumer groups match, and only the first %d by name are watched; "+
 		"write narrower names in groups", len(names), form.MaxGroups)
+}
+
+// Publisher sends invalidations to where an application's processors take them from.
+type Publisher interface {
+	// Publish a message about key. After an error of ctx's end the message may have been taken all the same. It may be
+	// called by several goroutines at once.
+	Publish(ctx context.Context, key string, message []byte) error
+	Close()
 }

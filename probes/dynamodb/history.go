@@ -51,10 +51,7 @@ func (c *tableConfig) Open(counts *probes.Tally, env *probes.Env) (probes.Histor
 }
 
 func newHistory(c tableConfig, counts *probes.Tally, env *probes.Env) (*history, error) {
-	client, err := httpclient.New(form.HTTPClient{}, nil, "", env)
-	if err != nil {
-		return nil, err
-	}
+	client := httpclient.New(form.HTTPClient{}, nil, "", env)
 	identity := c
 	identity.MaxReadUnits, identity.PartitionKey = 0, partitionKey{Name: c.PartitionKey.Name}
 	return &history{

@@ -32,18 +32,18 @@ type cacheStatusConfig struct {
 	Hit    *regexp.Regexp
 }
 
-// statsConfig says where an HTTP node's own counters stand; an empty path is not counted there.
+// statsConfig says where a node's own counters stand; one whose path is empty does not stand there.
 type statsConfig struct {
 	URL, Hits, Misses, Evicted, Items, UptimeSeconds string
 }
 
-// queueConfig is a queue that tells its depth in JSON; OldestAge, Enqueued and Processed are optional paths.
+// queueConfig is a queue that reports its depth in JSON; OldestAge, Enqueued and Processed are optional paths.
 type queueConfig struct {
 	URL, Depth, OldestAge, Enqueued, Processed string
 	Client                                     form.HTTPClient
 }
 
-// historyConfig tells counters in JSON, at these paths.
+// historyConfig is a processor that reports its counters in JSON, at these paths.
 type historyConfig struct {
 	URL, Succeeded, Failed string
 	Client                 form.HTTPClient
@@ -56,7 +56,15 @@ type publishConfig struct {
 	Client      form.HTTPClient
 }
 
-// applicationConfig is an application whose instances tell the version of their caching code.
+// originConfig is where the truth of a key is asked.
+type originConfig struct {
+	// URL may hold {key} and the names of the class's match.
+	URL     form.Template
+	Headers map[string]string
+	Client  form.HTTPClient
+}
+
+// applicationConfig is an application whose instances report the version of their caching code.
 type applicationConfig struct {
 	// Nodes: instance name -> URL. Instead of it, DNS names the instances, and URL holds {host} and {port}.
 	Nodes map[string]string
@@ -139,7 +147,7 @@ func readStats(v form.Value, read func(form.Value) string) *statsConfig {
 	return out
 }
 
-// readQueue reads where a queue tells its depth in JSON.
+// readQueue reads where a queue reports its depth in JSON.
 func readQueue(v form.Value) *queueConfig {
 	b := v.Block()
 	q := &queueConfig{}
@@ -194,14 +202,6 @@ func readPublisher(v form.Value) *publishConfig {
 	return out
 }
 
-// originConfig is where the truth of a key is asked.
-type originConfig struct {
-	// URL may hold {key} and the names of the class's match.
-	URL     form.Template
-	Headers map[string]string
-	Client  form.HTTPClient
-}
-
 // readOrigin reads where the truth of a key is asked; keyNames may stand in the URL.
 func readOrigin(v form.Value, keyNames []string) *originConfig {
 	b := v.Block()
@@ -219,7 +219,7 @@ func readOrigin(v form.Value, keyNames []string) *originConfig {
 	return o
 }
 
-// readApplication reads where the instances of an application tell their versions.
+// readApplication reads where the instances of an application report their versions.
 func readApplication(b *form.Block) *applicationConfig {
 	a := &applicationConfig{Nodes: map[string]string{}}
 	nodes, dns, u := b.Get("nodes"), b.Get("dns"), b.Get("url")
@@ -238,11 +238,11 @@ func readApplication(b *form.Block) *applicationConfig {
 		if instances.Empty() {
 			nodes.Fault("is empty; write name: URL for each instance")
 		}
-		for n, instance := range instances.Entries() {
-			if n == "" || !form.IsName(n) || strings.Contains(n, "${") {
-				instance.Fault("is no plain name, and ${…} is filled in in values alone; write the instance's name")
+		for name, item := range instances.Entries() {
+			if name == "" || !form.IsName(name) || strings.Contains(name, "${") {
+				item.Fault("is no plain name, and ${…} is filled in in values alone; write the instance's name")
 			}
-			a.Nodes[n] = instance.URL()
+			a.Nodes[name] = item.URL()
 		}
 	}
 	a.JSON = b.Get("json").JSONPath()

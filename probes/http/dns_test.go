@@ -26,7 +26,7 @@ func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerN
 	return f, f.Named(n.Name).(*group.DNS)
 }
 
-func TestHTTPByDNS(t *testing.T) {
+func TestByDNS(t *testing.T) {
 	servers.NoLeaks(t)
 	d, port := servers.StartDNS(t), probetest.FreePort(t)
 	for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
@@ -130,7 +130,7 @@ func isAddress(s string) bool {
 }
 
 // The servers behind a name have certificates of the name, or of the site that a Host header chooses.
-func TestHTTPByDNSServerName(t *testing.T) {
+func TestByDNSServerName(t *testing.T) {
 	template, err := form.ParseTemplate("https://192.0.2.1:443/{key}")
 	if err != nil {
 		t.Fatal(err)

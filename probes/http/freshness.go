@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// isFill: the cache status calls the answer no hit, so that it came from the origin. What the configuration names comes
+// isFill reports whether the cache status says that the answer came from the origin. What the configuration names comes
 // before the headers that edges commonly send; in each, the last member is the cache closest to us.
 func isFill(h http.Header, c *cacheStatusConfig) bool {
 	if c != nil {
@@ -120,6 +120,7 @@ func remainingTTL(h http.Header, shared bool, now time.Time) (time.Duration, boo
 	return max(0, until.Sub(now)-age(h)), true
 }
 
+// age gives the header Age; 0 where there is none.
 func age(h http.Header) time.Duration {
 	d, _ := deltaSeconds(h.Get("Age"))
 	return d

@@ -12,16 +12,17 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
 )
 
-// history is a processor that counts its attempts and tells the counters in JSON.
+// history is a processor that counts its attempts and reports the counters in JSON.
 type history struct {
 	*probes.Tally
+	// source names where the counters stand, for Tally.Begin.
 	source            string
 	client            *httpclient.Client
 	url               *url.URL
 	succeeded, failed content.Path
 }
 
-// position is what the counters were when last told.
+// position is what the counters were when last reported; it is the Tally's Position.
 type position struct {
 	succeeded, failed float64
 }
@@ -31,12 +32,10 @@ func (c *historyConfig) Open(counts *probes.Tally, env *probes.Env) (probes.Hist
 	return newHistory(*c, counts, env)
 }
 
-func newHistory(c historyConfig, counts *probes.Tally, opt *probes.Env) (*history, error) {
-	client, err := httpclient.New(c.Client, nil, "", opt)
-	if err != nil {
-		return nil, err
-	}
+func newHistory(c historyConfig, counts *probes.Tally, env *probes.Env) (*history, error) {
+	client := httpclient.New(c.Client, nil, "", env)
 	h := &history{Tally: counts, client: client, source: fmt.Sprintf("http %q %q %q", c.URL, c.Succeeded, c.Failed)}
+	var err error
 	if h.url, err = client.Parse(c.URL); err != nil {
 		return nil, err
 	}
@@ -49,7 +48,7 @@ func newHistory(c historyConfig, counts *probes.Tally, opt *probes.Env) (*histor
 	return h, nil
 }
 
-// Sample implements History.
+// Sample implements probes.History.
 func (h *history) Sample(ctx context.Context) error {
 	end, err := h.Begin(h.source)
 	if err != nil {
@@ -62,7 +61,7 @@ func (h *history) Sample(ctx context.Context) error {
 // read one answer. Both counters are needed: attempts are their sum.
 func (h *history) read(body []byte) error {
 	if !json.Valid(body) {
-		return errors.New("the answer is not JSON; mend the URL")
+		return errors.New("the answer is not JSON; fix the URL")
 	}
 	succeeded, failed := httpclient.NumberAt(body, h.succeeded), httpclient.NumberAt(body, h.failed)
 	var errs []error
@@ -71,7 +70,7 @@ func (h *history) read(body []byte) error {
 		probes.Count
 	}{{"succeeded", succeeded}, {"failed", failed}} {
 		if !f.Known {
-			errs = append(errs, fmt.Errorf("the answer has no number of 0 or more where %s should stand; mend that path", f.name))
+			errs = append(errs, fmt.Errorf("the answer has no number of 0 or more where %s should stand; fix that path", f.name))
 		}
 	}
 	if len(errs) > 0 {

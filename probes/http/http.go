@@ -1,7 +1,8 @@
-// Package http asks whatever answers over HTTP: edges, applications' local caches, queues and processors that tell their
-// counters in JSON, origins that know the truth, and instances that tell their version.
+// Package http asks whatever answers over HTTP: edges, applications' local caches, queues and processors that report their
+// counters in JSON, origins that know the truth, and instances that report their version.
 //
-// Each role has a file and a type of its own; package httpclient has what their requests share.
+// Each role has a file and a type of its own: node, queue, history, publisher, origin and application. Package httpclient has
+// what their requests share.
 package http
 
 import (
@@ -35,7 +36,7 @@ func (c *nodeConfig) Group() bool { return c.DNS != nil }
 func (c *nodeConfig) Commands(member string) probes.NodeCommands {
 	scheme, rest, _ := strings.Cut(c.URL.String(), "://")
 	host, _, _ := strings.Cut(rest, "/")
-	at := scheme + "://" + host[strings.LastIndexByte(host, '@')+1:]
+	at := scheme + "://" + host[strings.LastIndexByte(host, '@')+1:] // a person needs no password to see whether it answers
 	switch {
 	case member != "":
 		at = scheme + "://" + member + "/"
@@ -57,7 +58,7 @@ func (c *nodeConfig) Open(id probes.Identity, least int, env *probes.Env) (probe
 	return probes.Single(n), nil
 }
 
-// withoutLogin and query, which may hold secrets.
+// withoutLogin gives an address less its login and its query, which may hold secrets; empty where it is no URL.
 func withoutLogin(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {

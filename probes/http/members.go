@@ -10,11 +10,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 )
 
-// filled gives a template in which {host} and {port} are a server's, each escaped for where it stands. Other places stay.
+// filled is filledText of a template: in it {host} and {port} are a server's, each escaped for where it stands. Other places stay.
 func filled(t form.Template, at group.Address) (form.Template, error) {
 	return form.ParseTemplate(filledText(t.String(), at))
 }
 
+// filledText gives a URL with {host} and {port} filled in.
 func filledText(text string, at group.Address) string {
 	scheme, rest, found := strings.Cut(text, "://")
 	if !found {
@@ -40,7 +41,8 @@ func filledText(text string, at group.Address) string {
 	return out
 }
 
-func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) (*group.DNS, error) {
+// newDNSGroup is a node for each server behind the DNS name.
+func newDNSGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env, log *slog.Logger) (*group.DNS, error) {
 	open := func(id probes.Identity, at group.Address) (probes.Node, error) {
 		here := c
 		var err error
@@ -53,12 +55,12 @@ func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env
 			here.Stats = &stats
 		}
 		here.HealthURL = filledText(c.HealthURL, at)
-		return newNode(id, here, opt)
+		return newNode(id, here, env)
 	}
 	n, err := open(id, group.Address{Host: "192.0.2.1", Port: "80"}) // what is wrong with the configuration is told at once
 	if err != nil {
 		return nil, err
 	}
 	n.Close()
-	return group.NewDNS(id, *c.DNS, expected, opt, log, open), nil
+	return group.NewDNS(id, *c.DNS, expected, env, log, open), nil
 }

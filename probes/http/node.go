@@ -28,36 +28,40 @@ type node struct {
 	stats, health *url.URL
 	counts        []statsCount
 
+	// reads outlive the node: nodes at one URL share them.
+	reads *ownReads
+
 	mu sync.Mutex
-	// answered: what tells that the node is up was answered since the last survey began.
+	// answered: what shows that the node is up was answered since the last survey began. mu guards it.
 	answered bool
-	reads    *ownReads
 }
 
-// ownReads are our part of an HTTP node's own counts; seen is what these were when last told.
+// ownReads are our part of a node's own counts.
 type ownReads struct {
-	mu                  sync.Mutex
+	mu sync.Mutex
+	// fills since this process began; hits and misses since the node's own counts did.
 	fills, hits, misses uint64
-	seen                probes.Survey
+	// seen is what the node reported last.
+	seen probes.Survey
 }
 
-// statsCount is one of the node's own counters, and where it stands.
+// statsCount is one of the node's own counters: where it stands in the answer, and in the Survey.
 type statsCount struct {
 	path content.Path
 	of   func(*probes.Survey) *probes.Count
 }
 
-func newNode(id probes.Identity, c nodeConfig, opt *probes.Env) (probes.Node, error) {
+func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (probes.Node, error) {
 	keys, err := httpclient.NewTemplate(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	client, err := httpclient.New(c.Client, c.Headers, keys.Host, opt)
-	if err != nil {
-		return nil, err
-	}
+	client := httpclient.New(c.Client, c.Headers, keys.Host, env)
 	client.Site = group.ServerName(c.DNS)
-	n := &node{id: id, config: c, client: client, keys: keys, header: client.Header.Clone(), reads: probes.KeptOf(opt.Kept, "http", c.URL.String(), func() *ownReads { return &ownReads{} })}
+	n := &node{
+		id: id, config: c, client: client, keys: keys, header: client.Header.Clone(),
+		reads: probes.KeptOf(env.Kept, "http", c.URL.String(), func() *ownReads { return &ownReads{} }),
+	}
 	if c.OnlyIfCached {
 		n.header.Add("Cache-Control", "only-if-cached")
 	}
@@ -105,15 +109,15 @@ func (n *node) Identity() probes.Identity { return n.id }
 // Close ends all requests and connections.
 func (n *node) Close() { n.client.Close() }
 
-// Answered implements Answerer: by the stats and health URLs where they are configured, else by any key.
+// Answered implements probes.Answerer: the stats and health URLs where they are configured, else any key.
 func (n *node) Answered() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.answered
 }
 
-// Survey asks for stats and health, both at once. An error says what was wrong with them; where the node did answer, it is
-// still up, which Answered tells then, too.
+// Survey asks for stats and health, both at once. An error says what was wrong with them; a node that did answer is still up,
+// which Answered reports.
 func (n *node) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey, error) {
 	start := time.Now()
 	n.mu.Lock()
@@ -164,7 +168,7 @@ func (n *node) readStats(body []byte, s *probes.Survey) error {
 		return nil
 	}
 	if !json.Valid(body) {
-		return errors.New("the answer is not JSON; mend stats.url")
+		return errors.New("the answer is not JSON; fix stats.url")
 	}
 	found := false
 	for _, c := range n.counts {
@@ -173,7 +177,7 @@ func (n *node) readStats(body []byte, s *probes.Survey) error {
 		found = found || got.Known
 	}
 	if !found {
-		return errors.New("the answer has a number at none of the configured paths; mend stats")
+		return errors.New("the answer has a number at none of the configured paths; fix stats")
 	}
 	return nil
 }
@@ -191,21 +195,22 @@ func (n *node) askHealth(ctx context.Context) (up bool, err error) {
 	return up, nil
 }
 
-func (w *ownReads) filled() uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.fills
+// filled gives the fills so far.
+func (o *ownReads) filled() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.fills
 }
 
-// own gives our part of the hits and misses that the node just told. A node that began anew, or whose counts were reset,
-// holds nothing of ours.
-func (w *ownReads) own(told probes.Survey) (hits, misses uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// own gives our part of the hits and misses that the node just reported. Where it began anew, or its counts were reset, none of
+// them is ours.
+func (o *ownReads) own(survey probes.Survey) (hits, misses uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	fell := func(before, now probes.Count) bool { return before.Known && now.Known && now.Value < before.Value }
-	if fell(w.seen.Hits, told.Hits) || fell(w.seen.Misses, told.Misses) || fell(w.seen.UptimeSeconds, told.UptimeSeconds) {
-		w.hits, w.misses = 0, 0
+	if fell(o.seen.Hits, survey.Hits) || fell(o.seen.Misses, survey.Misses) || fell(o.seen.UptimeSeconds, survey.UptimeSeconds) {
+		o.hits, o.misses = 0, 0
 	}
-	w.seen = told
-	return w.hits, w.misses
+	o.seen = survey
+	return o.hits, o.misses
 }

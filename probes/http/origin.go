@@ -21,15 +21,12 @@ func (c *originConfig) Identity() string { return c.URL.String() }
 // Open implements probes.OriginSource.
 func (c *originConfig) Open(env *probes.Env) (probes.Origin, error) { return newOrigin(*c, env) }
 
-func newOrigin(c originConfig, opt *probes.Env) (*origin, error) {
+func newOrigin(c originConfig, env *probes.Env) (*origin, error) {
 	u, err := httpclient.NewTemplate(c.URL)
 	if err != nil {
 		return nil, fmt.Errorf("origin: %w", err)
 	}
-	client, err := httpclient.New(c.Client, c.Headers, u.Host, opt)
-	if err != nil {
-		return nil, fmt.Errorf("origin: %w", err)
-	}
+	client := httpclient.New(c.Client, c.Headers, u.Host, env)
 	return &origin{client: client, url: u}, nil
 }
 

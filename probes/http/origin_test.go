@@ -16,9 +16,9 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openTestOrigin(t testing.TB, c originConfig, opt *probes.Env) *origin {
+func openOrigin(t testing.TB, c originConfig, env *probes.Env) *origin {
 	t.Helper()
-	o, err := newOrigin(c, opt)
+	o, err := newOrigin(c, env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func openTestOrigin(t testing.TB, c originConfig, opt *probes.Env) *origin {
 
 func TestOriginAnswers(t *testing.T) {
 	servers.NoLeaks(t)
-	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+	s := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		status, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/api/"))
 		w.Header().Set("Location", "/api/200")
 		w.WriteHeader(status)
@@ -36,8 +36,8 @@ func TestOriginAnswers(t *testing.T) {
 			_, _ = io.WriteString(w, "truth of "+r.Header.Get("X-Tenant"))
 		}
 	})
-	opt := probetest.Env()
-	o := openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/api/{id}"), Headers: map[string]string{"X-Tenant": "a"}}, opt)
+	env := probetest.Env()
+	o := openOrigin(t, originConfig{URL: urlTemplate(t, s.URL+"/api/{id}"), Headers: map[string]string{"X-Tenant": "a"}}, env)
 	for _, c := range []struct {
 		id, body string
 		deleted  bool
@@ -68,38 +68,38 @@ func TestOriginAnswers(t *testing.T) {
 			t.Errorf("%s: %+v, %v", c.id, got, err)
 		}
 	}
-	budgetIsFree(t, opt.Budget)
+	budgetIsFree(t, env.Budget)
 }
 
 func TestOriginBodyIsCountedWhileItIsHeld(t *testing.T) {
 	servers.NoLeaks(t)
-	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 1000)) })
-	opt := probetest.Env()
-	opt.MaxBody = 1000
-	o := openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/{key}")}, opt)
+	s := startServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 1000)) })
+	env := probetest.Env()
+	env.MaxBody = 1000
+	o := openOrigin(t, originConfig{URL: urlTemplate(t, s.URL+"/{key}")}, env)
 	vars := map[string]string{"key": "a"}
 	err := o.Ask(probetest.Within(t, 5*time.Second), vars, func(probes.OriginAnswer) {
-		if opt.Budget.TryAcquire(probes.HeldAtOnce - 999) {
+		if env.Budget.TryAcquire(probes.HeldAtOnce - 999) {
 			t.Error("the body is not counted")
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	budgetIsFree(t, opt.Budget)
-	opt.MaxBody = 999
-	o = openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/{key}")}, opt)
+	budgetIsFree(t, env.Budget)
+	env.MaxBody = 999
+	o = openOrigin(t, originConfig{URL: urlTemplate(t, s.URL+"/{key}")}, env)
 	err = o.Ask(probetest.Within(t, 5*time.Second), vars, func(probes.OriginAnswer) { t.Error("an answer that is too large") })
 	if err == nil || err.Error() != "the body is larger than --http.max-body (999 bytes)" {
 		t.Errorf("error %v", err)
 	}
-	budgetIsFree(t, opt.Budget)
+	budgetIsFree(t, env.Budget)
 }
 
 func TestOriginThatHangs(t *testing.T) {
 	servers.NoLeaks(t)
-	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	o := openTestOrigin(t, originConfig{URL: httpTemplate(t, s.URL+"/{key}")}, probetest.Env())
+	s := startServer(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	o := openOrigin(t, originConfig{URL: urlTemplate(t, s.URL+"/{key}")}, probetest.Env())
 	start := time.Now()
 	// More at once than there are connections.
 	done := make(chan error, 3*httpclient.MaxConns)
@@ -124,8 +124,8 @@ func TestOriginThatHangs(t *testing.T) {
 }
 
 func TestOriginWithoutURL(t *testing.T) {
-	for _, text := range []string{"http://{key}/", "http:///{key}", "http://user:secret@h:x/{key}"} {
-		if _, err := newOrigin(originConfig{URL: httpTemplate(t, text)}, probetest.Env()); err == nil || strings.Contains(err.Error(), "secret") {
+	for _, text := range []string{"http:///{key}", "http://user:secret@h:x/{key}"} {
+		if _, err := newOrigin(originConfig{URL: urlTemplate(t, text)}, probetest.Env()); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

@@ -26,16 +26,14 @@ func (c *publishConfig) Open(_ *probes.Fleet, env *probes.Env) (probes.Publisher
 	return newPublisher(*c, env)
 }
 
-func newPublisher(c publishConfig, opt *probes.Env) (*publisher, error) {
+func newPublisher(c publishConfig, env *probes.Env) (*publisher, error) {
 	host := ""
 	if u, err := url.Parse(c.URL); err == nil {
 		host = u.Host
 	}
-	client, err := httpclient.New(c.Client, c.Headers, host, opt)
-	if err != nil {
-		return nil, err
-	}
+	client := httpclient.New(c.Client, c.Headers, host, env)
 	p := &publisher{client: client, method: c.Method}
+	var err error
 	if p.url, err = client.Parse(c.URL); err != nil {
 		return nil, err
 	}
@@ -45,7 +43,7 @@ func newPublisher(c publishConfig, opt *probes.Env) (*publisher, error) {
 	return p, nil
 }
 
-// Publish implements Publisher. Any 2xx is success.
+// Publish implements probes.Publisher. Any 2xx is success.
 func (p *publisher) Publish(ctx context.Context, _ string, message []byte) error {
 	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(message)), nil }
 	first, _ := body() // it can't fail

@@ -13,7 +13,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
 )
 
-// queue is a queue that tells its depth in JSON. It has one consumer group, named as itself.
+// queue is a queue that reports its depth in JSON. It has one consumer group, named as itself.
 type queue struct {
 	name   string
 	client *httpclient.Client
@@ -21,7 +21,7 @@ type queue struct {
 	fields []queueField
 }
 
-// queueField is one number of the answer, and where it belongs.
+// queueField is one number of the answer: its name in the configuration, where it stands, and where it goes.
 type queueField struct {
 	name string
 	path content.Path
@@ -50,12 +50,10 @@ func (c *queueConfig) Open(name string, _ *probes.Message, _ *probes.Fleet, env 
 	return newQueue(*c, name, env)
 }
 
-func newQueue(c queueConfig, name string, opt *probes.Env) (*queue, error) {
-	client, err := httpclient.New(c.Client, nil, "", opt)
-	if err != nil {
-		return nil, err
-	}
+func newQueue(c queueConfig, name string, env *probes.Env) (*queue, error) {
+	client := httpclient.New(c.Client, nil, "", env)
 	q := &queue{name: name, client: client}
+	var err error
 	if q.url, err = client.Parse(c.URL); err != nil {
 		return nil, err
 	}
@@ -87,14 +85,14 @@ func (q *queue) Sample(ctx context.Context) (probes.Backlog, error) {
 	var b probes.Backlog
 	err := q.client.Content(ctx, q.url, func(body []byte) error {
 		if !json.Valid(body) {
-			return errors.New("the answer is not JSON; mend the URL")
+			return errors.New("the answer is not JSON; fix the URL")
 		}
 		var errs []error
 		for _, f := range q.fields {
 			if n := httpclient.NumberAt(body, f.path); n.Known {
 				f.put(&b, n.Value)
 			} else {
-				errs = append(errs, fmt.Errorf("the answer has no number of 0 or more where %s should stand; mend that path", f.name))
+				errs = append(errs, fmt.Errorf("the answer has no number of 0 or more where %s should stand; fix that path", f.name))
 			}
 		}
 		return errors.Join(errs...)

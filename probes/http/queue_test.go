@@ -16,7 +16,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openTestHTTPQueue(t testing.TB, c queueConfig) *queue {
+func openQueue(t testing.TB, c queueConfig) *queue {
 	t.Helper()
 	q, err := newQueue(c, "app-1", probetest.Env())
 	if err != nil {
@@ -26,10 +26,10 @@ func openTestHTTPQueue(t testing.TB, c queueConfig) *queue {
 	return q
 }
 
-func TestHTTPQueue(t *testing.T) {
+func TestQueue(t *testing.T) {
 	servers.NoLeaks(t)
 	var body atomic.Pointer[string]
-	s := startHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
+	s := startServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		if *body.Load() == "" {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
@@ -54,7 +54,7 @@ func TestHTTPQueue(t *testing.T) {
 		{"empty", `{"depth": 0}`, false, depth(0), ""},
 		{"all", `{"depth": 7, "in": 100, "out": 93}`, true, full, ""},
 		{"as text", `{"depth": "7", "in": "100", "out": "93"}`, true, full, ""},
-		{"counters missing", `{"depth": 7}`, true, halfDepth, "enqueued should stand; mend that path\nthe answer has no number of 0 or more where processed"},
+		{"counters missing", `{"depth": 7}`, true, halfDepth, "enqueued should stand; fix that path\nthe answer has no number of 0 or more where processed"},
 		{"depth missing", `{"in": 100}`, true, half, "depth should stand"},
 		{"negative", `{"depth": -1}`, false, probes.Backlog{}, "depth should stand"},
 		{"endless", `{"depth": 1e999}`, false, probes.Backlog{}, "depth should stand"},
@@ -69,7 +69,7 @@ func TestHTTPQueue(t *testing.T) {
 		if c.counters {
 			q.Enqueued, q.Processed = "$.in", "$.out"
 		}
-		got, err := openTestHTTPQueue(t, q).Sample(probetest.Within(t, 5*time.Second))
+		got, err := openQueue(t, q).Sample(probetest.Within(t, 5*time.Second))
 		if !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
@@ -79,10 +79,10 @@ func TestHTTPQueue(t *testing.T) {
 	}
 }
 
-func TestHTTPQueueThatHangs(t *testing.T) {
+func TestQueueThatHangs(t *testing.T) {
 	servers.NoLeaks(t)
-	s := startHTTP(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	q := openTestHTTPQueue(t, queueConfig{URL: s.URL, Depth: "$.depth"})
+	s := startServer(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	q := openQueue(t, queueConfig{URL: s.URL, Depth: "$.depth"})
 	start := time.Now()
 	got, err := q.Sample(probetest.Within(t, 100*time.Millisecond))
 	if !errors.Is(err, context.DeadlineExceeded) || got.Complete || time.Since(start) > 2*time.Second {
@@ -90,7 +90,7 @@ func TestHTTPQueueThatHangs(t *testing.T) {
 	}
 }
 
-func TestHTTPQueueThatCannotBeAsked(t *testing.T) {
+func TestQueueThatCannotBeAsked(t *testing.T) {
 	for _, c := range []queueConfig{{URL: "h", Depth: "$"}, {URL: "http://h", Depth: "depth"}, {URL: "http://h", Depth: "$", Processed: "$.."}} {
 		if _, err := newQueue(c, "q", probetest.Env()); err == nil {
 			t.Errorf("%+v is no queue", c)

@@ -10,18 +10,21 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
 )
 
-// keyReads is one Read under way.
-type keyReads struct {
+// reading is one Read under way.
+type reading struct {
 	node *node
 	keys []probes.Key
 	ctx  context.Context
 	// giveUp ends what goes on, once nothing was answered so often that nothing will be.
 	giveUp context.CancelFunc
 
-	mu       sync.Mutex
-	visit    func(int, probes.Raw)
-	next     int
-	visited  int
+	// mu guards what follows.
+	mu    sync.Mutex
+	visit func(int, probes.Raw)
+	// next is the first key that nobody has taken yet.
+	next    int
+	visited int
+	// answered: some key got an answer.
 	answered bool
 	failed   []failedKey
 }
@@ -32,16 +35,17 @@ type failedKey struct {
 	err error
 }
 
-// Read asks for each key by itself, httpLanes at once.
+// Read asks for each key by itself, httpclient.MaxConns at once.
 func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
-	r := &keyReads{node: n, keys: keys, visit: visit}
+	r := &reading{node: n, keys: keys, visit: visit}
 	r.ctx, r.giveUp = context.WithCancel(ctx)
 	defer r.giveUp()
-	var lanes sync.WaitGroup
+	var asking sync.WaitGroup
 	for range min(httpclient.MaxConns, len(keys)) {
-		lanes.Go(r.run)
+		asking.Go(r.run)
 	}
-	lanes.Wait()
+	asking.Wait()
+	// Read gave up, or nothing was answered to the end.
 	gaveUp := r.ctx.Err() != nil || !r.answered && len(r.failed) > 0
 	if gaveUp && ctx.Err() == nil {
 		return r.failed[0].err
@@ -55,7 +59,7 @@ func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, prob
 	return nil
 }
 
-func (r *keyReads) run() {
+func (r *reading) run() {
 	for {
 		i, ok := r.take()
 		if !ok {
@@ -65,7 +69,8 @@ func (r *keyReads) run() {
 	}
 }
 
-func (r *keyReads) take() (int, bool) {
+// take gives the next key to ask for; false: there is none, or the time is up.
+func (r *reading) take() (int, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.next == len(r.keys) || r.ctx.Err() != nil {
@@ -76,14 +81,14 @@ func (r *keyReads) take() (int, bool) {
 }
 
 // hand gives the caller one key's answer.
-func (r *keyReads) hand(i int, raw probes.Raw) {
+func (r *reading) hand(i int, raw probes.Raw) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.visited++
 	r.visit(i, raw)
 }
 
-func (r *keyReads) ask(i int) {
+func (r *reading) ask(i int) {
 	n := r.node
 	raw, err := n.keys.Expand(map[string]string{"key": r.keys[i].Name})
 	if err != nil {
@@ -104,11 +109,11 @@ func (r *keyReads) ask(i int) {
 	}
 }
 
-func (r *keyReads) fail(i int, err error) {
+func (r *reading) fail(i int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
-		return // the time was up, not the key's turn to fail
+		return // the time was up, which is no fault of this key
 	}
 	r.failed = append(r.failed, failedKey{i, err})
 	if !r.answered && len(r.failed) >= httpclient.MaxConns {
@@ -116,8 +121,8 @@ func (r *keyReads) fail(i int, err error) {
 	}
 }
 
-// judge hands on what an answer says of its key.
-func (r *keyReads) judge(i int, a *httpclient.Answer) {
+// judge gives the caller what an answer says of its key.
+func (r *reading) judge(i int, a *httpclient.Answer) {
 	r.mu.Lock()
 	r.answered = true
 	r.mu.Unlock()
@@ -143,34 +148,36 @@ func (r *keyReads) judge(i int, a *httpclient.Answer) {
 	}
 }
 
-// What an answer says of its key.
+// copyState is what the head of an answer says of its key.
+type copyState uint8
+
 const (
-	copyHeld = iota
+	copyHeld copyState = iota
 	copyMissing
 	copyRefused
 )
 
 // note says what an answer means, and counts it as the node itself does: by its head, whatever becomes of the body.
-func (n *node) note(a *httpclient.Answer) int {
+func (n *node) note(a *httpclient.Answer) copyState {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	notCached := a.StatusCode == http.StatusGatewayTimeout && n.config.OnlyIfCached
 	if (a.StatusCode < http.StatusInternalServerError || notCached) && n.stats == nil && n.health == nil {
 		n.answered = true
 	}
-	w := n.reads
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	o := n.reads
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	switch {
 	case a.StatusCode == http.StatusOK && n.config.Edge && isFill(a.Header, n.config.CacheStatus):
-		w.fills++
-		w.misses++
+		o.fills++
+		o.misses++
 		return copyMissing
 	case a.StatusCode == http.StatusOK:
-		w.hits++
+		o.hits++
 		return copyHeld
 	case a.StatusCode == http.StatusNotFound, a.StatusCode == http.StatusGone, notCached && n.config.Edge:
-		w.misses++
+		o.misses++
 		return copyMissing
 	}
 	return copyRefused

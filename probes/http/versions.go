@@ -21,10 +21,10 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
 )
 
-// application is an application whose instances tell the version of their caching code.
+// application is an application whose instances report the version of their caching code.
 type application struct {
 	client *httpclient.Client
-	opt    *probes.Env
+	env    *probes.Env
 	// names finds the instances, with their URL after template; nil: they are configured.
 	names    *group.Resolver
 	template form.Template
@@ -34,8 +34,9 @@ type application struct {
 	path *content.Path
 }
 
+// instance of an application.
 type instance struct {
-	node string
+	name string
 	url  *url.URL
 	// gone is since when the DNS name no longer has it; zero: it has.
 	gone time.Time
@@ -44,7 +45,7 @@ type instance struct {
 // A version becomes a label, and so must not be whatever a wrong URL answers.
 var versionText = regexp.MustCompile(`^[\w.+-]{1,64}$`)
 
-var errNoVersion = errors.New("the answer is no version of 1 to 64 letters, digits, _ . + or -; mend the URL, or write json: the path of the version")
+var errNoVersion = errors.New("the answer is no version of 1 to 64 letters, digits, _ . + or -; fix the URL, or write json: the path of the version")
 
 // Command implements probes.ApplicationSource.
 func (c *applicationConfig) Command() string {
@@ -64,13 +65,10 @@ func (c *applicationConfig) Open(name string, env *probes.Env) (probes.Applicati
 	return newApplication(name, *c, env)
 }
 
-func newApplication(name string, c applicationConfig, opt *probes.Env) (*application, error) {
-	client, err := httpclient.New(c.Client, nil, "", opt)
-	if err != nil {
-		return nil, err
-	}
+func newApplication(name string, c applicationConfig, env *probes.Env) (*application, error) {
+	client := httpclient.New(c.Client, nil, "", env)
 	client.Site = group.ServerName(c.DNS)
-	a := &application{client: client, opt: opt, template: c.URL}
+	a := &application{client: client, env: env, template: c.URL}
 	if c.JSON != "" {
 		p, err := content.ParsePath(c.JSON, false)
 		if err != nil {
@@ -78,18 +76,18 @@ func newApplication(name string, c applicationConfig, opt *probes.Env) (*applica
 		}
 		a.path = &p
 	}
-	for _, node := range slices.Sorted(maps.Keys(c.Nodes)) {
-		u, err := client.Parse(c.Nodes[node])
+	for _, name := range slices.Sorted(maps.Keys(c.Nodes)) {
+		u, err := client.Parse(c.Nodes[name])
 		if err != nil {
-			return nil, fmt.Errorf("node %s: %w", node, err)
+			return nil, fmt.Errorf("node %s: %w", name, err)
 		}
-		a.instances = append(a.instances, instance{node: node, url: u})
+		a.instances = append(a.instances, instance{name: name, url: u})
 	}
 	if c.DNS != nil {
 		if _, err := a.at(group.Address{Host: "192.0.2.1", Port: "80"}); err != nil {
 			return nil, err
 		}
-		a.names = group.NewResolver(*c.DNS, opt, opt.Log.With("app", name))
+		a.names = group.NewResolver(*c.DNS, env, env.Log.With("app", name))
 	}
 	return a, nil
 }
@@ -97,16 +95,16 @@ func newApplication(name string, c applicationConfig, opt *probes.Env) (*applica
 // at gives the instance at an address.
 func (a *application) at(p group.Address) (instance, error) {
 	u, err := a.client.Parse(filledText(a.template.String(), p))
-	return instance{node: p.HostPort(), url: u}, err
+	return instance{name: p.HostPort(), url: u}, err
 }
 
 // find follows the DNS name. An instance that it no longer has stays for a while: a crashed one must not just vanish.
 func (a *application) find(ctx context.Context) error {
-	places, err := a.names.Addresses(ctx)
+	addresses, err := a.names.Addresses(ctx)
 	has := map[string]bool{}
-	for _, p := range places {
+	for _, p := range addresses {
 		has[p.HostPort()] = true
-		if slices.ContainsFunc(a.instances, func(i instance) bool { return i.node == p.HostPort() }) {
+		if slices.ContainsFunc(a.instances, func(i instance) bool { return i.name == p.HostPort() }) {
 			continue
 		}
 		i, bad := a.at(p)
@@ -118,17 +116,17 @@ func (a *application) find(ctx context.Context) error {
 	}
 	now := time.Now()
 	a.instances = slices.DeleteFunc(a.instances, func(i instance) bool {
-		return !i.gone.IsZero() && !has[i.node] && now.Sub(i.gone) > a.opt.ForgetAfter
+		return !i.gone.IsZero() && !has[i.name] && now.Sub(i.gone) > a.env.ForgetAfter
 	})
 	for i := range a.instances {
 		switch at := &a.instances[i]; {
-		case has[at.node]:
+		case has[at.name]:
 			at.gone = time.Time{}
 		case at.gone.IsZero():
 			at.gone = now
 		}
 	}
-	slices.SortFunc(a.instances, func(a, b instance) int { return cmp.Compare(a.node, b.node) })
+	slices.SortFunc(a.instances, func(a, b instance) int { return cmp.Compare(a.name, b.name) })
 	return err
 }
 
@@ -144,7 +142,7 @@ func (a *application) Sample(ctx context.Context) ([]probes.AppInstance, error) 
 	for i, at := range a.instances {
 		wait.Go(func() {
 			version, err := a.ask(ctx, at.url)
-			out[i] = probes.AppInstance{Node: at.node, Version: version, Err: err, Left: !at.gone.IsZero()}
+			out[i] = probes.AppInstance{Node: at.name, Version: version, Err: err, Left: !at.gone.IsZero()}
 		})
 	}
 	wait.Wait()
@@ -153,14 +151,14 @@ func (a *application) Sample(ctx context.Context) ([]probes.AppInstance, error) 
 
 func (a *application) ask(ctx context.Context, u *url.URL) (version string, err error) {
 	err = a.client.Content(ctx, u, func(body []byte) error {
-		told, ok := strings.TrimSpace(string(body)), true
+		text, ok := strings.TrimSpace(string(body)), true
 		if a.path != nil {
-			told, ok = content.Lookup(body, *a.path)
+			text, ok = content.Lookup(body, *a.path)
 		}
-		if !ok || !versionText.MatchString(told) {
+		if !ok || !versionText.MatchString(text) {
 			return errNoVersion
 		}
-		version = told
+		version = text
 		return nil
 	})
 	return version, err

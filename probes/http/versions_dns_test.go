@@ -14,7 +14,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func startHTTPAt(t testing.TB, addr string, handler http.HandlerFunc) *httptest.Server {
+func startServerAt(t testing.TB, addr string, handler http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -40,15 +40,15 @@ func versionsOf(t *testing.T, a *application) (told []string, err error) {
 func TestAppByDNS(t *testing.T) {
 	servers.NoLeaks(t)
 	d, port := servers.StartDNS(t), probetest.FreePort(t)
-	one := startHTTPAt(t, "127.0.0.1:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.0") })
-	startHTTPAt(t, "127.0.0.2:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.1") })
+	one := startServerAt(t, "127.0.0.1:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.0") })
+	startServerAt(t, "127.0.0.2:"+port, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "1.1") })
 	template, err := form.ParseTemplate("http://{host}:{port}/version")
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := probetest.Env()
-	opt.Resolver = d.Resolver()
-	a, err := newApplication("api", applicationConfig{DNS: &form.DNSName{Host: "api.test", Port: port}, URL: template}, opt)
+	env := probetest.Env()
+	env.Resolver = d.Resolver()
+	a, err := newApplication("api", applicationConfig{DNS: &form.DNSName{Host: "api.test", Port: port}, URL: template}, env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestAppByDNS(t *testing.T) {
 			t.Errorf("%v, %v", got, err)
 		}
 	}
-	a.opt.ForgetAfter = 0
+	a.env.ForgetAfter = 0
 	if got, err := versionsOf(t, a); err != nil || !slices.Equal(got, both[1:]) {
 		t.Errorf("%v, %v", got, err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openTestApps(t testing.TB, configured ...applicationConfig) []*application {
+func openApplications(t testing.TB, configured ...applicationConfig) []*application {
 	t.Helper()
 	var apps []*application
 	for i, c := range configured {
@@ -37,7 +37,7 @@ func TestAppVersions(t *testing.T) {
 		"/long": strings.Repeat("1", 65), "/longest": strings.Repeat("1", 64), "/null": `{"build": {"version": null}}`, "/object": `{"build": {"version": {}}}`,
 		"/other": `{"version": "1"}`, "/unicode": "vers\u00efon",
 	}
-	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+	s := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		body, ok := bodies[r.URL.Path]
 		if !ok {
 			http.NotFound(w, r)
@@ -66,7 +66,7 @@ func TestAppVersions(t *testing.T) {
 		{s.URL + "/gone", "", "", "status 404 Not Found"},
 		{nowhere, "", "", "connection refused"},
 	} {
-		got, _ := openTestApps(t, applicationConfig{Nodes: map[string]string{"n": c.url}, JSON: c.json})[0].Sample(probetest.Within(t, 5*time.Second))
+		got, _ := openApplications(t, applicationConfig{Nodes: map[string]string{"n": c.url}, JSON: c.json})[0].Sample(probetest.Within(t, 5*time.Second))
 		if len(got) != 1 || got[0].Node != "n" || got[0].Version != c.want {
 			t.Errorf("%s: %+v", c.url, got)
 			continue
@@ -80,7 +80,7 @@ func TestAppVersions(t *testing.T) {
 // Every instance is asked at once, and one that hangs costs no other its answer.
 func TestAppInstances(t *testing.T) {
 	servers.NoLeaks(t)
-	s := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+	s := startServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hangs" {
 			<-r.Context().Done()
 			return
@@ -88,7 +88,7 @@ func TestAppInstances(t *testing.T) {
 		_, password, _ := r.BasicAuth()
 		_, _ = io.WriteString(w, r.URL.Path[1:]+password)
 	})
-	apps := openTestApps(t,
+	apps := openApplications(t,
 		applicationConfig{
 			Nodes:  map[string]string{"c": s.URL + "/3", "a": s.URL + "/1", "b": s.URL + "/hangs"},
 			Client: form.HTTPClient{Credentials: form.Credentials{Username: "u", PasswordFile: probetest.WriteFile(t, "p", ".pw\n")}},

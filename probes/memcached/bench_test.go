@@ -15,7 +15,7 @@ import (
 )
 
 // BenchmarkMemcachedRead1000 reads 1,000 keys of 100 bytes: the floor is one pipeline of mg, its replies dropped unparsed.
-func BenchmarkMemcachedRead1000(b *testing.B) {
+func BenchmarkRead1000(b *testing.B) {
 	p := servers.Memcached(b)
 	client := memcacheClient(b, p.Addr)
 	keys := make([]probes.Key, 1000)

@@ -50,19 +50,19 @@ func readNode(v form.Value, once func(at form.Value, server string)) *nodeConfig
 	if out.Address = address.Address("11211"); out.Address != "" {
 		once(address, "memcached "+strings.ToLower(out.Address))
 	}
-	hashing := b.Get("hashing")
-	out.Hashing = hashing.OneOf("", hashingGomemcache, hashingKetama, hashingAny)
-	out.Servers = readPoolServers(servers, hashing, out.Hashing, once)
+	hash := b.Get("hashing")
+	out.Hashing = hash.OneOf("", hashingGomemcache, hashingKetama, hashingAny)
+	out.Servers = readPoolServers(servers, hash, out.Hashing, once)
 	out.DNS = dns.DNSName("memcached", "11211", once)
 	switch {
 	case servers.Given():
-		b.Require(hashing, "how the clients find a key's server: gomemcache, ketama or any")
+		b.Require(hash, "how the clients find a key's server: gomemcache, ketama or any")
 	case dns.Given() && out.Hashing != "" && out.Hashing != hashingAny:
-		hashing.Fault("is %s, for which the order or the names of the servers decide, and DNS tells neither; write any, or a list of servers", hashing.Quoted())
+		hash.Fault("is %s, for which the order or the names of the servers decide, and DNS tells neither; write any, or a list of servers", hash.Quoted())
 	case dns.Given():
 		out.Hashing = hashingAny
-	case hashing.Given():
-		hashing.Fault("stands without servers or dns; leave it out")
+	case hash.Given():
+		hash.Fault("stands without servers or dns; leave it out")
 	}
 	login := b.Credentials()
 	for _, f := range []struct {

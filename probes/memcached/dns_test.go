@@ -20,13 +20,15 @@ func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerN
 	return f, f.Named(n.Name).(*group.DNS), env
 }
 
-func TestMemcachedByDNS(t *testing.T) {
+func TestByDNS(t *testing.T) {
 	servers.NoLeaks(t)
 	d, port := servers.StartDNS(t), probetest.FreePort(t)
 	first := servers.MemcachedAt(t, "127.0.0.1:"+port)
 	servers.MemcachedAt(t, "127.0.0.2:"+port)
 	d.Set("mc.test", "127.0.0.2", "127.0.0.1")
-	f, g, env := openDNS(t, d, time.Hour, probetest.Node("mc", 3, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: hashingAny}))
+	configured := probetest.Node("mc", 3, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: hashingAny})
+	configured.Kind = backendName
+	f, g, env := openDNS(t, d, time.Hour, configured)
 	if got := f.Groups()[0]; got.Err == nil || len(got.Nodes) > 0 || got.Expected != 3 {
 		t.Errorf("before any answer the group is %+v", got)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
 
-func FuzzMemcachedReplies(f *testing.F) {
+func FuzzReplies(f *testing.F) {
 	for _, said := range []string{
 		"VA 2 t100 c7 O0\r\nhi\r\nEN O1\r\nVA 0 t-1 c1 O2\r\n\r\nEN O3\r\n",
 		"VA 2 O0 X W c5\r\nhi\r\nEN\r\nEN\r\nEN\r\nHD\r\n", "EN\r\nEN\r\nEN\r\nEN\r\n",
@@ -23,11 +23,11 @@ func FuzzMemcachedReplies(f *testing.F) {
 	keys := []probes.Key{{Name: "a"}, {Name: "b"}, {Name: "a"}, {Name: "c"}}
 	all := []int{0, 1, 2, 3}
 	f.Fuzz(func(t *testing.T, said []byte) {
-		opt := probetest.Env()
-		opt.MaxValueBytes = 64
+		env := probetest.Env()
+		env.MaxValueBytes = 64
 		for _, plain := range []bool{false, true} {
-			n := &node{opt: opt, account: &wire.Account{}, kept: &keptServer{}}
-			v := probetest.NewVisited(t, len(keys))
+			n := &node{env: env, account: &wire.Account{}, kept: &keptServer{}}
+			v := probetest.NewVisits(t, len(keys))
 			r := &reading{node: n, keys: keys, visit: v.Visit}
 			requests := r.metaGets(all)
 			if plain {
@@ -38,13 +38,13 @@ func FuzzMemcachedReplies(f *testing.F) {
 			if counted := n.account.Hits + n.account.Misses; counted > uint64(len(keys)) {
 				t.Errorf("%d counted of %d", counted, len(keys))
 			}
-			probetest.Whole(t, opt.Budget)
+			probetest.Whole(t, env.Budget)
 		}
-		n := &node{opt: opt, account: &wire.Account{}, kept: &keptServer{}}
-		var told stats
-		err := wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), n.statsRequest(&told))
-		if err != nil && told.complete || told.Expired.Known && told.Expired.Value < 0 {
-			t.Errorf("%+v, %v", told, err)
+		n := &node{env: env, account: &wire.Account{}, kept: &keptServer{}}
+		var reply statsReply
+		err := wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), n.statsRequest(&reply))
+		if err != nil && reply.complete || reply.Expired.Known && reply.Expired.Value < 0 {
+			t.Errorf("%+v, %v", reply, err)
 		}
 		_ = wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), wire.Request{Commands: nil, Read: func(x *wire.Exchange) error {
 			refused, err := readDump(x, func(key string) {

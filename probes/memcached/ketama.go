@@ -68,7 +68,7 @@ func ketamaHashes(weight, total float32, servers int) int {
 	return int(math.Floor(float64(float32(hashes + 0.0000000001))))
 }
 
-// pick gives the server of a key, by its place in the list.
+// pick gives the server of a key, as an index of the list.
 func (k *ketama) pick(key string) int {
 	var held [256]byte
 	sum := md5.Sum(append(held[:0], key...)) //nolint:gosec // as above

@@ -25,7 +25,7 @@ const (
 	// listGrace is how long the survey that began a listing waits for it. Small caches are through by then, so that a
 	// single look, as check takes, finds their keys.
 	listGrace = 100 * time.Millisecond
-	// busyPause before a server is asked again whose crawler is at work on something else.
+	// busyPause is the wait before a server is asked again whose crawler is busy with something else.
 	busyPause = 500 * time.Millisecond
 )
 
@@ -37,26 +37,27 @@ type listing struct {
 	mu      sync.Mutex
 	next    time.Time // no listing begins before
 	running bool
-	lists   map[*keyList]struct{}
+	lists   map[*keyList]struct{} // of the nodes at this server
 }
 
 // keyList is what one node wants of its server's keys. A listing goes on in the background, over a connection of its own.
 type keyList struct {
-	list func(ctx context.Context, found func(key string)) error
-	of   *listing
+	// dump asks the server for its keys, and gives each to found.
+	dump    func(ctx context.Context, found func(key string)) error
+	listing *listing
 
 	life    context.Context // until close
 	end     context.CancelFunc
 	running sync.WaitGroup
 
-	// Guarded by of.mu.
-	prefix, suffix string // of the keys wanted
-	keys           []string
-	err            error
+	// Guarded by listing.mu.
+	prefix, suffix string   // of the keys wanted
+	keys           []string // found since the last take
+	err            error    // of the last listing
 }
 
-func newKeyList(list func(context.Context, func(string)) error, of *listing) *keyList {
-	k := &keyList{list: list, of: of}
+func newKeyList(dump func(context.Context, func(string)) error, of *listing) *keyList {
+	k := &keyList{dump: dump, listing: of}
 	k.life, k.end = context.WithCancel(context.Background())
 	return k
 }
@@ -73,8 +74,8 @@ func (k *keyList) take(ctx context.Context, match string) ([]string, error) {
 		case <-ctx.Done():
 		}
 	}
-	k.of.mu.Lock()
-	defer k.of.mu.Unlock()
+	k.listing.mu.Lock()
+	defer k.listing.mu.Unlock()
 	found := k.keys
 	k.keys = nil
 	return found, k.err
@@ -82,18 +83,18 @@ func (k *keyList) take(ctx context.Context, match string) ([]string, error) {
 
 // begin gives a channel that is closed at the end of the listing that it began, if it did.
 func (k *keyList) begin(match string) <-chan struct{} {
-	k.of.mu.Lock()
-	defer k.of.mu.Unlock()
+	k.listing.mu.Lock()
+	defer k.listing.mu.Unlock()
 	k.prefix, k.suffix = literalEnds(match)
-	if k.of.lists == nil {
-		k.of.lists = map[*keyList]struct{}{}
+	if k.listing.lists == nil {
+		k.listing.lists = map[*keyList]struct{}{}
 	}
-	k.of.lists[k] = struct{}{}
-	if k.of.running || time.Now().Before(k.of.next) || k.life.Err() != nil {
+	k.listing.lists[k] = struct{}{}
+	if k.listing.running || time.Now().Before(k.listing.next) || k.life.Err() != nil {
 		return nil
 	}
-	k.of.running = true
-	for other := range k.of.lists {
+	k.listing.running = true
+	for other := range k.listing.lists {
 		other.keys = nil // nobody took them since the last listing
 	}
 	done := make(chan struct{})
@@ -104,13 +105,14 @@ func (k *keyList) begin(match string) <-chan struct{} {
 	return done
 }
 
+// run has the keys listed, and notes how that ended.
 func (k *keyList) run() {
 	ctx, cancel := context.WithTimeout(k.life, listLongest)
 	defer cancel()
 	began, listed := time.Now(), 0
-	err := k.list(ctx, func(key string) {
+	err := k.dump(ctx, func(key string) {
 		listed++
-		k.of.add(key)
+		k.listing.add(key)
 	})
 	switch {
 	case errors.Is(err, errEnough) || listed > 0 && ctx.Err() != nil:
@@ -118,20 +120,20 @@ func (k *keyList) run() {
 	case err != nil:
 		err = fmt.Errorf("lru_crawler metadump: %w", err)
 	}
-	k.of.mu.Lock()
-	defer k.of.mu.Unlock()
-	k.of.running, k.of.next = false, began.Add(listEvery)
+	k.listing.mu.Lock()
+	defer k.listing.mu.Unlock()
+	k.listing.running, k.listing.next = false, began.Add(listEvery)
 	if err != nil {
-		k.of.next = time.Now().Add(listAgain)
+		k.listing.next = time.Now().Add(listAgain)
 	}
 	if k.life.Err() == nil {
-		for other := range k.of.lists {
+		for other := range k.listing.lists {
 			other.err = err
 		}
 	}
 }
 
-// add gives a key to those that want it. The ends of a pattern sieve roughly; who asked matches exactly.
+// add gives a key to those that want it. The ends of a pattern are a rough filter; who asked matches exactly.
 func (l *listing) add(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,12 +144,13 @@ func (l *listing) add(key string) {
 	}
 }
 
+// close ends a listing that this node began, and waits for it.
 func (k *keyList) close() {
 	k.end()
 	k.running.Wait()
-	k.of.mu.Lock()
-	delete(k.of.lists, k)
-	k.of.mu.Unlock()
+	k.listing.mu.Lock()
+	delete(k.listing.lists, k)
+	k.listing.mu.Unlock()
 }
 
 // literalEnds gives what all keys that match a glob begin and end with.
@@ -168,14 +171,14 @@ func (n *node) listKeys(ctx context.Context, found func(string)) error {
 	if err != nil {
 		return err
 	}
-	w := wire.NewConn(conn, errNotMemcached)
-	defer w.Close()
-	if err := n.login(ctx, w); err != nil {
+	c := wire.NewConn(conn, errNotMemcached)
+	defer c.Close()
+	if err := n.login(ctx, c); err != nil {
 		return err
 	}
 	for what := "hash"; ; {
 		var refused string
-		err := w.Converse(ctx, wire.Request{Commands: []byte("lru_crawler metadump " + what + "\r\n"), Read: func(x *wire.Exchange) error {
+		err := c.Converse(ctx, wire.Request{Commands: []byte("lru_crawler metadump " + what + "\r\n"), Read: func(x *wire.Exchange) error {
 			var err error
 			refused, err = readDump(x, found)
 			return err
@@ -196,7 +199,7 @@ func (n *node) listKeys(ctx context.Context, found func(string)) error {
 	}
 }
 
-// readDump reads a listing, or why it was refused. Its lines end in a mere line feed, unlike all other answers.
+// readDump reads a listing, or why it was refused. Its lines end in a line feed alone, unlike all other answers.
 func readDump(x *wire.Exchange, found func(string)) (refused string, err error) {
 	for listed := 0; ; {
 		line, err := x.Reader.ReadSlice('\n')

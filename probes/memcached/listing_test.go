@@ -35,12 +35,12 @@ func listedKeys(t testing.TB, n probes.Node, match string, want int) ([]string, 
 
 // relist lets the next listing begin at once.
 func relist(n *node) {
-	n.keys.of.mu.Lock()
-	defer n.keys.of.mu.Unlock()
-	n.keys.of.next = time.Time{}
+	n.keys.listing.mu.Lock()
+	defer n.keys.listing.mu.Unlock()
+	n.keys.listing.next = time.Time{}
 }
 
-func TestMemcachedListsKeys(t *testing.T) {
+func TestListsKeys(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
@@ -92,7 +92,7 @@ func TestMemcachedListsKeys(t *testing.T) {
 	}
 }
 
-func TestMemcachedNodesAtOneServerShareAListing(t *testing.T) {
+func TestNodesAtOneServerShareAListing(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
@@ -126,7 +126,7 @@ func TestMemcachedNodesAtOneServerShareAListing(t *testing.T) {
 	}
 }
 
-func TestMemcachedListingIsRefused(t *testing.T) {
+func TestListingIsRefused(t *testing.T) {
 	servers.NoLeaks(t)
 	for _, args := range [][]string{{"-X"}, {"-o", "no_lru_crawler"}} {
 		p := servers.Memcached(t, args...)
@@ -155,7 +155,7 @@ func crawled(t testing.TB, dump func(what string, out *bufio.Writer) bool) *node
 	return openNode(t, nodeConfig{Address: addr}, probetest.Env())
 }
 
-func TestMemcachedListingByLRUs(t *testing.T) {
+func TestListingByLRUs(t *testing.T) {
 	servers.NoLeaks(t)
 	var asked []string
 	n := crawled(t, func(what string, out *bufio.Writer) bool {
@@ -177,7 +177,7 @@ func TestMemcachedListingByLRUs(t *testing.T) {
 	}
 }
 
-func TestMemcachedListingEnds(t *testing.T) {
+func TestListingEnds(t *testing.T) {
 	servers.NoLeaks(t)
 	ended := make(chan struct{})
 	n := crawled(t, func(_ string, out *bufio.Writer) bool {
@@ -198,7 +198,7 @@ func TestMemcachedListingEnds(t *testing.T) {
 }
 
 // A listing that stands still keeps nobody waiting: no survey, no read and no Close.
-func TestMemcachedListingStandsStill(t *testing.T) {
+func TestListingStandsStill(t *testing.T) {
 	servers.NoLeaks(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -14,7 +14,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func TestMemcachedLogin(t *testing.T) {
+func TestLogin(t *testing.T) {
 	servers.NoLeaks(t)
 	users := probetest.WriteFile(t, "users", "exporter:first-secret\n")
 	p := servers.Memcached(t, "-u", "root", "-Y", users)
@@ -42,9 +42,9 @@ func TestMemcachedLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	servers.Eventually(t, "a listing ends", func() bool {
-		n.keys.of.mu.Lock()
-		defer n.keys.of.mu.Unlock()
-		return !n.keys.of.running
+		n.keys.listing.mu.Lock()
+		defer n.keys.listing.mu.Unlock()
+		return !n.keys.listing.running
 	})
 	if s, err := n.Survey(probetest.Within(t, time.Second), &probes.Scan{}); err != nil || s.ScanErr != nil {
 		t.Errorf("%v, %v", err, s.ScanErr)
@@ -60,20 +60,20 @@ func TestMemcachedLogin(t *testing.T) {
 }
 
 // To a server that asks for no password, the login would be a value to store.
-func TestMemcachedLoginIsNotForcedOnAServer(t *testing.T) {
+func TestLoginIsNotForcedOnAServer(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := nodeConfig{Address: p.Addr, Credentials: form.Credentials{Username: "exporter", Password: "secret"}}
 	n := openNode(t, c, probetest.Env())
 	probetest.Survey(t, n)
 	probetest.Read(t, n, probes.Key{Name: "login"})
-	if told := tell(t, p.Addr); told["cmd_set"] != "0" || told["total_items"] != "0" {
+	if told := statsOf(t, p.Addr); told["cmd_set"] != "0" || told["total_items"] != "0" {
 		t.Errorf("the server stored what it was given: %v", told)
 	}
 }
 
 // A server that repeats what it was told does not get the secret into an error.
-func TestMemcachedLoginKeepsTheSecret(t *testing.T) {
+func TestLoginKeepsTheSecret(t *testing.T) {
 	servers.NoLeaks(t)
 	var heard []string
 	addr := scripted(t, func(line string, out *bufio.Writer) bool {
@@ -90,12 +90,12 @@ func TestMemcachedLoginKeepsTheSecret(t *testing.T) {
 	}
 }
 
-func TestMemcachedTLS(t *testing.T) {
+func TestTLS(t *testing.T) {
 	servers.NoLeaks(t)
 	a := probetest.NewAuthority(t)
 	server, serverKey, _, _ := probetest.Certificate(t, a, "cache.example")
 	ours, oursKey, _, _ := probetest.Certificate(t, a, "exporter-1")
-	ca, cert, key := probetest.WriteFile(t, "ca", a.Pem), probetest.WriteFile(t, "cert", ours), probetest.WriteFile(t, "key", oursKey)
+	ca, cert, key := probetest.WriteFile(t, "ca", a.PEM), probetest.WriteFile(t, "cert", ours), probetest.WriteFile(t, "key", oursKey)
 	users := probetest.WriteFile(t, "users", "exporter:secret\n")
 	p := servers.Memcached(t, "-u", "root", "-Z", "-Y", users, "-o", "ssl_chain_cert="+probetest.WriteFile(t, "server", server)+
 		",ssl_key="+probetest.WriteFile(t, "server-key", serverKey)+",ssl_verify_mode=2,ssl_ca_cert="+ca)

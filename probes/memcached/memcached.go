@@ -1,7 +1,7 @@
 // Package memcached asks memcached, alone, as a pool among whose servers clients share the keys out, or behind a DNS name.
 //
-// node is one server, or a proxy that speaks like one; pool knows which server a key belongs to; keyList has a server's keys
-// listed.
+// node is one server, or a proxy that speaks like one; pool knows to which of its servers a key belongs; keyList is what one
+// node wants of the listing of its server's keys.
 package memcached
 
 import (

@@ -15,18 +15,18 @@ import (
 // pool is a fixed list of servers among which clients share the keys out.
 type pool struct {
 	id       probes.Identity
-	expected int
+	expected int           // servers, by min_nodes; 0: not configured
 	members  []probes.Node // by name
 }
 
 // poolNode is a server of a pool.
 type poolNode struct {
 	*node
-	// own tells whether a key belongs to this server; nil: any may be here.
+	// own reports whether a key belongs to this server; nil: any may be here.
 	own func(key string) bool
 }
 
-// Place implements Placer.
+// Place implements probes.Placer.
 func (n *poolNode) Place(key string) probes.Placement {
 	switch {
 	case n.own == nil:
@@ -37,17 +37,17 @@ func (n *poolNode) Place(key string) probes.Placement {
 	return probes.Placement{Holding: probes.Foreign}
 }
 
-func newPoolNode(id probes.Identity, c nodeConfig, address string, own func(string) bool, opt *probes.Env) (probes.Node, error) {
+func newPoolNode(id probes.Identity, c nodeConfig, address string, own func(string) bool, env *probes.Env) (probes.Node, error) {
 	c.Address = address
-	n, err := newNode(id, c, opt)
+	n, err := newNode(id, c, env)
 	if err != nil {
 		return nil, err
 	}
 	return &poolNode{node: n, own: own}, nil
 }
 
-func newPool(id probes.Identity, c nodeConfig, expected int, opt *probes.Env) (*pool, error) {
-	pick, err := hashing(c)
+func newPool(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*pool, error) {
+	pick, err := pickerOf(c)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func newPool(id probes.Identity, c nodeConfig, expected int, opt *probes.Env) (*
 		if pick != nil {
 			own = func(key string) bool { return c.Servers[pick(key)].Address == s.Address }
 		}
-		n, err := newPoolNode(group.MemberIdentity(id, s.Address), c, s.Address, own, opt)
+		n, err := newPoolNode(group.MemberIdentity(id, s.Address), c, s.Address, own, env)
 		if err != nil {
 			for _, open := range g.members {
 				open.Close()
@@ -75,8 +75,8 @@ func newPool(id probes.Identity, c nodeConfig, expected int, opt *probes.Env) (*
 	return g, nil
 }
 
-// hashing gives the function by which the clients find a key's server, as its place in the list; nil: unknown.
-func hashing(c nodeConfig) (pick func(key string) int, err error) {
+// pickerOf gives the function by which the clients find a key's server, as an index of the list; nil: unknown.
+func pickerOf(c nodeConfig) (pick func(key string) int, err error) {
 	switch c.Hashing {
 	case hashingGomemcache:
 		return func(key string) int { return gomemcachePick(key, len(c.Servers)) }, nil
@@ -95,7 +95,7 @@ func hashing(c nodeConfig) (pick func(key string) int, err error) {
 // crcBuffers save an allocation for each key.
 var crcBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// gomemcachePick is the library's ServerList: the servers as they were listed.
+// gomemcachePick gives the server of a key as the library's ServerList does: an index of the servers as they were listed.
 func gomemcachePick(key string, servers int) int {
 	if servers == 1 {
 		return 0
@@ -107,7 +107,7 @@ func gomemcachePick(key string, servers int) int {
 	return int(sum % uint32(servers))
 }
 
-// Survey implements Members.
+// Survey implements probes.Members.
 func (g *pool) Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error)) {
 	var wait sync.WaitGroup
 	for _, n := range g.members {
@@ -119,23 +119,24 @@ func (g *pool) Survey(ctx context.Context, scanFor func(probes.Identity) *probes
 	wait.Wait()
 }
 
-// Group implements Members.
+// Group implements probes.Members.
 func (g *pool) Group() (probes.Group, bool) { return group.Describe(g.id, g.expected, g.members), true }
 
-// Close implements Members.
+// Close implements probes.Members.
 func (g *pool) Close() {
 	for _, n := range g.members {
 		n.Close()
 	}
 }
 
-// Nodes implements Members.
+// Nodes implements probes.Members.
 func (g *pool) Nodes() []probes.Node { return slices.Clone(g.members) }
 
-func newDNSGroup(id probes.Identity, c nodeConfig, expected int, opt *probes.Env, log *slog.Logger) *group.DNS {
+// newDNSGroup is a node for each server behind the DNS name, any of which may hold a key.
+func newDNSGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env, log *slog.Logger) *group.DNS {
 	name := *c.DNS
 	c.TLS = group.TLSFor(c.TLS, name)
-	return group.NewDNS(id, name, expected, opt, log, func(id probes.Identity, at group.Address) (probes.Node, error) {
-		return newPoolNode(id, c, at.HostPort(), nil, opt)
+	return group.NewDNS(id, name, expected, env, log, func(id probes.Identity, at group.Address) (probes.Node, error) {
+		return newPoolNode(id, c, at.HostPort(), nil, env)
 	})
 }

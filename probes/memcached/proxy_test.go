@@ -81,18 +81,18 @@ func oldMemcached(t testing.TB, addr, refusal string, without ...string) string 
 }
 
 // Servers and proxies without meta commands are read with get, and counted as exactly.
-func TestMemcachedFallsBackToGet(t *testing.T) {
+func TestFallsBackToGet(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	c := memcacheClient(t, p.Addr)
 	set(t, c, "a", "1", 100)
 	set(t, c, "large", strings.Repeat("x", 2000), 0)
-	opt := probetest.Env()
-	opt.MaxValueBytes = 1000
+	env := probetest.Env()
+	env.MaxValueBytes = 1000
 	for name, refusal := range map[string]string{
 		"an old memcached": "ERROR\r\n", "another": "CLIENT_ERROR malformed request\r\n", "a proxy that closes": "",
 	} {
-		n := openNode(t, nodeConfig{Address: oldMemcached(t, p.Addr, refusal)}, opt)
+		n := openNode(t, nodeConfig{Address: oldMemcached(t, p.Addr, refusal)}, env)
 		s := probetest.Survey(t, n)
 		want := probetest.Others(s)
 		if s.Version == "" || s.Unasked {
@@ -116,7 +116,7 @@ func TestMemcachedFallsBackToGet(t *testing.T) {
 }
 
 // twemproxy knows neither stats nor version. Such a node can be read all the same, and is up when it answers that.
-func TestMemcachedProxyWithoutStats(t *testing.T) {
+func TestProxyWithoutStats(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
 	set(t, memcacheClient(t, p.Addr), "a", "1", 100)
@@ -136,9 +136,9 @@ func TestMemcachedProxyWithoutStats(t *testing.T) {
 			t.Error("the reads were answered")
 		}
 	}
-	n.manner.since = time.Now().Add(-2 * mannerKept) // it is asked again, with the same answer
-	if s := probetest.Survey(t, n); !s.Unasked || time.Since(n.manner.since) > mannerKept {
-		t.Errorf("survey: %+v, %+v", s, n.manner)
+	n.closes.since = time.Now().Add(-2 * closesKept) // it is asked again, with the same answer
+	if s := probetest.Survey(t, n); !s.Unasked || time.Since(n.closes.since) > closesKept {
+		t.Errorf("survey: %+v, %+v", s, n.closes)
 	}
 	if got := probetest.Read(t, n, probes.Key{Name: "a"}); string(got[0].Value) != "1" {
 		t.Errorf("%+v", got)
@@ -146,7 +146,7 @@ func TestMemcachedProxyWithoutStats(t *testing.T) {
 }
 
 // A proxy that closes because the server behind it is dead is not taken for one without stats once the server is back.
-func TestMemcachedBehindAProxyComesBack(t *testing.T) {
+func TestBehindAProxyComesBack(t *testing.T) {
 	servers.NoLeaks(t)
 	addr := servers.FreeAddr(t)
 	proxy := servers.NewProxy(t, addr)
@@ -182,7 +182,7 @@ func TestMemcachedBehindAProxyComesBack(t *testing.T) {
 }
 
 // Servers may know mn without mg, and say so in one way or another.
-func TestMemcachedRefusesMetaGetAlone(t *testing.T) {
+func TestRefusesMetaGetAlone(t *testing.T) {
 	servers.NoLeaks(t)
 	for _, c := range []struct {
 		refusal string
@@ -213,7 +213,7 @@ func TestMemcachedRefusesMetaGetAlone(t *testing.T) {
 }
 
 // What is no memcached, or has gone wrong, gives errors, not hangs or panics.
-func TestMemcachedRefusesOtherProtocols(t *testing.T) {
+func TestRefusesOtherProtocols(t *testing.T) {
 	servers.NoLeaks(t)
 	for _, said := range []string{
 		"HTTP/1.1 400 Bad Request\r\n\r\n", "-ERR unknown command\r\n", "\r\n", "STAT pid 1\r\nVA 3 O0\r\n", "END\r\n", "VA -1\r\n", "VA\r\n",
@@ -238,7 +238,7 @@ func TestMemcachedRefusesOtherProtocols(t *testing.T) {
 }
 
 // One key that the server can't serve costs no other.
-func TestMemcachedErrorOfOneKey(t *testing.T) {
+func TestErrorOfOneKey(t *testing.T) {
 	servers.NoLeaks(t)
 	addr := scripted(t, func(line string, out *bufio.Writer) bool {
 		f := strings.Fields(line)
@@ -269,13 +269,13 @@ func TestMemcachedErrorOfOneKey(t *testing.T) {
 	if got[1].Err == nil || !strings.Contains(got[1].Err.Error(), "out of memory") || got[3].Err == nil {
 		t.Errorf("%+v", got)
 	}
-	if n.account.Hits != 3 || n.account.Misses != 0 || n.plain {
+	if n.account.Hits != 3 || n.account.Misses != 0 || n.withGet {
 		t.Errorf("own %d and %d", n.account.Hits, n.account.Misses)
 	}
 }
 
 // What a server does not tell stays unknown (mcrouter's stats, for one).
-func TestMemcachedSparseStats(t *testing.T) {
+func TestSparseStats(t *testing.T) {
 	servers.NoLeaks(t)
 	for stats, want := range map[string]probes.Survey{
 		"STAT version mcrouter 40\r\nSTAT commandargs -p 11211 -f x\r\nSTAT uptime 5\r\nSTAT time 1000\r\nEND\r\n": {
@@ -303,7 +303,7 @@ func TestMemcachedSparseStats(t *testing.T) {
 
 // Answers that trickle in after the caller has gone are waited for, also where the server answers others at once. Only
 // silence ends a connection before its time.
-func TestMemcachedSlowAnswersAreCounted(t *testing.T) {
+func TestSlowAnswersAreCounted(t *testing.T) {
 	servers.NoLeaks(t)
 	addr := scripted(t, func(line string, out *bufio.Writer) bool {
 		switch f := strings.Fields(line); f[0] {

@@ -46,7 +46,7 @@ func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, prob
 	}
 	r := &reading{node: n, keys: keys, visit: visit}
 	err := n.link.Do(ctx, func() []wire.Request {
-		if r.plain = n.plain; r.plain {
+		if r.withGet = n.withGet; r.withGet {
 			return r.gets(all)
 		}
 		return r.metaGets(all)
@@ -60,15 +60,15 @@ func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, prob
 	return err
 }
 
-// readOtherwise comes after a new connection was closed over the first read. With mg another one is tried with get.
-// That get is refused disproves what was thought of the server.
+// readOtherwise is used after a new connection was closed over the first read, which ended in err. Where that was mg, another
+// connection is tried with get. Where get fails too, the server's closes had other reasons, and are forgotten.
 func (n *node) readOtherwise(ctx context.Context, r *reading, all []int, err error) error {
-	if !r.plain {
-		n.manner.plain, n.manner.since = true, time.Now()
+	if !r.withGet {
+		n.closes.meta, n.closes.since = true, time.Now()
 		err = n.link.Do(ctx, func() []wire.Request { return r.gets(all) })
 	}
 	if err != nil && !n.answered.Load() {
-		n.forgetManner()
+		n.forgetCloses()
 	}
 	return err
 }
@@ -78,20 +78,23 @@ type reading struct {
 	node  *node
 	keys  []probes.Key
 	visit func(int, probes.Raw)
-	plain bool
+	// withGet: get is used, not mg.
+	withGet bool
 	// refused are the keys whose mg was no command to the server.
 	refused []int
-	// won are the commands that give recache tokens back, and how many.
-	won     []byte
-	wonKeys int
+	// giveBacks are the commands that give recache tokens back, one for each of the tokens.
+	giveBacks []byte
+	tokens    int
 }
 
+// hand gives the caller one key's answer, unless it is gone.
 func (r *reading) hand(x *wire.Exchange, i int, raw probes.Raw) {
 	x.Deliver(func() { r.visit(i, raw) })
 }
 
+// metaGets are the requests that read all keys with mg.
 func (r *reading) metaGets(all []int) []wire.Request {
-	r.refused, r.won, r.wonKeys = nil, nil, 0
+	r.refused, r.giveBacks, r.tokens = nil, nil, 0
 	var out []wire.Request
 	for first := 0; first < len(all); first += probes.BatchKeys {
 		part := all[first:min(first+probes.BatchKeys, len(all))]
@@ -123,7 +126,7 @@ func (r *reading) readMetas(x *wire.Exchange, part []int) error {
 		}
 	}
 	if len(r.refused)-before == len(part) {
-		r.node.plain = true
+		r.node.withGet = true
 	}
 	return nil
 }
@@ -165,7 +168,7 @@ func (r *reading) readMeta(x *wire.Exchange, i int) error {
 	if m.won && m.cas != 0 {
 		r.giveBack(x, i, m.cas)
 	}
-	return x.ReadValue(r.node.opt, size, func(raw probes.Raw) {
+	return x.ReadValue(r.node.env, size, func(raw probes.Raw) {
 		if raw.Err == nil {
 			raw.TTL, raw.HasTTL, raw.NoExpiry = time.Duration(m.ttl)*time.Second, m.hasTTL, m.forever
 		}
@@ -177,10 +180,10 @@ func (r *reading) readMeta(x *wire.Exchange, i int) error {
 // it anew (W), and nobody else until it is made. Only an application can, so the mark is set as it was. The CAS id sees
 // to it that no newer item gets it.
 func (r *reading) giveBack(x *wire.Exchange, i int, cas uint64) {
-	r.won = fmt.Appendf(r.won, "md %s I C%d\r\n", r.keys[i].Name, cas)
-	r.wonKeys++
-	x.More = &wire.Request{Commands: r.won, Read: func(x *wire.Exchange) error {
-		for range r.wonKeys {
+	r.giveBacks = fmt.Appendf(r.giveBacks, "md %s I C%d\r\n", r.keys[i].Name, cas)
+	r.tokens++
+	x.More = &wire.Request{Commands: r.giveBacks, Read: func(x *wire.Exchange) error {
+		for range r.tokens {
 			if _, err := x.ReadLine(); err != nil {
 				return err
 			}
@@ -189,7 +192,7 @@ func (r *reading) giveBack(x *wire.Exchange, i int, cas uint64) {
 	}}
 }
 
-// metaFlags are what an answer says beside the value. X (stale) and Z (somebody else has the token) change nothing: the
+// metaFlags are what an answer to mg says beside the value. X (stale) and Z (somebody else has the token) change nothing: the
 // copy is what clients get.
 type metaFlags struct {
 	ttl     int64
@@ -234,6 +237,7 @@ func (m *metaFlags) parse(flags []byte, i int) bool {
 // getLine is how many keys one get asks for. Proxies split and join them in buffers that are not large.
 const getLine = 100
 
+// gets are the requests that read all keys with get.
 func (r *reading) gets(all []int) []wire.Request {
 	var out []wire.Request
 	for first := 0; first < len(all); first += probes.BatchKeys {
@@ -301,7 +305,7 @@ func (r *reading) readGet(x *wire.Exchange, asked map[string][]int) error {
 		delete(asked, name)
 		r.node.answered.Store(true)
 		r.node.account.Hits++
-		err = x.ReadValue(r.node.opt, size, func(raw probes.Raw) {
+		err = x.ReadValue(r.node.env, size, func(raw probes.Raw) {
 			for _, i := range at {
 				r.hand(x, i, raw)
 			}
@@ -312,6 +316,7 @@ func (r *reading) readGet(x *wire.Exchange, asked map[string][]int) error {
 	}
 }
 
+// handAll gives the caller the same answer for all keys that were asked.
 func (r *reading) handAll(x *wire.Exchange, asked map[string][]int, raw probes.Raw) {
 	for _, at := range asked {
 		for _, i := range at {

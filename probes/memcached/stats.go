@@ -9,53 +9,24 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
 
-// readPolicy reads what stats settings tells of evictions; empty where it does not.
-func readPolicy(x *wire.Exchange) (string, error) {
-	told := map[string]string{}
-	for {
-		line, err := x.ReadLine()
-		if err != nil {
-			return "", err
-		}
-		rest, ok := strings.CutPrefix(string(line), "STAT ")
-		if !ok {
-			if string(line) != "END" && verb(line) != "ERROR" && verb(line) != "CLIENT_ERROR" {
-				return "", x.Foreign
-			}
-			break
-		}
-		name, value, _ := strings.Cut(rest, " ")
-		told[name] = value
-	}
-	switch {
-	case told["evictions"] == "off":
-		return "noeviction", nil
-	case told["evictions"] == "":
-		return "", nil
-	case told["lru_segmented"] == "yes":
-		return "segmented-lru", nil
-	}
-	return "lru", nil
-}
-
-// stats is what stats told.
-type stats struct {
+// statsReply is the answer to stats.
+type statsReply struct {
 	probes.Survey
-	// complete: the reply is, if only as an error.
+	// complete: it was read to its end, if only as an error.
 	complete bool
-	// pid and started (Unix seconds) name the process; 0 where it doesn't tell.
+	// pid and started (Unix seconds) name the process; 0 where it does not report them.
 	pid, started int64
 }
 
-// statsRequest asks for stats and notes what of hits and misses is ours.
-func (n *node) statsRequest(told *stats) wire.Request {
+// statsRequest asks for stats; reply gets the answer, and what of its hits and misses is ours.
+func (n *node) statsRequest(reply *statsReply) wire.Request {
 	return wire.Request{Commands: []byte("stats\r\n"), Read: func(x *wire.Exchange) error {
-		if err := told.read(x); err != nil {
+		if err := reply.read(x); err != nil {
 			return err
 		}
-		told.complete = true
-		if told.Hits.Known && told.Misses.Known {
-			told.OwnHits, told.OwnMisses = n.account.Own(n.kept.runOf(told.pid, told.started), &told.Survey)
+		reply.complete = true
+		if reply.Hits.Known && reply.Misses.Known {
+			reply.OwnHits, reply.OwnMisses = n.account.Own(n.kept.runOf(reply.pid, reply.started), &reply.Survey)
 		}
 		return nil
 	}}
@@ -63,8 +34,9 @@ func (n *node) statsRequest(told *stats) wire.Request {
 
 // keptServer is what the process remembers of one memcached server, besides its own reads.
 type keptServer struct {
-	// started is the server's start in Unix seconds, as it was first told. It belongs to who holds the server's account.
+	// started is the server's start in Unix seconds, as it was first reported. It belongs to who holds the account's lock.
 	started int64
+	// listing of its keys, which nodes at one server share.
 	listing listing
 }
 
@@ -79,9 +51,16 @@ func (s *keptServer) runOf(pid, started int64) string {
 	return fmt.Sprint(pid, "@", s.started)
 }
 
-func (m *stats) read(x *wire.Exchange) error {
+// read the answer to stats.
+func (r *statsReply) read(x *wire.Exchange) error {
 	var expired [3]probes.Count // by a read, for a new item's sake, by the crawler
-	var uptime, now, flushes probes.Count
+	var pid, uptime, now, flushes probes.Count
+	counts := map[string]*probes.Count{
+		"pid": &pid, "uptime": &uptime, "time": &now, "cmd_flush": &flushes,
+		"get_hits": &r.Hits, "get_misses": &r.Misses, "evictions": &r.Evicted,
+		"get_expired": &expired[0], "reclaimed": &expired[1], "crawler_reclaimed": &expired[2],
+		"curr_items": &r.Items, "bytes": &r.MemoryUsed, "limit_maxbytes": &r.MemoryLimit,
+	}
 	for {
 		line, err := x.ReadLine()
 		if err != nil {
@@ -92,57 +71,32 @@ func (m *stats) read(x *wire.Exchange) error {
 			if string(line) == "END" {
 				break
 			}
-			return m.refused(x, line)
+			return r.refused(x, line)
 		}
 		name, value, _ := strings.Cut(string(rest), " ")
-		switch name {
-		case "pid":
-			m.pid = int64(probes.ParseCount(value).Value)
-		case "uptime":
-			uptime = probes.ParseCount(value)
-		case "time":
-			now = probes.ParseCount(value)
-		case "version":
-			m.Version = value
-		case "get_hits":
-			m.Hits = probes.ParseCount(value)
-		case "get_misses":
-			m.Misses = probes.ParseCount(value)
-		case "evictions":
-			m.Evicted = probes.ParseCount(value)
-		case "get_expired":
-			expired[0] = probes.ParseCount(value)
-		case "reclaimed":
-			expired[1] = probes.ParseCount(value)
-		case "crawler_reclaimed":
-			expired[2] = probes.ParseCount(value)
-		case "cmd_flush":
-			flushes = probes.ParseCount(value)
-		case "curr_items":
-			m.Items = probes.ParseCount(value)
-		case "bytes":
-			m.MemoryUsed = probes.ParseCount(value)
-		case "limit_maxbytes":
-			m.MemoryLimit = probes.ParseCount(value)
+		if count := counts[name]; count != nil {
+			*count = probes.ParseCount(value)
+		} else if name == "version" {
+			r.Version = value
 		}
 	}
-	m.UptimeSeconds = uptime
-	if m.MemoryLimit.Value == 0 {
-		m.MemoryLimit = probes.Count{} // no limit
+	r.pid, r.UptimeSeconds = int64(pid.Value), uptime
+	if r.MemoryLimit.Value == 0 {
+		r.MemoryLimit = probes.Count{} // no limit
 	}
 	if now.Known && uptime.Known {
-		m.started = int64(now.Value - uptime.Value)
+		r.started = int64(now.Value - uptime.Value)
 	}
 	// An expired item is dropped by whoever comes across it first, and each counts its own. The latter two count what
-	// flush_all dropped as well: after one, nothing tells of expired items alone.
+	// flush_all dropped as well: after one, nothing counts expired items alone.
 	if expired[0].Known && expired[1].Known && flushes == (probes.Count{Known: true}) {
-		m.Expired = probes.Count{Value: expired[0].Value + expired[1].Value + expired[2].Value, Known: true}
+		r.Expired = probes.Count{Value: expired[0].Value + expired[1].Value + expired[2].Value, Known: true}
 	}
 	return nil
 }
 
 // refused reads an answer that is no statistics. A server that doesn't know stats has answered for all that.
-func (m *stats) refused(x *wire.Exchange, line []byte) error {
+func (r *statsReply) refused(x *wire.Exchange, line []byte) error {
 	switch word := verb(line); {
 	case string(line) == "CLIENT_ERROR unauthenticated":
 		return errLogin
@@ -152,4 +106,33 @@ func (m *stats) refused(x *wire.Exchange, line []byte) error {
 		return saidError(line)
 	}
 	return x.Foreign
+}
+
+// readPolicy reads the eviction policy from the answer to stats settings; empty where it says nothing of that.
+func readPolicy(x *wire.Exchange) (string, error) {
+	settings := map[string]string{}
+	for {
+		line, err := x.ReadLine()
+		if err != nil {
+			return "", err
+		}
+		rest, ok := strings.CutPrefix(string(line), "STAT ")
+		if !ok {
+			if string(line) != "END" && verb(line) != "ERROR" && verb(line) != "CLIENT_ERROR" {
+				return "", x.Foreign
+			}
+			break
+		}
+		name, value, _ := strings.Cut(rest, " ")
+		settings[name] = value
+	}
+	switch {
+	case settings["evictions"] == "off":
+		return "noeviction", nil
+	case settings["evictions"] == "":
+		return "", nil
+	case settings["lru_segmented"] == "yes":
+		return "segmented-lru", nil
+	}
+	return "lru", nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
 
-// Put implements Dedicated.
+// Put implements probes.Writable.
 func (n *node) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	if err := cannotHold(probes.Key{Name: key}); err != nil {
 		return err
@@ -20,7 +20,7 @@ func (n *node) Put(ctx context.Context, key string, value []byte, ttl time.Durat
 	return n.change(ctx, command, 1, "STORED")
 }
 
-// Remove implements Dedicated.
+// Remove implements probes.Writable.
 func (n *node) Remove(ctx context.Context, keys []string) error {
 	var commands []byte
 	for _, k := range keys {
@@ -29,13 +29,13 @@ func (n *node) Remove(ctx context.Context, keys []string) error {
 	return n.change(ctx, commands, len(keys), "DELETED", "NOT_FOUND")
 }
 
-// change sends commands, each of which is to be answered by one of the words.
+// change sends commands, each of which is to be answered by the first or the last of words.
 func (n *node) change(ctx context.Context, commands []byte, replies int, words ...string) error {
 	if replies == 0 {
 		return nil
 	}
-	n.one.Lock()
-	defer n.one.Unlock()
+	n.asking.Lock()
+	defer n.asking.Unlock()
 	var refused error
 	err := n.link.Do(ctx, func() []wire.Request {
 		return []wire.Request{{Commands: commands, Read: func(x *wire.Exchange) error {
@@ -60,15 +60,15 @@ func (n *node) change(ctx context.Context, commands []byte, replies int, words .
 	return refused
 }
 
-// Watch implements Dedicated.
+// Watch implements probes.Writable.
 func (n *node) Watch(ctx context.Context, keys []string, values [][]byte) ([]probes.Seen, error) {
 	out, asked := make([]probes.Seen, len(keys)), make([]probes.Key, len(keys))
 	for i, k := range keys {
 		asked[i].Name = k
 	}
 	var refused error
-	n.one.Lock()
-	defer n.one.Unlock()
+	n.asking.Lock()
+	defer n.asking.Unlock()
 	err := n.Read(ctx, asked, func(i int, r probes.Raw) {
 		switch {
 		case r.Err != nil:

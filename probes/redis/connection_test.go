@@ -231,7 +231,7 @@ func TestTLS(t *testing.T) {
 	a := probetest.NewAuthority(t)
 	server, serverKey, _, _ := probetest.Certificate(t, a, "cache.example")
 	ours, oursKey, _, _ := probetest.Certificate(t, a, "exporter-1")
-	ca, cert, key := probetest.WriteFile(t, "ca", a.Pem), probetest.WriteFile(t, "cert", ours), probetest.WriteFile(t, "key", oursKey)
+	ca, cert, key := probetest.WriteFile(t, "ca", a.PEM), probetest.WriteFile(t, "cert", ours), probetest.WriteFile(t, "key", oursKey)
 	secure := servers.FreeAddr(t)
 	r := servers.Redis(t, "--tls-port", servers.Port(t, secure), "--tls-cert-file", probetest.WriteFile(t, "server", server),
 		"--tls-key-file", probetest.WriteFile(t, "server-key", serverKey), "--tls-ca-cert-file", ca)

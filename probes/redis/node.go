@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
@@ -54,7 +54,7 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 	}
 	n := &node{id: id, config: c, url: u, env: env, account: wire.AccountOf(env.Kept, "redis", u.Addr), cursor: "0", unsettled: map[string]uint64{}}
 	n.link = &wire.Link{
-		Address: u.Addr, Secure: n.secure, Foreign: errProtocol, Greet: n.greet, Account: n.account,
+		Address: u.Addr, TLS: n.tls(), Foreign: errProtocol, Greet: n.greet, Account: n.account,
 		Ping: wire.Request{Commands: appendCommand(nil, "PING"), Read: ignore},
 	}
 	return n, nil
@@ -90,13 +90,12 @@ func (n *node) credentials() (user, password string, err error) {
 	return user, password, nil
 }
 
-// secure gives the TLS settings: the configuration's before those of a rediss:// address.
-func (n *node) secure() (*tls.Config, error) {
-	settings, err := n.config.TLS.Build()
-	if settings == nil && err == nil && n.url.TLSConfig != nil {
-		settings = n.url.TLSConfig.Clone()
+// tls gives the settings of the block tls or, without one, those of a rediss:// address; nil for plain connections.
+func (n *node) tls() *form.TLS {
+	if n.config.TLS == nil && n.url.TLSConfig != nil {
+		return &form.TLS{ServerName: n.url.TLSConfig.ServerName, InsecureSkipVerify: n.url.TLSConfig.InsecureSkipVerify}
 	}
-	return settings, err
+	return n.config.TLS
 }
 
 // greet gives the commands that a new connection begins with.

@@ -26,7 +26,7 @@ func TestGroupFindsItsMembers(t *testing.T) {
 	for _, seed := range []*servers.RedisServer{p, a, b} {
 		f := openFleet(t, time.Minute, pair(seed.Addr))
 		got := probetest.SurveyFleet(t, f, 5*time.Second)
-		probetest.Want(t, got, "pair/"+p.Addr, "pair/"+a.Addr, "pair/"+b.Addr)
+		probetest.WantNames(t, got, "pair/"+p.Addr, "pair/"+a.Addr, "pair/"+b.Addr)
 		if got["pair/"+p.Addr].Role != "primary" || got["pair/"+b.Addr].Role != "replica" || !got["pair/"+a.Addr].Replication.LinkUp ||
 			got["pair/"+b.Addr].Replication.Primary != a.Addr || len(got["pair/"+p.Addr].Replication.Replicas) != 1 {
 			t.Errorf("%+v", got)
@@ -58,14 +58,14 @@ func TestGroupKeepsOneNameForOneServer(t *testing.T) {
 	local := "localhost:" + port
 	f := openFleet(t, time.Minute, pair(local, p.Addr))
 	for range 3 {
-		probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), "pair/"+local, "pair/"+a.Addr)
+		probetest.WantNames(t, probetest.SurveyFleet(t, f, 5*time.Second), "pair/"+local, "pair/"+a.Addr)
 	}
 	f = openFleet(t, time.Minute, pair(local))
-	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), "pair/"+local, "pair/"+a.Addr)
+	probetest.WantNames(t, probetest.SurveyFleet(t, f, 5*time.Second), "pair/"+local, "pair/"+a.Addr)
 	p.Freeze(t)
 	got := probetest.SurveyFleet(t, f, 500*time.Millisecond)
 	p.Thaw(t)
-	probetest.Want(t, got, "pair/"+local, "pair/"+a.Addr)
+	probetest.WantNames(t, got, "pair/"+local, "pair/"+a.Addr)
 	if got["pair/"+local].Err == nil || got["pair/"+a.Addr].Err != nil {
 		t.Errorf("one is frozen: %+v", got)
 	}
@@ -78,23 +78,23 @@ func TestGroupThroughAFailover(t *testing.T) {
 	b.Follow(t, p)
 	f := openFleet(t, time.Minute, pair(p.Addr))
 	all := []string{"pair/" + p.Addr, "pair/" + a.Addr, "pair/" + b.Addr}
-	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), all...)
+	probetest.WantNames(t, probetest.SurveyFleet(t, f, 5*time.Second), all...)
 	p.Stop()
 	got := probetest.SurveyFleet(t, f, 5*time.Second)
-	probetest.Want(t, got, all...)
+	probetest.WantNames(t, got, all...)
 	if got[all[0]].Err == nil || got[all[1]].Err != nil {
 		t.Errorf("the primary is dead: %+v", got)
 	}
 	a.Must(t, "replicaof", "no", "one")
 	b.Follow(t, a)
 	got = probetest.SurveyFleet(t, f, 5*time.Second)
-	probetest.Want(t, got, all...)
+	probetest.WantNames(t, got, all...)
 	if got[all[1]].Role != "primary" || got[all[2]].Replication.Primary != a.Addr {
 		t.Errorf("after the failover: %+v", got)
 	}
 	c := servers.Redis(t)
 	c.Follow(t, a)
-	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), append(all, "pair/"+c.Addr)...)
+	probetest.WantNames(t, probetest.SurveyFleet(t, f, 5*time.Second), append(all, "pair/"+c.Addr)...)
 }
 
 func TestGroupMembersThatLeave(t *testing.T) {
@@ -104,7 +104,7 @@ func TestGroupMembersThatLeave(t *testing.T) {
 	b.Follow(t, p)
 	f := openFleet(t, 300*time.Millisecond, pair(p.Addr))
 	all := []string{"pair/" + p.Addr, "pair/" + a.Addr, "pair/" + b.Addr}
-	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), all...)
+	probetest.WantNames(t, probetest.SurveyFleet(t, f, 5*time.Second), all...)
 
 	// A replica whose link is lost is not in the primary's list, and stays, however long.
 	host, port, _ := net.SplitHostPort(servers.FreeAddr(t))
@@ -113,33 +113,33 @@ func TestGroupMembersThatLeave(t *testing.T) {
 		return strings.Contains(p.Info(t.Context(), "replication").Val(), "connected_slaves:1")
 	})
 	got := probetest.SurveyFleet(t, f, 5*time.Second)
-	probetest.Want(t, got, all...)
+	probetest.WantNames(t, got, all...)
 	if got[all[1]].Replication.LinkUp {
 		t.Error("the link is lost")
 	}
 
 	// One that follows another primary's data goes at once, and does not draw that one in.
 	a.Follow(t, other)
-	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), all[0], all[2])
-	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), all[0], all[2])
+	probetest.WantNames(t, probetest.SurveyFleet(t, f, 5*time.Second), all[0], all[2])
+	probetest.WantNames(t, probetest.SurveyFleet(t, f, 5*time.Second), all[0], all[2])
 
 	// One that answers as a primary stays.
 	b.Must(t, "replicaof", "no", "one")
 	servers.Eventually(t, "the primary drops the replica", func() bool {
 		return strings.Contains(p.Info(t.Context(), "replication").Val(), "connected_slaves:0")
 	})
-	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), all[0], all[2])
+	probetest.WantNames(t, probetest.SurveyFleet(t, f, 5*time.Second), all[0], all[2])
 
 	// One that does not answer is still asked for a while; the seed always.
 	b.Stop()
 	p.Stop()
 	got = probetest.SurveyFleet(t, f, 5*time.Second)
-	probetest.Want(t, got, all[0], all[2])
+	probetest.WantNames(t, got, all[0], all[2])
 	if got[all[2]].Err == nil {
 		t.Error("a stopped server answered")
 	}
 	servers.Eventually(t, "the member is forgotten", func() bool { return len(probetest.SurveyFleet(t, f, 5*time.Second)) == 1 })
-	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), all[0])
+	probetest.WantNames(t, probetest.SurveyFleet(t, f, 5*time.Second), all[0])
 }
 
 func TestNodesAtOneServerShareItsCounts(t *testing.T) {

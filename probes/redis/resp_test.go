@@ -27,7 +27,7 @@ func FuzzRESP(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := probetest.NewVisited(t, len(keys))
+		v := probetest.NewVisits(t, len(keys))
 		p := &pipeline{node: n, keys: keys, visit: v.Visit}
 		v.Check(wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(context.Background(), wire.Request{Commands: p.commands(), Read: p.read}))
 		if counted := n.account.Hits + n.account.Misses; counted > 3*uint64(len(keys)) {

@@ -42,7 +42,7 @@ func TestSentinelGroupThroughAFailover(t *testing.T) {
 	all := []string{"main/" + p.Addr, "main/" + a.Addr, "main/" + b.Addr}
 	began := time.Now()
 	got := probetest.SurveyFleet(t, f, 20*time.Second)
-	probetest.Want(t, got, all...)
+	probetest.WantNames(t, got, all...)
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("a hung Sentinel cost %v", took)
 	}
@@ -62,7 +62,7 @@ func TestSentinelGroupThroughAFailover(t *testing.T) {
 		}
 		return primary != ""
 	})
-	probetest.Want(t, got, all...)
+	probetest.WantNames(t, got, all...)
 	if !slices.Contains(all[1:], primary) || got[all[0]].Err == nil {
 		t.Errorf("%s is primary: %+v", primary, got)
 	}
@@ -89,11 +89,11 @@ func TestSentinelGroupWithoutSentinels(t *testing.T) {
 	c.Credentials, c.Sentinel.Credentials = form.Credentials{}, form.Credentials{}
 	f := openFleet(t, time.Minute, node)
 	all := []string{"main/" + p.Addr, "main/" + a.Addr}
-	probetest.Want(t, probetest.SurveyFleet(t, f, 5*time.Second), all...)
+	probetest.WantNames(t, probetest.SurveyFleet(t, f, 5*time.Second), all...)
 	s[0].Freeze(t)
 	for range 2 {
 		got := probetest.SurveyFleet(t, f, 2*time.Second)
-		probetest.Want(t, got, all...)
+		probetest.WantNames(t, got, all...)
 		for name, a := range got {
 			if a.Err != nil {
 				t.Errorf("%s: %v", name, a.Err)
@@ -101,21 +101,21 @@ func TestSentinelGroupWithoutSentinels(t *testing.T) {
 		}
 	}
 	unknown := openFleet(t, time.Minute, node)
-	probetest.Want(t, probetest.SurveyFleet(t, unknown, 300*time.Millisecond))
+	probetest.WantNames(t, probetest.SurveyFleet(t, unknown, 300*time.Millisecond))
 	s[0].Thaw(t)
 	servers.Eventually(t, "the Sentinel tells again", func() bool { return len(probetest.SurveyFleet(t, unknown, 5*time.Second)) == 2 })
 
 	// The old primary still answers as one beside another that Sentinel chose.
 	a.Must(t, "replicaof", "no", "one")
 	got := probetest.SurveyFleet(t, f, 5*time.Second)
-	probetest.Want(t, got, all...)
+	probetest.WantNames(t, got, all...)
 	if got[all[0]].Role != "primary" || got[all[1]].Role != "primary" {
 		t.Errorf("%+v", got)
 	}
 
 	node.Source.(*nodeConfig).Sentinel.Master = "nobody"
 	other := openFleet(t, time.Minute, node)
-	probetest.Want(t, probetest.SurveyFleet(t, other, 5*time.Second))
+	probetest.WantNames(t, probetest.SurveyFleet(t, other, 5*time.Second))
 	if g := other.Named("main").(*sentinelGroup); g.sentinels.failing == "" {
 		t.Error("nothing says that the master is unknown")
 	}

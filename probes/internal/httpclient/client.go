@@ -1,14 +1,18 @@
+// Package httpclient has what all requests over HTTP share: login, TLS, limits of connections and bodies, and errors that hold
+// no secret.
+//
+// Client asks the URLs of one block of the configuration, Answer is an answer whose body is still to come, and Template is a
+// URL with places for keys.
 package httpclient
 
 import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // net/http writes to it
 	"math"
 	"net"
 	"net/http"
@@ -24,32 +28,35 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-//nolint:depguard // net/http writes to it
-
 const (
 	// MaxConns is how many requests go to one server at once, each over a connection of its own.
 	MaxConns = 16
 	// idleConns is how long a connection is kept for the next scrape.
 	idleConns = 5 * time.Minute
-	// maxHTTPHeader bounds the headers of an answer, in bytes.
-	maxHTTPHeader = 256 << 10
-	// UnheldBody is how much of a body of unknown length is read before it is counted against the Budget, in bytes.
+	// maxHeader bounds the headers of an answer, in bytes.
+	maxHeader = 256 << 10
+	// UnheldBody is how much of a body of unknown length is read before it is counted against the Budget, in bytes. Tests of
+	// packages that use it ask for bodies of about that size.
 	UnheldBody = 32 << 10
 	// drainedBody is how much of a body that nobody needs is read, so that its connection can be used again, in bytes.
 	drainedBody = 64 << 10
 )
 
 var (
-	ErrNoURL   = errors.New("the URL is none; write http://host:port/path or https://host:port/path") // its text may hold a password
+	// ErrNoURL is the error of a text that is no URL, which it does not repeat: that may hold a password.
+	ErrNoURL   = errors.New("the URL is none; write http://host:port/path or https://host:port/path")
 	errNotHTTP = errors.New("the answer is not HTTP, or its head is too large; check the URL's scheme and port")
-	ErrCutOff  = errors.New("the server closed the connection before its answer was complete")
+	// ErrCutOff is the error of an answer that ended too early. It is exported for tests.
+	ErrCutOff = errors.New("the server closed the connection before its answer was complete")
 )
 
 // net/http writes to the program's log what a server sends beyond its answer, which may be a cached value.
 func init() { log.SetOutput(WithoutBodies{log.Writer()}) }
 
+// WithoutBodies is a log that leaves those lines out. It is exported for tests.
 type WithoutBodies struct{ io.Writer }
 
+// Write implements io.Writer.
 func (w WithoutBodies) Write(line []byte) (int, error) {
 	if bytes.Contains(line, []byte("Unsolicited response received")) {
 		return len(line), nil
@@ -61,11 +68,12 @@ func (w WithoutBodies) Write(line []byte) (int, error) {
 // or a part of a body.
 type Client struct {
 	config form.HTTPClient
-	opt    *probes.Env
-	// Header goes with every request; virtual is what Host says, in requests to the host that was configured with it.
-	Header          http.Header
+	env    *probes.Env
+	// Header goes with every request.
+	Header http.Header
+	// virtual is what the header Host says, in requests to hostOf alone.
 	virtual, hostOf string
-	// Site is the name that servers found by DNS are asked to prove; empty: that of their URL.
+	// Site is the name that a server's certificate must be for; empty: that of its URL. It is set before the client is used.
 	Site      string
 	transport *http.Transport
 	// life ends with Close.
@@ -77,43 +85,27 @@ type Client struct {
 	asking sync.WaitGroup
 }
 
-// New sends headers with each request; the Host among them goes to the URLs of one host alone (host, as it
-// stands in them): an edge's statistics may be told elsewhere.
-func New(c form.HTTPClient, headers map[string]string, host string, opt *probes.Env) (*Client, error) {
-	h := &Client{config: c, opt: opt, Header: http.Header{"User-Agent": {"cacheinv_exporter"}}, hostOf: host}
+// New gives a client that sends headers with each request. The Host among them goes to the URLs of one host alone (host, as
+// it stands in them): an edge's statistics may stand elsewhere.
+func New(config form.HTTPClient, headers map[string]string, host string, env *probes.Env) *Client {
+	c := &Client{config: config, env: env, Header: http.Header{"User-Agent": {"cacheinv_exporter"}}, hostOf: host}
 	for name, value := range headers {
-		if !validHeader(name, value) {
-			return nil, fmt.Errorf("headers: %q is no header's name, or its value holds control characters", name)
-		}
 		if http.CanonicalHeaderKey(name) == "Host" {
-			if strings.ContainsAny(value, " \t/@") {
-				return nil, errors.New("headers: Host is no host; write a name, with :port where it has one")
-			}
-			h.virtual = value
+			c.virtual = value
 			continue
 		}
-		h.Header.Set(name, value)
+		c.Header.Set(name, value)
 	}
-	h.life, h.end = context.WithCancel(context.Background())
-	h.transport = &http.Transport{
+	c.life, c.end = context.WithCancel(context.Background())
+	c.transport = &http.Transport{
 		MaxConnsPerHost: MaxConns, MaxIdleConnsPerHost: MaxConns, IdleConnTimeout: idleConns,
-		MaxResponseHeaderBytes: maxHTTPHeader,
+		MaxResponseHeaderBytes: maxHeader,
 		// A compressed body would be another variant of the content than the one without, and of unknown size.
 		DisableCompression: true,
-		DialContext:        func(ctx context.Context, _, addr string) (net.Conn, error) { return h.dial(ctx, addr, false) },
-		DialTLSContext:     func(ctx context.Context, _, addr string) (net.Conn, error) { return h.dial(ctx, addr, true) },
+		DialContext:        func(ctx context.Context, _, addr string) (net.Conn, error) { return c.dial(ctx, addr, false) },
+		DialTLSContext:     func(ctx context.Context, _, addr string) (net.Conn, error) { return c.dial(ctx, addr, true) },
 	}
-	return h, nil
-}
-
-// validHeader: net/http would refuse the others at each request.
-func validHeader(name, value string) bool {
-	const marks = "!#$%&'*+-.^_`|~"
-	token := name != "" && strings.IndexFunc(name, func(r rune) bool {
-		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
-		return !letter && !strings.ContainsRune(marks, r)
-	}) < 0
-	return token && oneLine(value)
+	return c
 }
 
 // oneLine: the text holds no control characters.
@@ -148,7 +140,7 @@ func (c *Client) begin(ctx context.Context) (_ context.Context, end func(), err 
 	}, nil
 }
 
-// Parse a URL. A tls block switches TLS on whatever the scheme says, so that nothing goes in plain text by mistake.
+// Parse a URL. A block tls switches TLS on whatever the scheme says, so that nothing goes in plain text by mistake.
 func (c *Client) Parse(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -160,8 +152,8 @@ func (c *Client) Parse(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// askerKey is the key under which a request's context holds the one that its caller gave.
-type askerKey struct{}
+// callerKey is the key under which a request's context holds the one that its caller gave.
+type callerKey struct{}
 
 // dial opens a connection. net/http detaches a dial from its request, as another one may use the connection; here it
 // ends with the caller's time, so that no server that accepts and says nothing keeps a goroutine, or one of the few
@@ -169,8 +161,8 @@ type askerKey struct{}
 //
 //nolint:contextcheck // the caller's context stands in the one that net/http gives
 func (c *Client) dial(ctx context.Context, addr string, secure bool) (net.Conn, error) {
-	if asker, ok := ctx.Value(askerKey{}).(context.Context); ok {
-		ctx = asker
+	if caller, ok := ctx.Value(callerKey{}).(context.Context); ok {
+		ctx = caller
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -183,25 +175,20 @@ func (c *Client) dial(ctx context.Context, addr string, secure bool) (net.Conn, 
 }
 
 func (c *Client) connect(ctx context.Context, addr string, secure bool) (net.Conn, error) {
-	var d net.Dialer
 	if !secure {
-		return d.DialContext(ctx, "tcp", addr)
+		var plain *form.TLS
+		return plain.Dial(ctx, addr)
 	}
-	settings, err := c.config.TLS.Build()
-	if err != nil {
-		return nil, err
+	var settings form.TLS
+	if c.config.TLS != nil {
+		settings = *c.config.TLS
 	}
-	if settings == nil {
-		settings = &tls.Config{}
-	}
-	if settings.ServerName == "" {
-		settings.ServerName = c.ServerName(addr)
-	}
-	td := tls.Dialer{NetDialer: &d, Config: settings}
-	return td.DialContext(ctx, "tcp", addr)
+	settings.ServerName = cmp.Or(settings.ServerName, c.ServerName(addr))
+	return settings.Dial(ctx, addr)
 }
 
-// ServerName is what a server at addr is asked to prove: an edge's address is not the name of the site that it serves.
+// ServerName is the name that the certificate of a server at addr must be for: an edge's address is not the name of the site
+// that it serves. It is exported for tests.
 func (c *Client) ServerName(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -265,13 +252,13 @@ func (c *Client) authorize(req *http.Request) error {
 	return nil
 }
 
-// Get asks for u. An error of its own means that there was no answer; use gets the answer's head, may hold its body, and
-// its error is given on.
+// Get asks for u with header. use gets the answer's head, and may Hold its body. The error is that of use, or says why there was
+// no answer.
 func (c *Client) Get(ctx context.Context, u *url.URL, header http.Header, use func(*Answer) error) error {
 	return c.Do(ctx, &http.Request{Method: http.MethodGet, URL: u, Header: header.Clone()}, use)
 }
 
-// Do sends a request of our own making, as get does.
+// Do sends req as Get does, with login and Host; use is as there.
 func (c *Client) Do(ctx context.Context, req *http.Request, use func(*Answer) error) error {
 	caller := ctx
 	ctx, end, err := c.begin(ctx)
@@ -279,7 +266,7 @@ func (c *Client) Do(ctx context.Context, req *http.Request, use func(*Answer) er
 		return err
 	}
 	defer end()
-	req = req.WithContext(context.WithValue(ctx, askerKey{}, caller))
+	req = req.WithContext(context.WithValue(ctx, callerKey{}, caller))
 	if req.URL.Host == c.hostOf {
 		req.Host = c.virtual
 	}
@@ -304,7 +291,7 @@ func (c *Client) Send(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.transport.RoundTrip(req.WithContext(context.WithValue(ctx, askerKey{}, caller)))
+	resp, err := c.transport.RoundTrip(req.WithContext(context.WithValue(ctx, callerKey{}, caller)))
 	if err != nil {
 		defer end()
 		return nil, c.brief(ctx, err)
@@ -334,7 +321,7 @@ func (c *Client) Content(ctx context.Context, u *url.URL, use func(body []byte) 
 	})
 }
 
-// StatusError says what a status means that is no content.
+// StatusError is the error of an answer whose status says that it has no content.
 func StatusError(status int) error {
 	text := strings.TrimSpace(fmt.Sprintf("status %d %s", status, http.StatusText(status)))
 	switch {
@@ -355,7 +342,7 @@ type Answer struct {
 
 // Hold reads the whole body and hands it to use. It counts against the Budget, and is valid, only during the call.
 func (a *Answer) Hold(use func(body []byte) error) error {
-	limit, budget := a.client.opt.MaxBody, a.client.opt.Budget
+	limit, budget := a.client.env.MaxBody, a.client.env.Budget
 	large := fmt.Errorf("the body is larger than --http.max-body (%d bytes)", limit)
 	held := a.ContentLength
 	if held > limit {
@@ -367,8 +354,8 @@ func (a *Answer) Hold(use func(body []byte) error) error {
 		if first, err = io.ReadAll(io.LimitReader(a.Body, UnheldBody)); err != nil {
 			return a.client.brief(a.ctx, err)
 		}
-		// How large the rest is shows only at its end. Whoever holds a part never waits for more, or all would wait for
-		// each other.
+		// How large the rest is shows only at its end. What may come is acquired all at once: who holds a part must not wait
+		// for more, or all would wait for each other.
 		if held = int64(len(first)); held == UnheldBody {
 			held = limit + 1
 		}
@@ -401,7 +388,7 @@ func (a *Answer) rest(first []byte, size int64) ([]byte, error) {
 	return append(first, more...), err
 }
 
-// NumberAt gives the finite number that is not negative at a path of a JSON document.
+// NumberAt gives the number at a path of a JSON document; not known where there is none, or it is negative or not finite.
 func NumberAt(doc []byte, p content.Path) probes.Count {
 	text, ok := content.Lookup(doc, p)
 	if !ok {

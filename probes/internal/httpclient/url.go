@@ -18,6 +18,7 @@ type Template struct {
 	Host string
 }
 
+// NewTemplate gives a template as form.Value.URLTemplate reads it: no name stands before its path.
 func NewTemplate(t form.Template) (*Template, error) {
 	text, query, asks := strings.Cut(t.String(), "?")
 	if asks {
@@ -31,15 +32,11 @@ func NewTemplate(t form.Template) (*Template, error) {
 	if out.query, err = form.ParseTemplate(query); err != nil {
 		return nil, err
 	}
-	// With every place filled by a letter, the URL must be one; and no key may choose who is asked.
+	// With every place filled by a letter, the URL must be one.
 	sample := func(string) string { return "x" }
 	u, err := url.Parse(out.path.Expand(nil, sample) + out.query.Expand(nil, sample))
 	if err != nil || u.Host == "" {
 		return nil, ErrNoURL
-	}
-	_, server, _ := strings.Cut(text, "://")
-	if server, _, _ = strings.Cut(server, "/"); strings.Contains(server, "{") {
-		return nil, errors.New("the URL has a {name} before its path; write it in the path or behind the ?")
 	}
 	out.Host = u.Host
 	return out, nil

@@ -1,3 +1,5 @@
+// Package probetest has what the tests of all backends need: an Env and a Fleet for as long as a test runs, reads and surveys that
+// fail the test where they fail, certificates, and checks of what was given.
 package probetest
 
 import (
@@ -9,7 +11,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -52,6 +53,7 @@ func OpenFleet(t testing.TB, env *probes.Env, nodes ...probes.LayerNode) *probes
 	return f
 }
 
+// Within gives a context that ends after d, or with the test.
 func Within(t testing.TB, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
@@ -59,6 +61,7 @@ func Within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
+// Survey gives what a node reports of itself, in time.
 func Survey(t testing.TB, n probes.Node) probes.Survey {
 	t.Helper()
 	s, err := n.Survey(Within(t, 5*time.Second), nil)
@@ -68,7 +71,7 @@ func Survey(t testing.TB, n probes.Node) probes.Survey {
 	return s
 }
 
-// Read gives what Read tells of each key, with values copied.
+// Read gives what n.Read gives of each key, with values copied; each key must be visited once.
 func Read(t testing.TB, n probes.Node, keys ...probes.Key) []probes.Raw {
 	t.Helper()
 	out := make([]probes.Raw, len(keys))
@@ -94,13 +97,15 @@ func Read(t testing.TB, n probes.Node, keys ...probes.Key) []probes.Raw {
 	return out
 }
 
-func Quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+// Quiet is a log that nobody reads.
+func Quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// Others gives hits and misses that are not our own, as rules compute them.
+// Others gives the hits and the misses that are not our own, as rules compute them.
 func Others(s probes.Survey) [2]float64 {
 	return [2]float64{s.Hits.Value - float64(s.OwnHits), s.Misses.Value - float64(s.OwnMisses)}
 }
 
+// WriteFile writes a file that is gone after the test, and gives its path.
 func WriteFile(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -108,6 +113,7 @@ func WriteFile(t testing.TB, name, text string) string {
 	return path
 }
 
+// Rewrite gives a file another text.
 func Rewrite(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -119,17 +125,19 @@ func Rewrite(t testing.TB, path, text string) {
 type Authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	Pem  string
+	// PEM is its own certificate.
+	PEM string
 }
 
+// NewAuthority makes an authority.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{}
-	a.Pem, _, a.cert, a.key = Certificate(t, nil, "authority")
+	a.PEM, _, a.cert, a.key = Certificate(t, nil, "authority")
 	return a
 }
 
-// Certificate signed by a, or by itself where a is nil.
+// Certificate makes a certificate of the host name, signed by a, or by itself where a is nil.
 func Certificate(t testing.TB, a *Authority, name string) (certPEM, keyPEM string, cert *x509.Certificate, key *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -159,38 +167,45 @@ func Certificate(t testing.TB, a *Authority, name string) (certPEM, keyPEM strin
 	return certPEM, keyPEM, cert, key
 }
 
-// Replayed is a connection on which a server says all it has to say and hangs up.
+// Replayed is a connection on which a server sends what it was given and hangs up.
 type Replayed struct {
 	net.Conn // nothing else is called
 	bytes.Reader
 }
 
+// NewReplay is a connection on which the server sends said.
 func NewReplay(said []byte) *Replayed {
 	r := &Replayed{}
 	r.Reset(said)
 	return r
 }
 
+// Read gives what the server sends.
 func (r *Replayed) Read(p []byte) (int, error) { return r.Reader.Read(p) }
 
+// Write drops what is sent to the server.
 func (*Replayed) Write(p []byte) (int, error) { return len(p), nil }
 
+// Close does nothing.
 func (*Replayed) Close() error { return nil }
 
+// SetDeadline does nothing.
 func (*Replayed) SetDeadline(time.Time) error { return nil }
 
+// SetReadDeadline does nothing.
 func (*Replayed) SetReadDeadline(time.Time) error { return nil }
 
-// visited counts visits, and checks what holds for whatever a server says.
-type visited struct {
+// Visits counts visits, and checks what holds for whatever a server sends.
+type Visits struct {
 	t     *testing.T
 	times []int
 }
 
-// NewVisited for n keys.
-func NewVisited(t *testing.T, n int) *visited { return &visited{t: t, times: make([]int, n)} }
+// NewVisits of n keys.
+func NewVisits(t *testing.T, n int) *Visits { return &Visits{t: t, times: make([]int, n)} }
 
-func (v *visited) Visit(i int, r probes.Raw) {
+// Visit is for Read to call.
+func (v *Visits) Visit(i int, r probes.Raw) {
 	v.times[i]++
 	if r.Err != nil && (r.Present || r.Value != nil || r.HasTTL || r.NoExpiry) || r.HasTTL && (r.NoExpiry || r.TTL < 0) || len(r.Value) > 64 {
 		v.t.Errorf("%+v", r)
@@ -198,7 +213,7 @@ func (v *visited) Visit(i int, r probes.Raw) {
 }
 
 // Check that each key was visited once, but for those left out; at most once where the replies ended in an error.
-func (v *visited) Check(err error, out ...int) {
+func (v *Visits) Check(err error, out ...int) {
 	for _, i := range out {
 		v.times[i]++
 	}
@@ -209,12 +224,13 @@ func (v *visited) Check(err error, out ...int) {
 	}
 }
 
-// Answers are what one Fleet.Survey told, by node.
+// Answers are what one Fleet.Survey gave, by node.
 type Answers map[string]struct {
 	probes.Survey
 	Err error
 }
 
+// Names of the nodes that were visited, in order.
 func (a Answers) Names() []string {
 	var out []string
 	for n := range a {
@@ -224,6 +240,7 @@ func (a Answers) Names() []string {
 	return out
 }
 
+// SurveyFleet gives the answers of one survey of d at the most.
 func SurveyFleet(t *testing.T, f *probes.Fleet, d time.Duration) Answers {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
@@ -243,7 +260,8 @@ func SurveyFleet(t *testing.T, f *probes.Fleet, d time.Duration) Answers {
 	return out
 }
 
-func Want(t *testing.T, a Answers, names ...string) {
+// WantNames checks which nodes were visited.
+func WantNames(t *testing.T, a Answers, names ...string) {
 	t.Helper()
 	names = slices.Sorted(slices.Values(names))
 	if !slices.Equal(a.Names(), names) {
@@ -257,6 +275,7 @@ func FreePort(t testing.TB) string {
 	return servers.Port(t, servers.FreeAddr(t))
 }
 
+// WantNodes checks which nodes a group knows, in order.
 func WantNodes(t *testing.T, m probes.Members, want ...string) {
 	t.Helper()
 	if g, _ := m.Group(); !slices.Equal(g.Nodes, want) {
@@ -264,6 +283,7 @@ func WantNodes(t *testing.T, m probes.Members, want ...string) {
 	}
 }
 
+// SampleHistory samples, without an error.
 func SampleHistory(t testing.TB, h probes.History) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -273,6 +293,7 @@ func SampleHistory(t testing.TB, h probes.History) {
 	}
 }
 
+// WantAttempts checks what a history has counted.
 func WantAttempts(t testing.TB, h probes.History, total, failed float64) {
 	t.Helper()
 	if got, known := h.Attempts(); !known || got != (probes.Attempts{Total: total, Failed: failed}) {
@@ -280,6 +301,7 @@ func WantAttempts(t testing.TB, h probes.History, total, failed float64) {
 	}
 }
 
+// WantFault checks that a sampling is not complete, and that its error holds the parts.
 func WantFault(t *testing.T, b probes.Backlog, err error, parts ...string) {
 	t.Helper()
 	if b.Complete {
@@ -292,7 +314,7 @@ func WantFault(t *testing.T, b probes.Backlog, err error, parts ...string) {
 	}
 }
 
-// Matches writes names as a configuration does.
+// Matches gives names as a configuration has them; one in /slashes/ is a regular expression.
 func Matches(names ...string) []form.NameMatch {
 	var out []form.NameMatch
 	for _, n := range names {
@@ -318,6 +340,7 @@ func SampleIn(t *testing.T, q probes.Queue, d time.Duration) (probes.Backlog, er
 	return b, err
 }
 
+// GroupOf gives a consumer group of a backlog, which must be there.
 func GroupOf(t *testing.T, b probes.Backlog, name string) probes.GroupBacklog {
 	t.Helper()
 	for _, g := range b.Groups {
@@ -329,6 +352,7 @@ func GroupOf(t *testing.T, b probes.Backlog, name string) probes.GroupBacklog {
 	return probes.GroupBacklog{}
 }
 
+// WantDepth checks that the depth is known and as wanted.
 func WantDepth(t *testing.T, b probes.Backlog, want float64) {
 	t.Helper()
 	if b.Depth != (probes.Count{Value: want, Known: true}) {

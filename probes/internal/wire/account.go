@@ -9,23 +9,28 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// AliveGrace is how long a server that answers others may say nothing on a connection where it owes answers.
+// AliveGrace is how long a server that answers others may send nothing over a connection on which it owes answers. It is
+// exported for tests.
 const AliveGrace = time.Second
 
 // Account counts what this process's reads add to one server's hits and misses. Nodes at one address (two databases)
 // share it, for the server has but one count.
 type Account struct {
-	// lock is held by whoever has commands under way that move the count, until each has been answered and counted, so
-	// that INFO or stats and the count taken beside it tell of the same moment.
+	// lock is held by whoever has commands under way that change the count, until each has been answered and counted, so
+	// that what INFO or stats report and our own count are of the same moment.
 	lock chan struct{}
 
-	// These belong to who holds the lock.
-	Hits, Misses         uint64 // ours, since the server's own counts began
-	run                  string // names the process that counts; empty where the server doesn't tell
+	// The following belong to who holds the lock.
+
+	// Hits and Misses are ours, since the server's own counts began.
+	Hits, Misses uint64
+	// run names the server's process; empty where the server does not report it.
+	run string
+	// seenHits and seenMisses are what the server reported last.
 	seenHits, seenMisses float64
 
-	mu     sync.Mutex
-	holder *Turn
+	mu      sync.Mutex
+	holding *Holding // now; nil: none
 }
 
 // AccountOf the server of a kind at an address.
@@ -33,25 +38,26 @@ func AccountOf(k *probes.Kept, kind, address string) *Account {
 	return probes.KeptOf(k, kind, address, func() *Account { return &Account{lock: make(chan struct{}, 1)} })
 }
 
-// Turn is one holding of the lock. kill and moved (what was received) are set when its caller has gone and only
-// counting goes on.
-type Turn struct {
-	kill  func()
+// Holding is the time from a Lock to its Unlock. Its fields are set when its caller has gone and only counting goes on.
+type Holding struct {
+	// kill ends what goes on.
+	kill func()
+	// moved gives how many bytes were received.
 	moved func() int64
 }
 
-// Lock waits for the lock. A holder whose caller has gone is ended when the server answers others but says nothing to
-// it: its connection is dead, which a frozen server's is not.
-func (s *Account) Lock(ctx context.Context, answers func(context.Context) bool) (*Turn, error) {
+// Lock waits for the lock, until ctx ends. A holding whose caller has gone is ended when the server answers others (answers
+// asks over a new connection) but sends nothing for it: its connection is dead, which a frozen server's is not.
+func (a *Account) Lock(ctx context.Context, answers func(context.Context) bool) (*Holding, error) {
 	if ctx.Err() != nil {
 		return nil, probes.NoAnswer(ctx)
 	}
 	select {
-	case s.lock <- struct{}{}:
-		return s.take(), nil
+	case a.lock <- struct{}{}:
+		return a.take(), nil
 	default:
 	}
-	if orphan := s.orphan(); orphan != nil {
+	if orphan := a.orphan(); orphan != nil {
 		ctx, cancel := context.WithCancel(ctx)
 		var asking sync.WaitGroup
 		asking.Go(func() {
@@ -64,72 +70,72 @@ func (s *Account) Lock(ctx context.Context, answers func(context.Context) bool) 
 					return
 				}
 			}
-			s.end(orphan)
+			a.end(orphan)
 		})
 		defer asking.Wait()
 		defer cancel()
 	}
 	select {
-	case s.lock <- struct{}{}:
-		return s.take(), nil
+	case a.lock <- struct{}{}:
+		return a.take(), nil
 	case <-ctx.Done():
 		return nil, probes.NoAnswer(ctx)
 	}
 }
 
-func (s *Account) take() *Turn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.holder = &Turn{}
-	return s.holder
+func (a *Account) take() *Holding {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.holding = &Holding{}
+	return a.holding
 }
 
-// Unlock ends a turn.
-func (s *Account) Unlock(t *Turn) {
-	s.mu.Lock()
-	if s.holder == t {
-		s.holder = nil
+// Unlock ends a holding.
+func (a *Account) Unlock(h *Holding) {
+	a.mu.Lock()
+	if a.holding == h {
+		a.holding = nil
 	}
-	s.mu.Unlock()
-	<-s.lock
+	a.mu.Unlock()
+	<-a.lock
 }
 
-// Abandon says that t's caller has gone; kill ends what goes on without it, and moved tells how far that is.
-func (s *Account) Abandon(t *Turn, kill func(), moved func() int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.holder == t {
-		t.kill, t.moved = kill, moved
+// Abandon says that h's caller has gone; kill ends what goes on without it, and moved gives the bytes received so far.
+func (a *Account) Abandon(h *Holding, kill func(), moved func() int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.holding == h {
+		h.kill, h.moved = kill, moved
 	}
 }
 
-func (s *Account) orphan() *Turn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.holder != nil && s.holder.kill != nil {
-		return s.holder
+func (a *Account) orphan() *Holding {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.holding != nil && a.holding.kill != nil {
+		return a.holding
 	}
 	return nil
 }
 
-func (s *Account) end(t *Turn) {
-	s.mu.Lock()
-	kill := t.kill
-	if s.holder != t {
+func (a *Account) end(h *Holding) {
+	a.mu.Lock()
+	kill := h.kill
+	if a.holding != h {
 		kill = nil
 	}
-	s.mu.Unlock()
+	a.mu.Unlock()
 	if kill != nil {
 		kill()
 	}
 }
 
-// Own gives our part of the hits and misses that run just told. A server that began anew, or whose counts were reset,
-// holds nothing of ours.
-func (s *Account) Own(run string, told *probes.Survey) (hits, misses uint64) {
-	if s.run != "" && run != s.run || told.Hits.Value < s.seenHits || told.Misses.Value < s.seenMisses {
-		s.Hits, s.Misses = 0, 0
+// Own gives our part of the hits and misses that the server's process run just reported. Where it began anew, or its counts
+// were reset, none of them is ours.
+func (a *Account) Own(run string, survey *probes.Survey) (hits, misses uint64) {
+	if a.run != "" && run != a.run || survey.Hits.Value < a.seenHits || survey.Misses.Value < a.seenMisses {
+		a.Hits, a.Misses = 0, 0
 	}
-	s.run, s.seenHits, s.seenMisses = run, told.Hits.Value, told.Misses.Value
-	return s.Hits, s.Misses
+	a.run, a.seenHits, a.seenMisses = run, survey.Hits.Value, survey.Misses.Value
+	return a.Hits, a.Misses
 }

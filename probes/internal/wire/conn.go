@@ -1,3 +1,7 @@
+// Package wire speaks the text protocols of Redis and memcached, whose commands and replies its callers know.
+//
+// Link is the connection to one server, opened when it is needed; Request is some commands and how their replies are read;
+// Exchange is requests under way; Account counts what our own reads add to the server's hits and misses.
 package wire
 
 import (
@@ -17,13 +21,14 @@ import (
 // OwedLongest is how long a connection waits for replies that nobody needs any more, only to count what they moved.
 const OwedLongest = 30 * time.Second
 
-// lastWords is how long a server that takes no more may still say why.
+// lastWords is how long the replies of a server that takes no more commands are still read: they may say why.
 const lastWords = time.Second
 
 // Conn is a connection whose replies are read while they arrive, so that a value need never be held beside the others.
-// It knows lines and values behind them; the protocol is the requests' own.
+// It knows lines, and values that follow them; the protocol is the requests' own.
 type Conn struct {
-	conn   net.Conn
+	conn net.Conn
+	// Reader gives what the server sends; ReadLine and the like read from it.
 	Reader *bufio.Reader
 	// Foreign is the error of a reply that breaks the protocol.
 	Foreign error
@@ -33,29 +38,31 @@ type Conn struct {
 	moved atomic.Int64
 }
 
+// NewConn reads and writes over conn. foreign is the error of a reply that breaks the protocol.
 func NewConn(conn net.Conn, foreign error) *Conn {
-	w := &Conn{conn: conn, Foreign: foreign}
-	w.Reader = bufio.NewReaderSize(w, 32<<10)
-	return w
+	c := &Conn{conn: conn, Foreign: foreign}
+	c.Reader = bufio.NewReaderSize(c, 32<<10)
+	return c
 }
 
-// Read makes the wire its own reader's source, so that what arrives is seen.
-func (w *Conn) Read(p []byte) (int, error) {
-	n, err := w.conn.Read(p)
-	w.moved.Add(int64(n))
+// Read reads from the connection for Reader, and counts what arrives.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.conn.Read(p)
+	c.moved.Add(int64(n))
 	return n, err
 }
 
-func (w *Conn) Close() { _ = w.conn.Close() } // nothing is left to be told
+// Close ends the connection, and with it a request under way.
+func (c *Conn) Close() { _ = c.conn.Close() } // nothing is left to be told
 
-// Request is some commands and how their replies are read. An error of read ends the connection.
+// Request is some commands and how their replies are read. An error of Read ends the connection.
 type Request struct {
 	Commands []byte
 	Read     func(x *Exchange) error
 }
 
-// Exchange is requests under way on a wire. It runs to its end in a goroutine of its own: when its caller's time is
-// up, the replies that the server still owes are read and counted, but no longer handed on.
+// Exchange is requests under way on a connection. It runs to its end in a goroutine of its own: when its caller's time is
+// up, the replies that the server still owes are read and counted, but no longer handed on (Deliver).
 type Exchange struct {
 	*Conn
 	ctx  context.Context // the caller's
@@ -65,10 +72,11 @@ type Exchange struct {
 	answered bool
 	// short: something was left out because ctx had ended.
 	short bool
-	// More is what replies made necessary to say. It is said once all else is answered, also if the caller is gone.
+	// More is a request that a reply made necessary. It is sent once all else is answered, also if the caller is gone.
 	More *Request
 
-	mu   sync.Mutex
+	mu sync.Mutex
+	// live: the caller still waits.
 	live bool
 	// held bytes of budget, for the value that is being read.
 	budget *probes.Budget
@@ -76,12 +84,12 @@ type Exchange struct {
 }
 
 // begin sends requests and reads their replies; after is called at the end, before done is closed.
-func (w *Conn) begin(ctx context.Context, requests []Request, after func(*Exchange)) *Exchange {
-	x := &Exchange{Conn: w, ctx: ctx, done: make(chan struct{}), live: true}
-	// A server answers while we still write: both directions must move, or long pipelines stand still.
+func (c *Conn) begin(ctx context.Context, requests []Request, after func(*Exchange)) *Exchange {
+	x := &Exchange{Conn: c, ctx: ctx, done: make(chan struct{}), live: true}
+	// A server answers while we still write: both directions must move, or long pipelines block.
 	sent := make(chan Request, len(requests))
 	written := make(chan error, 1)
-	_ = w.conn.SetDeadline(time.Time{}) // fails only on a closed connection, and so will the rest
+	_ = c.conn.SetDeadline(time.Time{}) // fails only on a closed connection, and so will the rest
 	go func() {
 		var err error
 		for _, rq := range requests {
@@ -89,8 +97,8 @@ func (w *Conn) begin(ctx context.Context, requests []Request, after func(*Exchan
 				break
 			}
 			sent <- rq
-			if _, err = w.conn.Write(rq.Commands); err != nil {
-				_ = w.conn.SetReadDeadline(time.Now().Add(lastWords))
+			if _, err = c.conn.Write(rq.Commands); err != nil {
+				_ = c.conn.SetReadDeadline(time.Now().Add(lastWords))
 				break
 			}
 		}
@@ -100,13 +108,13 @@ func (w *Conn) begin(ctx context.Context, requests []Request, after func(*Exchan
 	go func() {
 		err := x.readAll(sent, len(requests))
 		if err != nil {
-			w.Close() // ends a write under way
+			c.Close() // ends a write under way
 		}
 		if werr := <-written; err == nil {
 			err = werr
 		}
-		if cap(w.Buf) > 64<<10 {
-			w.Buf = nil // many idle nodes need not keep their largest value's space
+		if cap(c.Buf) > 64<<10 {
+			c.Buf = nil // many idle nodes need not keep their largest value's space
 		}
 		x.err = err
 		after(x)
@@ -150,18 +158,19 @@ func (x *Exchange) wait(ctx context.Context) error {
 	return probes.NoAnswer(ctx)
 }
 
-// Converse runs requests over a wire that nobody else uses, and leaves nothing behind: an error closes the wire.
-func (w *Conn) Converse(ctx context.Context, requests ...Request) error {
-	x := w.begin(ctx, requests, func(*Exchange) {})
+// Converse sends requests over a connection that nobody else uses, and waits until their replies are read. An error closes
+// the connection.
+func (c *Conn) Converse(ctx context.Context, requests ...Request) error {
+	x := c.begin(ctx, requests, func(*Exchange) {})
 	err := x.wait(ctx)
 	if err != nil {
-		w.Close()
+		c.Close()
 	}
 	<-x.done
 	return err
 }
 
-// Deliver runs f unless the caller is gone.
+// Deliver runs f, which hands results to the caller, unless the caller is gone.
 func (x *Exchange) Deliver(f func()) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -170,7 +179,7 @@ func (x *Exchange) Deliver(f func()) {
 	}
 }
 
-// Acquire holds n bytes of budget until release; false: the caller is gone, and the value can be dropped.
+// Acquire holds n bytes of b until Release; false: the caller is gone, and the value can be dropped.
 func (x *Exchange) Acquire(b *probes.Budget, n int64) bool {
 	err := b.Acquire(x.ctx, n)
 	x.mu.Lock()
@@ -186,6 +195,7 @@ func (x *Exchange) Acquire(b *probes.Budget, n int64) bool {
 	return false
 }
 
+// Release gives back what Acquire holds, if anything.
 func (x *Exchange) Release() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -211,13 +221,13 @@ func (x *Exchange) ReadLine() ([]byte, error) {
 	return b[:len(b)-2], nil
 }
 
-// ReadValue reads a value of size bytes and hands it on, or as an error if it is larger than opt allows.
-func (x *Exchange) ReadValue(opt *probes.Env, size int64, hand func(probes.Raw)) error {
-	if size > opt.MaxValueBytes {
+// ReadValue reads a value of size bytes and gives it to hand, or an error if it is larger than env allows.
+func (x *Exchange) ReadValue(env *probes.Env, size int64, hand func(probes.Raw)) error {
+	if size > env.MaxValueBytes {
 		hand(probes.Raw{Err: TooLarge(size)})
 		return x.Discard(size)
 	}
-	if !x.Acquire(opt.Budget, size) {
+	if !x.Acquire(env.Budget, size) {
 		return x.Discard(size)
 	}
 	defer x.Release()
@@ -229,11 +239,12 @@ func (x *Exchange) ReadValue(opt *probes.Env, size int64, hand func(probes.Raw))
 	return nil
 }
 
+// TooLarge is the error of a value of more bytes than are allowed.
 func TooLarge(size int64) error {
 	return fmt.Errorf("value of %d bytes is larger than --canary.max-value-bytes", size)
 }
 
-// ReadBulk appends n bytes to buf, and passes the end of line behind them.
+// ReadBulk appends n bytes to buf, and reads the end of line behind them.
 func (x *Exchange) ReadBulk(buf []byte, n int64) ([]byte, error) {
 	start := len(buf)
 	if int64(cap(buf)-start) < n {
@@ -248,7 +259,7 @@ func (x *Exchange) ReadBulk(buf []byte, n int64) ([]byte, error) {
 	return buf, x.endOfLine()
 }
 
-// Discard passes n bytes and the end of line behind them.
+// Discard reads n bytes and the end of line behind them, and drops them.
 func (x *Exchange) Discard(n int64) error {
 	if _, err := x.Reader.Discard(int(n)); err != nil {
 		return err

@@ -9,32 +9,34 @@ import (
 	"net"
 	"sync"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// ErrAgain is greet's wish for another new connection, on which it will greet otherwise.
+// ErrAgain is what Greet gives to have another new connection opened, on which it will greet otherwise.
 var ErrAgain = errors.New("the connection is to be opened anew")
 
-// Link is the connection to one server. It is opened when it is needed, carries one exchange at a time, in the
-// account, and is opened anew where the server has closed it.
+// Link is the connection to one server. It is opened when it is needed, carries one exchange at a time, under the
+// Account's lock, and is opened anew where the server has closed it. Its exported fields are set before it is used.
 type Link struct {
 	// Address is host:port.
 	Address string
-	// Secure gives the TLS settings of a new connection; nil for a plain one.
-	Secure func() (*tls.Config, error)
+	// TLS of its connections; nil for plain ones.
+	TLS *form.TLS
 	// Foreign is the error of a reply that breaks the protocol.
 	Foreign error
-	// Greet begins a new connection. It may converse over it, and gives what is to be said in one piece with the first
-	// requests. An error ends the connection; errAgain has it opened once more.
-	Greet func(ctx context.Context, w *Conn) ([]Request, error)
-	// outdated, if set, tells that the present connection is to be given up for a new one.
+	// Greet begins a new connection. It may use Converse, and gives what is to be sent in one piece with the first
+	// requests. An error ends the connection; ErrAgain has it opened once more.
+	Greet func(ctx context.Context, c *Conn) ([]Request, error)
+	// Outdated, if set, reports that the present connection is to be given up for a new one.
 	Outdated func() bool
 	// Ping is what any server that is alive answers at once.
-	Ping    Request
+	Ping Request
+	// Account of the server, which counts what requests add to its hits and misses.
 	Account *Account
 
 	mu      sync.Mutex
-	wire    *Conn
+	conn    *Conn // nil where none is open
 	current *Exchange
 	closed  bool
 }
@@ -43,51 +45,36 @@ type Link struct {
 func (l *Link) Close() {
 	l.mu.Lock()
 	l.closed = true
-	w, x := l.wire, l.current
-	l.wire = nil
+	c, x := l.conn, l.current
+	l.conn = nil
 	l.mu.Unlock()
-	if w != nil {
-		w.Close()
+	if c != nil {
+		c.Close()
 	}
 	if x != nil {
 		<-x.done
 	}
 }
 
-func (l *Link) Dial(ctx context.Context) (net.Conn, error) {
-	settings, err := l.Secure()
-	if err != nil {
-		return nil, err
-	}
-	var d net.Dialer
-	if settings == nil {
-		return d.DialContext(ctx, "tcp", l.Address)
-	}
-	if settings.ServerName == "" {
-		if host, _, err := net.SplitHostPort(l.Address); err == nil {
-			settings.ServerName = host
-		}
-	}
-	td := tls.Dialer{NetDialer: &d, Config: settings}
-	return td.DialContext(ctx, "tcp", l.Address)
-}
+// Dial opens another connection to the server, which is the caller's to close.
+func (l *Link) Dial(ctx context.Context) (net.Conn, error) { return l.TLS.Dial(ctx, l.Address) }
 
-// connect gives the connection and, for a new one, what it has to say before all else.
-func (l *Link) connect(ctx context.Context) (w *Conn, greeting []Request, fresh bool, err error) {
+// connect gives the connection and, for a new one (fresh), what is to be sent before all else.
+func (l *Link) connect(ctx context.Context) (c *Conn, greeting []Request, fresh bool, err error) {
 	l.mu.Lock()
-	w = l.wire
+	c = l.conn
 	l.mu.Unlock()
-	if w != nil {
+	if c != nil {
 		if l.Outdated == nil || !l.Outdated() {
-			return w, nil, false, nil
+			return c, nil, false, nil
 		}
-		l.lost(w)
-		w.Close()
+		l.lost(c)
+		c.Close()
 	}
 	for {
-		w, greeting, err = l.open(ctx)
+		c, greeting, err = l.open(ctx)
 		if !errors.Is(err, ErrAgain) {
-			return w, greeting, true, err
+			return c, greeting, true, err
 		}
 	}
 }
@@ -100,24 +87,24 @@ func (l *Link) open(ctx context.Context) (*Conn, []Request, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w := NewConn(conn, l.Foreign)
+	c := NewConn(conn, l.Foreign)
 	l.mu.Lock()
 	closed := l.closed
 	if !closed {
-		l.wire = w
+		l.conn = c
 	}
 	l.mu.Unlock()
 	if closed {
-		w.Close()
+		c.Close()
 		return nil, nil, probes.ErrClosed
 	}
-	greeting, err := l.Greet(ctx, w)
+	greeting, err := l.Greet(ctx, c)
 	if err != nil {
-		l.lost(w)
-		w.Close()
+		l.lost(c)
+		c.Close()
 		return nil, nil, err
 	}
-	return w, greeting, nil
+	return c, greeting, nil
 }
 
 func (l *Link) isClosed() bool {
@@ -126,24 +113,25 @@ func (l *Link) isClosed() bool {
 	return l.closed
 }
 
-// Do sends requests over the connection. build gives them once there is one, again where that proves dead.
+// Do sends requests over the connection and waits until their replies are read, or ctx ends. build gives them once there is
+// a connection, and again where that proves dead.
 func (l *Link) Do(ctx context.Context, build func() []Request) error {
 	for {
-		turn, err := l.Account.Lock(ctx, l.Answers)
+		holding, err := l.Account.Lock(ctx, l.Answers)
 		if err != nil {
 			return err
 		}
-		w, greeting, fresh, err := l.connect(ctx)
+		c, greeting, fresh, err := l.connect(ctx)
 		if err != nil {
-			l.Account.Unlock(turn)
+			l.Account.Unlock(holding)
 			return err
 		}
-		x := l.begin(ctx, w, turn, join(greeting, build()))
+		x := l.begin(ctx, c, holding, join(greeting, build()))
 		err = x.wait(ctx)
 		select {
 		case <-x.done:
 		default:
-			l.Account.Abandon(turn, w.Close, w.moved.Load)
+			l.Account.Abandon(holding, c.Close, c.moved.Load)
 			return err
 		}
 		switch {
@@ -158,14 +146,14 @@ func (l *Link) Do(ctx context.Context, build func() []Request) error {
 	}
 }
 
-func (l *Link) begin(ctx context.Context, w *Conn, turn *Turn, requests []Request) *Exchange {
+func (l *Link) begin(ctx context.Context, c *Conn, holding *Holding, requests []Request) *Exchange {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.current = w.begin(ctx, requests, func(x *Exchange) {
+	l.current = c.begin(ctx, requests, func(x *Exchange) {
 		if x.err != nil {
-			l.lost(w)
+			l.lost(c)
 		}
-		l.Account.Unlock(turn)
+		l.Account.Unlock(holding)
 	})
 	return l.current
 }
@@ -191,12 +179,12 @@ func join(greeting, requests []Request) []Request {
 	return append([]Request{merged}, requests[1:]...)
 }
 
-// lost forgets a connection that ended.
-func (l *Link) lost(w *Conn) {
+// lost forgets a connection that ends.
+func (l *Link) lost(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.wire == w {
-		l.wire = nil
+	if l.conn == c {
+		l.conn = nil
 	}
 }
 
@@ -206,12 +194,12 @@ func (l *Link) Answers(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	w := NewConn(conn, l.Foreign)
-	defer w.Close()
-	return w.Converse(ctx, l.Ping) == nil
+	c := NewConn(conn, l.Foreign)
+	defer c.Close()
+	return c.Converse(ctx, l.Ping) == nil
 }
 
-// Dropped tells whether err is a connection's end, not something that was said over it.
+// Dropped reports whether err is a connection's end, not something that was said over it.
 func Dropped(err error) bool {
 	var op *net.OpError
 	var alert tls.AlertError

@@ -1,0 +1,184 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Identity names one cache node.
+type Identity struct {
+	Layer string
+	Name  string
+	// Kind is its backend's name, such as redis.
+	Kind string
+	// Traits are what a node of its kind can do and tell.
+	Traits NodeTraits
+	// Group is the configured group that found the node; empty for a node configured by itself.
+	Group string
+}
+
+// Node is one cache server. Survey and Read are called by one goroutine at a time; both return soon after ctx ends.
+type Node interface {
+	Identity() Identity
+	// Survey asks the node how it is, before any key is read. scan may be nil.
+	Survey(ctx context.Context, scan *Scan) (Survey, error)
+	// Read asks for all keys in as few round trips as the backend allows and calls visit for each key exactly
+	// once, in any order, from one goroutine at a time. Raw's bytes are valid only during the call. An error
+	// means that the node failed as a whole; keys not visited by then were not read.
+	Read(ctx context.Context, keys []Key, visit func(i int, r Raw)) error
+	Close()
+}
+
+// Key is one key as the node's layer names it.
+type Key struct {
+	// Name on this node: what {key} stands for.
+	Name string
+	// Hash: a hash of fields is expected.
+	Hash bool
+	// Check: the key's type is asked too, where that may explain an answer (Raw.Suspect).
+	Check bool
+}
+
+// Raw is one copy as the node gave it: present, missing (neither Present nor Err), or unreadable (Err).
+type Raw struct {
+	Present bool
+	Value   []byte
+	// Fields of a hash; valid where Key.Hash was set.
+	Fields []Field
+	// TTL that is left; valid where HasTTL. NoExpiry: the server says that the copy never expires.
+	TTL      time.Duration
+	HasTTL   bool
+	NoExpiry bool
+	// Suspect: the server answered nil for a key with a TTL (expired or replaced in between, or of another type).
+	Suspect bool
+	Err     error
+}
+
+// Field is one field of a hash.
+type Field struct{ Name, Value []byte }
+
+// BatchKeys is how many keys go into one pipeline.
+const BatchKeys = 1000
+
+// Survey is what a node reported of itself. A text is empty, and a Count not Known, where it did not.
+type Survey struct {
+	// Took is the time that the survey needed.
+	Took time.Duration
+	// Unasked: there was nothing to ask this node (an HTTP node without stats and health URL), or it reported nothing that
+	// counts; its keys are read all the same, and Answerer says whether it is up.
+	Unasked bool
+	// Left: the group's source no longer has the node, which is asked for a while all the same.
+	Left bool
+	// Loading: it still loads its data.
+	Loading bool
+	// RunID names the server's process: another one means that it began anew.
+	RunID   string
+	Version string
+	// Role: primary or replica.
+	Role string
+	// EvictionPolicy in the server's own words.
+	EvictionPolicy string
+
+	// Counted since the server began, but for the items and the memory (in bytes) that it has now.
+	Hits, Misses, Evicted, Expired, Items, MemoryUsed, MemoryLimit, UptimeSeconds Count
+
+	// OwnHits and OwnMisses are what this process's reads had added to Hits and Misses by then.
+	OwnHits, OwnMisses uint64
+	// Fills are this process's reads that an edge answered from its origin.
+	Fills uint64
+
+	// Replication is nil where the node does not replicate (memcached, HTTP).
+	Replication *Replication
+	// Found are keys that the step of the scan found; ScanErr says why the server refused it.
+	Found   []string
+	ScanErr error
+}
+
+// Replication is a Redis server's own account (INFO replication).
+type Replication struct {
+	ReplID, ReplID2 string
+	// Primary is host:port of the replica's primary.
+	Primary string
+	LinkUp  bool
+	// Offset: master_repl_offset of a primary, slave_repl_offset of a replica, in bytes.
+	Offset   int64
+	Replicas []Replica
+}
+
+// Replica is one replica as its primary reports it. Offset is in bytes.
+type Replica struct {
+	Address string
+	Online  bool
+	Offset  int64
+}
+
+// Scan asks for one step of listing keys.
+type Scan struct {
+	// Count is the COUNT of SCAN.
+	Count int
+	// Match is the glob to send along, where one serves all classes; may be empty.
+	Match string
+}
+
+// Holding says what a node has to do with a key.
+type Holding uint8
+
+const (
+	// Holds is for a node that should hold the key.
+	Holds Holding = iota
+	// Elsewhere is for a node that is not asked, because others hold the key.
+	Elsewhere
+	// Foreign is for a node that is asked although others hold the key: a copy here is a stray.
+	Foreign
+	// Anywhere is for a pool of which any server may hold the key: what is found is a copy, and what is not is no missing one.
+	Anywhere
+)
+
+// Placement of a key, as the node's group knows it since the survey.
+type Placement struct {
+	Holding Holding
+	// Moving: the key's slot is being handed over to another shard.
+	Moving bool
+	// Moves counts the times that the slot was seen to change its owner.
+	Moves int
+}
+
+// Placer is a node of a group that shares keys out. Place is called after the node's survey, with the key's name as the
+// node's layer knows it; what it says is valid until the next survey. A node that is no Placer holds every key of its layer.
+type Placer interface{ Place(key string) Placement }
+
+// Answerer is a node whose survey may be Unasked. Answered reports whether it has answered, since the last Survey began, what
+// shows that it is up.
+type Answerer interface{ Answered() bool }
+
+// Writable is a node in which keys of our own can be written and watched. Keys and values are the caller's alone. All
+// methods may be called by several goroutines at once, also beside Survey, and return soon after ctx ends; what they sent
+// may still be carried out then.
+type Writable interface {
+	Node
+	// Put stores value under key for ttl. ErrReplica: the node is a replica, and its primary is the one to write to.
+	Put(ctx context.Context, key string, value []byte, ttl time.Duration) error
+	// Watch reports of each key whether the node serves the value that was put there, all in one round trip. Its reads are
+	// counted as our own.
+	Watch(ctx context.Context, keys []string, values [][]byte) ([]Seen, error)
+	// Remove deletes keys; those that are not there are no error.
+	Remove(ctx context.Context, keys []string) error
+}
+
+// ErrReplica is what a replica answers that is asked to write.
+var ErrReplica = errors.New("the node is a replica, which takes no writes")
+
+// Seen is what Watch saw of a key.
+type Seen uint8
+
+const (
+	// NotTold is for a key of which the node did not say.
+	NotTold Seen = iota
+	// Served is for the value that was put.
+	Served
+	// Changed is for another value.
+	Changed
+	// Gone is for no value.
+	Gone
+)
