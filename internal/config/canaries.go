@@ -35,7 +35,7 @@ func (r *reader) class(v form.Value, classes form.Taken) Class {
 	ignore, compare := b.Get("ignore"), b.Get("compare")
 	k.Ignore, k.Compare = readComparePaths(ignore, k.Hash), readComparePaths(compare, k.Hash)
 	if ignore.Given() && compare.Given() {
-		compare.Fault("stands beside ignore; keep one of them")
+		compare.Fault("conflicts with ignore; keep one of them")
 	}
 	decode, selects := b.Get("decode"), b.Get("select")
 	common := ClassLayer{Decode: readDecode(decode), Select: selects.JSONPath()}
@@ -53,7 +53,7 @@ func (r *reader) class(v form.Value, classes form.Taken) Class {
 	if origin := b.Get("origin"); origin.Given() {
 		k.Origin = r.origin(origin, names)
 		if k.Hash {
-			origin.Fault("stands beside type: hash, and a body can't be compared with fields; leave it out")
+			origin.Fault("conflicts with type: hash, as a body can't be compared with fields; leave it out")
 		}
 	}
 	b.Done()
@@ -89,7 +89,7 @@ func readKeys(b *form.Block, k *Class) (names []string) {
 	}
 	for i, key := range k.Keys {
 		if key != "" && !k.Match.MatchString(key) {
-			items[i].Fault("%s does not match the class's match; mend the key or the expression", items[i].Quoted())
+			items[i].Fault("%s does not match the class's match; fix the key or the expression", items[i].Quoted())
 		}
 	}
 	return names
@@ -119,7 +119,7 @@ func layerAt(layers []Layer, name string) int {
 func refuseForHash(hash bool, fields ...form.Value) {
 	for _, f := range fields {
 		if hash && f.Given() {
-			f.Fault("stands beside type: hash, whose fields are compared as they are; leave it out")
+			f.Fault("conflicts with type: hash, whose fields are compared as they are; leave it out")
 		}
 	}
 }

@@ -102,7 +102,7 @@ func TestEveryFaultIsProvoked(t *testing.T) {
 	}
 	formats := faultFormats(t)
 	if len(formats) < 50 {
-		t.Errorf("only %d faults were found in the code; mend the search", len(formats))
+		t.Errorf("only %d faults were found in the code; fix the search", len(formats))
 	}
 	verb := regexp.MustCompile(`%[a-zA-Z]`)
 	for format, at := range formats {
@@ -542,7 +542,7 @@ func TestParseOddFiles(t *testing.T) {
 		"UTF-16":             {"\xff\xfel\x00", "c.yml:1: is not UTF-8; save the file as UTF-8"},
 		"JSON with tabs":     {"{\n\t\"layers\": [{\"name\": \"l2\", \"ttl\": \"1h\", " + nodes + "}]\n}", ""},
 		"an explicit string": {"layers:\n- {name: !!str 2, ttl: !!str 1h, nodes: !!seq [{name: a, redis: !!map {address: \"a:1\"}}]}\n", ""},
-		"too deep":           {strings.Repeat("[", 20000), "c.yml:1: is no YAML (exceeded max depth of 10000); mend the syntax here or on the lines before"},
+		"too deep":           {strings.Repeat("[", 20000), "c.yml:1: is no YAML (exceeded max depth of 10000); fix the syntax here or on the lines before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := Parse("c.yml", []byte(tt.text), backends.All)

@@ -92,7 +92,7 @@ func TestReferenceHasEveryField(t *testing.T) {
 		}
 	}
 	if len(known) < 80 {
-		t.Errorf("only %d fields are known; mend the search", len(known))
+		t.Errorf("only %d fields are known; fix the search", len(known))
 	}
 }
 

@@ -69,7 +69,7 @@ func (b *Block) Credentials() *Login {
 	l.Credentials.PasswordFile = l.PasswordFile.FilePath("the path of a file with the password")
 	l.passworded = l.PasswordFile.Given() || l.Password.Given() && (!ok || password != "")
 	if l.Password.Given() && l.PasswordFile.Given() {
-		l.PasswordFile.Fault("stands beside password; keep one of them")
+		l.PasswordFile.Fault("conflicts with password; keep one of them")
 	}
 	return l
 }
@@ -80,14 +80,14 @@ func (l *Login) FromURL(address Value, u *url.Userinfo) {
 	switch {
 	case u.Username() == "":
 	case l.Username.Given():
-		address.Fault("holds a user, and username stands beside it; keep one of them")
+		address.Fault("holds a user, and username is set too; keep one of them")
 	default:
 		l.Credentials.Username, l.Username, l.user = u.Username(), address, true
 	}
 	switch {
 	case password == "":
 	case l.Password.Given() || l.PasswordFile.Given():
-		address.Fault("holds a password, and password or password_file stands beside it; keep one of them")
+		address.Fault("holds a password, and password or password_file is set too; keep one of them")
 	default:
 		l.Credentials.Password = Secret(password)
 	}
@@ -209,7 +209,7 @@ func (b *Block) Client() HTTPClient {
 	bearer := b.Get("bearer_token_file")
 	c.BearerTokenFile = bearer.FilePath("the path of a file with the token")
 	if bearer.Given() && (login.user || login.passworded) {
-		bearer.Fault("stands beside username or password; keep one way to log in")
+		bearer.Fault("conflicts with username or password; keep one way to log in")
 	}
 	return c
 }
@@ -236,7 +236,7 @@ func (b *Block) Headers(c HTTPClient) map[string]string {
 		case canonical == "Host" && strings.ContainsAny(words[name], " \t/@"):
 			item.Fault("%s is no host; write a name, with :port where it has one", item.Quoted())
 		case canonical == "Authorization" && (c.Credentials != Credentials{} || c.BearerTokenFile != ""):
-			item.Fault("stands beside username or bearer_token_file; keep one way to log in")
+			item.Fault("conflicts with username or bearer_token_file; keep one way to log in")
 		}
 		seen[canonical] = name
 	}

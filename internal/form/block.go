@@ -124,7 +124,7 @@ func (b *Block) ExactlyOne(fields ...Value) {
 		slices.SortFunc(given, func(a, b Value) int {
 			return cmp.Or(cmp.Compare(a.node.Line, b.node.Line), cmp.Compare(a.node.Column, b.node.Column))
 		})
-		given[1].Fault("stands beside another of %s; keep one of them", strings.Join(names, ", "))
+		given[1].Fault("conflicts with another of %s; keep one of them", strings.Join(names, ", "))
 	}
 }
 

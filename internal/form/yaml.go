@@ -87,7 +87,7 @@ func (d *Document) syntaxFault(err error, data []byte) {
 	case strings.Contains(what, "expected ':'"):
 		d.faultAt(line, "", "is no YAML (%s); write name: value, with a space after the colon", what)
 	default:
-		d.faultAt(line, "", "is no YAML (%s); mend the syntax here or on the lines before", what)
+		d.faultAt(line, "", "is no YAML (%s); fix the syntax here or on the lines before", what)
 	}
 }
 

@@ -47,17 +47,17 @@ type history struct {
 
 // Open implements probes.HistorySource.
 func (c *tableConfig) Open(counts *probes.Tally, env *probes.Env) (probes.History, error) {
-	return newHistory(*c, counts, env)
+	return newHistory(*c, counts, env), nil
 }
 
-func newHistory(c tableConfig, counts *probes.Tally, env *probes.Env) (*history, error) {
+func newHistory(c tableConfig, counts *probes.Tally, env *probes.Env) *history {
 	client := httpclient.New(form.HTTPClient{}, nil, "", env)
 	identity := c
 	identity.MaxReadUnits, identity.PartitionKey = 0, partitionKey{Name: c.PartitionKey.Name}
 	return &history{
 		Tally: counts, config: c, client: client, now: time.Now, onUsed: func(float64) {},
 		source: fmt.Sprintf("dynamodb %q %q", fmt.Sprintf("%+v", identity), c.PartitionKey.Value.String()),
-	}, nil
+	}
 }
 
 // Sample implements probes.History: it reads pages until all is read, or the read units of one sampling are used up.

@@ -125,10 +125,7 @@ type clock struct{ at time.Time }
 // open a history that began at the clock's time.
 func (a *attemptsTable) open(t testing.TB, c *clock) *history {
 	t.Helper()
-	h, err := newHistory(a.config, &probes.Tally{Began: c.at}, probetest.Env())
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := newHistory(a.config, &probes.Tally{Began: c.at}, probetest.Env())
 	t.Cleanup(h.Close)
 	h.now = func() time.Time { return c.at }
 	return h
