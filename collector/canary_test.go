@@ -218,7 +218,7 @@ func TestNode(t *testing.T) {
 				Survey: probes.Survey{Unasked: true, Fills: 3, Version: "\xff"},
 			},
 		},
-		Groups: []probes.Group{{Layer: "l2", Name: "pair", Nodes: []string{"pair/10.0.0.1:6379"}, Expected: 2}},
+		Groups: []probes.NodeGroup{{Layer: "l2", Name: "pair", Nodes: []string{"pair/10.0.0.1:6379"}, Expected: 2}},
 	}, true)
 	p.compare(t, "node.prom")
 }
@@ -247,7 +247,7 @@ func TestReplication(t *testing.T) {
 	nodes[3] = consistency.NodeResult{Identity: member("pair/c:1"), Err: errors.New("timeout")}
 	nodes = append(nodes, consistency.NodeResult{Identity: member("pair/d:1"), Err: errors.New("timeout")})
 	began := time.Unix(100, 0)
-	groups := []probes.Group{
+	groups := []probes.NodeGroup{
 		{Layer: "l2", Name: "pair", Replication: true},
 		{Layer: "l2", Name: "well", Cluster: &probes.Cluster{Answered: 6, OK: true, Views: 1, Masters: 1}},
 		{Layer: "l2", Name: "cut", Cluster: &probes.Cluster{Answered: 6, Views: 2, Masters: 2, ContestedSlots: 5461}},

@@ -50,7 +50,7 @@ func sendRanks(r *consistency.Result, ch chan<- prometheus.Metric) {
 }
 
 // primaries seen in a replication group.
-func primaries(r *consistency.Result, g probes.Group) int {
+func primaries(r *consistency.Result, g probes.NodeGroup) int {
 	seen := 0
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
@@ -72,7 +72,7 @@ func masters(r *consistency.Result) []diagnosis.Masters {
 	return out
 }
 
-func sendCluster(g probes.Group, ch chan<- prometheus.Metric) {
+func sendCluster(g probes.NodeGroup, ch chan<- prometheus.Metric) {
 	c := g.Cluster
 	clusterOK.send(ch, number(c.OK), g.Layer, g.Name)
 	layerMasters.send(ch, float64(c.Masters), g.Layer, g.Name)

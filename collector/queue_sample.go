@@ -27,7 +27,7 @@ const (
 )
 
 // sendSample gives what the newest messages show. Keys are no labels: there are too many of them.
-func sendSample(id queueID, s *probes.Sample, ch chan<- prometheus.Metric) {
+func sendSample(id queueID, s *probes.MessageSample, ch chan<- prometheus.Metric) {
 	if s == nil {
 		return
 	}
@@ -42,7 +42,7 @@ func sendSample(id queueID, s *probes.Sample, ch chan<- prometheus.Metric) {
 }
 
 // nameTopKey on the log, once when a key begins to fill the queue.
-func (t *watchedQueue) nameTopKey(s *probes.Sample, log *slog.Logger) {
+func (t *watchedQueue) nameTopKey(s *probes.MessageSample, log *slog.Logger) {
 	if s == nil {
 		return
 	}

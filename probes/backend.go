@@ -48,29 +48,6 @@ type NodeSource interface {
 	Open(id Identity, least int, env *Env) (Members, error)
 }
 
-// NodeTraits are what nodes of a kind can do and tell. They stand wherever the exporter would else ask for a kind by name.
-type NodeTraits struct {
-	// Hashes: it holds hashes of fields, besides strings.
-	Hashes bool
-	// Writable: its nodes are Writable, so that keys of our own can be written.
-	Writable bool
-	// PlainKeys: its keys have at most 250 bytes and no white space.
-	PlainKeys bool
-	// ListsKeys: it can list its keys, as a pattern needs; StepsThroughKeys: by a cursor, each key once a round.
-	ListsKeys, StepsThroughKeys bool
-	// TellsTTL: it tells the time to live of each copy, not of those alone whose answer says it.
-	TellsTTL bool
-	// TellsSettings: its survey tells its settings. NoLimitUntold: where it tells its eviction policy and no memory limit,
-	// there is none.
-	TellsSettings, NoLimitUntold bool
-	// TellsLoading: its survey tells whether it still loads its data.
-	TellsLoading bool
-	// Replicates: its nodes are primaries and replicas.
-	Replicates bool
-	// Fills: a read may fill it from its origin.
-	Fills bool
-}
-
 // NodeCommands are what a person would run to look at a node: text to paste into a shell, without secrets. One that there
 // is not is empty.
 type NodeCommands struct {
@@ -107,18 +84,6 @@ type QueueLook struct {
 	Group string
 	// Member is the host:port of the server that the queue lies on, where it was found by a group; empty: as configured.
 	Member string
-}
-
-// QueueTraits are what queues of a kind tell.
-type QueueTraits struct {
-	// Brokers: it has brokers, which are up or down.
-	Brokers bool
-	// Positions: it tells positions, from which what was enqueued and processed is counted; else it tells counts.
-	Positions bool
-	// LengthOnly: all that it tells of what waits is its length.
-	LengthOnly bool
-	// Messages: it shows messages.
-	Messages bool
 }
 
 // HistorySource is a record of invalidation attempts, as configured.

@@ -2,7 +2,6 @@ package probes
 
 import (
 	"context"
-	"fmt"
 	"sync"
 )
 
@@ -16,13 +15,13 @@ type Members interface {
 	// Nodes known now.
 	Nodes() []Node
 	// Group as known now; false for a server that is configured by itself.
-	Group() (Group, bool)
+	Group() (NodeGroup, bool)
 	// Close ends all connections, and what is under way.
 	Close()
 }
 
-// Group is a configured group as known now.
-type Group struct {
+// NodeGroup is a configured group as known now.
+type NodeGroup struct {
 	Layer, Name string
 	// Nodes known, by name.
 	Nodes []string
@@ -61,30 +60,8 @@ func (s oneNode) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit
 }
 
 func (s oneNode) Nodes() []Node      { return []Node{s.node} }
-func (oneNode) Group() (Group, bool) { return Group{}, false }
+func (oneNode) Group() (NodeGroup, bool) { return NodeGroup{}, false }
 func (s oneNode) Close()             { s.node.Close() }
-
-// LayerNode is a configured node, before it is opened.
-type LayerNode struct {
-	Identity
-	Source NodeSource
-	// Least nodes that a group is expected to have (min_nodes); 0: not configured.
-	Least int
-}
-
-// OpenFleet opens nodes. Nothing is asked yet.
-func OpenFleet(nodes []LayerNode, env *Env) (*Fleet, error) {
-	f := &Fleet{byName: map[string]Members{}}
-	for _, n := range nodes {
-		m, err := n.Source.Open(n.Identity, n.Least, env)
-		if err != nil {
-			f.Close()
-			return nil, fmt.Errorf("node %s: %w", n.Name, err)
-		}
-		f.members, f.byName[n.Name] = append(f.members, m), m
-	}
-	return f, nil
-}
 
 // Fleet is every cache node of a configuration; groups are followed.
 type Fleet struct {
@@ -110,8 +87,8 @@ func (f *Fleet) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit 
 }
 
 // Groups as known now.
-func (f *Fleet) Groups() []Group {
-	var out []Group
+func (f *Fleet) Groups() []NodeGroup {
+	var out []NodeGroup
 	for _, m := range f.members {
 		if g, grouped := m.Group(); grouped {
 			out = append(out, g)

@@ -182,3 +182,26 @@ const (
 	// Gone is for no value.
 	Gone
 )
+
+// NodeTraits are what nodes of a kind can do and tell. They stand wherever the exporter would else ask for a kind by name.
+type NodeTraits struct {
+	// Hashes: it holds hashes of fields, besides strings.
+	Hashes bool
+	// Writable: its nodes are Writable, so that keys of our own can be written.
+	Writable bool
+	// PlainKeys: its keys have at most 250 bytes and no white space.
+	PlainKeys bool
+	// ListsKeys: it can list its keys, as a pattern needs; StepsThroughKeys: by a cursor, each key once a round.
+	ListsKeys, StepsThroughKeys bool
+	// TellsTTL: it tells the time to live of each copy, not of those alone whose answer says it.
+	TellsTTL bool
+	// TellsSettings: its survey tells its settings. NoLimitUntold: where it tells its eviction policy and no memory limit,
+	// there is none.
+	TellsSettings, NoLimitUntold bool
+	// TellsLoading: its survey tells whether it still loads its data.
+	TellsLoading bool
+	// Replicates: its nodes are primaries and replicas.
+	Replicates bool
+	// Fills: a read may fill it from its origin.
+	Fills bool
+}

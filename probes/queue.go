@@ -37,11 +37,11 @@ type Backlog struct {
 	// OldestAge in seconds of the oldest message that still waits.
 	OldestAge Count
 	// Sample of the newest messages; nil where they could not be read.
-	Sample *Sample
+	Sample *MessageSample
 }
 
-// Sample is a look at a queue's newest messages.
-type Sample struct {
+// MessageSample is a look at a queue's newest messages.
+type MessageSample struct {
 	// Messages looked at.
 	Messages int
 	// DistinctKeys among them, and how many have the most frequent one, TopKey; known where HasKeys. A key is never a
@@ -102,4 +102,16 @@ type Publisher interface {
 	// called by several goroutines at once.
 	Publish(ctx context.Context, key string, message []byte) error
 	Close()
+}
+
+// QueueTraits are what queues of a kind tell.
+type QueueTraits struct {
+	// Brokers: it has brokers, which are up or down.
+	Brokers bool
+	// Positions: it tells positions, from which what was enqueued and processed is counted; else it tells counts.
+	Positions bool
+	// LengthOnly: all that it tells of what waits is its length.
+	LengthOnly bool
+	// Messages: it shows messages.
+	Messages bool
 }

@@ -107,7 +107,7 @@ func (f memoryFleet) Survey(ctx context.Context, scanFor func(probes.Identity) *
 	wg.Wait()
 }
 
-func (f memoryFleet) Groups() []probes.Group { return nil }
+func (f memoryFleet) Groups() []probes.NodeGroup { return nil }
 
 // memoryOrigin answers from memory, or as reply says.
 type memoryOrigin struct {

@@ -32,7 +32,7 @@ func (r Reason) String() string {
 type Result struct {
 	Began, Ended time.Time
 	Nodes        []NodeResult
-	Groups       []probes.Group
+	Groups       []probes.NodeGroup
 	Classes      []ClassResult
 }
 

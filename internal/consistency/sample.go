@@ -36,7 +36,7 @@ type Options struct {
 // Fleet is the nodes of a configuration; *probes.Fleet is one.
 type Fleet interface {
 	Survey(ctx context.Context, scanFor func(probes.Identity) *probes.Scan, visit func(probes.Node, probes.Survey, error))
-	Groups() []probes.Group
+	Groups() []probes.NodeGroup
 }
 
 // Sampler reads all canaries of one configuration.

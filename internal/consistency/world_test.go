@@ -126,7 +126,7 @@ func (f spies) Survey(ctx context.Context, scanFor func(probes.Identity) *probes
 	wg.Wait()
 }
 
-func (f spies) Groups() []probes.Group { return nil }
+func (f spies) Groups() []probes.NodeGroup { return nil }
 
 // world is nodes in memory, the origins of the classes, and a sampler over them, in fake time.
 type world struct {

@@ -26,12 +26,12 @@ func estate(at time.Time) Evidence {
 		Queues: []Queue{
 			{
 				Name: "list", Kind: "redis_list", Up: true, Depth: num(12), Capacity: 20000, EnqueuedRate: num(100), ProcessedRate: num(100),
-				Sample: &probes.Sample{Messages: 12, HasKeys: true, DistinctKeys: 8, TopKey: "user:1", TopKeyMessages: 3, Repeats: num(0)},
+				Sample: &probes.MessageSample{Messages: 12, HasKeys: true, DistinctKeys: 8, TopKey: "user:1", TopKeyMessages: 3, Repeats: num(0)},
 			},
 			{
 				Name: "topic", Kind: "kafka", Up: true, Depth: num(300), EnqueuedRate: num(100), ProcessedRate: num(100),
 				Groups: []Group{{Name: "inv", State: "Stable", Members: num(3), Stalled: num(0), LagSeconds: num(0.4)}},
-				Sample: &probes.Sample{Messages: 1000, HasKeys: true, DistinctKeys: 600, TopKey: "user:1", TopKeyMessages: 40, Repeats: num(5)},
+				Sample: &probes.MessageSample{Messages: 1000, HasKeys: true, DistinctKeys: 600, TopKey: "user:1", TopKeyMessages: 40, Repeats: num(5)},
 			},
 		},
 		Apps:       []App{{Name: "web", Versions: map[string]string{"app-1": "2.3.1", "app-2": "2.3.1", "app-3": "2.3.1"}}},
@@ -102,7 +102,7 @@ func (e *Evidence) on(class int, node string) *consistency.ClassNode {
 }
 
 func (e *Evidence) cluster(c probes.Cluster) {
-	e.Result.Groups = append(e.Result.Groups, probes.Group{Layer: "l2", Name: "cluster", Cluster: &c})
+	e.Result.Groups = append(e.Result.Groups, probes.NodeGroup{Layer: "l2", Name: "cluster", Cluster: &c})
 }
 
 // watch plays samplings a second apart, of which change makes what it wants, and gives each one's diagnosis.
@@ -212,10 +212,10 @@ var scenarios = map[string]struct {
 		e.stale("app-3", 6, 6, time.Minute)
 	}},
 	"a group lacks nodes": {Network, func(_ int, e *Evidence) {
-		e.Result.Groups = append(e.Result.Groups, probes.Group{Layer: "l2", Name: "pair", Nodes: []string{"pair/a:1"}, Expected: 3})
+		e.Result.Groups = append(e.Result.Groups, probes.NodeGroup{Layer: "l2", Name: "pair", Nodes: []string{"pair/a:1"}, Expected: 3})
 	}},
 	"a group without nodes": {Network, func(_ int, e *Evidence) {
-		e.Result.Groups = append(e.Result.Groups, probes.Group{Layer: "l2", Name: "main", Err: errors.New("no Sentinel tells its nodes")})
+		e.Result.Groups = append(e.Result.Groups, probes.NodeGroup{Layer: "l2", Name: "main", Err: errors.New("no Sentinel tells its nodes")})
 	}},
 	"half of a probe's messages": {Logic, func(_ int, e *Evidence) {
 		for i := range e.RoundTrips {
@@ -359,7 +359,7 @@ func TestImportAndSlowCommits(t *testing.T) {
 		q := &e.Queues[1]
 		q.EnqueuedRate, q.ProcessedRate = num(1000), num(1000)
 		q.Depth, q.Groups[0].LagSeconds = num(float64(i%5)*1000), num(float64(i%5))
-		q.Sample = &probes.Sample{Messages: 1000, HasKeys: true, DistinctKeys: 1000, TopKeyMessages: 1, Repeats: num(0)}
+		q.Sample = &probes.MessageSample{Messages: 1000, HasKeys: true, DistinctKeys: 1000, TopKeyMessages: 1, Repeats: num(0)}
 	}) {
 		if d.Verdict != None {
 			t.Fatalf("verdict %s: %v\n%s", d.Verdict, d.Scores, strings.Join(d.Steps[6].Evidence, "\n"))

@@ -130,7 +130,7 @@ type Queue struct {
 	BrokersDown                 int
 	Groups                      []Group
 	// Sample of the newest messages; nil: none was taken.
-	Sample *probes.Sample
+	Sample *probes.MessageSample
 }
 
 // Group is a consumer group of a queue.

@@ -67,7 +67,7 @@ func estateReport(nodes, classes int) *diagnosis.Report {
 		{Name: "unknown", Kind: "redis_list", Traits: list},
 		{
 			Name: "list", Kind: "redis_list", Traits: list, Up: true, Depth: num(15000), EnqueuedRate: num(1000), ProcessedRate: num(4), Capacity: 20000,
-			Sample: &probes.Sample{Messages: 10, HasKeys: true, DistinctKeys: 2, TopKey: "user:<1>", TopKeyMessages: 9},
+			Sample: &probes.MessageSample{Messages: 10, HasKeys: true, DistinctKeys: 2, TopKey: "user:<1>", TopKeyMessages: 9},
 		},
 	}
 	e.Queues = append(e.Queues, diagnosis.Queue{Name: "topic", Kind: "kafka", Traits: kafka, Up: true, Depth: num(3), BrokersDown: 2})

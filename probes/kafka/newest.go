@@ -107,7 +107,7 @@ func (s *sampling) allEmpty() bool {
 }
 
 // newestSample sums up the newest messages that were read; nil: none could be, or none are wanted.
-func (s *sampling) newestSample() *probes.Sample {
+func (s *sampling) newestSample() *probes.MessageSample {
 	if s.q.newest <= 0 || !s.newestKnown {
 		return nil
 	}

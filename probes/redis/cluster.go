@@ -311,7 +311,7 @@ func (g *clusterGroup) summarize(listed map[*member]bool) probes.Cluster {
 }
 
 // Group implements probes.Members.
-func (g *clusterGroup) Group() (probes.Group, bool) {
+func (g *clusterGroup) Group() (probes.NodeGroup, bool) {
 	out := g.Known()
 	g.Mu.Lock()
 	defer g.Mu.Unlock()

@@ -33,7 +33,7 @@ type listReply struct {
 	// head and tail are the messages at the ends; messagesErr is why they or the sample are missing.
 	head, tail  message.Message
 	messagesErr error
-	sample      *probes.Sample
+	sample      *probes.MessageSample
 	// large: the messages are too large to look at.
 	large bool
 }
@@ -199,7 +199,7 @@ func (l *listReply) direction() int {
 
 // toSample makes a sample of messages in the list's order. Where it is unknown in which direction the list grows, versions that rise in one of
 // the two are no repeats.
-func (q *listQueue) toSample(l *listReply, messages []message.Message) *probes.Sample {
+func (q *listQueue) toSample(l *listReply, messages []message.Message) *probes.MessageSample {
 	backwards := slices.Clone(messages)
 	slices.Reverse(backwards)
 	switch l.direction() {

@@ -113,7 +113,7 @@ func (g *replicationGroup) End() {
 }
 
 // Group implements probes.Members.
-func (g *replicationGroup) Group() (probes.Group, bool) {
+func (g *replicationGroup) Group() (probes.NodeGroup, bool) {
 	out := g.Known()
 	out.Replication = true
 	return out, true

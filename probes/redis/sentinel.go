@@ -59,7 +59,7 @@ func (g *sentinelGroup) Close() {
 }
 
 // Group implements probes.Members. Its error says why no Sentinel reports the nodes.
-func (g *sentinelGroup) Group() (probes.Group, bool) {
+func (g *sentinelGroup) Group() (probes.NodeGroup, bool) {
 	out, _ := g.replicationGroup.Group()
 	g.Mu.Lock()
 	defer g.Mu.Unlock()

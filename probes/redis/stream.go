@@ -41,7 +41,7 @@ type streamReply struct {
 	lengthErr error
 	// ages by group; sample of the newest entries; entriesErr is why some of these are missing.
 	ages       map[string]streamAges
-	sample     *probes.Sample
+	sample     *probes.MessageSample
 	entriesErr error
 }
 

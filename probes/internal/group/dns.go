@@ -115,7 +115,7 @@ func (g *DNS) Close() {
 }
 
 // Group implements probes.Members.
-func (g *DNS) Group() (probes.Group, bool) {
+func (g *DNS) Group() (probes.NodeGroup, bool) {
 	out := g.members.Known()
 	g.members.Mu.Lock()
 	defer g.members.Mu.Unlock()

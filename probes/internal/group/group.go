@@ -18,8 +18,8 @@ func MemberIdentity(group probes.Identity, address string) probes.Identity {
 }
 
 // Describe gives the group of these nodes. expected is the configured number of nodes; 0: not configured.
-func Describe(id probes.Identity, expected int, nodes []probes.Node) probes.Group {
-	out := probes.Group{Layer: id.Layer, Name: id.Name, Expected: expected}
+func Describe(id probes.Identity, expected int, nodes []probes.Node) probes.NodeGroup {
+	out := probes.NodeGroup{Layer: id.Layer, Name: id.Name, Expected: expected}
 	for _, n := range nodes {
 		out.Nodes = append(out.Nodes, n.Identity().Name)
 	}

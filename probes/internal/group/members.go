@@ -175,7 +175,7 @@ func (g *Members[M]) WaitFor(ctx context.Context, there func() bool) error {
 }
 
 // Known gives the group as known now.
-func (g *Members[M]) Known() probes.Group { return Describe(g.ID, g.Expected, g.Nodes()) }
+func (g *Members[M]) Known() probes.NodeGroup { return Describe(g.ID, g.Expected, g.Nodes()) }
 
 // Nodes implements probes.Members.
 func (g *Members[M]) Nodes() []probes.Node {

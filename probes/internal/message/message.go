@@ -166,9 +166,9 @@ const longestTopKey = 256
 
 // SampleOf the newest messages of a queue: of each partition the oldest first. The same key in two partitions is one key,
 // and its versions are then put in the order of the messages' times. It is never nil.
-func SampleOf(partitions ...[]Message) *probes.Sample {
+func SampleOf(partitions ...[]Message) *probes.MessageSample {
 	all := merged(partitions)
-	s := &probes.Sample{Messages: len(all)}
+	s := &probes.MessageSample{Messages: len(all)}
 	count := map[string]int{}
 	highest := map[string]content.Version{}
 	for _, m := range all {

@@ -170,50 +170,50 @@ func TestSampleOf(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		partitions [][]Message
-		want       probes.Sample
+		want       probes.MessageSample
 	}{
-		{"nothing", nil, probes.Sample{}},
-		{"an empty partition", [][]Message{nil, {}}, probes.Sample{}},
-		{"no keys", [][]Message{messages(t, "", "")}, probes.Sample{Messages: 2}},
+		{"nothing", nil, probes.MessageSample{}},
+		{"an empty partition", [][]Message{nil, {}}, probes.MessageSample{}},
+		{"no keys", [][]Message{messages(t, "", "")}, probes.MessageSample{Messages: 2}},
 		{
 			"keys without versions",
 			[][]Message{messages(t, "a", "b", "a")},
-			probes.Sample{Messages: 3, HasKeys: true, DistinctKeys: 2, TopKey: "a", TopKeyMessages: 2},
+			probes.MessageSample{Messages: 3, HasKeys: true, DistinctKeys: 2, TopKey: "a", TopKeyMessages: 2},
 		},
 		{
 			"versions that advance",
 			[][]Message{messages(t, "a@1", "b@1", "a@2", "a@3")},
-			probes.Sample{Messages: 4, HasKeys: true, DistinctKeys: 2, TopKey: "a", TopKeyMessages: 3, Repeats: repeats(0)},
+			probes.MessageSample{Messages: 4, HasKeys: true, DistinctKeys: 2, TopKey: "a", TopKeyMessages: 3, Repeats: repeats(0)},
 		},
 		{
 			"the same and a lower version",
 			[][]Message{messages(t, "a@2", "a@2", "a@1", "a@3", "a@3")},
-			probes.Sample{Messages: 5, HasKeys: true, DistinctKeys: 1, TopKey: "a", TopKeyMessages: 5, Repeats: repeats(3)},
+			probes.MessageSample{Messages: 5, HasKeys: true, DistinctKeys: 1, TopKey: "a", TopKeyMessages: 5, Repeats: repeats(3)},
 		},
 		{
 			"some without a version",
 			[][]Message{messages(t, "a@1", "a", "a@2", "a")},
-			probes.Sample{Messages: 4, HasKeys: true, DistinctKeys: 1, TopKey: "a", TopKeyMessages: 4, Repeats: repeats(0)},
+			probes.MessageSample{Messages: 4, HasKeys: true, DistinctKeys: 1, TopKey: "a", TopKeyMessages: 4, Repeats: repeats(0)},
 		},
 		{
 			"a key in two partitions, in the order of time",
 			[][]Message{messages(t, "a@1+1", "a@3+3"), messages(t, "a@2+2", "a@4+4")},
-			probes.Sample{Messages: 4, HasKeys: true, DistinctKeys: 1, TopKey: "a", TopKeyMessages: 4, Repeats: repeats(0)},
+			probes.MessageSample{Messages: 4, HasKeys: true, DistinctKeys: 1, TopKey: "a", TopKeyMessages: 4, Repeats: repeats(0)},
 		},
 		{
 			"the order within a partition is its own, whatever the times say",
 			[][]Message{messages(t, "a@1+9", "a@2+3", "a@3+4"), messages(t, "b@1+5")},
-			probes.Sample{Messages: 4, HasKeys: true, DistinctKeys: 2, TopKey: "a", TopKeyMessages: 3, Repeats: repeats(0)},
+			probes.MessageSample{Messages: 4, HasKeys: true, DistinctKeys: 2, TopKey: "a", TopKeyMessages: 3, Repeats: repeats(0)},
 		},
 		{
 			"of equals the first by name",
 			[][]Message{messages(t, "b", "a")},
-			probes.Sample{Messages: 2, HasKeys: true, DistinctKeys: 2, TopKey: "a", TopKeyMessages: 1},
+			probes.MessageSample{Messages: 2, HasKeys: true, DistinctKeys: 2, TopKey: "a", TopKeyMessages: 1},
 		},
 		{
 			"a long key is cut",
 			[][]Message{messages(t, strings.Repeat("k", 1000))},
-			probes.Sample{Messages: 1, HasKeys: true, DistinctKeys: 1, TopKey: strings.Repeat("k", 256) + "…", TopKeyMessages: 1},
+			probes.MessageSample{Messages: 1, HasKeys: true, DistinctKeys: 1, TopKey: strings.Repeat("k", 256) + "…", TopKeyMessages: 1},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
