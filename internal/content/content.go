@@ -65,11 +65,11 @@ type Reader struct {
 	limit             int64
 	selected          *Path
 	compare, ignore   []Path
-	version, cachedAt *place
+	version, cachedAt *versionPlace
 }
 
-// place is where a version or a time stands.
-type place struct {
+// versionPlace is where a version or a time stands.
+type versionPlace struct {
 	path   *Path
 	regexp *regexp.Regexp
 	// field of a hash: canonical, with quotes; nil: none.
@@ -113,7 +113,7 @@ func Compile(s Spec) (*Reader, error) {
 	if c := r.cachedAt; c != nil && c.path != nil {
 		r.ignore = append(r.ignore, *c.path)
 	} else if c != nil && c.field != nil {
-		r.ignore = append(r.ignore, field(s.CachedAt.Field))
+		r.ignore = append(r.ignore, fieldPath(s.CachedAt.Field))
 	}
 	return r, nil
 }
@@ -123,7 +123,7 @@ func parsePaths(texts []string) ([]Path, error) {
 	var out []Path
 	for _, s := range texts {
 		if s != "" && !strings.HasPrefix(s, "$") {
-			out = append(out, field(s))
+			out = append(out, fieldPath(s))
 			continue
 		}
 		p, err := ParsePath(s, true)
@@ -135,11 +135,11 @@ func parsePaths(texts []string) ([]Path, error) {
 	return out, nil
 }
 
-func compilePlace(s *VersionSpec) (*place, error) {
+func compilePlace(s *VersionSpec) (*versionPlace, error) {
 	if s == nil {
 		return nil, nil
 	}
-	p := &place{kind: s.Kind, regexp: s.Regexp}
+	p := &versionPlace{kind: s.Kind, regexp: s.Regexp}
 	if !slices.Contains([]string{"", "integer", "timestamp", "timestamp_ms", "rfc3339", "dotted"}, s.Kind) {
 		return nil, fmt.Errorf("kind knows no %q; write integer, timestamp, timestamp_ms, rfc3339 or dotted", s.Kind)
 	}
@@ -215,7 +215,7 @@ func bracketed(b []byte) bool {
 	return len(b) > 0 && (b[0] == '{' || b[0] == '[')
 }
 
-func (p *place) inJSON() bool { return p != nil && p.path != nil }
+func (p *versionPlace) inJSON() bool { return p != nil && p.path != nil }
 
 // sight of one value while it is read.
 type sight struct {
@@ -230,7 +230,7 @@ type sight struct {
 
 // find looks for a version or time in what is left, then in the whole. Where a regexp found it in what is left, cut says where in
 // its text.
-func (s *sight) find(p *place) (found string, cut []int) {
+func (s *sight) find(p *versionPlace) (found string, cut []int) {
 	switch {
 	case p.regexp != nil:
 		if m := p.regexp.FindSubmatchIndex(s.text); m != nil && m[2] >= 0 {
@@ -274,7 +274,7 @@ func (s *sight) cut(from, to int) {
 // digest of what is left after compare and ignore.
 func (s *sight) digest() Digest {
 	if !s.json {
-		return sum(s.text)
+		return digestOf(s.text)
 	}
 	d := s.doc
 	for i := range s.r.ignore {
@@ -292,10 +292,10 @@ func (s *sight) digest() Digest {
 		}
 	}
 	d.out = b
-	return sum(b)
+	return digestOf(b)
 }
 
-func sum(b []byte) Digest {
+func digestOf(b []byte) Digest {
 	s := sha256.Sum256(b)
 	return Digest(s[:16])
 }
@@ -330,6 +330,6 @@ func (r *Reader) Fields(fields []Field) (Content, error) {
 		b = append(binary.AppendUvarint(b, uint64(len(f.Value))), f.Value...)
 	}
 	d.out = b
-	c.Digest = sum(b)
+	c.Digest = digestOf(b)
 	return c, nil
 }

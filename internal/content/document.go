@@ -12,10 +12,10 @@ const maxDepth = 1000
 // maxDocument in bytes, so that 32 bits hold each position.
 const maxDocument = 1 << 30
 
-type kind uint8
+type nodeKind uint8
 
 const (
-	object kind = iota
+	object nodeKind = iota
 	array
 	text
 	number
@@ -29,7 +29,7 @@ type node struct {
 	from, to   uint32 // canonical bytes of a scalar in source or made; children of others in children
 	name       uint32 // of a member: canonical with its quotes, in source or made
 	nameEnd    uint32
-	kind       kind
+	kind       nodeKind
 	made       bool // canonical bytes are in made: they differ from the source's
 	nameMade   bool
 	gone       bool // left out by ignore
@@ -175,7 +175,7 @@ func (d *document) container(open byte) (node, bool) {
 }
 
 // child reads an array's item, or an object's member.
-func (d *document) child(of kind) (uint32, bool) {
+func (d *document) child(of nodeKind) (uint32, bool) {
 	if of == array {
 		return d.value()
 	}

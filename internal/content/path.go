@@ -10,15 +10,15 @@ import (
 )
 
 // Path is a path of RFC 9535 without filters: $, .name, ['name'], [n], and [*] where it is allowed. The zero Path is $.
-type Path struct{ steps []step }
+type Path struct{ steps []pathStep }
 
-type step struct {
+type pathStep struct {
 	kind  byte   // 'n'ame, 'i'ndex, '*'
 	name  []byte // canonical, with its quotes
 	index int    // below 0: from the end
 }
 
-func field(name string) Path { return Path{steps: []step{{kind: 'n', name: quote(name)}}} }
+func fieldPath(name string) Path { return Path{steps: []pathStep{{kind: 'n', name: quote(name)}}} }
 
 // ParsePath reads a path; wildcards allows [*]. The error says what is wrong, and what to write.
 func ParsePath(s string, wildcards bool) (Path, error) {
@@ -34,7 +34,7 @@ func ParsePath(s string, wildcards bool) (Path, error) {
 	}
 	var p Path
 	for rest := s[1:]; rest != ""; {
-		var st step
+		var st pathStep
 		var n int
 		switch trimmed := strings.TrimLeft(rest, blanks); {
 		case strings.HasPrefix(trimmed, ".."):
@@ -46,7 +46,7 @@ func ParsePath(s string, wildcards bool) (Path, error) {
 			if n = shorthand(rest[1:]) + 1; n == 1 {
 				return fail("holds a . without a name of letters, digits and _ after it (others stand in ['…'])")
 			}
-			st = step{kind: 'n', name: quote(rest[1:n])}
+			st = pathStep{kind: 'n', name: quote(rest[1:n])}
 		case strings.HasPrefix(trimmed, "["):
 			rest = trimmed
 			st, n = bracket(rest)
@@ -79,19 +79,19 @@ func shorthand(s string) int {
 }
 
 // bracket reads one [...] and gives its length; 0: it is none.
-func bracket(s string) (step, int) {
+func bracket(s string) (pathStep, int) {
 	inner := strings.TrimLeft(s[1:], blanks)
 	at := len(s) - len(inner)
-	var st step
+	var st pathStep
 	var n int
 	switch {
 	case inner == "":
 		return st, 0
 	case inner[0] == '*':
-		st, n = step{kind: '*'}, 1
+		st, n = pathStep{kind: '*'}, 1
 	case inner[0] == '\'' || inner[0] == '"':
 		name, size := quoted(inner)
-		st, n = step{kind: 'n', name: name}, size
+		st, n = pathStep{kind: 'n', name: name}, size
 	default:
 		for n < len(inner) && (inner[n] == '-' || '0' <= inner[n] && inner[n] <= '9') {
 			n++
@@ -100,7 +100,7 @@ func bracket(s string) (step, int) {
 		if err != nil || strconv.Itoa(i) != inner[:n] || i > 1<<53-1 || i < -1<<53+1 {
 			return st, 0
 		}
-		st = step{kind: 'i', index: i}
+		st = pathStep{kind: 'i', index: i}
 	}
 	tail := strings.TrimLeft(inner[n:], blanks)
 	if n == 0 || !strings.HasPrefix(tail, "]") {
@@ -139,7 +139,7 @@ func quoted(s string) ([]byte, int) {
 }
 
 // one gives the child that a step without wildcard names.
-func (d *document) one(v uint32, s *step) (uint32, bool) {
+func (d *document) one(v uint32, s *pathStep) (uint32, bool) {
 	kids := d.kids(v)
 	switch {
 	case s.kind == 'n' && d.nodes[v].kind == object:
@@ -173,7 +173,7 @@ func (d *document) find(v uint32, p Path) (uint32, bool) {
 
 // remove takes what the steps name out of the value. What is gone still counts as an index, so that paths name the same
 // in any order.
-func (d *document) remove(v uint32, steps []step) {
+func (d *document) remove(v uint32, steps []pathStep) {
 	if len(steps) == 0 {
 		d.nodes[v].gone = true
 		return
@@ -187,14 +187,14 @@ func (d *document) remove(v uint32, steps []step) {
 	}
 }
 
-// appendAll writes what the steps name: each value behind the names and indices that the wildcards stood for.
-func (d *document) appendAll(b []byte, v uint32, steps []step, place []byte) []byte {
+// appendAll writes what the steps name: each value behind prefix, the names and indices that the wildcards stood for.
+func (d *document) appendAll(b []byte, v uint32, steps []pathStep, prefix []byte) []byte {
 	if len(steps) == 0 {
-		return append(d.append(append(append(b, place...), '='), v), ',')
+		return append(d.append(append(append(b, prefix...), '='), v), ',')
 	}
 	if steps[0].kind != '*' {
 		if c, ok := d.one(v, &steps[0]); ok {
-			return d.appendAll(b, c, steps[1:], place)
+			return d.appendAll(b, c, steps[1:], prefix)
 		}
 		return b
 	}
@@ -202,7 +202,7 @@ func (d *document) appendAll(b []byte, v uint32, steps []step, place []byte) []b
 		if d.nodes[c].gone {
 			continue
 		}
-		at := place[:len(place):len(place)]
+		at := prefix[:len(prefix):len(prefix)]
 		if d.nodes[v].kind == object {
 			at = append(at, d.name(c)...)
 		} else {

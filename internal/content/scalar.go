@@ -67,7 +67,7 @@ func (d *document) escaped() bool {
 			}
 			d.at += 4
 			if utf16.IsSurrogate(r) {
-				if low, ok := unit(d.source[d.at:]); ok && utf16.DecodeRune(r, low) != utf8.RuneError {
+				if low, ok := codeUnit(d.source[d.at:]); ok && utf16.DecodeRune(r, low) != utf8.RuneError {
 					r = utf16.DecodeRune(r, low)
 					d.at += 6
 				}
@@ -80,8 +80,8 @@ func (d *document) escaped() bool {
 	return false
 }
 
-// unit reads \uXXXX.
-func unit(b []byte) (rune, bool) {
+// codeUnit reads a unit of UTF-16, \uXXXX.
+func codeUnit(b []byte) (rune, bool) {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return 0, false
 	}
@@ -232,7 +232,7 @@ func (u *units) next() int {
 		return -1
 	}
 	if u.rest[0] == '\\' {
-		if r, ok := unit(u.rest); ok {
+		if r, ok := codeUnit(u.rest); ok {
 			u.rest = u.rest[6:]
 			return int(r)
 		}
