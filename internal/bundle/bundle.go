@@ -122,7 +122,7 @@ func Write(o Options, stdout io.Writer) error {
 	}
 	for _, f := range changed {
 		path := filepath.Join(o.Dir, f.path)
-		if err := write(path, f.data); err != nil {
+		if err := replaceFile(path, f.data); err != nil {
 			return fmt.Errorf("writing the bundle: %w", err)
 		}
 		fmt.Fprintln(stdout, path)
@@ -135,8 +135,8 @@ func Write(o Options, stdout io.Writer) error {
 	return nil
 }
 
-// write the whole file or nothing. All may read it: it holds no secret, and Prometheus and Grafana run as other users.
-func write(path string, data []byte) (err error) {
+// replaceFile writes the whole file or nothing. All may read it: it holds no secret, and Prometheus and Grafana run as other users.
+func replaceFile(path string, data []byte) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // see above
 		return err
 	}

@@ -198,7 +198,7 @@ func (c *Case) do(t testing.TB, w World, o Operation, start time.Time) {
 	t.Helper()
 	switch {
 	case o.Set != "":
-		w.Set(c.Node(t, o.Set), value(t, o.Value, start), time.Duration(o.TTLSeconds)*time.Second)
+		w.Set(c.Node(t, o.Set), parseValue(t, o.Value, start), time.Duration(o.TTLSeconds)*time.Second)
 	case o.Delete != "":
 		w.Delete(c.Node(t, o.Delete))
 	case o.Cut != "":
@@ -226,7 +226,7 @@ func (c *Case) do(t testing.TB, w World, o Operation, start time.Time) {
 	}
 }
 
-func value(t testing.TB, raw json.RawMessage, start time.Time) Value {
+func parseValue(t testing.TB, raw json.RawMessage, start time.Time) Value {
 	t.Helper()
 	var text string
 	if json.Unmarshal(raw, &text) == nil {

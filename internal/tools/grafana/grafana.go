@@ -249,12 +249,12 @@ func (d *Dashboard) Queries(values map[string]string) []Query {
 	return all
 }
 
-var variable = regexp.MustCompile(`\$(\w+)|\$\{(\w+)(?::\w+)?\}`)
+var variableReference = regexp.MustCompile(`\$(\w+)|\$\{(\w+)(?::\w+)?\}`)
 
 // Fill puts the values of variables into a query, as Queries does.
 func Fill(expr string, values map[string]string) string {
-	return variable.ReplaceAllStringFunc(expr, func(m string) string {
-		parts := variable.FindStringSubmatch(m)
+	return variableReference.ReplaceAllStringFunc(expr, func(m string) string {
+		parts := variableReference.FindStringSubmatch(m)
 		name := parts[1] + parts[2]
 		if value, ok := values[name]; ok {
 			return value
