@@ -26,7 +26,7 @@ var (
 	colours = map[string]string{
 		"green": "#56a64b", "red": "#e02f44", "orange": "#ff9830", "blue": "#5794f2", "purple": "#b877d9", "yellow": "#fade2a",
 	}
-	palette = []string{"#73bf69", "#5794f2", "#f2cc0c", "#ff9830", "#b877d9", "#37872d", "#8ab8ff", "#ff7383", "#c0d8ff", "#e0b400", "#ffa6b0", "#a352cc"}
+	seriesColours = []string{"#73bf69", "#5794f2", "#f2cc0c", "#ff9830", "#b877d9", "#37872d", "#8ab8ff", "#ff7383", "#c0d8ff", "#e0b400", "#ffa6b0", "#a352cc"}
 )
 
 func colour(name string) string {
@@ -141,7 +141,7 @@ func ask(ctx context.Context, p grafana.Panel, s source) ([]shown, error) {
 	}
 	for i := range all {
 		if all[i].colour == "" {
-			all[i].colour = palette[i%len(palette)]
+			all[i].colour = seriesColours[i%len(seriesColours)]
 		}
 	}
 	return all, nil

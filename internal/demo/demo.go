@@ -203,10 +203,10 @@ func (d *Demo) Config() []byte {
 		p("      - {name: %s, memcached: {address: \"%s\"}}", s.name, s.addr())
 	}
 	p("queues:")
-	message := "message: {key: \"$.key\", version: \"$.version\", timestamp_ms: \"$.ts\"}, target_rate: 1000/m"
-	p("  - {name: %s, redis: {node: %s, list: %s}, capacity: %d, %s}", listQueue, d.redis[0].name, listQueue, listCapacity, message)
+	messageBlock := "message: {key: \"$.key\", version: \"$.version\", timestamp_ms: \"$.ts\"}, target_rate: 1000/m"
+	p("  - {name: %s, redis: {node: %s, list: %s}, capacity: %d, %s}", listQueue, d.redis[0].name, listQueue, listCapacity, messageBlock)
 	p("  - {name: %s, kafka: {brokers: [\"%s\"], topics: [%s], groups: [%s]}, %s}",
-		topic, strings.Join(d.queues.brokers, `", "`), topic, group, message)
+		topic, strings.Join(d.queues.brokers, `", "`), topic, group, messageBlock)
 	p("canaries:")
 	p("  - class: user_profile\n    keys:")
 	for i := range 20 {

@@ -63,8 +63,8 @@ func newSite() *site {
 	return s
 }
 
-// body of a record at a revision. Users tell it as their version, products don't tell it.
-func body(key string, revision int64) []byte {
+// recordBody is a record as its caches hold it at a revision. Users tell it as their version, products don't tell it.
+func recordBody(key string, revision int64) []byte {
 	parts := strings.Split(key, ":")
 	var v any
 	if parts[0] == "user" {
@@ -101,7 +101,7 @@ func (s *site) record(key string) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	return body(key, revision), true
+	return recordBody(key, revision), true
 }
 
 // fillAll puts every record into every cache.
@@ -109,7 +109,7 @@ func (s *site) fillAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, revision := range s.revisions {
-		s.spread(key, body(key, revision))
+		s.spread(key, recordBody(key, revision))
 	}
 }
 
@@ -118,7 +118,7 @@ func (s *site) update(key string) message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revisions[key]++
-	s.spread(key, body(key, s.revisions[key]))
+	s.spread(key, recordBody(key, s.revisions[key]))
 	return message{Key: key, Version: s.revisions[key]}
 }
 
@@ -141,7 +141,7 @@ func (s *site) fill(key string, l layer, c cache) {
 	defer s.mu.Unlock()
 	if revision, ok := s.revisions[key]; ok {
 		if _, held := c.peek(key); !held {
-			c.put(key, body(key, revision), jitter(l.ttl))
+			c.put(key, recordBody(key, revision), jitter(l.ttl))
 		}
 	}
 }
@@ -167,7 +167,7 @@ func (s *site) cutOff(nodes []string, restarted bool) {
 		for _, c := range l.caches {
 			for key, revision := range s.revisions {
 				if slices.Contains(nodes, c.node()) {
-					c.put(key, body(key, revision), l.ttl)
+					c.put(key, recordBody(key, revision), l.ttl)
 				}
 			}
 		}
@@ -185,7 +185,7 @@ func (s *site) overwritten(nodes []string) bool {
 			}
 			behind := map[string]bool{}
 			for key, revision := range s.revisions {
-				if held, ok := c.peek(key); ok && !bytes.Equal(held, body(key, revision)) {
+				if held, ok := c.peek(key); ok && !bytes.Equal(held, recordBody(key, revision)) {
 					class, _, _ := strings.Cut(key, ":")
 					behind[class] = true
 				}

@@ -21,7 +21,7 @@ func Build(t testing.TB) string {
 // Exporter starts a binary that was built, to serve on addr.
 func Exporter(t testing.TB, binary, addr string, args ...string) *Process {
 	t.Helper()
-	return start(t, addr, ready(addr), binary, append(args, "--web.listen-address", addr)...)
+	return start(t, addr, readyAt(addr), binary, append(args, "--web.listen-address", addr)...)
 }
 
 // Output of the server so far, on both its streams.

@@ -20,7 +20,7 @@ import (
 // patient answers one request a connection, so that none outlives its test.
 var patient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 
-func request(method, to string, form url.Values) (*http.Response, error) {
+func sendForm(method, to string, form url.Values) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(context.Background(), method, to, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err
@@ -29,9 +29,9 @@ func request(method, to string, form url.Values) (*http.Response, error) {
 	return patient.Do(r)
 }
 
-func ready(address string) func() bool {
+func readyAt(address string) func() bool {
 	return func() bool {
-		r, err := request(http.MethodGet, "http://"+address+"/-/ready", nil)
+		r, err := sendForm(http.MethodGet, "http://"+address+"/-/ready", nil)
 		if err != nil {
 			return false
 		}
@@ -67,7 +67,7 @@ func Prometheus(t testing.TB, files map[string]string, args ...string) *Promethe
 	p := &PrometheusServer{Dir: t.TempDir()}
 	writeAll(t, p.Dir, files)
 	addr := FreeAddr(t)
-	p.Process = start(t, addr, ready(addr), "prometheus", append([]string{
+	p.Process = start(t, addr, readyAt(addr), "prometheus", append([]string{
 		"--config.file=" + filepath.Join(p.Dir, "prometheus.yml"), "--storage.tsdb.path=" + filepath.Join(p.Dir, "data"),
 		"--web.listen-address=" + addr, "--log.level=warn",
 	}, args...)...)
@@ -103,7 +103,7 @@ func (p *PrometheusServer) Range(t testing.TB, query string, from, to time.Time,
 
 func (p *PrometheusServer) ask(t testing.TB, path string, form url.Values, into any) {
 	t.Helper()
-	r, err := request(http.MethodPost, "http://"+p.Addr+"/api/v1/"+path, form)
+	r, err := sendForm(http.MethodPost, "http://"+p.Addr+"/api/v1/"+path, form)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,14 +117,14 @@ func (p *Proxy) accept() {
 		p.counts.Connections++
 		p.mu.Unlock()
 		host, _, _ := net.SplitHostPort(client.RemoteAddr().String())
-		line := &line{p: p, host: host, client: client, server: server}
-		p.running.Go(func() { line.pass(server, client, true) })
-		p.running.Go(func() { line.pass(client, server, false) })
+		c := &connection{p: p, host: host, client: client, server: server}
+		p.running.Go(func() { c.pass(server, client, true) })
+		p.running.Go(func() { c.pass(client, server, false) })
 	}
 }
 
-// line is one connection through the proxy.
-type line struct {
+// connection is one through the proxy.
+type connection struct {
 	p              *Proxy
 	host           string // of the client
 	client, server net.Conn
@@ -138,11 +138,11 @@ type packet struct {
 	at    time.Time
 }
 
-func (l *line) pass(dst, src net.Conn, fromClient bool) {
+func (c *connection) pass(dst, src net.Conn, fromClient bool) {
 	// What arrives is passed on later without holding up what arrives next: a delay, not a bandwidth.
 	packets := make(chan packet, 1<<12)
-	l.p.running.Go(func() {
-		defer func() { _, _ = l.client.Close(), l.server.Close() }()
+	c.p.running.Go(func() {
+		defer func() { _, _ = c.client.Close(), c.server.Close() }()
 		for k := range packets {
 			time.Sleep(time.Until(k.at))
 			if _, err := dst.Write(k.bytes); err != nil {
@@ -158,7 +158,7 @@ func (l *line) pass(dst, src net.Conn, fromClient bool) {
 		b := make([]byte, 32<<10)
 		n, err := src.Read(b)
 		if n > 0 {
-			at, ok, end := l.count(n, fromClient)
+			at, ok, end := c.count(n, fromClient)
 			if end {
 				break
 			}
@@ -170,33 +170,33 @@ func (l *line) pass(dst, src net.Conn, fromClient bool) {
 			break
 		}
 	}
-	l.p.mu.Lock()
-	delete(l.p.conns, src)
-	l.p.mu.Unlock()
+	c.p.mu.Lock()
+	delete(c.p.conns, src)
+	c.p.mu.Unlock()
 }
 
 // count what arrived, and say when it is to leave; not ok: it is lost. end: what comes now would follow a gap.
-func (l *line) count(n int, fromClient bool) (at time.Time, ok, end bool) {
-	p := l.p
+func (c *connection) count(n int, fromClient bool) (at time.Time, ok, end bool) {
+	p := c.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.muted[l.host] {
-		l.gap = true
+	if p.muted[c.host] {
+		c.gap = true
 	}
 	switch {
-	case p.muted[l.host] || p.mute:
+	case p.muted[c.host] || p.mute:
 		return time.Time{}, false, false
-	case l.gap:
+	case c.gap:
 		return time.Time{}, false, true
 	}
 	if fromClient {
 		p.counts.Sent += int64(n)
-		if !l.clientSpoke {
+		if !c.clientSpoke {
 			p.counts.RoundTrips++
 		}
 	} else {
 		p.counts.Received += int64(n)
 	}
-	l.clientSpoke = fromClient
+	c.clientSpoke = fromClient
 	return time.Now().Add(p.delay), true, false
 }

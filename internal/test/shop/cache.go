@@ -105,8 +105,8 @@ func (m *memcachedCache) hangUp() {
 	}
 }
 
-// instance of the application, with a cache of its own that only some shops use.
-type instance struct {
+// appInstance is an instance of the application, with a cache of its own that only some shops use.
+type appInstance struct {
 	server  *httptest.Server
 	release atomic.Value
 	started time.Time
@@ -116,8 +116,8 @@ type instance struct {
 	hits, misses int64
 }
 
-func newInstance(t testing.TB) *instance {
-	a := &instance{entries: map[string]string{}, started: time.Now()}
+func newInstance(t testing.TB) *appInstance {
+	a := &appInstance{entries: map[string]string{}, started: time.Now()}
 	a.release.Store(Release)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /cache/version", func(w http.ResponseWriter, _ *http.Request) {
@@ -147,7 +147,7 @@ func newInstance(t testing.TB) *instance {
 }
 
 // count a read; the lock is held.
-func (a *instance) count(hit bool) {
+func (a *appInstance) count(hit bool) {
 	if hit {
 		a.hits++
 	} else {
@@ -155,7 +155,7 @@ func (a *instance) count(hit bool) {
 	}
 }
 
-func (a *instance) get(key string) bool {
+func (a *appInstance) get(key string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_, held := a.entries[key]
@@ -163,13 +163,13 @@ func (a *instance) get(key string) bool {
 	return held
 }
 
-func (a *instance) set(key, value string) {
+func (a *appInstance) set(key, value string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.entries[key] = value
 }
 
-func (a *instance) remove(keys []string) {
+func (a *appInstance) remove(keys []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, k := range keys {

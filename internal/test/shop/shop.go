@@ -78,7 +78,7 @@ type Shop struct {
 	caches   caches
 	producer *kgo.Client
 	db       []record
-	apps     []*instance
+	apps     []*appInstance
 	origin   string
 	batch    int64 // invalidations that the processor takes at once
 	// trading ends with the shop.

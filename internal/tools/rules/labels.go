@@ -18,11 +18,11 @@ type Families func(metric string) ([]string, bool)
 // takes both, and the result is empty, or matches what it should not.
 func (fs Files) Labels(expr parser.Expr, families Families) ([]string, error) {
 	t := tracer{files: fs, families: families, open: map[string]bool{}}
-	set, err := t.of(expr)
+	names, err := t.of(expr)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Sorted(maps.Keys(set)), nil
+	return slices.Sorted(maps.Keys(names)), nil
 }
 
 type set map[string]bool
