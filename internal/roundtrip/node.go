@@ -26,8 +26,8 @@ var (
 	errNotArrived = errors.New("the replica did not get the key in time; see its replication link")
 )
 
-// node is one that is probed. Its keys are watched by one goroutine, as long as there are any.
-type node struct {
+// watchedNode is one that is probed. Its keys are watched by one goroutine, as long as there are any.
+type watchedNode struct {
 	probes.Writable
 	r       *Runner
 	replica atomic.Bool
@@ -41,19 +41,21 @@ type node struct {
 	wake     chan struct{}
 }
 
-func newNode(r *Runner, d probes.Writable) *node {
-	return &node{Writable: d, r: r, wake: make(chan struct{}, 1)}
+func newNode(r *Runner, d probes.Writable) *watchedNode {
+	return &watchedNode{Writable: d, r: r, wake: make(chan struct{}, 1)}
 }
 
-func compareNames(a, b *node) int { return strings.Compare(a.Identity().Name, b.Identity().Name) }
+func compareNames(a, b *watchedNode) int {
+	return strings.Compare(a.Identity().Name, b.Identity().Name)
+}
 
 // put the old version of a key.
-func (n *node) put(ctx context.Context, k *probeKey, ttl time.Duration) error {
+func (n *watchedNode) put(ctx context.Context, k *probeKey, ttl time.Duration) error {
 	return n.try(ctx, func() error { return n.Put(ctx, k.key, k.value, ttl) })
 }
 
 // try to set up a key. While the node is silent, one at a time does, and the others need not wait.
-func (n *node) try(ctx context.Context, do func() error) error {
+func (n *watchedNode) try(ctx context.Context, do func() error) error {
 	if n.silent.Load() {
 		if !n.trying.TryLock() {
 			return errSilent
@@ -66,7 +68,7 @@ func (n *node) try(ctx context.Context, do func() error) error {
 }
 
 // arrived waits until a replica serves what its primary was given.
-func (n *node) arrived(ctx context.Context, k *probeKey) error {
+func (n *watchedNode) arrived(ctx context.Context, k *probeKey) error {
 	return n.try(ctx, func() error {
 		for {
 			seen, err := n.Watch(ctx, []string{k.key}, [][]byte{k.value})
@@ -98,7 +100,7 @@ type watch struct {
 	outcome     chan outcome
 }
 
-func (n *node) watch(k *probeKey, began time.Time, timeout time.Duration) *watch {
+func (n *watchedNode) watch(k *probeKey, began time.Time, timeout time.Duration) *watch {
 	w := &watch{probeKey: k, began: began, end: began.Add(timeout), served: began, outcome: make(chan outcome, 1)}
 	w.due = w.next(began)
 	n.mu.Lock()
@@ -125,7 +127,7 @@ func (w *watch) next(at time.Time) time.Time {
 	return due
 }
 
-func (n *node) forget(w *watch) {
+func (n *watchedNode) forget(w *watch) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for i, k := range n.watches {
@@ -137,7 +139,7 @@ func (n *node) forget(w *watch) {
 }
 
 // take the watches that are due, or how long to wait for one; false: there are none at all.
-func (n *node) take() (due []*watch, wait time.Duration, ok bool) {
+func (n *watchedNode) take() (due []*watch, wait time.Duration, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.watches) == 0 || n.r.life.Err() != nil {
@@ -157,7 +159,7 @@ func (n *node) take() (due []*watch, wait time.Duration, ok bool) {
 }
 
 // look at the keys that are watched until none is.
-func (n *node) look() {
+func (n *watchedNode) look() {
 	for {
 		due, wait, ok := n.take()
 		if !ok {

@@ -32,7 +32,7 @@ var (
 type probeKey struct {
 	id, key string
 	value   []byte
-	nodes   []*node
+	nodes   []*watchedNode
 }
 
 // play one round from its keys to their end.
@@ -61,7 +61,7 @@ func (r *Runner) share(p *roundTrip, id string) []*probeKey {
 			k.id += "-" + strconv.Itoa(i)
 		}
 		k.key = p.Key.Expand(map[string]string{"id": k.id}, nil)
-		left = slices.DeleteFunc(left, func(n *node) bool {
+		left = slices.DeleteFunc(left, func(n *watchedNode) bool {
 			holding := probes.Holds
 			if placer, ok := n.Writable.(probes.Placer); ok {
 				holding = placer.Place(k.key).Holding
@@ -121,7 +121,7 @@ func (r *Runner) runKey(p *roundTrip, k *probeKey) {
 }
 
 // await what comes of one node. A probe is sent once that is known: one that the runner's end cuts off is none.
-func (r *Runner) await(p *roundTrip, n *node, w *watch) {
+func (r *Runner) await(p *roundTrip, n *watchedNode, w *watch) {
 	select {
 	case o := <-w.outcome:
 		if o.unsure && r.life.Err() != nil {
@@ -145,14 +145,14 @@ func (r *Runner) await(p *roundTrip, n *node, w *watch) {
 }
 
 // fail where the runner's end is not why. What an ending runner could not do is no failure.
-func (r *Runner) fail(p *roundTrip, n *node, reason Reason, err error) {
+func (r *Runner) fail(p *roundTrip, n *watchedNode, reason Reason, err error) {
 	if r.life.Err() == nil {
 		r.failed(p, n, reason, err)
 	}
 }
 
 // failed counts a failure, and tells it where it is another than the last.
-func (r *Runner) failed(p *roundTrip, n *node, reason Reason, err error) {
+func (r *Runner) failed(p *roundTrip, n *watchedNode, reason Reason, err error) {
 	r.observer.Failed(p.Name, n.Identity(), reason, p.Timeout)
 	if p.told.change(n.Identity().Name, reason) {
 		r.log.Warn("invalidation probe fails", "probe", p.Name, "node", n.Identity().Name, "reason", string(reason), "err", err)
@@ -191,7 +191,7 @@ type keySetup struct {
 
 // nodeSetup is one node of a setup. What a primary tells is guarded by the setup's mutex.
 type nodeSetup struct {
-	*node
+	*watchedNode
 	// follows: it is a replica. ended: nobody writes any more.
 	follows, ended bool
 	err            error
@@ -199,12 +199,12 @@ type nodeSetup struct {
 
 // write the old version on the primaries, and wait until the replicas serve it too. written may hold it, ready do.
 // Each node has a time of its own, so that one that hangs costs no other its probe.
-func (r *Runner) write(p *roundTrip, k *probeKey) (written, ready []*node) {
+func (r *Runner) write(p *roundTrip, k *probeKey) (written, ready []*watchedNode) {
 	s := &keySetup{probeKey: k, longest: min(setupLongest, max(p.Timeout, time.Second)), began: time.Now()}
 	s.moved = sync.NewCond(&s.mu)
 	for _, n := range k.nodes {
 		replica := n.replica.Load()
-		s.nodes = append(s.nodes, &nodeSetup{node: n, follows: replica, ended: replica})
+		s.nodes = append(s.nodes, &nodeSetup{watchedNode: n, follows: replica, ended: replica})
 	}
 	var all sync.WaitGroup
 	for _, n := range s.nodes {
@@ -221,13 +221,13 @@ func (r *Runner) write(p *roundTrip, k *probeKey) (written, ready []*node) {
 	all.Wait()
 	for _, n := range s.nodes {
 		if !n.follows {
-			written = append(written, n.node)
+			written = append(written, n.watchedNode)
 		}
 		if n.err == nil {
-			ready = append(ready, n.node)
+			ready = append(ready, n.watchedNode)
 			continue
 		}
-		r.fail(p, n.node, Setup, n.err)
+		r.fail(p, n.watchedNode, Setup, n.err)
 	}
 	return written, ready
 }
@@ -297,7 +297,7 @@ func (s *keySetup) wait(among func(*nodeSetup) bool) (primaries int, written boo
 var errNoPrimary = errors.New("none of its primaries could be written; see the setup failures of the other nodes, and whether one is a primary")
 
 // sweep deletes what the processor did not.
-func (r *Runner) sweep(k *probeKey, written []*node) {
+func (r *Runner) sweep(k *probeKey, written []*watchedNode) {
 	ctx, cancel := context.WithTimeout(context.Background(), sweepLongest) // also after the end of r.life
 	defer cancel()
 	var all sync.WaitGroup

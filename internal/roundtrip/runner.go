@@ -79,7 +79,7 @@ type Runner struct {
 	settled chan struct{}
 
 	mu    sync.Mutex
-	nodes map[string]*node
+	nodes map[string]*watchedNode
 }
 
 // roundTrip is one that is configured.
@@ -99,7 +99,7 @@ func Start(cfg *config.Config, env *probes.Env, observer Observer) (*Runner, err
 	var id [6]byte
 	_, _ = rand.Read(id[:]) // never fails
 	r := &Runner{
-		observer: observer, log: env.Log, instance: hex.EncodeToString(id[:]), nodes: map[string]*node{},
+		observer: observer, log: env.Log, instance: hex.EncodeToString(id[:]), nodes: map[string]*watchedNode{},
 		outdate: make(chan struct{}, 1), settled: make(chan struct{}),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
@@ -269,10 +269,10 @@ func (r *Runner) announce(all bool) {
 }
 
 // of gives the nodes of a probe's layers, by name.
-func (r *Runner) of(p *roundTrip) []*node {
+func (r *Runner) of(p *roundTrip) []*watchedNode {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []*node
+	var out []*watchedNode
 	for _, n := range r.nodes {
 		if slices.Contains(p.Layers, n.Identity().Layer) {
 			out = append(out, n)

@@ -225,7 +225,7 @@ func (whole) Identity() probes.Identity { return probes.Identity{Layer: "l2", Na
 // Each node of a Cluster or a pool has a key that it holds, a shard's replica the same as its primary.
 func TestKeysAreSharedOut(t *testing.T) {
 	n := &notes{by: map[string]int{}}
-	r := &Runner{observer: n, log: slog.New(slog.NewTextHandler(io.Discard, nil)), life: t.Context(), nodes: map[string]*node{}}
+	r := &Runner{observer: n, log: slog.New(slog.NewTextHandler(io.Discard, nil)), life: t.Context(), nodes: map[string]*watchedNode{}}
 	for _, d := range []probes.Writable{
 		whole{},
 		sharer{name: "shard-1", digits: "369", not: probes.Elsewhere},
