@@ -126,20 +126,11 @@ const (
 
 // answer a query of one question; nil where there is nothing to say.
 func (d *DNS) answer(query []byte) []byte {
-	end, name := 12, ""
-	for end < len(query) && query[end] != 0 {
-		n := int(query[end])
-		if end+1+n >= len(query) {
-			return nil
-		}
-		name += string(query[end+1:end+1+n]) + "."
-		end += 1 + n
-	}
-	if end+5 > len(query) {
+	name, end, ok := question(query)
+	if !ok {
 		return nil
 	}
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	kind := binary.BigEndian.Uint16(query[end+1:])
+	kind := binary.BigEndian.Uint16(query[end-4:])
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -149,8 +140,8 @@ func (d *DNS) answer(query []byte) []byte {
 	if d.mute {
 		return nil
 	}
-	addresses, known := d.names[name]
-	services, service := d.srv[name]
+	_, known := d.names[name]
+	_, service := d.srv[name]
 	code := byte(noError)
 	switch {
 	case d.failed:
@@ -158,31 +149,55 @@ func (d *DNS) answer(query []byte) []byte {
 	case !known && !service:
 		code = noSuchName
 	}
-	out := append([]byte{query[0], query[1], 0x84, code, 0, 1, 0, 0, 0, 0, 0, 0}, query[12:end+5]...)
-	records := 0
-	add := func(data []byte) {
-		records++
+	out := append([]byte{query[0], query[1], 0x84, code, 0, 1, 0, 0, 0, 0, 0, 0}, query[12:end]...)
+	if code != noError {
+		return out
+	}
+	records := d.records(name, kind)
+	for _, data := range records {
 		out = append(out, 0xC0, 12) // the question's name
 		out = binary.BigEndian.AppendUint16(out, kind)
 		out = append(out, 0, 1, 0, 0, 0, 0) // IN, for no time
 		out = append(binary.BigEndian.AppendUint16(out, uint16(len(data))), data...)
 	}
-	if code == noError {
-		for _, a := range addresses {
-			if kind == typeA && a.Is4() || kind == typeAAAA && a.Is6() {
-				add(a.AsSlice())
-			}
+	binary.BigEndian.PutUint16(out[6:], uint16(len(records)))
+	return out
+}
+
+// question of a query: its name, in small letters and without the last dot, and where it ends with its type and class.
+func question(query []byte) (name string, end int, ok bool) {
+	end = 12
+	for end < len(query) && query[end] != 0 {
+		n := int(query[end])
+		if end+1+n >= len(query) {
+			return "", 0, false
 		}
-		for _, s := range services {
-			if kind == typeSRV {
-				data := binary.BigEndian.AppendUint16([]byte{0, 1, 0, 1}, s.Port())
-				for label := range strings.SplitSeq(target(s), ".") {
-					data = append(append(data, byte(len(label))), label...)
-				}
-				add(append(data, 0))
-			}
+		name += string(query[end+1:end+1+n]) + "."
+		end += 1 + n
+	}
+	if end+5 > len(query) {
+		return "", 0, false
+	}
+	return strings.ToLower(strings.TrimSuffix(name, ".")), end + 5, true
+}
+
+// records of a name and a type: the data of each. The lock is held.
+func (d *DNS) records(name string, kind uint16) [][]byte {
+	var all [][]byte
+	for _, a := range d.names[name] {
+		if kind == typeA && a.Is4() || kind == typeAAAA && a.Is6() {
+			all = append(all, a.AsSlice())
 		}
 	}
-	binary.BigEndian.PutUint16(out[6:], uint16(records))
-	return out
+	if kind != typeSRV {
+		return all
+	}
+	for _, s := range d.srv[name] {
+		data := binary.BigEndian.AppendUint16([]byte{0, 1, 0, 1}, s.Port())
+		for label := range strings.SplitSeq(target(s), ".") {
+			data = append(append(data, byte(len(label))), label...)
+		}
+		all = append(all, append(data, 0))
+	}
+	return all
 }
