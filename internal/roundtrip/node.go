@@ -26,7 +26,7 @@ var (
 	errNotArrived = errors.New("the replica did not get the key in time; see its replication link")
 )
 
-// watchedNode is one that is probed. Its keys are watched by one goroutine, as long as there are any.
+// watchedNode is one that round trips watch. Its keys are watched by one goroutine, as long as there are any.
 type watchedNode struct {
 	probes.Writable
 	r       *Runner

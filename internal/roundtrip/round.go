@@ -87,7 +87,7 @@ func (r *Runner) share(p *roundTrip, id string) []*probeKey {
 	return out
 }
 
-// runKey one key.
+// runKey sets one key up, publishes its invalidation, and awaits what comes of it on its nodes.
 func (r *Runner) runKey(p *roundTrip, k *probeKey) {
 	written, ready := r.write(p, k)
 	defer func() { r.sweep(k, written) }()
@@ -120,7 +120,7 @@ func (r *Runner) runKey(p *roundTrip, k *probeKey) {
 	all.Wait()
 }
 
-// await what comes of one node. A probe is sent once that is known: one that the runner's end cuts off is none.
+// await what comes of one node. A round trip counts as sent once that is known: one that the runner's end cuts off is none.
 func (r *Runner) await(p *roundTrip, n *watchedNode, w *watch) {
 	select {
 	case o := <-w.outcome:
@@ -198,7 +198,7 @@ type nodeSetup struct {
 }
 
 // write the old version on the primaries, and wait until the replicas serve it too. written may hold it, ready do.
-// Each node has a time of its own, so that one that hangs costs no other its probe.
+// Each node has a time of its own, so that one that hangs costs no other its round trip.
 func (r *Runner) write(p *roundTrip, k *probeKey) (written, ready []*watchedNode) {
 	s := &keySetup{probeKey: k, longest: min(setupLongest, max(p.Timeout, time.Second)), began: time.Now()}
 	s.moved = sync.NewCond(&s.mu)

@@ -1,8 +1,8 @@
-// Package roundtrip runs the active invalidation probes: it writes keys of its own on the nodes, publishes their
-// invalidation as the application does, and watches how long each node still serves the old version.
+// Package roundtrip runs round trips, which the configuration calls invalidation probes: it writes keys of its own on the
+// nodes, publishes their invalidation as the application does, and watches how long each node still serves the old version.
 //
-// [Start] gives a [Runner], which plays each configured probe in its interval until it is closed. What came of each node goes to
-// an [Observer].
+// [Start] gives a [Runner], which plays a round of each configured round trip in its interval until it is closed. What came of
+// each node goes to an [Observer].
 package roundtrip
 
 import (
@@ -24,7 +24,7 @@ const (
 	// surveyEvery is how often the nodes are asked who they are; surveyAgain how soon after one that proved outdated.
 	surveyEvery = 10 * time.Second
 	surveyAgain = time.Second
-	// surveyLongest bounds one survey, and firstSurvey how long the first probes wait for theirs.
+	// surveyLongest bounds one survey, and firstSurvey how long the first rounds wait for theirs.
 	surveyLongest = 5 * time.Second
 	firstSurvey   = time.Second
 	// setupLongest is how long a node may need to be written, and then again a replica to follow.
@@ -35,12 +35,12 @@ const (
 	keptBeyond = 10 * time.Second
 )
 
-// Reason why a probe failed on a node.
+// Reason why a round trip failed on a node.
 type Reason string
 
 // The reasons.
 const (
-	// Lost is a probe whose node still served the old version after the timeout.
+	// Lost is a round trip whose node still served the old version after the timeout.
 	Lost Reason = "lost"
 	// Publish is one whose message could not be published.
 	Publish Reason = "publish"
@@ -48,26 +48,26 @@ const (
 	Setup Reason = "setup"
 )
 
-// Observer is told what comes of probes, from several goroutines.
+// Observer is told what comes of round trips, from several goroutines. name is that of the round trip.
 type Observer interface {
-	// Nodes are those that a probe watches, each time that it is known anew. all: there are no others; before the first
+	// Nodes are those that a round trip watches, each time that it is known anew. all: there are no others; before the first
 	// survey groups may have some that are not known yet.
-	Nodes(probe string, nodes []probes.Identity, all bool)
+	Nodes(name string, nodes []probes.Identity, all bool)
 	// Sent: the message was published, and the node held the old version then. It is told with what came of it, Gone or
-	// Failed, which follows at once; a probe that Close cuts off before is not told at all.
-	Sent(probe string, node probes.Identity)
+	// Failed, which follows at once; a round trip that Close cuts off before is not told at all.
+	Sent(name string, node probes.Identity)
 	// Gone: the node no longer served the old version this long after the publishing began.
-	Gone(probe string, node probes.Identity, after time.Duration)
-	// Failed with a reason; timeout is the probe's.
-	Failed(probe string, node probes.Identity, reason Reason, timeout time.Duration)
+	Gone(name string, node probes.Identity, after time.Duration)
+	// Failed with a reason; timeout is the round trip's.
+	Failed(name string, node probes.Identity, reason Reason, timeout time.Duration)
 }
 
-// Runner runs the probes of one configuration until Close.
+// Runner runs the round trips of one configuration until Close.
 type Runner struct {
-	observer Observer
-	log      *slog.Logger
-	fleet    *probes.Fleet
-	probes   []*roundTrip
+	observer   Observer
+	log        *slog.Logger
+	fleet      *probes.Fleet
+	roundTrips []*roundTrip
 	// instance is in all ids, so that no two runners have a key in common.
 	instance string
 
@@ -91,7 +91,8 @@ type roundTrip struct {
 	told      failures
 }
 
-// Start the probes of cfg, with connections of their own to the nodes that they need; nil where there are none.
+// Start the round trips of cfg, with connections of their own to the nodes that they need; nil where there are none. What they
+// share with the rest of the process is in env.
 func Start(cfg *config.Config, env *probes.Env, observer Observer) (*Runner, error) {
 	if len(cfg.RoundTrips) == 0 {
 		return nil, nil
@@ -114,14 +115,14 @@ func Start(cfg *config.Config, env *probes.Env, observer Observer) (*Runner, err
 			r.Close()
 			return nil, fmt.Errorf("probe %s: publish: %w", c.Name, err)
 		}
-		r.probes = append(r.probes, p)
+		r.roundTrips = append(r.roundTrips, p)
 	}
 	for _, n := range fleet.Nodes() {
 		r.learn(n, probes.Survey{}, errNotAsked)
 	}
 	r.announce(false)
 	r.running.Go(r.follow)
-	for _, p := range r.probes {
+	for _, p := range r.roundTrips {
 		r.running.Go(func() { r.run(p) })
 	}
 	return r, nil
@@ -132,12 +133,12 @@ func mostRounds(c config.RoundTrip) int {
 	return int((c.Timeout+2*setupLongest+2*lookLongest+sweepLongest)/c.Interval) + 3
 }
 
-// needed is the part of a configuration that the probes use.
+// needed is the part of a configuration that the round trips use.
 func needed(cfg *config.Config) *config.Config {
 	out := &config.Config{}
 	for _, l := range cfg.Layers {
-		probed := slices.ContainsFunc(cfg.RoundTrips, func(p config.RoundTrip) bool { return slices.Contains(p.Layers, l.Name) })
-		if !probed {
+		covered := slices.ContainsFunc(cfg.RoundTrips, func(p config.RoundTrip) bool { return slices.Contains(p.Layers, l.Name) })
+		if !covered {
 			l.Nodes = slices.DeleteFunc(slices.Clone(l.Nodes), func(n config.Node) bool {
 				return !slices.ContainsFunc(cfg.RoundTrips, func(p config.RoundTrip) bool { return p.Publish.On() == n.Name })
 			})
@@ -147,11 +148,11 @@ func needed(cfg *config.Config) *config.Config {
 	return out
 }
 
-// Close ends all probes and deletes their keys. What is under way then is counted as nothing.
+// Close ends all round trips and deletes their keys. What is under way then is counted as nothing.
 func (r *Runner) Close() {
 	r.end()
 	r.running.Wait()
-	for _, p := range r.probes {
+	for _, p := range r.roundTrips {
 		p.publisher.Close()
 	}
 	r.fleet.Close()
@@ -257,9 +258,9 @@ func (r *Runner) learn(n probes.Node, s probes.Survey, err error) {
 	}
 }
 
-// announce the nodes of each probe.
+// announce the nodes of each round trip.
 func (r *Runner) announce(all bool) {
-	for _, p := range r.probes {
+	for _, p := range r.roundTrips {
 		var ids []probes.Identity
 		for _, n := range r.of(p) {
 			ids = append(ids, n.Identity())
@@ -268,7 +269,7 @@ func (r *Runner) announce(all bool) {
 	}
 }
 
-// of gives the nodes of a probe's layers, by name.
+// of gives the nodes of a round trip's layers, by name.
 func (r *Runner) of(p *roundTrip) []*watchedNode {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -290,13 +291,13 @@ func (r *Runner) outdated() {
 	}
 }
 
-// failures of a probe, so that the log tells of changes alone.
+// failures of a round trip, so that the log tells of changes alone.
 type failures struct {
 	mu sync.Mutex
 	by map[string]Reason
 }
 
-// change notes a node's outcome; true: it is another than the last.
+// change notes how it ended on a node; true: it is another than the last.
 func (f *failures) change(node string, now Reason) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -101,7 +101,7 @@ invalidation_probes:
 	}
 }
 
-// A frozen memcached costs neither a primary nor its replica a probe, however these are configured.
+// A frozen memcached costs neither a primary nor its replica a round trip, however these are configured.
 func TestAFrozenNodeCostsNoReplica(t *testing.T) {
 	apart := `{name: primary, redis: {address: "%[1]s"}}, {name: replica, redis: {address: "%[2]s"}}`
 	for name, nodes := range map[string]string{
@@ -155,8 +155,8 @@ invalidation_probes:
 	}
 }
 
-// A probe whose outcome the end of the runner cut off is counted as nothing.
-func TestACutOffProbeIsNotSent(t *testing.T) {
+// A round trip whose outcome the end of the runner cut off is counted as nothing.
+func TestACutOffRoundTripIsNotSent(t *testing.T) {
 	r := servers.Redis(t)
 	runner, n := begin(t, fmt.Sprintf(`
 layers:
@@ -179,7 +179,7 @@ invalidation_probes:
 }
 
 // Lost and changed: another value under the key is the end of the old version, too.
-func TestAChangedValueEndsAProbe(t *testing.T) {
+func TestAChangedValueEndsARoundTrip(t *testing.T) {
 	r := servers.Redis(t)
 	runner, n := begin(t, fmt.Sprintf(`
 layers:
