@@ -59,9 +59,9 @@ func (s oneNode) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit
 	visit(s.node, survey, err)
 }
 
-func (s oneNode) Nodes() []Node      { return []Node{s.node} }
+func (s oneNode) Nodes() []Node          { return []Node{s.node} }
 func (oneNode) Group() (NodeGroup, bool) { return NodeGroup{}, false }
-func (s oneNode) Close()             { s.node.Close() }
+func (s oneNode) Close()                 { s.node.Close() }
 
 // Fleet is every cache node of a configuration; groups are followed.
 type Fleet struct {

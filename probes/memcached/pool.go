@@ -120,7 +120,9 @@ func (g *pool) Survey(ctx context.Context, scanFor func(probes.Identity) *probes
 }
 
 // Group implements probes.Members.
-func (g *pool) Group() (probes.NodeGroup, bool) { return group.Describe(g.id, g.expected, g.members), true }
+func (g *pool) Group() (probes.NodeGroup, bool) {
+	return group.Describe(g.id, g.expected, g.members), true
+}
 
 // Close implements probes.Members.
 func (g *pool) Close() {
