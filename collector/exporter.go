@@ -51,7 +51,7 @@ type Options struct {
 	Signals []Signal
 	// Enabled signals, by name (--collector.NAME); one that is not in it is enabled.
 	Enabled map[string]*bool
-	// Sampler and Probes are handed on.
+	// Sampler and Env are handed on.
 	Sampler consistency.Options
 	Env     *probes.Env
 }

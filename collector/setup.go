@@ -14,7 +14,7 @@ type Setup struct {
 	Config *config.Config
 	// Fleet is the configuration's cache nodes.
 	Fleet *probes.Fleet
-	// Probes is how backends are asked, the same for all signals.
+	// Env is how backends are asked, the same for all signals.
 	Env *probes.Env
 	Log *slog.Logger
 

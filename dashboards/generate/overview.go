@@ -218,7 +218,9 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		shows:     "Share of the compared copies that are stale, and of those that are stale for longer than the design allows (overdue).",
 		healthy:   "overdue at 0; stale no more than the design allows.",
 		otherwise: "The class says which data users see old; the consistency explorer says where.",
-		limits:    []limit{b.at("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h")},
+		// The alert counts reads, by layer. A sampling counts each copy once: copies that stay above the line for an hour are
+		// that share of the hour's reads.
+		limits: []limit{b.at("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h")},
 		queries: []query{
 			{expr: `class:cacheinv_canary_overdue_copies:ratio{<class>}`, legend: "{{class}} overdue"},
 			{expr: `class:cacheinv_canary_stale_copies:ratio{<class>}`, legend: "{{class}} stale", dashed: true},

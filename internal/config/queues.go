@@ -29,7 +29,7 @@ func (r *reader) queue(v form.Value, queues form.Taken) Queue {
 		return func(block form.Value) probes.QueueSource { return k.Queue(block, r.known) }
 	})
 	if m := b.Get("message"); m.Given() && q.Source != nil && !q.Source.Traits().Messages {
-		m.Fault("conflicts with %s, which shows no messages; leave it out", q.Source.Kind())
+		m.Fault("has no meaning for %s, which shows no messages; leave it out", q.Source.Kind())
 	}
 	b.Done()
 	return q

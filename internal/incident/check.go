@@ -40,7 +40,7 @@ type CheckOptions struct {
 	Pattern string
 	// Limit of keys from each pattern; 0: the class's sample, or DefaultLimit.
 	Limit int
-	// Sampler and Probes are handed on; Sampler.ShowValues asks for the values of copies that differ.
+	// Sampler and Env are handed on; Sampler.ShowValues asks for the values of copies that differ.
 	Sampler consistency.Options
 	Env     *probes.Env
 	// Progress is handed how many of the steps through the keyspace were taken; may be nil.

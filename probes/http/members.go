@@ -10,7 +10,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 )
 
-// filled is filledText of a template: in it {host} and {port} are a server's, each escaped for where it stands. Other places stay.
+// filled gives a template with a server's {host} and {port} filled in, each escaped for where it stands. Other places stay.
 func filled(t form.Template, at group.Address) (form.Template, error) {
 	return form.ParseTemplate(filledText(t.String(), at))
 }

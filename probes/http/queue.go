@@ -80,7 +80,7 @@ func newQueue(c queueConfig, name string, env *probes.Env) (*queue, error) {
 	return q, nil
 }
 
-// Sample asks for the queue's numbers. What could be read conflicts with an error, too.
+// Sample asks for the queue's numbers. What could be read is returned with the error.
 func (q *queue) Sample(ctx context.Context) (probes.Backlog, error) {
 	var b probes.Backlog
 	err := q.client.Content(ctx, q.url, func(body []byte) error {

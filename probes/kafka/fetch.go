@@ -204,8 +204,9 @@ type batchSizes struct {
 	by map[string]int32
 }
 
-// learn how large the partition's batches are. left are the bytes that the broker could still give when it came to it. An empty answer, where bytes were left, means that the next batch
-// is larger than what was asked for: as large as the topic's others, or larger than those too.
+// learn how large the partition's batches are. left are the bytes that the broker could still give when it came to it. An
+// empty answer, where bytes were left, means that the next batch is larger than what was asked for: as large as the topic's
+// others, or larger than those too.
 func (s *batchSizes) learn(f partitionFetch, answer *kmsg.FetchResponseTopicPartition, left int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

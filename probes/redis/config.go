@@ -121,7 +121,7 @@ func readQueue(v form.Value, known probes.Known) *queueConfig {
 	q.List, q.Stream = list.Word("the list's key"), stream.Word("the stream's key")
 	q.Groups = groups.Groups()
 	if groups.Given() && list.Given() && !stream.Given() {
-		groups.Fault("conflicts with list, which has no consumer groups; leave it out, or write stream")
+		groups.Fault("has no meaning for a list, which has no consumer groups; leave it out, or write stream")
 	}
 	b.Done()
 	return q

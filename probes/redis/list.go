@@ -13,7 +13,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
 
-// listQueue is a queue in a listQueue. What was both pushed and popped between two samplings can't be seen in its length, so
+// listQueue is a queue in a Redis list. What was both pushed and popped between two samplings can't be seen in its length, so
 // that a growing length counts as enqueued, and that is the least there was.
 type listQueue struct {
 	server   commander

@@ -166,7 +166,7 @@ func askHolding[T any](
 	return askServer(ctx, s, func(ctx context.Context, c redis.Cmdable) (T, uint64, uint64) { return use(ctx, c, hold) })
 }
 
-// hitOrMiss gives the hits and misses that a command about one key hitOrMiss on the server. A key of another type is a hit.
+// hitOrMiss gives the hits and misses that a command about one key adds on the server. A key of another type is a hit.
 func hitOrMiss(err error) (hits, misses uint64) {
 	switch {
 	case err == nil, redis.HasErrorPrefix(err, "WRONGTYPE"):

@@ -17,7 +17,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
 
-// streamQueue is a queue in a streamQueue.
+// streamQueue is a queue in a Redis stream.
 type streamQueue struct {
 	server   commander
 	key      string
