@@ -249,8 +249,8 @@ func TestReplication(t *testing.T) {
 	began := time.Unix(100, 0)
 	groups := []probes.NodeGroup{
 		{Layer: "l2", Name: "pair", Replication: true},
-		{Layer: "l2", Name: "well", Cluster: &probes.Cluster{Answered: 6, OK: true, Views: 1, Masters: 1}},
-		{Layer: "l2", Name: "cut", Cluster: &probes.Cluster{Answered: 6, Views: 2, Masters: 2, ContestedSlots: 5461}},
+		{Layer: "l2", Name: "well", Cluster: &probes.Cluster{Answered: 6, OK: true, Views: 1, Primaries: 1}},
+		{Layer: "l2", Name: "cut", Cluster: &probes.Cluster{Answered: 6, Views: 2, Primaries: 2, ContestedSlots: 5461}},
 		{Layer: "l2", Name: "dead", Cluster: &probes.Cluster{}},
 	}
 	play(t, c, &consistency.Result{Began: began, Nodes: nodes, Groups: groups}, true)

@@ -46,7 +46,7 @@ func (c *causeJudge) judge(from answers) *diagnosis.Report {
 		k.AddEvidence(&e)
 	}
 	if from.result != nil {
-		e.Masters = masters(from.result)
+		e.Primaries = groupPrimaries(from.result)
 	}
 	e.Unknown = append(e.Unknown, c.unknown...)
 	for _, name := range from.timedOut {

@@ -44,13 +44,13 @@ func sendRanks(r *consistency.Result, ch chan<- prometheus.Metric) {
 		case g.Cluster != nil:
 			sendCluster(g, ch)
 		case g.Replication:
-			layerMasters.send(ch, float64(primaries(r, g)), g.Layer, g.Name)
+			layerMasters.send(ch, float64(countPrimaries(r, g)), g.Layer, g.Name)
 		}
 	}
 }
 
-// primaries seen in a replication group.
-func primaries(r *consistency.Result, g probes.NodeGroup) int {
+// countPrimaries seen in a replication group.
+func countPrimaries(r *consistency.Result, g probes.NodeGroup) int {
 	seen := 0
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
@@ -61,12 +61,12 @@ func primaries(r *consistency.Result, g probes.NodeGroup) int {
 	return seen
 }
 
-// masters of the replication groups, as evidence. Clusters report theirs themselves.
-func masters(r *consistency.Result) []diagnosis.Masters {
-	var out []diagnosis.Masters
+// groupPrimaries of the replication groups, as evidence. Clusters report theirs themselves.
+func groupPrimaries(r *consistency.Result) []diagnosis.Primaries {
+	var out []diagnosis.Primaries
 	for _, g := range r.Groups {
 		if g.Replication && g.Cluster == nil {
-			out = append(out, diagnosis.Masters{Layer: g.Layer, Group: g.Name, Count: primaries(r, g)})
+			out = append(out, diagnosis.Primaries{Layer: g.Layer, Group: g.Name, Count: countPrimaries(r, g)})
 		}
 	}
 	return out
@@ -75,7 +75,7 @@ func masters(r *consistency.Result) []diagnosis.Masters {
 func sendCluster(g probes.NodeGroup, ch chan<- prometheus.Metric) {
 	c := g.Cluster
 	clusterOK.send(ch, number(c.OK), g.Layer, g.Name)
-	layerMasters.send(ch, float64(c.Masters), g.Layer, g.Name)
+	layerMasters.send(ch, float64(c.Primaries), g.Layer, g.Name)
 	if c.Answered > 0 {
 		clusterViews.send(ch, float64(c.Views), g.Layer, g.Name)
 		clusterContested.send(ch, float64(c.ContestedSlots), g.Layer, g.Name)

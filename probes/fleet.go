@@ -45,8 +45,8 @@ type Cluster struct {
 	Views int
 	// ContestedSlots are claimed by two primaries or more, each for itself.
 	ContestedSlots int
-	// Masters is the most primaries that claim the same slot; 1 is healthy.
-	Masters int
+	// Primaries is the most primaries that claim the same slot; 1 is healthy.
+	Primaries int
 }
 
 // Single is what a node that is configured by itself stands for.

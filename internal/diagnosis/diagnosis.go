@@ -7,7 +7,7 @@ import (
 
 // Diagnosis of one sampling.
 type Diagnosis struct {
-	// Verdict: the first cause that stands, in their order; None where none does, Nothing where nothing is known.
+	// Verdict is the outcome: the first cause that stands, in their order; None where none does, Nothing where nothing is known.
 	Verdict string `json:"verdict"`
 	// Causes that stand, in their order.
 	Causes []Score `json:"causes"`
@@ -89,26 +89,26 @@ func (e *Evidence) known() bool {
 type weighing struct {
 	found []finding
 	score map[Cause]float64
-	// part of each signal in its cause's score, 0 to 1.
-	part map[*Signal]float64
-	// muted signals, and what explains them instead.
-	muted map[*Signal]string
+	// part of each weight in its cause's score, 0 to 1.
+	part map[*Weight]float64
+	// muted weights, and what explains them instead.
+	muted map[*Weight]string
 }
 
 // weigh the findings. A cause's score is 1 less the product of what its findings leave: it grows with each, and none is
 // needed. What did not last counts no further than a first sight.
 func weigh(e *Evidence, found []finding) *weighing {
-	w := &weighing{found: found, score: map[Cause]float64{}, part: map[*Signal]float64{}, muted: map[*Signal]string{}}
-	lasting, fleeting := map[*Signal]float64{}, map[*Signal]float64{}
-	for _, s := range Signals {
-		lasts, first := s.sizes(e, found)
-		lasting[s], fleeting[s] = s.Weight*s.strength(lasts), s.Weight*s.strength(first)
+	w := &weighing{found: found, score: map[Cause]float64{}, part: map[*Weight]float64{}, muted: map[*Weight]string{}}
+	lasting, fleeting := map[*Weight]float64{}, map[*Weight]float64{}
+	for _, row := range Weights {
+		lasts, first := row.sizes(e, found)
+		lasting[row], fleeting[row] = row.Value*row.strength(lasts), row.Value*row.strength(first)
 	}
-	total := func(c Cause, muted map[*Signal]string) float64 {
+	total := func(c Cause, muted map[*Weight]string) float64 {
 		lasts, first := 1.0, 1.0
-		for _, s := range Signals {
-			if s.Cause == c && muted[s] == "" {
-				lasts, first = lasts*(1-lasting[s]), first*(1-fleeting[s])
+		for _, row := range Weights {
+			if row.Cause == c && muted[row] == "" {
+				lasts, first = lasts*(1-lasting[row]), first*(1-fleeting[row])
 			}
 		}
 		return math.Round(1000*max(1-lasts, min(1-first, firstSight.Value))) / 1000
@@ -122,16 +122,16 @@ func weigh(e *Evidence, found []finding) *weighing {
 			highest = min(highest, score)
 		}
 	}
-	for _, s := range Signals {
-		if w.muted[s] == "" {
-			w.part[s] = max(lasting[s], min(fleeting[s], firstSight.Value))
+	for _, row := range Weights {
+		if w.muted[row] == "" {
+			w.part[row] = max(lasting[row], min(fleeting[row], firstSight.Value))
 		}
 	}
 	return w
 }
 
-// mute the signals that another cause explains.
-func (w *weighing) mute(e *Evidence, total func(Cause, map[*Signal]string) float64, first map[*Signal]float64) {
+// mute the weights that another cause explains.
+func (w *weighing) mute(e *Evidence, total func(Cause, map[*Weight]string) float64, first map[*Weight]float64) {
 	// A node's stale copies point to a partition only where nothing that is known of the processing of invalidations is wrong.
 	switch {
 	case first[appVersionsDiffer] > 0:
@@ -167,7 +167,7 @@ func (w *weighing) set(e *Evidence) bool {
 		}
 		for _, nodes := range others(x.Nodes) {
 			for _, f := range w.found {
-				if f.signal == isolatedNode && slices.Contains(nodes, f.subject) {
+				if f.weight == isolatedNode && slices.Contains(nodes, f.subject) {
 					return true
 				}
 			}
@@ -176,31 +176,31 @@ func (w *weighing) set(e *Evidence) bool {
 	return false
 }
 
-// sizes of a signal: of what lasted as long as it must, and of all that is there.
-func (s *Signal) sizes(e *Evidence, found []finding) (lasting, first float64) {
+// sizes of what has this weight: of what lasted as long as it must, and of all that is there.
+func (row *Weight) sizes(e *Evidence, found []finding) (lasting, first float64) {
 	add := func(to *float64, size float64) {
-		if s.Sum {
+		if row.Sum {
 			*to += size
 		} else {
 			*to = max(*to, size)
 		}
 	}
 	for _, f := range found {
-		if f.signal != s || math.IsNaN(f.size) {
+		if f.weight != row || math.IsNaN(f.size) {
 			continue
 		}
 		add(&first, f.size)
-		if !f.early && s.lasted(e, f) {
+		if !f.early && row.lasted(e, f) {
 			add(&lasting, f.size)
 		}
 	}
 	return lasting, first
 }
 
-func (s *Signal) lasted(e *Evidence, f finding) bool {
-	if s.After == 0 {
+func (row *Weight) lasted(e *Evidence, f finding) bool {
+	if row.After == 0 {
 		return true
 	}
 	streak := e.Past.Streaks[f.id()]
-	return streak.Samplings > 1 && e.At.Sub(streak.Since) >= s.After
+	return streak.Samplings > 1 && e.At.Sub(streak.Since) >= row.After
 }

@@ -148,12 +148,12 @@ var scenarios = map[string]struct {
 	"a frozen replica": {Network, func(i int, e *Evidence) {
 		e.Replicas[0].LagBytes, e.Replicas[0].LagSeconds = num(5000), num(float64(i+1))
 	}},
-	"cluster down": {Network, func(_ int, e *Evidence) { e.cluster(probes.Cluster{Answered: 6, Views: 1, Masters: 1}) }},
-	"two views":    {Network, func(_ int, e *Evidence) { e.cluster(probes.Cluster{Answered: 6, OK: true, Views: 2, Masters: 1}) }},
+	"cluster down": {Network, func(_ int, e *Evidence) { e.cluster(probes.Cluster{Answered: 6, Views: 1, Primaries: 1}) }},
+	"two views":    {Network, func(_ int, e *Evidence) { e.cluster(probes.Cluster{Answered: 6, OK: true, Views: 2, Primaries: 1}) }},
 	"split brain": {Network, func(_ int, e *Evidence) {
-		e.cluster(probes.Cluster{Answered: 6, OK: true, Views: 1, Masters: 2, ContestedSlots: 100})
+		e.cluster(probes.Cluster{Answered: 6, OK: true, Views: 1, Primaries: 2, ContestedSlots: 100})
 	}},
-	"two masters": {Network, func(_ int, e *Evidence) { e.Masters = []Masters{{"l2", "pair", 2}} }},
+	"two primaries": {Network, func(_ int, e *Evidence) { e.Primaries = []Primaries{{"l2", "pair", 2}} }},
 	"nodes cut off from writes": {Network, func(_ int, e *Evidence) {
 		e.stale("redis-3", 6, 0, time.Second)
 		e.stale("memcached-2", 6, 0, time.Second)
@@ -293,7 +293,7 @@ func TestNotForLong(t *testing.T) {
 		"a short burst":          func(e *Evidence) { e.Queues[1].Depth = num(3000); e.Queues[0].Depth = num(1200) },
 		"version skew":           func(e *Evidence) { e.Apps[0].Versions["app-2"] = "2.3.2"; e.Result.Classes[0].VersionConflicts = 2 },
 		"replication hiccup":     func(e *Evidence) { e.Replicas[0].LinkUp = false; e.Replicas[0].LagSeconds = num(0.3) },
-		"a failover":             func(e *Evidence) { e.cluster(probes.Cluster{Answered: 6, Views: 3, Masters: 2, ContestedSlots: 9}) },
+		"a failover":             func(e *Evidence) { e.cluster(probes.Cluster{Answered: 6, Views: 3, Primaries: 2, ContestedSlots: 9}) },
 		"one failed": func(e *Evidence) {
 			e.Histories[0] = History{Name: "history", Up: true, Attempts: 4, Failures: 1, Window: time.Minute}
 		},
@@ -413,11 +413,11 @@ func TestEachWeightCounts(t *testing.T) {
 		return out
 	}
 	with := scores()
-	for _, s := range Signals {
-		weight := s.Weight
-		s.Weight = 0
+	for _, s := range Weights {
+		weight := s.Value
+		s.Value = 0
 		without := scores()
-		s.Weight = weight
+		s.Value = weight
 		lower := 0
 		for name := range plays {
 			for k := range with[name] {

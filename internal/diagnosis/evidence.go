@@ -1,9 +1,9 @@
-// Package diagnosis decides from the evidence of one sampling what causes stale data: a pure function over plain facts,
-// with one table of weights and thresholds.
+// Package diagnosis decides from the evidence of one sampling what causes stale data, with one table of weights and
+// thresholds.
 //
-// [Evidence] is all that one sampling showed. [Diagnose] weighs it by the tables [Signals] and [Limits], and gives a [Diagnosis]:
-// a score for each [Cause], the steps that lead there, and the next command to run. A [Memory] adds what the samplings before
-// showed.
+// [Evidence] is all that one sampling showed. [Diagnose] weighs it by the tables [Weights] and [Limits], and gives a [Diagnosis]:
+// a score for each [Cause], the steps that lead there, and the next command to run. [Diagnose] is pure; a [Memory] adds what
+// earlier samplings showed.
 package diagnosis
 
 import (
@@ -29,8 +29,8 @@ type Evidence struct {
 	Settings []Setting
 	// RoundTrips are the active invalidation probes.
 	RoundTrips []RoundTrip
-	// Masters are the replication groups that are no Cluster, with the primaries seen in them.
-	Masters []Masters
+	// Primaries are the replication groups that are no Cluster, with the primaries seen in them.
+	Primaries []Primaries
 
 	// Unknown parts, and why nothing is known of them.
 	Unknown []Unknown
@@ -40,8 +40,8 @@ type Evidence struct {
 	Past Past
 }
 
-// Masters is a replication group with the most primaries seen in it at once.
-type Masters struct {
+// Primaries is a replication group with the most primaries seen in it at once.
+type Primaries struct {
 	Layer, Group string
 	Count        int
 }
@@ -89,7 +89,7 @@ type ClassLayer struct{ Class, Layer string }
 
 // Past is what the samplings up to this one showed.
 type Past struct {
-	// Streaks of findings that stand now, by signal and subject.
+	// Streaks of findings that stand now, by weight and subject.
 	Streaks map[string]Streak
 	// Growth of queues' depths in messages per second; a queue without one was not yet watched for long enough.
 	Growth map[string]float64

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// finding is one signal that one subject shows.
+// finding is what one subject shows of a kind that has a weight.
 type finding struct {
-	signal  *Signal
+	weight  *Weight
 	subject string
 	size    float64
 	// early: it counts as a first sight however long it has been there.
@@ -19,7 +19,7 @@ type finding struct {
 	text string
 }
 
-func (f finding) id() string { return f.signal.id(f.subject) }
+func (f finding) id() string { return f.weight.id(f.subject) }
 
 // findings of a sampling, in the order of the table's causes. What Memory knows is in e.Past; without it the findings
 // that need time are first sights.
@@ -47,8 +47,8 @@ type finder struct {
 	found []finding
 }
 
-func (s *finder) add(signal *Signal, subject string, size float64, format string, args ...any) *finding {
-	s.found = append(s.found, finding{signal: signal, subject: subject, size: size, text: fmt.Sprintf(format, args...)})
+func (s *finder) add(weight *Weight, subject string, size float64, format string, args ...any) *finding {
+	s.found = append(s.found, finding{weight: weight, subject: subject, size: size, text: fmt.Sprintf(format, args...)})
 	return &s.found[len(s.found)-1]
 }
 
@@ -89,14 +89,14 @@ func (s *finder) groups() {
 		if c.Views > 1 {
 			s.add(dividedViews, g.Name, float64(c.Views-1), "%s: %d different views of the shards among %d nodes", at, c.Views, c.Answered)
 		}
-		if c.ContestedSlots > 0 || c.Masters > 1 {
-			s.add(splitBrain, g.Name, float64(max(c.Masters-1, 1)), "%s: split brain, %d slots are claimed by %d primaries", at, c.ContestedSlots, c.Masters)
+		if c.ContestedSlots > 0 || c.Primaries > 1 {
+			s.add(splitBrain, g.Name, float64(max(c.Primaries-1, 1)), "%s: split brain, %d slots are claimed by %d primaries", at, c.ContestedSlots, c.Primaries)
 		}
 	}
 }
 
 func (s *finder) replicas() {
-	for _, m := range s.e.Masters {
+	for _, m := range s.e.Primaries {
 		if m.Count > 1 {
 			s.add(splitBrain, m.Group, float64(m.Count-1), "%s %s: split brain, %d primaries", m.Layer, m.Group, m.Count)
 		}
@@ -182,11 +182,11 @@ func (s *finder) settings() {
 		if len(x.Nodes) < 2 {
 			continue
 		}
-		signal := settingsDiffer
+		weight := settingsDiffer
 		if x.Name == "server_version" {
-			signal = serversDiffer
+			weight = serversDiffer
 		}
-		s.add(signal, x.Layer+"/"+x.Name, 1, "layer %s: %s differs: %s", x.Layer, x.Name, whoHas(x.Nodes))
+		s.add(weight, x.Layer+"/"+x.Name, 1, "layer %s: %s differs: %s", x.Layer, x.Name, whoHas(x.Nodes))
 	}
 }
 

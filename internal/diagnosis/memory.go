@@ -62,7 +62,7 @@ func (m *Memory) recall(e *Evidence) []finding {
 	streaks := map[string]Streak{}
 	found := findings(e)
 	for _, f := range found {
-		if f.signal.strength(f.size) == 0 {
+		if f.weight.strength(f.size) == 0 {
 			continue
 		}
 		s, was := m.streaks[f.id()]

@@ -30,11 +30,11 @@ func (w *weighing) heaviest(c Cause) finding {
 	var top finding
 	most, size := 0.0, 0.0
 	for _, f := range w.found {
-		part := w.part[f.signal]
-		if f.signal.Cause != c || f.signal.strength(f.size) == 0 {
+		part := w.part[f.weight]
+		if f.weight.Cause != c || f.weight.strength(f.size) == 0 {
 			continue
 		}
-		if part > most || part == most && f.signal == top.signal && f.size > size {
+		if part > most || part == most && f.weight == top.weight && f.size > size {
 			top, most, size = f, part, f.size
 		}
 	}
@@ -43,13 +43,13 @@ func (w *weighing) heaviest(c Cause) finding {
 
 func (e *Evidence) look(c Cause, f finding) string {
 	queue, group, _ := strings.Cut(f.subject, "/")
-	switch f.signal {
+	switch f.weight {
 	case nodeUnreached, linkDown, replicationLag, isolatedNode:
 		return e.ask(f.subject)
 	case clusterDown, dividedViews, splitBrain:
 		return e.askGroup(f.subject)
 	case brokerDown, queueUnreached, backlog, fallingBehind, oldMessages, stalledGroup, noMembers, lostMessages, rewound, underTarget, loop:
-		return e.askQueue(queue, group, f.signal == loop)
+		return e.askQueue(queue, group, f.weight == loop)
 	case groupIncomplete:
 		return e.askGroup(f.subject)
 	case appUnreached, appVersionsDiffer:

@@ -86,11 +86,11 @@ func TestNext(t *testing.T) {
 		"nobody knows":   {func(e *Evidence) { e.down("redis-1") }, "cacheinv_exporter check"},
 		"split brain": {func(e *Evidence) {
 			e.join("pair/10.0.0.8:6379", true)
-			e.Masters = []Masters{{"l2", "pair", 2}}
+			e.Primaries = []Primaries{{"l2", "pair", 2}}
 		}, "timeout 5 redis-cli -h 10.0.0.8 -p 6379 INFO replication"},
 		"cluster down": {func(e *Evidence) {
 			e.join("shards/10.0.0.7:7000", true)
-			e.Result.Groups = append(e.Result.Groups, probes.NodeGroup{Layer: "l2", Name: "shards", Cluster: &probes.Cluster{Answered: 6, Views: 1, Masters: 1}})
+			e.Result.Groups = append(e.Result.Groups, probes.NodeGroup{Layer: "l2", Name: "shards", Cluster: &probes.Cluster{Answered: 6, Views: 1, Primaries: 1}})
 		}, "timeout 5 redis-cli -h 10.0.0.7 -p 7000 CLUSTER INFO"},
 		"pool lacks a server": {func(e *Evidence) {
 			e.join("pool/[fd00::1]:8080", true)

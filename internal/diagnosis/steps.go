@@ -182,12 +182,12 @@ func queueLine(q *Queue) string {
 	return fmt.Sprintf("queue %s (%s): %s", q.Name, q.Kind, strings.Join(parts, ", "))
 }
 
-// texts of the findings of these signals, in the order of the signals.
-func texts(found []finding, signals ...*Signal) (out lines) {
-	for _, s := range signals {
+// texts of the findings of these weights, in the order of the weights.
+func texts(found []finding, weights ...*Weight) (out lines) {
+	for _, row := range weights {
 		var own lines
 		for _, f := range found {
-			if f.signal == s && s.strength(f.size) > 0 {
+			if f.weight == row && row.strength(f.size) > 0 {
 				own = append(own, f.text)
 			}
 		}
@@ -322,9 +322,9 @@ func rootCause(e *Evidence, w *weighing) (out lines) {
 			out = append(out, some(w.texts(c))...)
 		}
 	}
-	for _, s := range Signals {
-		if reason := w.muted[s]; reason != "" && len(texts(w.found, s)) > 0 {
-			out.add("%s does not count: %s", s.Name, reason)
+	for _, row := range Weights {
+		if reason := w.muted[row]; reason != "" && len(texts(w.found, row)) > 0 {
+			out.add("%s does not count: %s", row.Name, reason)
 		}
 	}
 	return append(out, why(e)...)
@@ -342,9 +342,9 @@ func why(e *Evidence) (out lines) {
 
 // texts of a cause's findings, the heaviest first, each with its weight.
 func (w *weighing) texts(c Cause) (out lines) {
-	own := slices.Clone(Signals)
-	own = slices.DeleteFunc(own, func(s *Signal) bool { return s.Cause != c || w.part[s] == 0 })
-	slices.SortStableFunc(own, func(a, b *Signal) int {
+	own := slices.Clone(Weights)
+	own = slices.DeleteFunc(own, func(row *Weight) bool { return row.Cause != c || w.part[row] == 0 })
+	slices.SortStableFunc(own, func(a, b *Weight) int {
 		switch {
 		case w.part[a] > w.part[b]:
 			return -1
@@ -353,9 +353,9 @@ func (w *weighing) texts(c Cause) (out lines) {
 		}
 		return 0
 	})
-	for _, s := range own {
-		for _, text := range texts(w.found, s) {
-			out.add("%s (%s %.2f)", text, s.Name, w.part[s])
+	for _, row := range own {
+		for _, text := range texts(w.found, row) {
+			out.add("%s (%s %.2f)", text, row.Name, w.part[row])
 		}
 	}
 	return out

@@ -14,7 +14,7 @@ const (
 	Logic    Cause = "logic"
 )
 
-// Verdicts besides the causes.
+// Outcomes besides the causes.
 const (
 	// None: nothing is wrong.
 	None = "none"
@@ -25,14 +25,15 @@ const (
 // Causes in their order of precedence.
 var Causes = []Cause{Network, Queueing, Config, Version, Logic}
 
-// Signal is one row of the table: a kind of finding, the cause that it points to, and how much it weighs.
-type Signal struct {
-	Name   string
-	Cause  Cause
-	Weight float64
+// Weight is one row of the table: a kind of finding, the cause that it points to, and how much it weighs. In what users
+// read it is called a signal.
+type Weight struct {
+	Name  string
+	Cause Cause
+	Value float64
 	// Unit of its size: what Start and Full count.
 	Unit string
-	// Below Start it weighs nothing, there Floor of its weight, from Full on all of it; between them in proportion.
+	// Below Start it weighs nothing, there Floor of its Value, from Full on all of it; between them in proportion.
 	Start, Full, Floor float64
 	// Sum: sizes of several subjects are added; else the largest counts.
 	Sum bool
@@ -49,59 +50,59 @@ const (
 	aWhile = 8 * time.Second
 )
 
-// arrived is the id under which invalidations that reached a node are remembered; they are no signal.
+// arrived is the id under which invalidations that reached a node are remembered; they have no weight.
 func arrived(subject string) string { return "probe_arrived " + subject }
 
-// Signals is the table of weights, in the order of its rows. docs/diagnosis.md has a copy.
-var Signals []*Signal
+// Weights is the table of weights, in the order of its rows. docs/diagnosis.md has a copy.
+var Weights []*Weight
 
-// signalRow adds one to the table. A signal is used by its variable, so that none can be misspelled.
-func signalRow(s Signal) *Signal {
-	Signals = append(Signals, &s)
-	return &s
+// weightRow adds one to the table. A row is used by its variable, so that none can be misspelled.
+func weightRow(row Weight) *Weight {
+	Weights = append(Weights, &row)
+	return &row
 }
 
 var (
-	nodeUnreached    = signalRow(Signal{"node_unreached", Network, 0.95, "nodes", 1, 3, 0.6, true, twice, "A cache node does not answer, and is not loading."})
-	appUnreached     = signalRow(Signal{"app_unreached", Network, 0.5, "instances", 1, 3, 0.5, true, twice, "An application instance does not report its version."})
-	linkDown         = signalRow(Signal{"replication_link_down", Network, 0.85, "replicas", 1, 2, 0.8, true, twice, "A replica's link to its primary is down."})
-	replicationLag   = signalRow(Signal{"replication_lag", Network, 0.7, "seconds", 0.5, 10, 0.5, false, 0, "A replica has not reached where its primary was so long ago, in an earlier sampling, though its link may be up."})
-	clusterDown      = signalRow(Signal{"cluster_down", Network, 0.8, "groups", 1, 2, 0.9, true, twice, "A node of a Redis Cluster says that the cluster is not ok."})
-	dividedViews     = signalRow(Signal{"divided_views", Network, 0.8, "views too many", 1, 2, 0.8, false, twice, "The nodes of a Redis Cluster report different shards."})
-	splitBrain       = signalRow(Signal{"split_brain", Network, 0.95, "primaries too many", 1, 2, 0.9, false, twice, "Two primaries claim the same slots, or one replication group has two."})
-	groupIncomplete  = signalRow(Signal{"group_incomplete", Network, 0.5, "nodes", 1, 3, 0.6, true, twice, "A group has fewer nodes than min_nodes, or none that are known."})
-	isolatedNode     = signalRow(Signal{"isolated_node", Network, 0.75, "nodes", 1, 2, 0.8, true, twice, "A node that answers misses writes that its peers have: every stale copy is on it, or on few such nodes, or in layers of a shorter TTL."})
-	brokerDown       = signalRow(Signal{"broker_down", Network, 0.6, "brokers", 1, 2, 0.6, true, twice, "A Kafka broker does not answer."})
-	queueUnreached   = signalRow(Signal{"queue_unreached", Network, 0.5, "queues", 1, 2, 0.6, true, twice, "A queue could not be queried."})
-	probeLostSome    = signalRow(Signal{"probe_lost_on_some", Network, 0.6, "probes", 3, 6, 0.5, true, twice, "An active probe's invalidation is lost on some nodes and arrives on others (the last minute)."})
-	probeUnpublished = signalRow(Signal{"probe_unpublished", Network, 0.4, "probes", 2, 5, 0.7, true, 0, "An active probe could not be published or set up (the last minute)."})
+	nodeUnreached    = weightRow(Weight{"node_unreached", Network, 0.95, "nodes", 1, 3, 0.6, true, twice, "A cache node does not answer, and is not loading."})
+	appUnreached     = weightRow(Weight{"app_unreached", Network, 0.5, "instances", 1, 3, 0.5, true, twice, "An application instance does not report its version."})
+	linkDown         = weightRow(Weight{"replication_link_down", Network, 0.85, "replicas", 1, 2, 0.8, true, twice, "A replica's link to its primary is down."})
+	replicationLag   = weightRow(Weight{"replication_lag", Network, 0.7, "seconds", 0.5, 10, 0.5, false, 0, "A replica has not reached where its primary was so long ago, in an earlier sampling, though its link may be up."})
+	clusterDown      = weightRow(Weight{"cluster_down", Network, 0.8, "groups", 1, 2, 0.9, true, twice, "A node of a Redis Cluster says that the cluster is not ok."})
+	dividedViews     = weightRow(Weight{"divided_views", Network, 0.8, "views too many", 1, 2, 0.8, false, twice, "The nodes of a Redis Cluster report different shards."})
+	splitBrain       = weightRow(Weight{"split_brain", Network, 0.95, "primaries too many", 1, 2, 0.9, false, twice, "Two primaries claim the same slots, or one replication group has two."})
+	groupIncomplete  = weightRow(Weight{"group_incomplete", Network, 0.5, "nodes", 1, 3, 0.6, true, twice, "A group has fewer nodes than min_nodes, or none that are known."})
+	isolatedNode     = weightRow(Weight{"isolated_node", Network, 0.75, "nodes", 1, 2, 0.8, true, twice, "A node that answers misses writes that its peers have: every stale copy is on it, or on few such nodes, or in layers of a shorter TTL."})
+	brokerDown       = weightRow(Weight{"broker_down", Network, 0.6, "brokers", 1, 2, 0.6, true, twice, "A Kafka broker does not answer."})
+	queueUnreached   = weightRow(Weight{"queue_unreached", Network, 0.5, "queues", 1, 2, 0.6, true, twice, "A queue could not be queried."})
+	probeLostSome    = weightRow(Weight{"probe_lost_on_some", Network, 0.6, "probes", 3, 6, 0.5, true, twice, "An active probe's invalidation is lost on some nodes and arrives on others (the last minute)."})
+	probeUnpublished = weightRow(Weight{"probe_unpublished", Network, 0.4, "probes", 2, 5, 0.7, true, 0, "An active probe could not be published or set up (the last minute)."})
 
-	backlog       = signalRow(Signal{"backlog", Queueing, 0.9, "times the limit", 1, 5, 0.3, false, twice, "More messages wait than the limit."})
-	fallingBehind = signalRow(Signal{"falling_behind", Queueing, 0.7, "times the limit", 1, 5, 0.3, false, aWhile, "At its present growth the queue is beyond the limit in ten seconds."})
-	oldMessages   = signalRow(Signal{"old_messages", Queueing, 0.8, "seconds", 60, 600, 0.4, false, 0, "The oldest message waits for so long."})
-	stalledGroup  = signalRow(Signal{"stalled_group", Queueing, 0.9, "groups", 1, 2, 0.9, true, 0, "A consumer group commits nothing though messages wait."})
-	noMembers     = signalRow(Signal{"no_members", Queueing, 0.6, "groups", 1, 2, 0.7, true, twice, "A consumer group has no members, and its messages wait for 30 s or longer."})
-	lostMessages  = signalRow(Signal{"lost_messages", Queueing, 0.9, "messages", 1, 100, 0.6, true, 0, "Messages were deleted before they were processed (the last five minutes)."})
-	rewound       = signalRow(Signal{"rewound_messages", Queueing, 0.2, "messages", 1, 1000, 0.5, true, 0, "A group's commits went back (the last five minutes)."})
-	underTarget   = signalRow(Signal{"under_target", Queueing, 0.4, "share missing", 0.5, 0.9, 0.6, false, aWhile, "A queue beyond its limit is processed more slowly than its target_rate."})
+	backlog       = weightRow(Weight{"backlog", Queueing, 0.9, "times the limit", 1, 5, 0.3, false, twice, "More messages wait than the limit."})
+	fallingBehind = weightRow(Weight{"falling_behind", Queueing, 0.7, "times the limit", 1, 5, 0.3, false, aWhile, "At its present growth the queue is beyond the limit in ten seconds."})
+	oldMessages   = weightRow(Weight{"old_messages", Queueing, 0.8, "seconds", 60, 600, 0.4, false, 0, "The oldest message waits for so long."})
+	stalledGroup  = weightRow(Weight{"stalled_group", Queueing, 0.9, "groups", 1, 2, 0.9, true, 0, "A consumer group commits nothing though messages wait."})
+	noMembers     = weightRow(Weight{"no_members", Queueing, 0.6, "groups", 1, 2, 0.7, true, twice, "A consumer group has no members, and its messages wait for 30 s or longer."})
+	lostMessages  = weightRow(Weight{"lost_messages", Queueing, 0.9, "messages", 1, 100, 0.6, true, 0, "Messages were deleted before they were processed (the last five minutes)."})
+	rewound       = weightRow(Weight{"rewound_messages", Queueing, 0.2, "messages", 1, 1000, 0.5, true, 0, "A group's commits went back (the last five minutes)."})
+	underTarget   = weightRow(Weight{"under_target", Queueing, 0.4, "share missing", 0.5, 0.9, 0.6, false, aWhile, "A queue beyond its limit is processed more slowly than its target_rate."})
 
-	settingsDiffer = signalRow(Signal{"settings_differ", Config, 0.75, "settings", 1, 2, 0.8, true, 0, "eviction_policy or memory_limit differs within a layer."})
-	serversDiffer  = signalRow(Signal{"server_versions_differ", Config, 0.4, "layers", 1, 2, 0.7, true, twice, "server_version differs within a layer."})
-	strayCopies    = signalRow(Signal{"stray_copies", Config, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies on a memcached server that is not the key's own: another server list or hashing."})
-	immortalCopies = signalRow(Signal{"immortal_copies", Config, 0.15, "copies", 1, 10, 0.4, true, twice, "Copies without expiry, or with more than the layer's TTL: nothing corrects a lost invalidation."})
+	settingsDiffer = weightRow(Weight{"settings_differ", Config, 0.75, "settings", 1, 2, 0.8, true, 0, "eviction_policy or memory_limit differs within a layer."})
+	serversDiffer  = weightRow(Weight{"server_versions_differ", Config, 0.4, "layers", 1, 2, 0.7, true, twice, "server_version differs within a layer."})
+	strayCopies    = weightRow(Weight{"stray_copies", Config, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies on a memcached server that is not the key's own: another server list or hashing."})
+	immortalCopies = weightRow(Weight{"immortal_copies", Config, 0.15, "copies", 1, 10, 0.4, true, twice, "Copies without expiry, or with more than the layer's TTL: nothing corrects a lost invalidation."})
 
-	appVersionsDiffer = signalRow(Signal{"app_versions_differ", Version, 0.8, "versions too many", 1, 2, 0.9, false, twice, "Instances of one application run different versions."})
-	versionsExplain   = signalRow(Signal{"versions_explain_stale", Version, 0.6, "nodes", 1, 2, 0.8, true, twice, "Every stale copy is on instances that run another version than most."})
-	versionConflicts  = signalRow(Signal{"version_conflicts", Version, 0.6, "keys", 1, 10, 0.5, true, twice, "Keys with different content under the same highest version."})
+	appVersionsDiffer = weightRow(Weight{"app_versions_differ", Version, 0.8, "versions too many", 1, 2, 0.9, false, twice, "Instances of one application run different versions."})
+	versionsExplain   = weightRow(Weight{"versions_explain_stale", Version, 0.6, "nodes", 1, 2, 0.8, true, twice, "Every stale copy is on instances that run another version than most."})
+	versionConflicts  = weightRow(Weight{"version_conflicts", Version, 0.6, "keys", 1, 10, 0.5, true, twice, "Keys with different content under the same highest version."})
 
-	failedInval      = signalRow(Signal{"failed_invalidations", Logic, 0.85, "share", 0.05, 0.2, 0.4, false, 0, "Invalidations fail."})
-	loop             = signalRow(Signal{"loop", Logic, 0.85, "share", 0.2, 0.5, 0.5, false, twice, "The newest messages repeat keys without a higher version (where versions are unknown: one key is half of them) at a high rate."})
-	survivorCopies   = signalRow(Signal{"survivors", Logic, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies survived a delete that reached another node, in two samplings, and no cause before this one stands."})
-	unexplainedStale = signalRow(Signal{"unexplained_stale", Logic, 0.5, "copies", 1, 10, 0.5, true, twice, "Copies are overdue, and no cause before this one stands."})
-	probeLostAll     = signalRow(Signal{"probe_lost_everywhere", Logic, 0.6, "probes", 3, 6, 0.5, true, 0, "An active probe's invalidations are lost wherever its key is (the last minute), and no queue is backed up."})
+	failedInval      = weightRow(Weight{"failed_invalidations", Logic, 0.85, "share", 0.05, 0.2, 0.4, false, 0, "Invalidations fail."})
+	loop             = weightRow(Weight{"loop", Logic, 0.85, "share", 0.2, 0.5, 0.5, false, twice, "The newest messages repeat keys without a higher version (where versions are unknown: one key is half of them) at a high rate."})
+	survivorCopies   = weightRow(Weight{"survivors", Logic, 0.7, "copies", 1, 5, 0.5, true, twice, "Copies survived a delete that reached another node, in two samplings, and no cause before this one stands."})
+	unexplainedStale = weightRow(Weight{"unexplained_stale", Logic, 0.5, "copies", 1, 10, 0.5, true, twice, "Copies are overdue, and no cause before this one stands."})
+	probeLostAll     = weightRow(Weight{"probe_lost_everywhere", Logic, 0.6, "probes", 3, 6, 0.5, true, 0, "An active probe's invalidations are lost wherever its key is (the last minute), and no queue is backed up."})
 )
 
-// Limit is a threshold that belongs to no single signal.
+// Limit is a threshold that belongs to no single weight.
 type Limit struct {
 	Name    string
 	Value   float64
@@ -143,16 +144,16 @@ var (
 	recentProbeSeconds = limitRow(Limit{"recent_probes", 60, "Seconds for which what came of a probe is remembered."})
 )
 
-// id under which what a subject shows of the signal is remembered.
-func (s *Signal) id(subject string) string { return s.Name + " " + subject }
+// id under which findings of this kind are remembered for a subject.
+func (row *Weight) id(subject string) string { return row.Name + " " + subject }
 
 // strength of a finding of this size, 0 to 1.
-func (s *Signal) strength(size float64) float64 {
+func (row *Weight) strength(size float64) float64 {
 	switch {
-	case !(size >= s.Start): // NaN too
+	case !(size >= row.Start): // NaN too
 		return 0
-	case size >= s.Full:
+	case size >= row.Full:
 		return 1
 	}
-	return s.Floor + (1-s.Floor)*(size-s.Start)/(s.Full-s.Start)
+	return row.Floor + (1-row.Floor)*(size-row.Start)/(row.Full-row.Start)
 }

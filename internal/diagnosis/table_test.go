@@ -17,7 +17,7 @@ const page = "../../docs/diagnosis.md"
 func tables() string {
 	var b strings.Builder
 	b.WriteString("| signal | cause | weight | size | from | full | at first | lasts | means |\n|---|---|---|---|---|---|---|---|---|\n")
-	for _, s := range Signals {
+	for _, s := range Weights {
 		how, lasts := "largest", "at once"
 		if s.Sum {
 			how = "sum"
@@ -25,7 +25,7 @@ func tables() string {
 		if s.After > 0 {
 			lasts = fmt.Sprintf("2 samplings, %s", s.After)
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %v | %s (%s) | %v | %v | %v | %s | %s |\n", s.Name, s.Cause, s.Weight, s.Unit, how, s.Start, s.Full, s.Floor, lasts, s.Meaning)
+		fmt.Fprintf(&b, "| `%s` | %s | %v | %s (%s) | %v | %v | %v | %s | %s |\n", s.Name, s.Cause, s.Value, s.Unit, how, s.Start, s.Full, s.Floor, lasts, s.Meaning)
 	}
 	b.WriteString("\n| limit | value | means |\n|---|---|---|\n")
 	for _, l := range Limits {
@@ -61,13 +61,13 @@ func TestPage(t *testing.T) {
 func TestTable(t *testing.T) {
 	seen := map[string]bool{}
 	of := map[Cause]int{}
-	for _, s := range Signals {
+	for _, s := range Weights {
 		if seen[s.Name] {
 			t.Errorf("%s stands twice", s.Name)
 		}
 		seen[s.Name] = true
 		of[s.Cause]++
-		if s.Weight <= 0 || s.Weight > 1 || s.Floor < 0 || s.Floor > 1 || s.Full < s.Start || s.Start <= 0 || s.After < 0 || s.After > time.Minute || s.Meaning == "" {
+		if s.Value <= 0 || s.Value > 1 || s.Floor < 0 || s.Floor > 1 || s.Full < s.Start || s.Start <= 0 || s.After < 0 || s.After > time.Minute || s.Meaning == "" {
 			t.Errorf("%+v", s)
 		}
 		before := 0.0

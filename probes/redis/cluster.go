@@ -301,7 +301,7 @@ func (g *clusterGroup) summarize(listed map[*member]bool) probes.Cluster {
 		views[v.fingerprint()] = true
 	}
 	for _, n := range claims {
-		out.Masters = max(out.Masters, n)
+		out.Primaries = max(out.Primaries, n)
 		if n > 1 {
 			out.ContestedSlots++
 		}

@@ -24,7 +24,7 @@ func TestClusterThroughAFailover(t *testing.T) {
 			t.Error("a stopped server answered")
 		}
 		seen = seen || !f.Groups()[0].Cluster.OK
-		return answers[heir].Role == "primary" && *f.Groups()[0].Cluster == probes.Cluster{Answered: 5, OK: true, Views: 1, Masters: 1}
+		return answers[heir].Role == "primary" && *f.Groups()[0].Cluster == probes.Cluster{Answered: 5, OK: true, Views: 1, Primaries: 1}
 	})
 	if !seen {
 		t.Error("the failure was never told")
@@ -80,10 +80,10 @@ func TestClusterCutInTwo(t *testing.T) {
 	servers.Eventually(t, "the lone primary says that it is cut off", func() bool { return !state().OK })
 	servers.Eventually(t, "two views, two primaries", func() bool {
 		now := state()
-		return now.Views == 2 && now.Masters == 2 && now.ContestedSlots == servers.ClusterSlots/3 && now.Answered == 6
+		return now.Views == 2 && now.Primaries == 2 && now.ContestedSlots == servers.ClusterSlots/3 && now.Answered == 6
 	})
 	c.Heal(t, lone)
-	servers.Eventually(t, "one view again", func() bool { return state() == probes.Cluster{Answered: 6, OK: true, Views: 1, Masters: 1} })
+	servers.Eventually(t, "one view again", func() bool { return state() == probes.Cluster{Answered: 6, OK: true, Views: 1, Primaries: 1} })
 
 	// A replica that is told to take over while its primary can't be reached, and too few are there to vote.
 	c.Settled(t)
@@ -95,7 +95,7 @@ func TestClusterCutInTwo(t *testing.T) {
 	}
 	servers.Eventually(t, "two primaries claim the slots", func() bool {
 		now := state()
-		return now.Masters == 2 && now.ContestedSlots >= servers.ClusterSlots/3 && now.Views >= 2
+		return now.Primaries == 2 && now.ContestedSlots >= servers.ClusterSlots/3 && now.Views >= 2
 	})
 }
 

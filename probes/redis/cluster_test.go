@@ -151,7 +151,7 @@ func TestClusterKeysAreReadWhereTheyBelong(t *testing.T) {
 			}
 		}
 		g := f.Groups()[0]
-		if *g.Cluster != (probes.Cluster{Answered: 6, OK: true, Views: 1, Masters: 1}) || len(g.Nodes) != 7 || g.Expected != 6 {
+		if *g.Cluster != (probes.Cluster{Answered: 6, OK: true, Views: 1, Primaries: 1}) || len(g.Nodes) != 7 || g.Expected != 6 {
 			t.Errorf("%+v %+v", g, g.Cluster)
 		}
 	}
