@@ -98,10 +98,10 @@ func identity(c config.Class) string {
 	return fmt.Sprintf("%t %v %v %q %q", c.Hash, versionText(c.Version), versionText(c.CachedAt), c.Ignore, c.Compare)
 }
 
-// slotOn a node is where the class's copies there are remembered. A layer that is decoded otherwise than before begins
+// memoryOn a node is where the class's copies there are remembered. A layer that is decoded otherwise than before begins
 // anew.
-func (c *class) slotOn(n *NodeResult, layer int, at time.Time) slotAt {
-	return c.memory.slotOf(c.perLayer[layer].identity+"\x00"+n.Name, at)
+func (c *class) memoryOn(n *NodeResult, layer int, at time.Time) memoryAt {
+	return c.memory.indexOf(c.perLayer[layer].identity+"\x00"+n.Name, at)
 }
 
 func versionText(v *config.Version) string {

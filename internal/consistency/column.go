@@ -9,10 +9,10 @@ type columnAt int
 // nodeColumn is one node that holds keys of a class, in one sampling, with its first reads of them. arrange makes the
 // columns, and topology says who replicates whom. What is counted on the node is in a columnCount.
 type nodeColumn struct {
-	result *NodeResult
-	layer  int // the class's own index
-	slot   slotAt
-	index  columnAt
+	result   *NodeResult
+	layer    int // the class's own index
+	memoryAt memoryAt
+	index    columnAt
 	// source is one number for all nodes whose copies come from one primary: the primary's and its replicas'.
 	source int
 	// replica: the node follows another. primary is that one's column; nil: it is none of the class's.
@@ -22,8 +22,8 @@ type nodeColumn struct {
 	first []reading
 	// placements of the class's keys on a node of a group that shares keys out; nil: it holds every key.
 	placements []placement
-	// loss: the node seems to have lost a copy that survived elsewhere; excused: what it told since may explain it.
-	loss, excused bool
+	// lossSeen: the node seems to have lost a copy that survived elsewhere; lossExplained: what it told since may explain it.
+	lossSeen, lossExplained bool
 }
 
 // read gives the node's first read of a key.

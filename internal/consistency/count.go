@@ -68,10 +68,10 @@ type columnCount struct {
 // copyCount is one copy of the key that is judged now.
 type copyCount struct {
 	on *columnCount
-	// past is what is remembered of the copy, which becomes what it is now while the key is judged; was is the mark
+	// memory is what is remembered of the copy. It becomes what the copy is now while the key is judged; previous is the mark
 	// that was remembered before.
-	past *copyMemory
-	was  *nodeMark
+	memory   *copyMemory
+	previous *nodeMark
 	// first and last of its reads; the same one where one was enough.
 	first, last *reading
 	state       verdict.State
@@ -239,7 +239,7 @@ func (ct *counts) build(key int, h *keyMemory) {
 	for i := range ct.copies {
 		cp, copied := &ct.copies[i], &ct.c.Copies[i]
 		cp.first, cp.last = ct.reads(cp.on.column, key)
-		cp.past = &h.copies[cp.on.column.slot]
+		cp.memory = &h.copies[cp.on.column.memoryAt]
 		copied.Reads = [2]verdict.Observation{cp.first.Observation, cp.last.Observation}
 		copied.Held = ct.held(cp)
 	}
@@ -250,10 +250,10 @@ func (ct *counts) held(cp *copyCount) time.Duration {
 	switch {
 	case cp.last.Presence != verdict.Present:
 		return 0
-	case cp.past.present && cp.past.content == cp.last.Content:
-		return ct.at.Sub(cp.past.heldSince)
+	case cp.memory.present && cp.memory.content == cp.last.Content:
+		return ct.at.Sub(cp.memory.heldSince)
 	}
-	cp.past.heldSince = ct.round.began
+	cp.memory.heldSince = ct.round.began
 	if ct.c.Reread && cp.first.Presence == verdict.Present && cp.first.Content == cp.last.Content {
 		return ct.at.Sub(ct.round.began)
 	}
@@ -334,7 +334,7 @@ func (ct *counts) countCopy(key int, cp *copyCount, v *verdict.Verdict) {
 	n := cp.on.node
 	n.Copies[cp.state]++
 	n.Read = n.Read || cp.state != verdict.Error
-	if open := cp.past.episode; open != nil {
+	if open := cp.memory.episode; open != nil {
 		age := ct.at.Sub(open.Since)
 		n.OldestStale = max(n.OldestStale, age)
 		if cp.state == verdict.Stale {
@@ -354,7 +354,7 @@ func (ct *counts) countCopy(key int, cp *copyCount, v *verdict.Verdict) {
 		}
 	}
 	if cp.last.Presence == verdict.Present {
-		ct.life(cp)
+		ct.noteTTL(cp)
 	}
 }
 
@@ -373,9 +373,9 @@ func (n *ClassNode) countStale(e *verdict.Episode, age, policy time.Duration) {
 
 // suppress counts a missing copy whose loss has a known cause, for at most the layer's TTL since it was there.
 func (ct *counts) suppress(key int, cp *copyCount) {
-	n, was := cp.on.node, cp.was
+	n, previous := cp.on.node, cp.previous
 	ttl := ct.class.perLayer[cp.on.column.layer].ttl
-	if was == nil || ttl > 0 && ct.at.Sub(was.at) > ttl {
+	if previous == nil || ttl > 0 && ct.at.Sub(previous.at) > ttl {
 		return
 	}
 	self := ct.round.lastKnown(cp.on.column.result)
@@ -383,11 +383,11 @@ func (ct *counts) suppress(key int, cp *copyCount) {
 	switch {
 	case self.loading:
 		n.Suppressed[Loading]++
-	case self.boots > was.boots:
+	case self.boots > previous.boots:
 		n.Suppressed[Restart]++
-	case placed.moving || placed.moves != cp.past.moves:
+	case placed.moving || placed.moves != cp.memory.moves:
 		n.Suppressed[Resharding]++
-	case self.evicted > was.evicted:
+	case self.evicted > previous.evicted:
 		n.Suppressed[Eviction]++
 	}
 }

@@ -7,7 +7,7 @@ func (ct *counts) followAll(key int, h *keyMemory, v *verdict.Verdict) {
 	for _, replicas := range [...]bool{false, true} {
 		for i := range ct.copies {
 			if ct.c.Copies[i].Primary.InCase == replicas {
-				ct.copies[i].was = ct.copies[i].past.there
+				ct.copies[i].previous = ct.copies[i].memory.lastPresent
 				ct.follow(verdict.CopyAt(i), key, h, v)
 			}
 		}
@@ -23,7 +23,7 @@ func (ct *counts) shared(i verdict.CopyAt, v *verdict.Verdict) verdict.Outcome {
 		!c.Reads[0].Same(&c.Reads[1]) {
 		return own
 	}
-	e := ct.copies[c.Primary.At].past.episode
+	e := ct.copies[c.Primary.At].memory.episode
 	if e == nil || e.Content != c.Reads[final].Content || ct.c.Copies[c.Primary.At].Reads[final].Presence != verdict.Present {
 		return own
 	}
@@ -33,7 +33,7 @@ func (ct *counts) shared(i verdict.CopyAt, v *verdict.Verdict) verdict.Outcome {
 // follow takes a copy's episode through this sampling and remembers the copy.
 func (ct *counts) follow(i verdict.CopyAt, key int, h *keyMemory, v *verdict.Verdict) {
 	cp := &ct.copies[i]
-	col, past, o := cp.on.column, cp.past, cp.last
+	col, memory, o := cp.on.column, cp.memory, cp.last
 	self := ct.round.lastKnown(col.result)
 	seen := verdict.Sighting{
 		Outcome: ct.shared(i, v), Content: o.Content, Version: o.Version, Reference: v.Reached, TooOld: o.TooOld,
@@ -42,18 +42,18 @@ func (ct *counts) follow(i verdict.CopyAt, key int, h *keyMemory, v *verdict.Ver
 	if col.primary != nil {
 		seen.PrimaryOffset = ct.round.lastKnown(col.primary.result).offset
 	}
-	before := past.episode
+	before := memory.episode
 	state, open, ended := verdict.Follow(before, seen)
 	if ended {
 		ct.ended(col, before)
 	}
-	past.episode = open
+	memory.episode = open
 	switch o.Presence {
 	case verdict.Present:
-		past.content, past.present = o.Content, true
-		past.there, past.life, past.moves = cp.on.mark, lifeOf(o), col.placement(key).moves
+		memory.content, memory.present = o.Content, true
+		memory.lastPresent, memory.ttlLeft, memory.moves = cp.on.mark, ttlLeftOf(o), col.placement(key).moves
 	case verdict.Absent:
-		past.present = false
+		memory.present = false
 	}
 	cp.state = state
 }

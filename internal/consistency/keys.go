@@ -13,12 +13,13 @@ import (
 // stay is how long a sampled key is read at least, and how often the choice is made anew.
 const stay = 15 * time.Minute
 
-// sampledKeys chooses the keys of a pattern within a budget: those with the smallest keyed hash among all that
+// sampledKeys chooses a limited number of keys of a pattern: those with the smallest keyed hash among all that
 // were found, so that exporters with one hash key choose nearly the same. The hash changes with each span of
 // stay, so that the choice rotates through the keyspace.
 type sampledKeys struct {
 	hashKey []byte
-	budget  int
+	// most keys that are chosen.
+	most int
 	// chosen keys, and since when.
 	chosen map[string]time.Time
 	// room is filled from these candidates of the present span, the coming choice is made from those of the next.
@@ -26,16 +27,16 @@ type sampledKeys struct {
 	turn          int64
 }
 
-func newSampledKeys(hashKey []byte, budget int) *sampledKeys {
-	return &sampledKeys{hashKey: hashKey, budget: budget, chosen: map[string]time.Time{}, present: newSmallest(budget), next: newSmallest(budget)}
+func newSampledKeys(hashKey []byte, most int) *sampledKeys {
+	return &sampledKeys{hashKey: hashKey, most: most, chosen: map[string]time.Time{}, present: newSmallest(most), next: newSmallest(most)}
 }
 
-// resized keeps what was chosen, within another budget.
-func (s *sampledKeys) resized(hashKey []byte, budget int) *sampledKeys {
-	out := newSampledKeys(hashKey, budget)
+// resized keeps what was chosen, up to another number of keys.
+func (s *sampledKeys) resized(hashKey []byte, most int) *sampledKeys {
+	out := newSampledKeys(hashKey, most)
 	out.turn = s.turn
 	for key, since := range s.chosen {
-		if len(out.chosen) < budget {
+		if len(out.chosen) < most {
 			out.chosen[key] = since
 		}
 	}
@@ -62,10 +63,10 @@ func (s *sampledKeys) begin(at time.Time) bool {
 	return !first
 }
 
-// found adds a key that a node listed.
-func (s *sampledKeys) found(key string) {
+// offer takes a key that a node listed as a candidate.
+func (s *sampledKeys) offer(key string) {
 	s.next.offer(s.hash(s.turn+1, key), key)
-	if len(s.chosen) < s.budget {
+	if len(s.chosen) < s.most {
 		s.present.offer(s.hash(s.turn, key), key)
 	}
 }
@@ -74,7 +75,7 @@ func (s *sampledKeys) found(key string) {
 func (s *sampledKeys) choose(at time.Time, inEpisode func(string) bool) []string {
 	if s.begin(at) && len(s.next.candidates) > 0 {
 		wanted := s.next
-		s.present, s.next = newSmallest(s.budget), newSmallest(s.budget)
+		s.present, s.next = newSmallest(s.most), newSmallest(s.most)
 		for key, since := range s.chosen {
 			if !wanted.names[key] && at.Sub(since) >= stay && !inEpisode(key) {
 				delete(s.chosen, key)
@@ -89,7 +90,7 @@ func (s *sampledKeys) choose(at time.Time, inEpisode func(string) bool) []string
 // fill what room there is.
 func (s *sampledKeys) fill(from smallest, at time.Time) {
 	for _, c := range from.candidates {
-		if len(s.chosen) >= s.budget {
+		if len(s.chosen) >= s.most {
 			return
 		}
 		if _, ok := s.chosen[c.key]; !ok {

@@ -26,7 +26,7 @@ func never(string) bool { return false }
 func (s *sampledKeys) list(at time.Time, keys []string, inEpisode func(string) bool) []string {
 	s.choose(at, inEpisode)
 	for _, k := range keys {
-		s.found(k)
+		s.offer(k)
 	}
 	return s.choose(at, inEpisode)
 }
@@ -231,7 +231,7 @@ func TestChoiceAtRandom(t *testing.T) {
 			at = at.Add(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 10 * time.Minute, time.Hour}).Draw(t, "later"))
 			ill := rapid.SliceOfNDistinct(rapid.SampledFrom(keys), 0, 3, rapid.ID).Draw(t, "in an episode")
 			for _, k := range rapid.SliceOfN(rapid.SampledFrom(keys), 0, 10).Draw(t, "found") {
-				s.found(k)
+				s.offer(k)
 			}
 			if rapid.IntRange(0, 9).Draw(t, "reload") == 0 {
 				s = s.resized([]byte("key"), budget)

@@ -45,9 +45,9 @@ func (m *Memory) replicated() map[string]bool {
 type classMemory struct {
 	// identity is the part of the configuration that contents depend on; another one makes contents incomparable.
 	identity string
-	// slots of keyMemory.copies by layer and node, and when each was last asked; free are those that were forgotten.
-	slots       map[string]*slot
-	free        []slotAt
+	// indices into keyMemory.copies by layer and node, and when each node was last asked; free are those that were forgotten.
+	indices     map[string]*memoryIndex
+	free        []memoryAt
 	keys        map[string]*keyMemory
 	sampled     *sampledKeys
 	nodes       map[string]*nodeTotals
@@ -61,13 +61,13 @@ type classMemory struct {
 	nextAsked int
 }
 
-// slotAt is where the copies on one node lie in every keyMemory.copies of a class. It outlives samplings, in which nodes
+// memoryAt is where the copies on one node lie in every keyMemory.copies of a class. It outlives samplings, in which nodes
 // come and go, and so is another index than that of a nodeColumn.
-type slotAt int
+type memoryAt int
 
-// slot of one node.
-type slot struct {
-	index slotAt
+// memoryIndex is where the copies on one node are remembered.
+type memoryIndex struct {
+	index memoryAt
 	asked time.Time // last
 }
 
@@ -82,7 +82,7 @@ func (m *Memory) class(name, madeOf string) *classMemory {
 	c := m.classes[name]
 	if c == nil || c.identity != madeOf {
 		next := &classMemory{
-			identity: madeOf, slots: map[string]*slot{}, keys: map[string]*keyMemory{},
+			identity: madeOf, indices: map[string]*memoryIndex{}, keys: map[string]*keyMemory{},
 			nodes: map[string]*nodeTotals{}, origin: map[string]uint64{"ok": 0, "not_found": 0, "error": 0},
 		}
 		if c != nil { // counters never go back
@@ -109,36 +109,36 @@ func (c *classMemory) askedThrough(o *config.Origin) {
 	}
 }
 
-// slotOf a node's copies, which is asked at this time.
-func (c *classMemory) slotOf(name string, at time.Time) slotAt {
-	s := c.slots[name]
+// indexOf a node's copies. The node is asked at this time.
+func (c *classMemory) indexOf(name string, at time.Time) memoryAt {
+	s := c.indices[name]
 	if s == nil {
-		s = &slot{index: slotAt(c.width())}
+		s = &memoryIndex{index: memoryAt(c.width())}
 		if last := len(c.free) - 1; last >= 0 {
 			s.index = c.free[last]
 			c.free = c.free[:last]
 		}
-		c.slots[name] = s
+		c.indices[name] = s
 	}
 	s.asked = at
 	return s.index
 }
 
-// width is how many slots there are, those included that wait for another node.
-func (c *classMemory) width() int { return len(c.slots) + len(c.free) }
+// width is how many indices there are, those included that wait for another node.
+func (c *classMemory) width() int { return len(c.indices) + len(c.free) }
 
 // settle forgets the copies on nodes that have not been asked for longer than after, and their episodes, which are not
 // observed.
 func (c *classMemory) settle(at time.Time, after time.Duration) {
-	for name, s := range c.slots {
+	for name, s := range c.indices {
 		if at.Sub(s.asked) <= after {
 			continue
 		}
-		delete(c.slots, name)
+		delete(c.indices, name)
 		c.free = append(c.free, s.index)
 		for _, k := range c.keys {
-			if past := k.inSlot(s.index); past != nil {
-				*past = copyMemory{}
+			if memory := k.copyAt(s.index); memory != nil {
+				*memory = copyMemory{}
 			}
 		}
 	}
@@ -164,7 +164,7 @@ func (c *classMemory) key(name string) *keyMemory {
 
 // keyMemory of one key of a class.
 type keyMemory struct {
-	// copies by slot. It may be shorter than there are slots until the key is judged.
+	// copies by memoryAt. It may be shorter than there are indices until the key is judged.
 	copies []copyMemory
 
 	// confirmed is the highest version that two votes or the origin held; seen last at confirmedSeen.
@@ -192,10 +192,10 @@ type copyMemory struct {
 	heldSince time.Time
 	// version seen last, kept while the copy is missing.
 	version content.Version
-	// there is what the node was when the copy was last present; nil: never.
-	there *nodeMark
-	// life is what the copy then had left to live, in milliseconds; 0: unknown, or too little to count.
-	life uint32
+	// lastPresent is what the node was when the copy was last present; nil: never.
+	lastPresent *nodeMark
+	// ttlLeft is what the copy then had left to live, in milliseconds; 0: unknown, or too little to count.
+	ttlLeft uint32
 	// moves of the key's slot by then.
 	moves   uint16
 	present bool
@@ -220,11 +220,11 @@ const (
 	markStill
 )
 
-// forever is the life of a copy without expiry.
+// forever is the ttlLeft of a copy without expiry.
 const forever = math.MaxUint32
 
-// lifeOf is what a copy has left to live, as it is remembered.
-func lifeOf(o *reading) uint32 {
+// ttlLeftOf is what a copy has left to live, as it is remembered.
+func ttlLeftOf(o *reading) uint32 {
 	switch {
 	case o.noExpiry:
 		return forever
@@ -246,15 +246,15 @@ type nodeMark struct {
 	replica bool
 }
 
-// widen makes room for n slots and no more: there are many keys, and few nodes that come later.
+// widen makes room for n copies and no more: there are many keys, and few nodes that come later.
 func (k *keyMemory) widen(n int) {
 	if len(k.copies) < n {
 		k.copies = append(make([]copyMemory, 0, n), k.copies...)[:n]
 	}
 }
 
-// inSlot is the copy in a slot; nil: nothing is remembered there yet.
-func (k *keyMemory) inSlot(i slotAt) *copyMemory {
+// copyAt is the copy at an index; nil: nothing is remembered there yet.
+func (k *keyMemory) copyAt(i memoryAt) *copyMemory {
 	if int(i) < len(k.copies) {
 		return &k.copies[i]
 	}

@@ -97,7 +97,7 @@ func (c *class) answer(got probes.OriginAnswer) (verdict.Answer, string) {
 // chooseAsked gives the keys to ask about: at least a fifth of max_per_scrape is kept for keys that do not differ,
 // since all nodes may agree and be wrong.
 func (r *round) chooseAsked(c *class, k *classKeys) []int {
-	budget := c.Origin.MaxPerScrape
+	most := c.Origin.MaxPerScrape
 	var urgent, others []int
 	n := len(k.names)
 	for step := range n {
@@ -115,12 +115,12 @@ func (r *round) chooseAsked(c *class, k *classKeys) []int {
 			others = append(others, key)
 		}
 	}
-	kept := min(len(others), (budget+4)/5)
-	if len(urgent) > budget-kept {
-		urgent = urgent[:max(0, budget-kept)]
+	kept := min(len(others), (most+4)/5)
+	if len(urgent) > most-kept {
+		urgent = urgent[:max(0, most-kept)]
 	}
-	if len(others) > budget-len(urgent) {
-		others = others[:budget-len(urgent)]
+	if len(others) > most-len(urgent) {
+		others = others[:most-len(urgent)]
 	}
 	switch {
 	case len(others) > 0:

@@ -44,7 +44,7 @@ func (c *class) rememberedPlaces(k *classKeys, col *nodeColumn) {
 		if s.holding != probes.Elsewhere || h == nil {
 			continue
 		}
-		if past := h.inSlot(col.slot); past != nil && past.marks&markHeld != 0 {
+		if memory := h.copyAt(col.memoryAt); memory != nil && memory.marks&markHeld != 0 {
 			s.holding = probes.Holds
 		}
 	}
@@ -100,7 +100,7 @@ func (ct *counts) elsewhere(key int, h *keyMemory) {
 		if on.column.placements == nil {
 			continue
 		}
-		past := &h.copies[on.column.slot]
+		memory := &h.copies[on.column.memoryAt]
 		switch holding := on.column.placements[key].holding; {
 		case holding == probes.Foreign:
 			_, last := ct.reads(on.column, key)
@@ -108,27 +108,27 @@ func (ct *counts) elsewhere(key int, h *keyMemory) {
 			if last.Presence == verdict.Present {
 				on.node.Strays++
 			}
-			past.leave()
+			memory.leave()
 		case holding == probes.Elsewhere:
-			past.leave()
+			memory.leave()
 		case !on.inCase: // any server may hold it: this one does not
-			if past.episode != nil {
-				ct.ended(on.column, past.episode)
+			if memory.episode != nil {
+				ct.ended(on.column, memory.episode)
 			}
-			*past = copyMemory{}
+			*memory = copyMemory{}
 		case holding == probes.Holds:
-			past.marks = past.marks&^markAway | markHeld
+			memory.marks = memory.marks&^markAway | markHeld
 		default:
-			past.marks &^= markAway
+			memory.marks &^= markAway
 		}
 	}
 }
 
 // leave notes that other nodes hold the copy's key.
-func (past *copyMemory) leave() {
-	past.marks &^= markHeld | markLost | markSurvivor
-	if past.marks&markAway != 0 {
-		*past = copyMemory{there: past.there, moves: past.moves, marks: markAway}
+func (memory *copyMemory) leave() {
+	memory.marks &^= markHeld | markLost | markSurvivor
+	if memory.marks&markAway != 0 {
+		*memory = copyMemory{lastPresent: memory.lastPresent, moves: memory.moves, marks: markAway}
 	}
-	past.marks |= markAway
+	memory.marks |= markAway
 }

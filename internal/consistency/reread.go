@@ -27,7 +27,7 @@ func (r *round) suspicious(c *class, k *classKeys, key int) bool {
 		}
 		if o.Presence != verdict.Present {
 			if o.Presence == verdict.Absent && h != nil && r.survived(c, k, h, col, key) {
-				col.loss = true
+				col.lossSeen = true
 				return true
 			}
 			continue
@@ -41,7 +41,7 @@ func (r *round) suspicious(c *class, k *classKeys, key int) bool {
 			return true
 		case answer.Asked && (answer.Deleted || answer.Content != o.Content):
 			return true
-		case h != nil && h.isAbove(o.Version, col.slot):
+		case h != nil && h.isAbove(o.Version, col.memoryAt):
 			return true
 		}
 		before = o
@@ -49,13 +49,13 @@ func (r *round) suspicious(c *class, k *classKeys, key int) bool {
 	return false
 }
 
-// isAbove: a version is below what is remembered of the key, or of its copy in this slot.
-func (k *keyMemory) isAbove(v content.Version, in slotAt) bool {
+// isAbove: a version is below what is remembered of the key, or of its copy at this index.
+func (k *keyMemory) isAbove(v content.Version, at memoryAt) bool {
 	if v.IsZero() {
 		return false
 	}
-	past := k.inSlot(in)
-	return v.Compare(k.confirmed) < 0 || past != nil && v.Compare(past.version) < 0
+	memory := k.copyAt(at)
+	return v.Compare(k.confirmed) < 0 || memory != nil && v.Compare(memory.version) < 0
 }
 
 // rereads reads every suspicious key a second time, on all nodes that answered.
@@ -77,7 +77,7 @@ func (r *round) rereads(ctx context.Context) {
 	for _, nr := range r.order {
 		for _, col := range nr.columns {
 			if col != nil {
-				col.excused = nr.excused
+				col.lossExplained = nr.lossExplained
 			}
 		}
 	}
@@ -134,7 +134,7 @@ func (r *round) readSecond(ctx context.Context, nr *nodeReads, again *plan) {
 		nr.result.Err = err
 		r.mu.Unlock()
 	}
-	nr.excused = r.excuse(ctx, nr)
+	nr.lossExplained = r.explainLoss(ctx, nr)
 	for i, which := range again.at {
 		*r.keys[which.class].readAgain(nr.columns[which.class], which.key) = reads[i]
 	}

@@ -52,9 +52,9 @@ type nodeReads struct {
 	node   probes.Node
 	// surveyed: the survey was answered; hasRead: its keys were read.
 	surveyed, hasRead bool
-	// excused: what it told after its keys were read may explain why some are gone.
-	excused bool
-	plan    *plan // what it is asked for
+	// lossExplained: what it told after its keys were read may explain why some are gone.
+	lossExplained bool
+	plan          *plan // what it is asked for
 	// placer: the node holds but some of its layer's keys; shared is then the layer's plan, placements are of its keys.
 	placer     bool
 	shared     *plan
@@ -172,7 +172,7 @@ func (r *round) arrange(which int) {
 	k.columns = make([]nodeColumn, len(members)) // at once: it is pointed into
 	for i, nr := range members {
 		col, layer := &k.columns[i], c.layerOf[nr.result.Layer]
-		*col = nodeColumn{result: &nr.result, layer: layer, slot: c.slotOn(&nr.result, layer, r.began), index: columnAt(i)}
+		*col = nodeColumn{result: &nr.result, layer: layer, memoryAt: c.memoryOn(&nr.result, layer, r.began), index: columnAt(i)}
 		nr.columns[which] = col
 	}
 	r.findPrimaries(k.columns)
@@ -188,7 +188,7 @@ func (r *round) arrange(which int) {
 			}
 		}
 		if c.memory.sampled != nil {
-			r.found(c, nr)
+			r.offerListed(c, nr)
 		}
 	}
 	if c.MaxAge == 0 {

@@ -1,6 +1,5 @@
-// Package consistency reads canaries and says what is wrong with their copies: which keys are read, each of them twice
-// where it matters, and what is remembered of them from one sampling to the next. Which copy is wrong is decided by
-// package verdict. Exporter and check use it alike.
+// Package consistency reads the copies of canaries, twice where it matters, asks package verdict for the state of each, counts
+// the states, and remembers the copies from one sampling to the next. Exporter and check use it alike.
 //
 // A Sampler reads all canaries of one configuration; each Sample is a round: choose keys, read them on every node, read
 // those that differ again, have them judged, and count. Its Result is plain data. A Memory is kept from sampling to
@@ -133,7 +132,7 @@ func (s *Sampler) Search(ctx context.Context) Listing {
 		}
 		for _, c := range s.classes {
 			if _, holds := c.layerOf[nr.result.Layer]; holds && c.memory.sampled != nil {
-				r.found(c, nr)
+				r.offerListed(c, nr)
 			}
 		}
 	})

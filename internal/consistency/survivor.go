@@ -17,37 +17,37 @@ const restartSlack = 2 * time.Second
 
 // gone: a copy that the node's first read does not find was there at the last sampling, and nothing that the node tells of
 // itself explains its loss.
-func (r *round) gone(c *class, col *nodeColumn, past *copyMemory, key int) bool {
-	was := past.there
-	if col.excused || !past.present || was == nil || !was.at.Equal(c.memory.sampledAt) || !was.counted || was.replica {
+func (r *round) gone(c *class, col *nodeColumn, memory *copyMemory, key int) bool {
+	before := memory.lastPresent
+	if col.lossExplained || !memory.present || before == nil || !before.at.Equal(c.memory.sampledAt) || !before.counted || before.replica {
 		return false // a replica only follows its primary, whatever made that lose it
 	}
-	interval := r.began.Sub(was.began)
-	if past.life != forever {
-		life := time.Duration(past.life) * time.Millisecond
+	interval := r.began.Sub(before.began)
+	if memory.ttlLeft != forever {
+		ttlLeft := time.Duration(memory.ttlLeft) * time.Millisecond
 		// A sampling may take longer than what lies between two: until now the copy may have expired.
-		if life <= c.perLayer[col.layer].ttl/10 || life <= max(2*interval, time.Since(was.began)) {
+		if ttlLeft <= c.perLayer[col.layer].ttl/10 || ttlLeft <= max(2*interval, time.Since(before.began)) {
 			return false
 		}
 	}
-	if s := col.placement(key); s.holding != probes.Holds || s.moving || s.moves != past.moves {
+	if s := col.placement(key); s.holding != probes.Holds || s.moving || s.moves != memory.moves {
 		return false
 	}
 	self := r.lastKnown(col.result)
-	return self.answered && self.counted && self.role != "replica" && !self.loading && self.boots == was.boots &&
-		seconds(self.uptime)+restartSlack >= interval && self.evicted == was.evicted && 2*self.items >= was.items
+	return self.answered && self.counted && self.role != "replica" && !self.loading && self.boots == before.boots &&
+		seconds(self.uptime)+restartSlack >= interval && self.evicted == before.evicted && 2*self.items >= before.items
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// excuse asks a node that seems to have lost copies for its account once more: what it told before the reads knows nothing
-// of what happened between the two. It reports whether that may explain the loss.
-func (r *round) excuse(ctx context.Context, nr *nodeReads) bool {
-	loss := false
+// explainLoss asks a node that seems to have lost copies for its account once more: what it told before the reads knows
+// nothing of what happened between the two. It reports whether that may explain the loss.
+func (r *round) explainLoss(ctx context.Context, nr *nodeReads) bool {
+	seen := false
 	for _, col := range nr.columns {
-		loss = loss || col != nil && col.loss
+		seen = seen || col != nil && col.lossSeen
 	}
-	if !loss {
+	if !seen {
 		return false
 	}
 	v, err := nr.node.Survey(ctx, nil)
@@ -58,13 +58,13 @@ func (r *round) excuse(ctx context.Context, nr *nodeReads) bool {
 
 // survived: another node of the layer still has, in its first read, what this one lost.
 func (r *round) survived(c *class, k *classKeys, h *keyMemory, col *nodeColumn, key int) bool {
-	past := h.inSlot(col.slot)
-	if past == nil || !past.present || !r.gone(c, col, past, key) {
+	memory := h.copyAt(col.memoryAt)
+	if memory == nil || !memory.present || !r.gone(c, col, memory, key) {
 		return false
 	}
 	for i := range k.columns {
 		other := &k.columns[i]
-		if other.mayOutlive(col) && !other.foreign(key) && c.outlives(h, past, other, other.read(key)) {
+		if other.mayOutlive(col) && !other.foreign(key) && c.outlives(h, memory, other, other.read(key)) {
 			return true
 		}
 	}
@@ -73,11 +73,11 @@ func (r *round) survived(c *class, k *classKeys, h *keyMemory, col *nodeColumn, 
 
 // outlives: the node held at the last sampling what the lost copy held, and does now.
 func (c *class) outlives(h *keyMemory, gone *copyMemory, col *nodeColumn, now *reading) bool {
-	past := h.inSlot(col.slot)
-	if now.Presence != verdict.Present || now.Content != gone.content || past == nil {
+	memory := h.copyAt(col.memoryAt)
+	if now.Presence != verdict.Present || now.Content != gone.content || memory == nil {
 		return false
 	}
-	return past.present && past.content == gone.content && past.there.at.Equal(c.memory.sampledAt)
+	return memory.present && memory.content == gone.content && memory.lastPresent.at.Equal(c.memory.sampledAt)
 }
 
 // survivors marks and counts them, before what is remembered of the copies becomes what they are now.
@@ -86,26 +86,26 @@ func (ct *counts) survivors(key int, h *keyMemory) {
 		for i := range ct.copies {
 			cp := &ct.copies[i]
 			absent := cp.first.Presence == verdict.Absent && cp.last.Presence == verdict.Absent
-			if absent && cp.past.present && ct.round.gone(ct.class, cp.on.column, cp.past, key) {
+			if absent && cp.memory.present && ct.round.gone(ct.class, cp.on.column, cp.memory, key) {
 				ct.markSurvivors(h, cp)
 			}
 		}
 	}
 	marked := false
 	for i := range ct.copies {
-		past := ct.copies[i].past
-		if past.marks&(markLost|markSurvivor) == 0 {
+		memory := ct.copies[i].memory
+		if memory.marks&(markLost|markSurvivor) == 0 {
 			continue
 		}
 		switch o := ct.copies[i].last; {
-		case o.Presence == verdict.Present && o.Content == past.content:
-			past.marks &^= markLost
+		case o.Presence == verdict.Present && o.Content == memory.content:
+			memory.marks &^= markLost
 		case o.Presence == verdict.Present:
-			past.marks &^= markLost | markSurvivor
+			memory.marks &^= markLost | markSurvivor
 		case o.Presence == verdict.Absent:
-			past.marks &^= markSurvivor
+			memory.marks &^= markSurvivor
 		}
-		marked = marked || past.marks&markSurvivor != 0
+		marked = marked || memory.marks&markSurvivor != 0
 	}
 	if marked {
 		ct.countSurvivors()
@@ -119,11 +119,11 @@ func (ct *counts) markSurvivors(h *keyMemory, gone *copyCount) {
 		if !cp.on.column.mayOutlive(gone.on.column) {
 			continue
 		}
-		if ct.class.outlives(h, gone.past, cp.on.column, cp.first) && cp.last.Presence == verdict.Present && cp.last.Content == cp.first.Content {
-			if cp.past.marks&markSurvivor == 0 {
-				cp.past.marks = cp.past.marks&^markStill | markSurvivor
+		if ct.class.outlives(h, gone.memory, cp.on.column, cp.first) && cp.last.Presence == verdict.Present && cp.last.Content == cp.first.Content {
+			if cp.memory.marks&markSurvivor == 0 {
+				cp.memory.marks = cp.memory.marks&^markStill | markSurvivor
 			}
-			gone.past.marks |= markLost
+			gone.memory.marks |= markLost
 		}
 	}
 }
@@ -132,24 +132,24 @@ func (ct *counts) markSurvivors(h *keyMemory, gone *copyCount) {
 func (ct *counts) countSurvivors() {
 	for i := range ct.copies {
 		cp := &ct.copies[i]
-		if cp.past.marks&markSurvivor == 0 {
+		if cp.memory.marks&markSurvivor == 0 {
 			continue
 		}
 		stands := false
 		for other := range ct.copies {
 			loser := &ct.copies[other]
-			stands = stands || loser.past.marks&markLost != 0 && loser.past.content == cp.past.content &&
+			stands = stands || loser.memory.marks&markLost != 0 && loser.memory.content == cp.memory.content &&
 				cp.on.column.mayOutlive(loser.on.column)
 		}
 		switch {
 		case !stands:
-			cp.past.marks &^= markSurvivor
+			cp.memory.marks &^= markSurvivor
 		case cp.last.Presence == verdict.Present:
 			cp.on.node.Survivors++
-			if cp.past.marks&markStill != 0 {
+			if cp.memory.marks&markStill != 0 {
 				cp.on.node.StillSurvivors++
 			}
-			cp.past.marks |= markStill
+			cp.memory.marks |= markStill
 		}
 	}
 }

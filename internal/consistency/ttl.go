@@ -10,8 +10,8 @@ import (
 // lifeSlack is how much more than was set a server may say that a copy has left: it may count whole seconds.
 const lifeSlack = time.Second
 
-// life notes a present copy that will live for longer than copies of its layer do.
-func (ct *counts) life(cp *copyCount) {
+// noteTTL notes a present copy that will live for longer than copies of its layer do.
+func (ct *counts) noteTTL(cp *copyCount) {
 	o := cp.last
 	cp.on.present++
 	if !o.hasTTL && !o.noExpiry {

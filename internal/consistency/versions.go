@@ -20,7 +20,7 @@ func (k *keyMemory) regressionOf(c *verdict.Case, copies []copyCount) (began boo
 		if c.JudgedByPrimary(verdict.CopyAt(i), final) {
 			continue
 		}
-		last := copies[i].past.version
+		last := copies[i].memory.version
 		if last.Compare(before) > 0 {
 			before = last
 		}
@@ -97,7 +97,7 @@ func (k *keyMemory) remember(j *judgedKey) {
 	}
 	for i := range j.copies {
 		if o := &j.c.Copies[i].Reads[final]; o.Presence == verdict.Present && !o.Version.IsZero() {
-			j.copies[i].past.version = o.Version
+			j.copies[i].memory.version = o.Version
 		}
 	}
 	if k.regressed {
@@ -105,7 +105,7 @@ func (k *keyMemory) remember(j *judgedKey) {
 			k.regressed, k.highest = false, top
 			for i := range j.copies { // what a missing copy once held says nothing of the new thing
 				if j.c.Copies[i].Reads[final].Presence != verdict.Present {
-					j.copies[i].past.version = content.Version{}
+					j.copies[i].memory.version = content.Version{}
 				}
 			}
 		}

@@ -30,7 +30,7 @@ type Account struct {
 	seenHits, seenMisses float64
 
 	mu      sync.Mutex
-	holding *Holding // now; nil: none
+	lease *Lease // now; nil: none
 }
 
 // AccountOf the server of a kind at an address.
@@ -38,17 +38,17 @@ func AccountOf(k *probes.Kept, kind, address string) *Account {
 	return probes.KeptOf(k, kind, address, func() *Account { return &Account{lock: make(chan struct{}, 1)} })
 }
 
-// Holding is the time from a Lock to its Unlock. Its fields are set when its caller has gone and only counting goes on.
-type Holding struct {
+// Lease is the time from a Lock to its Unlock. Its fields are set when its caller has gone and only counting goes on.
+type Lease struct {
 	// kill ends what goes on.
 	kill func()
 	// moved gives how many bytes were received.
 	moved func() int64
 }
 
-// Lock waits for the lock, until ctx ends. A holding whose caller has gone is ended when the server answers others (answers
+// Lock waits for the lock, until ctx ends. A lease whose caller has gone is ended when the server answers others (answers
 // asks over a new connection) but sends nothing for it: its connection is dead, which a frozen server's is not.
-func (a *Account) Lock(ctx context.Context, answers func(context.Context) bool) (*Holding, error) {
+func (a *Account) Lock(ctx context.Context, answers func(context.Context) bool) (*Lease, error) {
 	if ctx.Err() != nil {
 		return nil, probes.NoAnswer(ctx)
 	}
@@ -83,45 +83,45 @@ func (a *Account) Lock(ctx context.Context, answers func(context.Context) bool) 
 	}
 }
 
-func (a *Account) take() *Holding {
+func (a *Account) take() *Lease {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.holding = &Holding{}
-	return a.holding
+	a.lease = &Lease{}
+	return a.lease
 }
 
-// Unlock ends a holding.
-func (a *Account) Unlock(h *Holding) {
+// Unlock ends a lease.
+func (a *Account) Unlock(l *Lease) {
 	a.mu.Lock()
-	if a.holding == h {
-		a.holding = nil
+	if a.lease == l {
+		a.lease = nil
 	}
 	a.mu.Unlock()
 	<-a.lock
 }
 
-// Abandon says that h's caller has gone; kill ends what goes on without it, and moved gives the bytes received so far.
-func (a *Account) Abandon(h *Holding, kill func(), moved func() int64) {
+// Abandon says that l's caller has gone; kill ends what goes on without it, and moved gives the bytes received so far.
+func (a *Account) Abandon(l *Lease, kill func(), moved func() int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.holding == h {
-		h.kill, h.moved = kill, moved
+	if a.lease == l {
+		l.kill, l.moved = kill, moved
 	}
 }
 
-func (a *Account) orphan() *Holding {
+func (a *Account) orphan() *Lease {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.holding != nil && a.holding.kill != nil {
-		return a.holding
+	if a.lease != nil && a.lease.kill != nil {
+		return a.lease
 	}
 	return nil
 }
 
-func (a *Account) end(h *Holding) {
+func (a *Account) end(l *Lease) {
 	a.mu.Lock()
-	kill := h.kill
-	if a.holding != h {
+	kill := l.kill
+	if a.lease != l {
 		kill = nil
 	}
 	a.mu.Unlock()

@@ -117,21 +117,21 @@ func (l *Link) isClosed() bool {
 // a connection, and again where that proves dead.
 func (l *Link) Do(ctx context.Context, build func() []Request) error {
 	for {
-		holding, err := l.Account.Lock(ctx, l.Answers)
+		lease, err := l.Account.Lock(ctx, l.Answers)
 		if err != nil {
 			return err
 		}
 		c, greeting, fresh, err := l.connect(ctx)
 		if err != nil {
-			l.Account.Unlock(holding)
+			l.Account.Unlock(lease)
 			return err
 		}
-		x := l.begin(ctx, c, holding, join(greeting, build()))
+		x := l.begin(ctx, c, lease, join(greeting, build()))
 		err = x.wait(ctx)
 		select {
 		case <-x.done:
 		default:
-			l.Account.Abandon(holding, c.Close, c.moved.Load)
+			l.Account.Abandon(lease, c.Close, c.moved.Load)
 			return err
 		}
 		switch {
@@ -146,14 +146,14 @@ func (l *Link) Do(ctx context.Context, build func() []Request) error {
 	}
 }
 
-func (l *Link) begin(ctx context.Context, c *Conn, holding *Holding, requests []Request) *Exchange {
+func (l *Link) begin(ctx context.Context, c *Conn, lease *Lease, requests []Request) *Exchange {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.current = c.begin(ctx, requests, func(x *Exchange) {
 		if x.err != nil {
 			l.lost(c)
 		}
-		l.Account.Unlock(holding)
+		l.Account.Unlock(lease)
 	})
 	return l.current
 }
