@@ -71,8 +71,8 @@ type Exporter struct {
 	kept   kept
 	base   context.Context
 	cancel context.CancelFunc
-	// slot is held by the one who samples or changes the setup.
-	slot chan struct{}
+	// samplingLock is held by the one who samples or changes the setup.
+	samplingLock chan struct{}
 
 	mu       sync.Mutex
 	closed   bool
@@ -88,7 +88,7 @@ func New(opt Options) *Exporter {
 	if opt.Signals == nil {
 		opt.Signals = Signals
 	}
-	e := &Exporter{opt: opt, log: opt.Env.Log, fixed: prometheus.NewRegistry(), slot: make(chan struct{}, 1), kept: newKept(opt)}
+	e := &Exporter{opt: opt, log: opt.Env.Log, fixed: prometheus.NewRegistry(), samplingLock: make(chan struct{}, 1), kept: newKept(opt)}
 	e.base, e.cancel = context.WithCancel(context.Background())
 	e.fixed.MustRegister(
 		versioncollector.NewCollector("cacheinv"),
@@ -101,8 +101,8 @@ func New(opt Options) *Exporter {
 // Load makes cfg the configuration, once the sampling under way has ended. What was learned of keys and queues
 // before stays. On an error the old one is kept.
 func (e *Exporter) Load(cfg *config.Config) error {
-	e.slot <- struct{}{}
-	defer func() { <-e.slot }()
+	e.samplingLock <- struct{}{}
+	defer func() { <-e.samplingLock }()
 	next, err := e.open(cfg)
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (e *Exporter) Load(cfg *config.Config) error {
 	return nil
 }
 
-// use replaces the setup; the caller holds the slot.
+// use replaces the setup; the caller holds the samplingLock.
 func (e *Exporter) use(next *Setup) {
 	e.mu.Lock()
 	old := e.setup
@@ -136,8 +136,8 @@ func (e *Exporter) Close() {
 	e.closed = true
 	e.mu.Unlock()
 	e.cancel()
-	e.slot <- struct{}{}
-	defer func() { <-e.slot }()
+	e.samplingLock <- struct{}{}
+	defer func() { <-e.samplingLock }()
 	e.mu.Lock()
 	old := e.setup
 	e.setup = nil

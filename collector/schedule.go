@@ -44,8 +44,8 @@ func timeoutOf(r *http.Request) time.Duration {
 	return time.Duration(min(seconds, longestTimeout.Seconds()) * float64(time.Second))
 }
 
-// budget is the part of a request's timeout that a sampling may use; what is left is for the answer.
-func (e *Exporter) budget(timeout time.Duration) time.Duration {
+// samplingTime is the part of a request's timeout that a sampling may use; what is left is for the answer.
+func (e *Exporter) samplingTime(timeout time.Duration) time.Duration {
 	if timeout <= e.opt.TimeoutOffset {
 		return timeout / 2
 	}
@@ -62,13 +62,13 @@ func (e *Exporter) wait(ctx context.Context, timeout time.Duration) *snapshot {
 			return e.last
 		}
 		e.running = &pending{done: make(chan struct{})}
-		go e.sample(e.running, began.Add(e.budget(timeout)), (timeout-e.budget(timeout))/2)
+		go e.sample(e.running, began.Add(e.samplingTime(timeout)), (timeout-e.samplingTime(timeout))/2)
 	}
 	s := e.running
 	e.mu.Unlock()
 
 	// A sampling may come up to half of what is left for the answer after its deadline; wait a little longer.
-	patience := e.budget(timeout) + (timeout-e.budget(timeout))*3/4
+	patience := e.samplingTime(timeout) + (timeout-e.samplingTime(timeout))*3/4
 	late := time.NewTimer(time.Until(began.Add(patience)))
 	defer late.Stop()
 	select {
@@ -93,7 +93,7 @@ func (e *Exporter) sample(s *pending, deadline time.Time, grace time.Duration) {
 	defer cancel()
 	var got *snapshot
 	select {
-	case e.slot <- struct{}{}:
+	case e.samplingLock <- struct{}{}:
 		e.mu.Lock()
 		setup := e.setup
 		e.mu.Unlock()
@@ -105,7 +105,7 @@ func (e *Exporter) sample(s *pending, deadline time.Time, grace time.Duration) {
 			got = nil
 		}
 		e.end(s, got)
-		<-e.slot
+		<-e.samplingLock
 	case <-ctx.Done():
 		e.end(s, nil)
 	}

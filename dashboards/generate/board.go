@@ -56,8 +56,8 @@ func (b *board) fail(err error) {
 	}
 }
 
-// at is a threshold that the alert compares the metric with; the metric may be empty where there is one number.
-func (b *board) at(alert, metric string) limit {
+// thresholdOf gives what the alert compares the metric with; the metric may be empty where there is one number.
+func (b *board) thresholdOf(alert, metric string) limit {
 	value, err := b.rules.Threshold(alert, metric)
 	b.fail(err)
 	return limit{value: value, colour: b.severityColour(alert, metric), alert: alert}

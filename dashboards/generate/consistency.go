@@ -67,8 +67,8 @@ func consistency(b *board) {
 		healthy:   "0.",
 		otherwise: "The hour says whether it matters, five minutes whether it still goes on.",
 		limits: []limit{
-			b.at("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1d"),
-			b.at("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h"),
+			b.thresholdOf("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1d"),
+			b.thresholdOf("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h"),
 		},
 		queries: []query{
 			{expr: `class_layer:cacheinv_canary_overdue_reads:ratio_increase5m{<class,layer>}`, legend: "{{class}} {{layer}} 5m", dashed: true},

@@ -69,7 +69,7 @@ func exporter(b *board) {
 		shows:     "Time that Prometheus waits for each exporter.",
 		healthy:   "well below a second; up to the scrape timeout where a node hangs.",
 		otherwise: "Beside it is which collector and which node take the time.",
-		limits:    []limit{b.at("CacheInvalExporterSlow", "")},
+		limits:    []limit{b.thresholdOf("CacheInvalExporterSlow", "")},
 		queries:   []query{{expr: `max by (cluster, instance) (scrape_duration_seconds{job="cacheinv_exporter",<instance>})`, legend: "{{instance}}"}},
 	})
 	b.series(panel{

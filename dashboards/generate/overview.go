@@ -87,7 +87,7 @@ func overview(b *board) {
 		colour:    good, alerts: nil,
 		limits: []limit{
 			{value: b.standing(), colour: ticket},
-			b.at("CacheInvalPartitionSuspected", "cacheinv_cause_score"),
+			b.thresholdOf("CacheInvalPartitionSuspected", "cacheinv_cause_score"),
 		},
 		queries: []query{{expr: newest("cause", `cacheinv_cause_score{<cluster>}`), legend: "{{cause}}"}},
 	})
@@ -118,7 +118,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		shows:     "Invalidations that wait, by queue; of several consumer groups the one furthest behind.",
 		healthy:   "0 to 50.",
 		otherwise: "Copies stay stale for as long as their invalidation waits. See on the queues dashboard whether more arrive or fewer are processed.",
-		limits:    []limit{b.at("CacheInvalQueueDepthHigh", ""), b.at("CacheInvalQueueDepthCritical", "")},
+		limits:    []limit{b.thresholdOf("CacheInvalQueueDepthHigh", ""), b.thresholdOf("CacheInvalQueueDepthCritical", "")},
 		queries:   []query{{expr: `queue:cacheinv_queue_depth:max{<queue>}`, legend: "{{queue}}"}},
 	})
 	b.series(panel{
@@ -139,8 +139,8 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		healthy:   "below 1%.",
 		otherwise: "What they should have removed is served until its TTL ends. The history names the keys that failed.",
 		limits: []limit{
-			b.at("CacheInvalFailureRatioHigh", "history:cacheinv_invalidation_failures:ratio_rate5m"),
-			b.at("CacheInvalFailureRatioCritical", "history:cacheinv_invalidation_failures:ratio_rate5m"),
+			b.thresholdOf("CacheInvalFailureRatioHigh", "history:cacheinv_invalidation_failures:ratio_rate5m"),
+			b.thresholdOf("CacheInvalFailureRatioCritical", "history:cacheinv_invalidation_failures:ratio_rate5m"),
 		},
 		queries: []query{{expr: `history:cacheinv_invalidation_failures:ratio_rate5m{<cluster>}`, legend: "{{history}}"}},
 	})
@@ -150,8 +150,8 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		healthy:   "99% within half a second.",
 		otherwise: "Slow with a deep queue: the queue. Slow on one layer alone: its nodes or the way there.",
 		limits: []limit{
-			b.at("CacheInvalLatencyHigh", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
-			b.at("CacheInvalLatencyCritical", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
+			b.thresholdOf("CacheInvalLatencyHigh", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
+			b.thresholdOf("CacheInvalLatencyCritical", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
 		},
 		alerts: []string{"CacheInvalProbeLost"},
 		queries: []query{
@@ -164,7 +164,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		shows:     "Age of the oldest invalidation that still waits.",
 		healthy:   "below a minute.",
 		otherwise: "So long are copies stale at least.",
-		limits:    []limit{b.at("CacheInvalQueueOldestMessage", "")},
+		limits:    []limit{b.thresholdOf("CacheInvalQueueOldestMessage", "")},
 		queries:   []query{{expr: newest("queue", `cacheinv_queue_oldest_message_age_seconds{<queue>}`), legend: "{{queue}}"}},
 	})
 	b.stat(panel{
@@ -180,7 +180,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		shows:     "Time until the queue is empty if both rates stay as they are; ∞: at these rates never. 0 while so few wait that the alert leaves them alone (CacheInvalQueueDrainSlow).",
 		healthy:   "0, or seconds.",
 		otherwise: "More processors, or fewer messages: find who sends them.",
-		limits:    []limit{b.at("CacheInvalQueueDrainSlow", "queue:cacheinv_queue_drain_seconds:rate2m")},
+		limits:    []limit{b.thresholdOf("CacheInvalQueueDrainSlow", "queue:cacheinv_queue_drain_seconds:rate2m")},
 		queries:   []query{{expr: b.drain(), legend: "{{queue}}"}},
 	})
 	b.stat(panel{
@@ -188,7 +188,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		shows:     "Share of the newest messages that repeat a key without a newer version.",
 		healthy:   "a few percent.",
 		otherwise: "An invalidation that brings about itself. The exporter's /status names the key.",
-		limits:    []limit{b.at("CacheInvalLoop", "queue:cacheinv_queue_sampled_repeats:ratio")},
+		limits:    []limit{b.thresholdOf("CacheInvalLoop", "queue:cacheinv_queue_sampled_repeats:ratio")},
 		queries:   []query{{expr: `queue:cacheinv_queue_sampled_repeats:ratio{<queue>}`, legend: "{{queue}}"}},
 	})
 
@@ -220,7 +220,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		otherwise: "The class says which data users see old; the consistency explorer says where.",
 		// The alert counts reads, by layer. A sampling counts each copy once: copies that stay above the line for an hour are
 		// that share of the hour's reads.
-		limits: []limit{b.at("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h")},
+		limits: []limit{b.thresholdOf("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h")},
 		queries: []query{
 			{expr: `class:cacheinv_canary_overdue_copies:ratio{<class>}`, legend: "{{class}} overdue"},
 			{expr: `class:cacheinv_canary_stale_copies:ratio{<class>}`, legend: "{{class}} stale", dashed: true},
@@ -244,7 +244,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		shows:     "Share of the reads in an hour that met an overdue copy: what the alert on the error budget looks at, together with five minutes.",
 		healthy:   "0.",
 		otherwise: "As for the stale data rate. Below the line slower tiers of the alert may still fire.",
-		limits:    []limit{b.at("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h")},
+		limits:    []limit{b.thresholdOf("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h")},
 		queries:   []query{{expr: `class_layer:cacheinv_canary_overdue_reads:ratio_increase1h{<class,layer>}`, legend: "{{class}} {{layer}}"}},
 	})
 	b.bars(panel{
@@ -260,7 +260,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		shows:     "For how long each replica has not reached where its primary was; unknown where there are no replicas.",
 		healthy:   "below a second.",
 		otherwise: "It is frozen, or its link too slow. Whoever reads from it is given old data.",
-		limits:    []limit{b.at("CacheInvalReplicationFrozen", "cacheinv_replication_lag_seconds")},
+		limits:    []limit{b.thresholdOf("CacheInvalReplicationFrozen", "cacheinv_replication_lag_seconds")},
 		alerts:    []string{"CacheInvalSplitBrain"},
 		queries:   []query{{expr: newest("layer, node", `cacheinv_replication_lag_seconds{<layer,node>}`), legend: "{{layer}} {{node}}"}},
 	})

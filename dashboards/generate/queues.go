@@ -30,7 +30,7 @@ func queues(b *board) {
 		shows:     "Time until the queue is empty if both rates stay as they are; ∞: at these rates never. 0 while so few wait that the alert leaves them alone (CacheInvalQueueDrainSlow).",
 		healthy:   "0, or seconds.",
 		otherwise: "More processors, or fewer messages: find who sends them.",
-		limits:    []limit{b.at("CacheInvalQueueDrainSlow", "queue:cacheinv_queue_drain_seconds:rate2m")},
+		limits:    []limit{b.thresholdOf("CacheInvalQueueDrainSlow", "queue:cacheinv_queue_drain_seconds:rate2m")},
 		queries:   []query{{expr: b.drain(), legend: "{{queue}}"}},
 	})
 	b.stat(panel{
@@ -38,7 +38,7 @@ func queues(b *board) {
 		shows:     "Depth as a share of the capacity that is configured; unknown without one.",
 		healthy:   "a few percent.",
 		otherwise: "Beyond its capacity invalidations are lost: more room first, then the reason.",
-		limits:    []limit{b.at("CacheInvalQueueNearCapacity", "")},
+		limits:    []limit{b.thresholdOf("CacheInvalQueueNearCapacity", "")},
 		queries:   []query{{expr: `queue:cacheinv_queue_fill:ratio{<queue>}`, legend: "{{queue}}"}},
 	})
 	b.series(panel{
@@ -46,7 +46,7 @@ func queues(b *board) {
 		shows:     "Invalidations that wait, by queue; of several consumer groups the one furthest behind.",
 		healthy:   "0 to 50.",
 		otherwise: "See beside whether more arrive or fewer are processed.",
-		limits:    []limit{b.at("CacheInvalQueueDepthHigh", ""), b.at("CacheInvalQueueDepthCritical", "")},
+		limits:    []limit{b.thresholdOf("CacheInvalQueueDepthHigh", ""), b.thresholdOf("CacheInvalQueueDepthCritical", "")},
 		queries:   []query{{expr: `queue:cacheinv_queue_depth:max{<queue>}`, legend: "{{queue}}"}},
 	})
 	b.series(panel{
@@ -67,7 +67,7 @@ func queues(b *board) {
 		shows:     "Age of the oldest invalidation that still waits.",
 		healthy:   "below a minute.",
 		otherwise: "One that grows by a second a second: nothing of that partition or list is processed.",
-		limits:    []limit{b.at("CacheInvalQueueOldestMessage", "")},
+		limits:    []limit{b.thresholdOf("CacheInvalQueueOldestMessage", "")},
 		queries:   []query{{expr: newest("queue", `cacheinv_queue_oldest_message_age_seconds{<queue>}`), legend: "{{queue}}"}},
 	})
 	b.series(panel{
@@ -83,7 +83,7 @@ func queues(b *board) {
 		shows:     "Share of the newest messages that repeat a key without a newer version; known only where messages have versions.",
 		healthy:   "a few percent.",
 		otherwise: "An invalidation that brings about itself: break it where it is sent. /status names the key.",
-		limits:    []limit{b.at("CacheInvalLoop", "queue:cacheinv_queue_sampled_repeats:ratio")},
+		limits:    []limit{b.thresholdOf("CacheInvalLoop", "queue:cacheinv_queue_sampled_repeats:ratio")},
 		queries:   []query{{expr: `queue:cacheinv_queue_sampled_repeats:ratio{<queue>}`, legend: "{{queue}}"}},
 	})
 	b.series(panel{
@@ -91,7 +91,7 @@ func queues(b *board) {
 		shows:     "Share of the key that most of the newest messages have. It tells of a loop where messages have no versions.",
 		healthy:   "low, and high only while hardly anything arrives.",
 		otherwise: "As for messages that repeat a key.",
-		limits:    []limit{b.at("CacheInvalLoop", "queue:cacheinv_queue_sampled_top_key:ratio")},
+		limits:    []limit{b.thresholdOf("CacheInvalLoop", "queue:cacheinv_queue_sampled_top_key:ratio")},
 		queries:   []query{{expr: `queue:cacheinv_queue_sampled_top_key:ratio{<queue>}`, legend: "{{queue}}"}},
 	})
 
@@ -137,7 +137,7 @@ func queues(b *board) {
 		shows:     "Age of the oldest message that the group has not processed, of the 10 partitions furthest behind.",
 		healthy:   "below a second.",
 		otherwise: "One partition alone: a message that its consumer cannot get past. All of them: the group is slow or stopped.",
-		limits:    []limit{b.at("CacheInvalConsumerLagHigh", "")},
+		limits:    []limit{b.thresholdOf("CacheInvalConsumerLagHigh", "")},
 		queries:   []query{{expr: `topk(10, ` + newest("queue, group, topic, partition", `cacheinv_consumer_group_lag_seconds{<queue,group>}`) + `)`, legend: "{{group}} {{topic}} {{partition}}"}},
 	})
 	b.series(panel{
@@ -199,8 +199,8 @@ func queues(b *board) {
 		healthy:   "below 1%.",
 		otherwise: "What they should have removed is served until its TTL ends.",
 		limits: []limit{
-			b.at("CacheInvalFailureRatioHigh", "history:cacheinv_invalidation_failures:ratio_rate5m"),
-			b.at("CacheInvalFailureRatioCritical", "history:cacheinv_invalidation_failures:ratio_rate5m"),
+			b.thresholdOf("CacheInvalFailureRatioHigh", "history:cacheinv_invalidation_failures:ratio_rate5m"),
+			b.thresholdOf("CacheInvalFailureRatioCritical", "history:cacheinv_invalidation_failures:ratio_rate5m"),
 		},
 		queries: []query{{expr: `history:cacheinv_invalidation_failures:ratio_rate5m{<cluster>}`, legend: "{{history}}"}},
 	})
@@ -210,8 +210,8 @@ func queues(b *board) {
 		healthy:   "99% within half a second.",
 		otherwise: "Slow on one layer alone: its nodes or the way there. On all: the queue.",
 		limits: []limit{
-			b.at("CacheInvalLatencyHigh", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
-			b.at("CacheInvalLatencyCritical", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
+			b.thresholdOf("CacheInvalLatencyHigh", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
+			b.thresholdOf("CacheInvalLatencyCritical", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
 		},
 		queries: []query{
 			{expr: `probe_layer:cacheinv_invalidation_probe_duration_seconds:p50_rate10m{<layer>}`, legend: "p50 {{probe}} {{layer}}", dashed: true},

@@ -59,7 +59,7 @@ func faultsOf(t testing.TB, dir string, data []byte) form.Faults {
 
 // Each file of testdata/invalid says in its first lines which faults it has, all of them.
 func TestInvalid(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	for path, data := range examples(t, "invalid") {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".yml"), func(t *testing.T) {
 			var want []string
@@ -93,7 +93,7 @@ func TestInvalid(t *testing.T) {
 
 // What the code can say is said by some file, and says what to write instead.
 func TestEveryFaultIsProvoked(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	var provoked []string
 	for _, data := range examples(t, "invalid") {
 		for _, f := range faultsOf(t, dir, data) {
@@ -175,7 +175,7 @@ func faultFormats(t *testing.T) map[string]string {
 }
 
 func TestValid(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	for path, data := range examples(t, "valid") {
 		if faults := faultsOf(t, dir, data); len(faults) > 0 {
 			t.Errorf("%s:\n%v", path, faults)
@@ -187,7 +187,7 @@ func TestValid(t *testing.T) {
 // askedFields of all valid examples, with whether one has them.
 func askedFields(t *testing.T) map[string]bool {
 	t.Helper()
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	asked := map[string]bool{}
 	for _, data := range examples(t, "valid") {
 		d := form.Read(filepath.Join(dir, "cacheinv.yml"), data)
@@ -229,7 +229,7 @@ var same = cmp.Options{
 
 func load(t *testing.T, name string) *Config {
 	t.Helper()
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	data, err := os.ReadFile(filepath.Join("testdata", "valid", name))
 	if err != nil {
 		t.Fatal(err)
@@ -554,7 +554,7 @@ func TestParseOddFiles(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	dir := configfiles.Surroundings(f)
+	dir := configfiles.Fixtures(f)
 	for _, folder := range []string{"valid", "invalid"} {
 		for _, data := range examples(f, folder) {
 			f.Add(data)

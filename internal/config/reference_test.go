@@ -98,7 +98,7 @@ func TestReferenceHasEveryField(t *testing.T) {
 
 // Each YAML of the page is a configuration that works; the examples of testdata are among them.
 func TestReferenceExamples(t *testing.T) {
-	page, dir := reference(t), configfiles.Surroundings(t)
+	page, dir := reference(t), configfiles.Fixtures(t)
 	var blocks []string
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page, -1) {
 		blocks = append(blocks, block[1])

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/cases"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
@@ -30,9 +30,9 @@ func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memoryNode) {
 	}
 	var fleet memoryFleet
 	for i := range nodes {
-		m := &memoryNode{id: probes.Identity{Layer: "l2", Name: fmt.Sprintf("n%d", i), Kind: "redis", Traits: traitsOf("redis")}, values: map[string]verdicts.Value{}}
+		m := &memoryNode{id: probes.Identity{Layer: "l2", Name: fmt.Sprintf("n%d", i), Kind: "redis", Traits: traitsOf("redis")}, values: map[string]cases.Value{}}
 		for k, name := range names {
-			m.values[name] = verdicts.Value{Bytes: fmt.Appendf(nil, `{"v":%d,"name":"somebody"}`, k)}
+			m.values[name] = cases.Value{Bytes: fmt.Appendf(nil, `{"v":%d,"name":"somebody"}`, k)}
 		}
 		fleet = append(fleet, m)
 	}

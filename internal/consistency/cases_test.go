@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/cases"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
@@ -21,7 +21,7 @@ import (
 type memoryNode struct {
 	id       probes.Identity
 	mu       sync.Mutex
-	values   map[string]verdicts.Value
+	values   map[string]cases.Value
 	frozen   bool
 	primary  *memoryNode // it follows
 	cut      bool
@@ -144,17 +144,17 @@ type memoryWorld struct {
 
 const caseKey = "user:1"
 
-func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
+func newMemoryWorld(t *testing.T, c *cases.Case) *memoryWorld {
 	t.Helper()
 	w := &memoryWorld{t: t, nodes: map[string]*memoryNode{}, origin: memoryOrigin{status: 500}}
-	cfg, err := config.Parse("case.yml", c.Config("case", caseKey, func(n verdicts.Node) string { return n.Name + ".example:1" }, "http://origin.example/{key}"), backends.All)
+	cfg, err := config.Parse("case.yml", c.Config("case", caseKey, func(n cases.Node) string { return n.Name + ".example:1" }, "http://origin.example/{key}"), backends.All)
 	if err != nil {
 		t.Fatalf("%s: %v", c.Name, err)
 	}
 	var fleet memoryFleet
 	for _, l := range c.Layers {
 		for _, n := range l.Nodes {
-			m := &memoryNode{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Traits: traitsOf(n.Kind), Group: n.Group}, values: map[string]verdicts.Value{}}
+			m := &memoryNode{id: probes.Identity{Layer: l.Name, Name: n.Name, Kind: n.Kind, Traits: traitsOf(n.Kind), Group: n.Group}, values: map[string]cases.Value{}}
 			w.nodes[n.Name] = m
 			fleet = append(fleet, m)
 			if n.ReplicaOf != "" {
@@ -171,9 +171,9 @@ func newMemoryWorld(t *testing.T, c *verdicts.Case) *memoryWorld {
 	return w
 }
 
-func (w *memoryWorld) node(n verdicts.Node) *memoryNode { return w.nodes[n.Name] }
+func (w *memoryWorld) node(n cases.Node) *memoryNode { return w.nodes[n.Name] }
 
-func (w *memoryWorld) each(n verdicts.Node, do func(m *memoryNode)) {
+func (w *memoryWorld) each(n cases.Node, do func(m *memoryNode)) {
 	do(w.node(n))
 	for _, m := range w.nodes {
 		if m.primary == w.node(n) && !m.cut {
@@ -182,32 +182,32 @@ func (w *memoryWorld) each(n verdicts.Node, do func(m *memoryNode)) {
 	}
 }
 
-func (w *memoryWorld) Set(n verdicts.Node, v verdicts.Value, _ time.Duration) {
+func (w *memoryWorld) Set(n cases.Node, v cases.Value, _ time.Duration) {
 	w.each(n, func(m *memoryNode) { m.values[caseKey] = v })
 }
 
-func (w *memoryWorld) Delete(n verdicts.Node) {
+func (w *memoryWorld) Delete(n cases.Node) {
 	w.each(n, func(m *memoryNode) { delete(m.values, caseKey) })
 }
 
-func (w *memoryWorld) Cut(n verdicts.Node)    { w.node(n).cut = true }
-func (w *memoryWorld) Freeze(n verdicts.Node) { w.node(n).frozen = true }
-func (w *memoryWorld) Thaw(n verdicts.Node)   { w.node(n).frozen = false }
-func (w *memoryWorld) Wait(d time.Duration)   { time.Sleep(d) } // fake time
-func (w *memoryWorld) Settle()                {}
+func (w *memoryWorld) Cut(n cases.Node)     { w.node(n).cut = true }
+func (w *memoryWorld) Freeze(n cases.Node)  { w.node(n).frozen = true }
+func (w *memoryWorld) Thaw(n cases.Node)    { w.node(n).frozen = false }
+func (w *memoryWorld) Wait(d time.Duration) { time.Sleep(d) } // fake time
+func (w *memoryWorld) Settle()              {}
 
 func (w *memoryWorld) Origin(body string, status int) { w.origin.body, w.origin.status = body, status }
 
-func (w *memoryWorld) Scrape() verdicts.Expected {
+func (w *memoryWorld) Scrape() cases.Expected {
 	time.Sleep(time.Second) // fake time: scrapes are apart
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	return observed(w.sampler.Sample(ctx).Classes[0])
 }
 
-func observed(c ClassResult) verdicts.Expected {
+func observed(c ClassResult) cases.Expected {
 	regressions := int(c.VersionRegressions)
-	got := verdicts.Expected{
+	got := cases.Expected{
 		States: map[string]string{}, Reference: map[string]int{},
 		VersionConflicts: &c.VersionConflicts, VersionRegressions: &regressions, OriginBehind: &c.OriginBehind,
 	}
@@ -229,7 +229,7 @@ func observed(c ClassResult) verdicts.Expected {
 }
 
 func TestCases(t *testing.T) {
-	for _, c := range verdicts.All(t) {
+	for _, c := range cases.All(t) {
 		t.Run(strings.ReplaceAll(c.Name, "/", "-"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				time.Sleep(30 * 365 * 24 * time.Hour) // the fake clock begins in 2000, and a case speaks of 2024

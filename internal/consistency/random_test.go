@@ -15,7 +15,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/cases"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -375,7 +375,7 @@ func (w *world) write(ctx context.Context, random *rand.Rand, deletes int, cut *
 			delete(m.values, "k")
 		default:
 			held[m] = version
-			m.values["k"] = verdicts.Value{Bytes: fmt.Appendf(nil, `{"n":"%d","v":%d}`, version, version)}
+			m.values["k"] = cases.Value{Bytes: fmt.Appendf(nil, `{"n":"%d","v":%d}`, version, version)}
 		}
 		m.mu.Unlock()
 		for _, n := range w.fleet {

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
-	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/cases"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
@@ -224,7 +224,7 @@ func (w *world) configure(nodes string, classes ...string) {
 			name, primary, replica := strings.Cut(name, "<")
 			n := w.nodes[name]
 			if n == nil {
-				n = &spy{memoryNode: &memoryNode{id: probes.Identity{Layer: layer, Name: name, Kind: "redis", Traits: traitsOf("redis")}, values: map[string]verdicts.Value{}}}
+				n = &spy{memoryNode: &memoryNode{id: probes.Identity{Layer: layer, Name: name, Kind: "redis", Traits: traitsOf("redis")}, values: map[string]cases.Value{}}}
 				if replica {
 					n.primary = w.node(primary).memoryNode
 				}
@@ -301,9 +301,9 @@ func (w *world) set(name, key, content string) {
 		case "-":
 			delete(n.values, key)
 		case "?":
-			n.values[key] = verdicts.Value{Status: 500}
+			n.values[key] = cases.Value{Status: 500}
 		default:
-			n.values[key] = verdicts.Value{Bytes: []byte(w.body(content))}
+			n.values[key] = cases.Value{Bytes: []byte(w.body(content))}
 		}
 	}
 }

@@ -32,7 +32,7 @@ func configTemplate(t *testing.T, text string) form.Template {
 var appLogin = form.Credentials{Username: "exporter", Password: "of app"}
 
 func TestNodesAreRead(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	const list = `
 - url: "http://pop-fra.example/users/{key}"
@@ -122,7 +122,7 @@ func TestEdgesAreRead(t *testing.T) {
 }
 
 func TestQueuesAreRead(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	const list = `
 - {url: "http://app-1:8080/queue", depth: "$.depth", enqueued: "$.in", processed: "$.out"}
 - {url: "http://app/queue", depth: "$.depth", oldest_age_seconds: "$.age"}
@@ -145,7 +145,7 @@ func TestQueuesAreRead(t *testing.T) {
 }
 
 func TestHistoriesAreRead(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	const list = `
 - {url: "http://processor:8080/stats", succeeded: "$.succeeded", failed: "$.failed"}
 - url: "https://processor:8443/stats"
@@ -176,7 +176,7 @@ func TestHistoriesAreRead(t *testing.T) {
 }
 
 func TestPublishersAreRead(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	const list = `
 - {url: "https://app/invalidate", method: PUT, headers: {X-Source: probe}, username: u, password: x, tls: {ca_file: ca.pem}}
 - {url: "http://app/invalidate", username: u, password_file: redis.password}
@@ -200,7 +200,7 @@ func TestPublishersAreRead(t *testing.T) {
 }
 
 func TestOriginsAreRead(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	const list = `
 - url: "http://app/api/users/{id}"
   headers: {Accept: application/json}
@@ -230,7 +230,7 @@ func TestOriginsAreRead(t *testing.T) {
 }
 
 func TestApplicationsAreRead(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	const list = `
 - {nodes: {app-1: "http://app-1:8080/cache/version", app-2: "http://app-2:8080/cache/version"}, json: "$.version"}
 - {nodes: {worker-1: "https://worker-1/version"}, username: exporter, password_file: redis.password, tls: {ca_file: ca.pem}}

@@ -16,7 +16,7 @@ import (
 var sameConfig = cmp.Comparer(func(a, b *regexp.Regexp) bool { return fmt.Sprint(a) == fmt.Sprint(b) })
 
 func TestQueuesAreRead(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	const list = `
 - brokers: ["kafka-1:9092", "kafka-2:9092"]
   topics: [cache-invalidation, "/^inv\\./"]
@@ -53,7 +53,7 @@ func TestQueuesAreRead(t *testing.T) {
 }
 
 func TestPublishersAreRead(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	const list = `
 - brokers: ["kafka-1:9092"]
   topic: cache-invalidation

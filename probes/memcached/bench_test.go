@@ -34,7 +34,7 @@ func BenchmarkRead1000(b *testing.B) {
 	b.Cleanup(func() { _ = conn.Close() })
 	replies := bufio.NewReaderSize(conn, 32<<10)
 	ratio.Run(b, 50, nil,
-		ratio.Way{Name: "floor", Do: func() error {
+		ratio.Variant{Name: "floor", Do: func() error {
 			if _, err := conn.Write([]byte(pipeline.String())); err != nil {
 				return err
 			}
@@ -45,7 +45,7 @@ func BenchmarkRead1000(b *testing.B) {
 				}
 			}
 		}},
-		ratio.Way{Name: "exporter", Do: func() error {
+		ratio.Variant{Name: "exporter", Do: func() error {
 			seen := 0
 			err := n.Read(context.Background(), keys, func(_ int, raw probes.Raw) { seen += len(raw.Value) })
 			if err == nil && seen != 100_000 {
@@ -53,7 +53,7 @@ func BenchmarkRead1000(b *testing.B) {
 			}
 			return err
 		}},
-		ratio.Way{Name: "one command per key", Do: func() error {
+		ratio.Variant{Name: "one command per key", Do: func() error {
 			for _, k := range keys {
 				if _, err := client.Get(k.Name); err != nil {
 					return err

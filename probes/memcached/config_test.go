@@ -11,7 +11,7 @@ import (
 )
 
 func TestNodesAreRead(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	const list = `
 - {address: "cache-3:11211"}
 - {address: "[2001:db8::1]:11211", username: exporter, password_file: redis.password, tls: {}}

@@ -28,7 +28,7 @@ func BenchmarkRead1000(b *testing.B) {
 	ctx := context.Background()
 	n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Env())
 	ratio.Run(b, 50, func() ratio.Cost { return serverCost(b, r) },
-		ratio.Way{Name: "floor", Do: func() error {
+		ratio.Variant{Name: "floor", Do: func() error {
 			_, err := r.Pipelined(ctx, func(p redis.Pipeliner) error {
 				p.MGet(ctx, names...)
 				for _, name := range names {
@@ -38,7 +38,7 @@ func BenchmarkRead1000(b *testing.B) {
 			})
 			return err
 		}},
-		ratio.Way{Name: "exporter", Do: func() error {
+		ratio.Variant{Name: "exporter", Do: func() error {
 			seen := 0
 			err := n.Read(ctx, keys, func(_ int, raw probes.Raw) { seen += len(raw.Value) })
 			if err == nil && seen != 100_000 {
@@ -46,7 +46,7 @@ func BenchmarkRead1000(b *testing.B) {
 			}
 			return err
 		}},
-		ratio.Way{Name: "one command per key", Do: func() error {
+		ratio.Variant{Name: "one command per key", Do: func() error {
 			for _, name := range names {
 				if err := r.Get(ctx, name).Err(); err != nil {
 					return err

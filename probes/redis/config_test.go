@@ -18,7 +18,7 @@ import (
 var sameConfig = cmp.Comparer(func(a, b *regexp.Regexp) bool { return fmt.Sprint(a) == fmt.Sprint(b) })
 
 func TestNodesAreRead(t *testing.T) {
-	dir := configfiles.Surroundings(t)
+	dir := configfiles.Fixtures(t)
 	const list = `
 - {address: "cache-1:6379"}
 - {address: "redis://cache-1:6379/0", username: exporter, password_file: redis.password}

@@ -125,9 +125,9 @@ func BenchmarkScrape1000KeysOn1Node(b *testing.B) {
 			cfg, names := kind.cfg(benchConfig(1000, r.Addr)), benchNames(1000)
 			e, sample := start(b, cfg), sampling(b, cfg)
 			ratio.Run(b, 50, nil,
-				ratio.Way{Name: "bare pipeline", Do: func() error { return bare(b.Context(), r.Client, names) }},
-				ratio.Way{Name: "sampling", Do: sample},
-				ratio.Way{Name: "whole scrape", Do: func() error { e.get(10 * time.Second); return nil }},
+				ratio.Variant{Name: "bare pipeline", Do: func() error { return bare(b.Context(), r.Client, names) }},
+				ratio.Variant{Name: "sampling", Do: sample},
+				ratio.Variant{Name: "whole scrape", Do: func() error { e.get(10 * time.Second); return nil }},
 			)
 		})
 	}
@@ -146,9 +146,9 @@ func BenchmarkScrape1000KeysOver1ms(b *testing.B) {
 		c := p.Counts()
 		return ratio.Cost{Bytes: float64(c.Sent + c.Received), RoundTrips: float64(c.RoundTrips)}
 	},
-		ratio.Way{Name: "whole scrape", Do: func() error { e.get(10 * time.Second); return nil }},
-		ratio.Way{Name: "bare pipeline", Do: func() error { return bare(b.Context(), far, names) }},
-		ratio.Way{Name: "one command per key", Do: func() error { return each(b.Context(), far, names) }},
+		ratio.Variant{Name: "whole scrape", Do: func() error { e.get(10 * time.Second); return nil }},
+		ratio.Variant{Name: "bare pipeline", Do: func() error { return bare(b.Context(), far, names) }},
+		ratio.Variant{Name: "one command per key", Do: func() error { return each(b.Context(), far, names) }},
 	)
 }
 
@@ -165,14 +165,14 @@ func BenchmarkScrape10000KeysOn12Nodes(b *testing.B) {
 	p := run(b, "--config.file", writeFile(b, "cacheinv.yml", benchConfig(10_000, addresses...)), "--scrape.min-interval=0s")
 	names := benchNames(10_000)
 	ratio.Run(b, 10, nil,
-		ratio.Way{Name: "bare pipelines", Do: func() error {
+		ratio.Variant{Name: "bare pipelines", Do: func() error {
 			var all errgroup.Group
 			for _, r := range started {
 				all.Go(func() error { return bare(b.Context(), r.Client, names) })
 			}
 			return all.Wait()
 		}},
-		ratio.Way{Name: "whole scrape", Do: func() error { p.get("/metrics"); return nil }},
+		ratio.Variant{Name: "whole scrape", Do: func() error { p.get("/metrics"); return nil }},
 	)
 	page := p.scrape()
 	if fresh := page.sum("canary_copies", "state", "fresh"); fresh != 120_000 {

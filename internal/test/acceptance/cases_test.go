@@ -11,13 +11,13 @@ import (
 
 	"github.com/bradfitz/gomemcache/memcache"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/test/cases"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
-	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
 )
 
 // TestCasesOnRealServers plays every case of the verdict on real servers, and looks at /metrics.
 func TestCasesOnRealServers(t *testing.T) {
-	for _, c := range verdicts.All(t) {
+	for _, c := range cases.All(t) {
 		t.Run(strings.ReplaceAll(c.Name, "/", "-"), func(t *testing.T) {
 			t.Parallel()
 			c.Play(t, newRealWorld(t, &c))
@@ -30,7 +30,7 @@ const caseKey = "case:1"
 // realWorld is servers of a case's own, and an exporter over them.
 type realWorld struct {
 	t         *testing.T
-	c         *verdicts.Case
+	c         *cases.Case
 	e         *exporter
 	redis     map[string]*servers.RedisServer
 	memcached map[string]*servers.Process
@@ -44,13 +44,13 @@ type realWorld struct {
 type webNode struct {
 	*httptest.Server
 	mu sync.Mutex
-	v  verdicts.Value
+	v  cases.Value
 	n  int
 }
 
 func startWeb(t *testing.T, status int) *webNode {
 	t.Helper()
-	w := &webNode{v: verdicts.Value{Status: status}}
+	w := &webNode{v: cases.Value{Status: status}}
 	w.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		w.mu.Lock()
 		v := w.v
@@ -69,13 +69,13 @@ func startWeb(t *testing.T, status int) *webNode {
 	return w
 }
 
-func (w *webNode) set(v verdicts.Value) {
+func (w *webNode) set(v cases.Value) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.v = v
 }
 
-func newRealWorld(t *testing.T, c *verdicts.Case) *realWorld {
+func newRealWorld(t *testing.T, c *cases.Case) *realWorld {
 	t.Helper()
 	w := &realWorld{
 		t: t, c: c, redis: map[string]*servers.RedisServer{}, memcached: map[string]*servers.Process{},
@@ -102,12 +102,12 @@ func newRealWorld(t *testing.T, c *verdicts.Case) *realWorld {
 			}
 		}
 	}
-	cfg := c.Config("case", caseKey, func(n verdicts.Node) string { return addresses[n.Name] }, w.origin.URL+"/{key}")
+	cfg := c.Config("case", caseKey, func(n cases.Node) string { return addresses[n.Name] }, w.origin.URL+"/{key}")
 	w.e = start(t, string(cfg))
 	return w
 }
 
-func (w *realWorld) Set(node verdicts.Node, v verdicts.Value, ttl time.Duration) {
+func (w *realWorld) Set(node cases.Node, v cases.Value, ttl time.Duration) {
 	w.t.Helper()
 	if r := w.redis[node.Name]; r != nil {
 		w.setRedis(r, v, ttl)
@@ -124,7 +124,7 @@ func (w *realWorld) Set(node verdicts.Node, v verdicts.Value, ttl time.Duration)
 	w.web[node.Name].set(v)
 }
 
-func (w *realWorld) setRedis(r *servers.RedisServer, v verdicts.Value, ttl time.Duration) {
+func (w *realWorld) setRedis(r *servers.RedisServer, v cases.Value, ttl time.Duration) {
 	w.t.Helper()
 	p := r.TxPipeline()
 	p.Del(w.t.Context(), caseKey)
@@ -146,7 +146,7 @@ func (w *realWorld) setRedis(r *servers.RedisServer, v verdicts.Value, ttl time.
 	}
 }
 
-func (w *realWorld) Delete(node verdicts.Node) {
+func (w *realWorld) Delete(node cases.Node) {
 	w.t.Helper()
 	if r := w.redis[node.Name]; r != nil {
 		r.Must(w.t, "del", caseKey)
@@ -160,11 +160,11 @@ func (w *realWorld) Delete(node verdicts.Node) {
 		}
 		return
 	}
-	w.web[node.Name].set(verdicts.Value{Status: http.StatusNotFound})
+	w.web[node.Name].set(cases.Value{Status: http.StatusNotFound})
 }
 
 // Cut keeps a replica a replica, of a primary that it can't reach.
-func (w *realWorld) Cut(node verdicts.Node) {
+func (w *realWorld) Cut(node cases.Node) {
 	w.t.Helper()
 	r := w.redis[node.Name]
 	r.Must(w.t, "config", "set", "masterauth", "no-such-password", "masteruser", "nobody")
@@ -175,18 +175,18 @@ func (w *realWorld) Cut(node verdicts.Node) {
 	})
 }
 
-func (w *realWorld) Freeze(node verdicts.Node) {
+func (w *realWorld) Freeze(node cases.Node) {
 	w.redis[node.Name].Freeze(w.t)
 	w.frozen = true
 }
 
-func (w *realWorld) Thaw(node verdicts.Node) {
+func (w *realWorld) Thaw(node cases.Node) {
 	w.redis[node.Name].Thaw(w.t)
 	w.frozen = false
 }
 
 func (w *realWorld) Origin(body string, status int) {
-	v := verdicts.Value{Bytes: []byte(body)}
+	v := cases.Value{Bytes: []byte(body)}
 	if status != http.StatusOK {
 		v.Status = status
 	}
@@ -221,14 +221,14 @@ func offset(info, name string) string {
 	return value
 }
 
-func (w *realWorld) Scrape() verdicts.Expected {
+func (w *realWorld) Scrape() cases.Expected {
 	w.t.Helper()
 	timeout := 10 * time.Second
 	if w.frozen {
 		timeout = 2 * time.Second
 	}
 	p := w.e.scrape(timeout)
-	got := verdicts.Expected{States: map[string]string{}, Reference: map[string]int{}}
+	got := cases.Expected{States: map[string]string{}, Reference: map[string]int{}}
 	p.each("canary_copies", func(labels map[string]string, v float64) {
 		if v > 0 {
 			got.States[w.name(labels["node"])] += labels["state"]

@@ -1,4 +1,3 @@
-// Package acceptance holds the exporter to what it promises, on real servers and through /metrics.
 package acceptance
 
 import (

@@ -14,11 +14,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/test/cases"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
-	"github.com/cacheinv/cacheinv_exporter/internal/test/verdicts"
 )
 
-func (w *webNode) setBody(body string) { w.set(verdicts.Value{Bytes: []byte(body)}) }
+func (w *webNode) setBody(body string) { w.set(cases.Value{Bytes: []byte(body)}) }
 
 func setMemcached(t testing.TB, address string, values map[string]string) {
 	t.Helper()

@@ -14,8 +14,8 @@ import (
 // Secret is a value that no fault may show, in the environment and in the test files.
 const Secret = "hunter2"
 
-// Surroundings sets the environment that the test files name, and gives the folder that has the other files they name.
-func Surroundings(t testing.TB) (dir string) {
+// Fixtures sets the environment that the test files name, and gives the folder that has the other files they name.
+func Fixtures(t testing.TB) (dir string) {
 	t.Helper()
 	for name, v := range map[string]string{
 		"APP_PASSWORD": "of app", "REDIS_PASSWORD": "of redis",

@@ -1,7 +1,7 @@
-// Package ratio times several ways to do one thing in one run, turn by turn, so that what disturbs the machine
+// Package ratio times several variants of one task in one run, turn by turn, so that what disturbs the machine
 // disturbs them alike, and tells them as ratios.
 //
-// A [Way] is one of them; [Run] tells each as a multiple of the first.
+// A [Variant] is one of them; [Run] tells each as a multiple of the first.
 package ratio
 
 import (
@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Way to do the thing.
-type Way struct {
+// Variant is one way to do the thing.
+type Variant struct {
 	Name string
 	// Do it once; an error ends the benchmark.
 	Do func() error
@@ -30,26 +30,26 @@ type tally struct {
 	cost   Cost
 }
 
-// Run the ways in turns, rounds times each an iteration, and report medians, and each as a multiple of the first, the
+// Run the variants in turns, rounds times each an iteration, and report medians, and each as a multiple of the first, the
 // reference. cost may be nil.
-func Run(b *testing.B, rounds int, cost func() Cost, ways ...Way) {
+func Run(b *testing.B, rounds int, cost func() Cost, variants ...Variant) {
 	b.Helper()
-	tallies := make([]tally, len(ways))
-	for _, w := range ways { // connections, caches
-		once(b, w, cost, &tally{})
+	tallies := make([]tally, len(variants))
+	for _, v := range variants { // connections, caches
+		once(b, v, cost, &tally{})
 	}
 	for b.Loop() {
 		for round := range rounds {
-			for i := range ways {
-				i = (i + round) % len(ways) // no way is always first
-				once(b, ways[i], cost, &tallies[i])
+			for i := range variants {
+				i = (i + round) % len(variants) // no variant is always first
+				once(b, variants[i], cost, &tallies[i])
 			}
 		}
 	}
-	report(b, ways, tallies, cost != nil)
+	report(b, variants, tallies, cost != nil)
 }
 
-func once(b *testing.B, w Way, cost func() Cost, t *tally) {
+func once(b *testing.B, v Variant, cost func() Cost, t *tally) {
 	b.Helper()
 	var before, after runtime.MemStats
 	var from Cost
@@ -58,11 +58,11 @@ func once(b *testing.B, w Way, cost func() Cost, t *tally) {
 	}
 	runtime.ReadMemStats(&before)
 	began := time.Now()
-	err := w.Do()
+	err := v.Do()
 	took := time.Since(began)
 	runtime.ReadMemStats(&after)
 	if err != nil {
-		b.Fatalf("%s: %v", w.Name, err)
+		b.Fatalf("%s: %v", v.Name, err)
 	}
 	t.times = append(t.times, took)
 	t.allocs += after.Mallocs - before.Mallocs
@@ -74,7 +74,7 @@ func once(b *testing.B, w Way, cost func() Cost, t *tally) {
 	}
 }
 
-func report(b *testing.B, ways []Way, tallies []tally, counted bool) {
+func report(b *testing.B, variants []Variant, tallies []tally, counted bool) {
 	b.Helper()
 	var table strings.Builder
 	fmt.Fprintf(&table, "%s\n| way | median | of the first | allocations |", b.Name())
@@ -83,18 +83,18 @@ func report(b *testing.B, ways []Way, tallies []tally, counted bool) {
 	}
 	table.WriteString("\n")
 	first := median(tallies[0].times)
-	for i, w := range ways {
+	for i, v := range variants {
 		t := &tallies[i]
 		n := float64(len(t.times))
 		m := median(t.times)
 		ratio := float64(m) / float64(first)
-		fmt.Fprintf(&table, "| %s | %v | %.2f | %.0f |", w.Name, m.Round(time.Microsecond), ratio, float64(t.allocs)/n)
+		fmt.Fprintf(&table, "| %s | %v | %.2f | %.0f |", v.Name, m.Round(time.Microsecond), ratio, float64(t.allocs)/n)
 		if counted {
 			fmt.Fprintf(&table, " %.0f | %.0f | %.0f |", t.cost.Commands/n, t.cost.Bytes/n, t.cost.RoundTrips/n)
 		}
 		table.WriteString("\n")
 		if i > 0 {
-			b.ReportMetric(ratio, strings.ReplaceAll(w.Name, " ", "_")+"/"+strings.ReplaceAll(ways[0].Name, " ", "_"))
+			b.ReportMetric(ratio, strings.ReplaceAll(v.Name, " ", "_")+"/"+strings.ReplaceAll(variants[0].Name, " ", "_"))
 		}
 	}
 	b.Log(table.String())

@@ -29,7 +29,7 @@ type Account struct {
 	// seenHits and seenMisses are what the server reported last.
 	seenHits, seenMisses float64
 
-	mu      sync.Mutex
+	mu    sync.Mutex
 	lease *Lease // now; nil: none
 }
 

@@ -1,8 +1,8 @@
-// Package verdicts holds situations of one key each and the states that they must give, for tests: played
+// Package cases holds situations of one key each and the states that they must give, for tests: played
 // against nodes in memory they test the verdict, played on real servers the whole exporter.
 //
 // [All] gives the cases. A [Case] is steps that a [World] plays, with the states that are expected after each.
-package verdicts
+package cases
 
 import (
 	_ "embed"
