@@ -248,7 +248,7 @@ func (r *reader) classLayer(v form.Value, common ClassLayer, names []string, has
 func (r *reader) origin(v form.Value, names []string) *Origin {
 	b := v.Block()
 	o := &Origin{}
-	_, o.Source = choose(b, r.backends, func(k *probes.Backend) func(form.Value) probes.OriginSource {
+	_, o.Source = choose(b, r.backends, "where the truth of a key is asked", func(k *probes.Backend) func(form.Value) probes.OriginSource {
 		if k.Origin == nil {
 			return nil
 		}

@@ -14,7 +14,7 @@ func (r *reader) history(v form.Value, histories form.Taken) History {
 		h.Name = name.Name("the history's name")
 		histories.Add(name, h.Name, "history")
 	}
-	_, h.Source = choose(b, r.backends, func(k *probes.Backend) func(form.Value) probes.HistorySource { return k.History })
+	_, h.Source = choose(b, r.backends, "where attempts are recorded", func(k *probes.Backend) func(form.Value) probes.HistorySource { return k.History })
 	b.Done()
 	return h
 }

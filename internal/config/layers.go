@@ -54,7 +54,7 @@ func (r *reader) node(v form.Value, layer string, nodes form.Taken, servers map[
 		servers[server] = at.Line()
 	}
 	in := probes.Layer{Name: layer, Once: once}
-	n.Kind, n.Source = choose(b, r.backends, func(k *probes.Backend) func(form.Value) probes.NodeSource {
+	n.Kind, n.Source = choose(b, r.backends, "where the node is", func(k *probes.Backend) func(form.Value) probes.NodeSource {
 		if k.Node == nil {
 			return nil
 		}

@@ -22,7 +22,7 @@ func (r *reader) queue(v form.Value, queues form.Taken) Queue {
 	if m := b.Get("message"); m.Given() {
 		q.Message = readMessage(m)
 	}
-	_, q.Source = choose(b, r.backends, func(k *probes.Backend) func(form.Value) probes.QueueSource {
+	_, q.Source = choose(b, r.backends, "where the queue is", func(k *probes.Backend) func(form.Value) probes.QueueSource {
 		if k.Queue == nil {
 			return nil
 		}

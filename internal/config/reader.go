@@ -39,9 +39,9 @@ func (r *reader) kinds(word string, is func(probes.Backend) bool) string {
 	return strings.Join(names[:last], ", ") + " " + word + " " + names[last]
 }
 
-// choose reads the field that names a backend, of those that play a role; exactly one is to be given. role gives how a
-// backend's block is read, or nil where it does not play the role.
-func choose[S any](b *form.Block, backends []probes.Backend, role func(*probes.Backend) func(form.Value) S) (kind string, source S) {
+// choose reads the field that names a backend, of those that play a role; exactly one is to be given. what stands below it,
+// and role gives how a backend's block is read, or nil where it does not play the role.
+func choose[S any](b *form.Block, backends []probes.Backend, what string, role func(*probes.Backend) func(form.Value) S) (kind string, source S) {
 	var names []string
 	var fields []form.Value
 	var reads []func(form.Value) S
@@ -52,7 +52,7 @@ func choose[S any](b *form.Block, backends []probes.Backend, role func(*probes.B
 		}
 	}
 	if len(fields) == 1 {
-		b.Require(fields[0], names[0]+": and, below it, its fields")
+		b.Require(fields[0], names[0]+": and, below it, "+what)
 	} else {
 		b.ExactlyOne(fields...)
 	}

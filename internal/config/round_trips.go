@@ -135,7 +135,7 @@ func readProbeMessage(v form.Value) form.Template {
 // publish reads where the invalidation is sent, and what it says.
 func (r *reader) publish(v form.Value) (out probes.PublisherSource, message form.Template) {
 	b := v.Block()
-	_, out = choose(b, r.backends, func(k *probes.Backend) func(form.Value) probes.PublisherSource {
+	_, out = choose(b, r.backends, "where the invalidation is sent", func(k *probes.Backend) func(form.Value) probes.PublisherSource {
 		if k.Publisher == nil {
 			return nil
 		}
