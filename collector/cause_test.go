@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -108,6 +109,21 @@ func TestWhoAddsNoEvidence(t *testing.T) {
 	want := []string{"queue: not back in time", "history: its collector broke; the log says how"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A target that is still busy costs itself alone: what the others of its collector say is evidence all the same.
+func TestBusyTargetLeavesEvidence(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	busy := funcEvidencer{funcCollector{"queue", func(context.Context, chan<- prometheus.Metric) error {
+		return errors.Join(nil, fmt.Errorf("queue slow: %w", probes.ErrBusy))
+	}}, func(*diagnosis.Evidence) { asked <- struct{}{} }}
+	e := judging(t, &causeJudge{}, &fakeSampler{}, busy)
+	wantLines(t, scrape(t, e, "10"), `cacheinv_collector_success{collector="queue"} 0`)
+	select {
+	case <-asked:
+	default:
+		t.Error("the collector came back, and was not asked for its evidence")
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // answerGrace is how long after the end of the sampling's time an answer to a collector may come.
@@ -43,7 +45,7 @@ func eachInTime[T any](ctx context.Context, n int, ask func(i int) T, take func(
 // onceAtATime asks, but not a backend that has not answered an earlier sampling yet. A panic in ask becomes its error.
 func onceAtATime(busy *atomic.Bool, ask func() error) (err error) {
 	if !busy.CompareAndSwap(false, true) {
-		return errBusy
+		return probes.ErrBusy
 	}
 	defer busy.Store(false)
 	defer func() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 var (
@@ -23,12 +24,8 @@ var (
 		"Time that the collector needed in the last sampling, in seconds.", "collector")
 )
 
-var (
-	// errBusy says that a collector has not come back from an earlier sampling.
-	errBusy = errors.New("still busy with an earlier sampling")
-	// errPanic says that a collector broke off, so that it may still hold what an earlier sampling learned.
-	errPanic = errors.New("panic")
-)
+// errPanic says that a collector broke off, so that it may still hold what an earlier sampling learned.
+var errPanic = errors.New("panic")
 
 // signalCollector is the collector of one signal, and whether an Update of it is under way.
 type signalCollector struct {
@@ -101,7 +98,7 @@ func (r *runner) start(ctx context.Context, s *Sampling) (outcomes []*outcome, b
 		o := &outcome{}
 		outcomes[i] = o
 		if !k.busy.CompareAndSwap(false, true) {
-			o.err, o.done = errBusy, true
+			o.err, o.done, o.skipped = probes.ErrBusy, true, true
 			continue
 		}
 		wait.Go(func() {
@@ -138,6 +135,8 @@ type outcome struct {
 	err     error
 	took    time.Duration
 	done    bool
+	// skipped: it was not run, as an earlier sampling's run goes on. One of its targets may be busy without that.
+	skipped bool
 }
 
 // answers are what came of all collectors in one sampling.
@@ -158,7 +157,7 @@ func (a *answers) add(k *signalCollector, o *outcome, began time.Time) (sent []p
 		o.err, o.took = errNotBack, time.Since(began)
 	}
 	switch {
-	case !o.done || errors.Is(o.err, errBusy):
+	case !o.done || o.skipped:
 		a.timedOut = append(a.timedOut, k.name)
 	case errors.Is(o.err, errPanic):
 		a.panicked = append(a.panicked, k.name)
