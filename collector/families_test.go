@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
 var update = flag.Bool("update", false, "write docs/metrics.md and testdata anew")
@@ -16,6 +18,23 @@ func allNames() []string {
 		names = append(names, f.Name)
 	}
 	return names
+}
+
+// kinds of nodes and queues, as the backends have them.
+func kinds() string {
+	var nodes, queues []string
+	for _, b := range backends.All {
+		if b.Node != nil {
+			nodes = append(nodes, b.Name)
+		}
+		switch {
+		case b.QueueKinds != nil:
+			queues = append(queues, b.QueueKinds...)
+		case b.Queue != nil:
+			queues = append(queues, b.Name)
+		}
+	}
+	return "of nodes `" + strings.Join(nodes, "`, `") + "`; of queues `" + strings.Join(queues, "`, `") + "`"
 }
 
 // metricsPage is docs/metrics.md.
@@ -31,7 +50,7 @@ func metricsPage() string {
 		"| window | `0s`, `1m`, `5m`, `10m`: at least so long |\n" +
 		"| reason | why a missing copy is no surprise: `loading`, `restart`, `resharding`, `eviction`; for at most the layer's `ttl`; of failed probes `lost`, `publish`, `setup` |\n" +
 		"| result | of origins `ok`, `not_found`, `error`; of own reads `hit`, `miss` |\n" +
-		"| kind | of nodes `redis`, `memcached`, `http`; of queues `redis_list`, `redis_stream`, `kafka`, `http` |\n\n")
+		"| kind | " + kinds() + " |\n\n")
 	b.WriteString("| family | type | labels | meaning |\n|---|---|---|---|\n")
 	for _, f := range Families() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, f.Type, strings.Join(f.Labels, ", "), strings.ReplaceAll(f.Help, "|", "\\|"))

@@ -15,6 +15,8 @@ type Backend struct {
 	NodeTraits NodeTraits
 	// Queue reads a queue: queues[].NAME.
 	Queue func(block form.Value, known Known) QueueSource
+	// QueueKinds are what QueueSource.Kind may give; nil: Name alone.
+	QueueKinds []string
 	// History reads where invalidation attempts are recorded: history[].NAME.
 	History func(block form.Value) HistorySource
 	// Publisher reads where an invalidation probe sends its message: invalidation_probes[].publish.NAME.
@@ -61,7 +63,7 @@ type NodeCommands struct {
 
 // QueueSource is a queue as configured.
 type QueueSource interface {
-	// Kind is the label: redis_list, redis_stream, kafka, http.
+	// Kind is the label kind of the queue: one of its backend's QueueKinds.
 	Kind() string
 	Traits() QueueTraits
 	// On is the configured name of the node on which the queue lies; empty: it has a server of its own.

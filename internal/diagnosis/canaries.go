@@ -77,8 +77,14 @@ func (e *Evidence) StaleCopies() int {
 	return stale
 }
 
-// isolated reports whether a node looks cut off from invalidations by what it holds alone.
-func (n *staleNode) isolated(growing bool) bool {
+// isolated reports whether a node is cut off from invalidations: it looks so now, or did before and still has copies of then. A
+// partition explains its copies also where nothing was written since, and where others of them are gone.
+func (n *staleNode) isolated(past *Past) bool {
+	return n.looksIsolated(past.Growing[n.node]) || past.Isolated[n.node]
+}
+
+// looksIsolated by what it holds alone in this sampling, and whether that grows.
+func (n *staleNode) looksIsolated(growing bool) bool {
 	return n.alone && float64(n.counted) >= isolatedCopies.Value &&
 		(n.classes >= 2 || n.behind >= isolatedVersions.Value || growing)
 }
@@ -86,27 +92,7 @@ func (n *staleNode) isolated(growing bool) bool {
 func (s *finder) canaries() {
 	stale, total := staleNodes(s.e)
 	names := slices.Sorted(maps.Keys(stale))
-	// Cut-off nodes, where hardly any stale copy is elsewhere. In layers of a shorter TTL there may be: they are filled from these.
-	var cut []*staleNode
-	ttl := time.Duration(0) // the longest of theirs
-	for _, name := range names {
-		if n := stale[name]; n.isolated(s.e.Past.Growing[name]) {
-			cut = append(cut, n)
-			ttl = max(ttl, s.e.Configured.TTL[n.layer])
-		}
-	}
-	elsewhere := 0
-	for _, name := range names {
-		if n := stale[name]; !slices.Contains(cut, n) && s.e.Configured.TTL[n.layer] >= ttl {
-			elsewhere += n.counted
-		}
-	}
-	if float64(elsewhere) <= isolatedElsewhere.Value*float64(total) {
-		for _, n := range cut {
-			s.add(isolatedNode, n.node, 1, "%s %s answers, but has %d stale copies in %d classes, the oldest for %s, that other nodes of its layer do not have",
-				n.layer, n.node, n.counted, n.classes, Duration(n.oldest.Seconds()))
-		}
-	}
+	s.isolatedNodes(stale, names, total)
 	// Nodes whose instance runs another version than most.
 	if odd := minorities(s.e); total > 0 && !slices.ContainsFunc(names, func(n string) bool { return odd[n] == "" }) {
 		for _, name := range names {
@@ -121,6 +107,32 @@ func (s *finder) canaries() {
 		}
 		for k := range c.Nodes {
 			s.copies(c.Class, &c.Nodes[k])
+		}
+	}
+}
+
+// isolatedNodes where hardly any stale copy is elsewhere. In layers of a shorter TTL there may be: they are filled from these.
+func (s *finder) isolatedNodes(stale map[string]*staleNode, names []string, total int) {
+	var cut []*staleNode
+	ttl := time.Duration(0) // the longest of theirs
+	for _, name := range names {
+		if n := stale[name]; n.isolated(&s.e.Past) {
+			cut = append(cut, n)
+			ttl = max(ttl, s.e.Configured.TTL[n.layer])
+		}
+	}
+	counted, overdue := 0, 0 // elsewhere
+	for _, name := range names {
+		if n := stale[name]; !slices.Contains(cut, n) && s.e.Configured.TTL[n.layer] >= ttl {
+			counted, overdue = counted+n.counted, overdue+n.overdue
+		}
+	}
+	few := func(copies int) bool { return float64(copies) <= isolatedElsewhere.Value*float64(total) }
+	for _, n := range cut {
+		// Copies that are left of a partition may be few, and those in flight on other nodes as many.
+		if few(counted) || s.e.Past.Isolated[n.node] && few(overdue) {
+			s.add(isolatedNode, n.node, 1, "%s %s answers, but has %d stale copies in %d classes, the oldest for %s, that other nodes of its layer do not have",
+				n.layer, n.node, n.counted, n.classes, Duration(n.oldest.Seconds()))
 		}
 	}
 }

@@ -41,17 +41,16 @@ type Step struct {
 
 // Diagnose says what the evidence points to. It depends on nothing else, and changes nothing.
 func Diagnose(e Evidence) Diagnosis {
-	return conclude(&e, findings(&e))
+	return conclude(&e, weigh(&e, findings(&e)))
 }
 
-// conclude with the findings of e.
-func conclude(e *Evidence, found []finding) Diagnosis {
+// conclude from the weighed findings of e.
+func conclude(e *Evidence, w *weighing) Diagnosis {
 	d := Diagnosis{Verdict: Nothing, Causes: []Score{}}
 	if !e.known() {
-		d.Steps, d.Next = steps(e, found, nil), next(e, nil)
+		d.Steps, d.Next = steps(e, w.found, nil), next(e, nil)
 		return d
 	}
-	w := weigh(e, found)
 	d.Verdict = None
 	for _, c := range Causes {
 		score := Score{c, w.score[c]}
@@ -64,7 +63,7 @@ func conclude(e *Evidence, found []finding) Diagnosis {
 			d.Verdict = string(c)
 		}
 	}
-	d.Steps, d.Next = steps(e, found, w), next(e, w)
+	d.Steps, d.Next = steps(e, w.found, w), next(e, w)
 	return d
 }
 

@@ -97,6 +97,8 @@ type Past struct {
 	Recent map[string]float64
 	// Growing are nodes on which staleness grew in the last minute.
 	Growing map[string]bool
+	// Isolated are nodes that looked isolated in earlier samplings, and still have a stale copy of then.
+	Isolated map[string]bool
 }
 
 // Streak is how often, and since when, a finding was there without a sampling between that lacked it.

@@ -147,7 +147,7 @@ func byVersion(a App) map[string][]string {
 // versions the newer is taken for the rule.
 func others(byValue map[string][]string) map[string][]string {
 	most := ""
-	for _, v := range slices.Sorted(maps.Keys(byValue)) {
+	for _, v := range slices.SortedFunc(maps.Keys(byValue), compareVersions) {
 		if len(byValue[v]) >= len(byValue[most]) {
 			most = v
 		}
@@ -160,7 +160,7 @@ func others(byValue map[string][]string) map[string][]string {
 // whoHas writes values and who has them: 2.2.9 on app-3; 2.3.1 on app-1, app-2.
 func whoHas(byValue map[string][]string) string {
 	var parts []string
-	for _, v := range slices.Sorted(maps.Keys(byValue)) {
+	for _, v := range slices.SortedFunc(maps.Keys(byValue), compareVersions) {
 		parts = append(parts, v+" on "+list(byValue[v]))
 	}
 	return strings.Join(parts, "; ")

@@ -13,14 +13,16 @@ const (
 	growingFor = time.Minute
 )
 
-// Memory is what lasts from one sampling to the next: since when findings stand, how queues grow, what was reported once. It
-// may be used by several goroutines.
+// Memory is what lasts from one sampling to the next: since when findings stand, how queues grow, what was reported once, which
+// nodes were isolated. It may be used by several goroutines.
 type Memory struct {
 	mu      sync.Mutex
 	streaks map[string]Streak
 	depths  map[string][]reading
 	stale   map[string][]reading
 	recent  map[string]*recentReadings
+	// isolated has, by node, when it last looked isolated by what it held then.
+	isolated map[string]time.Time
 }
 
 type reading struct {
@@ -32,6 +34,7 @@ type reading struct {
 func NewMemory() *Memory {
 	return &Memory{
 		streaks: map[string]Streak{}, depths: map[string][]reading{}, stale: map[string][]reading{}, recent: map[string]*recentReadings{},
+		isolated: map[string]time.Time{},
 	}
 }
 
@@ -44,14 +47,17 @@ type recentReadings struct {
 // Diagnose fills e.Past from the samplings before, remembers e, and says what it points to. Call it once for each sampling,
 // in their order.
 func (m *Memory) Diagnose(e *Evidence) Diagnosis {
-	return conclude(e, m.recall(e))
+	found := m.recall(e)
+	w := weigh(e, found)
+	m.noteIsolated(e, w)
+	return conclude(e, w)
 }
 
 // recall what the samplings before showed, and give the findings of this one.
 func (m *Memory) recall(e *Evidence) []finding {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e.Past = Past{Growth: map[string]float64{}, Recent: map[string]float64{}, Growing: map[string]bool{}}
+	e.Past = Past{Growth: map[string]float64{}, Recent: map[string]float64{}, Growing: map[string]bool{}, Isolated: map[string]bool{}}
 	for i := range e.Queues {
 		m.grow(e, &e.Queues[i])
 	}
@@ -153,5 +159,32 @@ func (m *Memory) staleness(e *Evidence) {
 			e.Past.Growing[name] = e.Past.Growing[name] || value > r.value
 		}
 		m.stale[name] = append(known, reading{e.At, value})
+		if was, isolated := m.isolated[name]; isolated && n.oldest >= e.At.Sub(was) {
+			e.Past.Isolated[name] = true
+		}
+	}
+}
+
+// noteIsolated nodes: those that look so by what they hold now, for long enough, with nothing known that explains it. A node that
+// is isolated by its past alone is not: else copies that follow each other would keep the finding up for ever.
+func (m *Memory) noteIsolated(e *Evidence, w *weighing) {
+	if e.Result == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sampled := map[string]bool{}
+	for i := range e.Result.Nodes {
+		sampled[e.Result.Nodes[i].Name] = true
+	}
+	maps.DeleteFunc(m.isolated, func(name string, _ time.Time) bool { return !sampled[name] })
+	if w.muted[isolatedNode] != "" {
+		return
+	}
+	stale, _ := staleNodes(e)
+	for _, f := range w.found {
+		if f.weight == isolatedNode && f.weight.lasted(e, f) && stale[f.subject].looksIsolated(e.Past.Growing[f.subject]) {
+			m.isolated[f.subject] = e.At
+		}
 	}
 }

@@ -15,12 +15,15 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
 
+// The kinds of queues, as labels.
+const listKind, streamKind = "redis_list", "redis_stream"
+
 // Kind implements probes.QueueSource.
 func (c *queueConfig) Kind() string {
 	if c.Stream != "" {
-		return "redis_stream"
+		return streamKind
 	}
-	return "redis_list"
+	return listKind
 }
 
 // Traits implements probes.QueueSource.

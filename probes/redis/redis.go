@@ -19,8 +19,9 @@ var Backend = probes.Backend{
 		Hashes: true, Writable: true, ListsKeys: true, StepsThroughKeys: true, TellsTTL: true, TellsSettings: true, NoLimitUntold: true,
 		TellsLoading: true, Replicates: true,
 	},
-	Queue:     func(block form.Value, known probes.Known) probes.QueueSource { return readQueue(block, known) },
-	Publisher: func(block form.Value, known probes.Known) probes.PublisherSource { return readPublisher(block, known) },
+	Queue:      func(block form.Value, known probes.Known) probes.QueueSource { return readQueue(block, known) },
+	QueueKinds: []string{listKind, streamKind},
+	Publisher:  func(block form.Value, known probes.Known) probes.PublisherSource { return readPublisher(block, known) },
 }
 
 const backendName = "redis"
