@@ -30,6 +30,8 @@ type Content struct {
 	Digest   Digest
 	Version  Version
 	CachedAt time.Time
+	// Absent: the content stands for "not there", and all else is zero.
+	Absent bool
 }
 
 // Field of a hash.
@@ -46,11 +48,16 @@ type VersionSpec struct {
 
 // Spec says what of a value is compared.
 type Spec struct {
-	// Decode steps in their order: gzip, zlib, zstd, snappy (blocks and frames), base64.
+	// Decode steps in their order: gzip, zlib, zstd, snappy (blocks and frames), base64. One with a ? behind it is undone
+	// where a value is of that format; else the value stays as it is.
 	Decode []string
-	// Select is the path of the part that counts; empty: all of it.
+	// Select is the path of the part that counts; empty: all of it. A string there is its text.
 	Select string
-	// Compare: the only paths that count; Ignore: paths that don't. A bare name is a hash's field, or a member.
+	// Absent matches what stands for "not there" (negative caching), in what Decode and Select leave, or in the whole where
+	// Select finds nothing; nil: nothing does. It is not for hashes.
+	Absent *regexp.Regexp
+	// Compare: the only paths that count; where none of them is there, the value is refused. Ignore: paths that don't
+	// count. A bare name is a hash's field, or a member.
 	Compare, Ignore []string
 	Version         *VersionSpec
 	// CachedAt says when the copy was made. It does not count by itself.
@@ -61,9 +68,10 @@ type Spec struct {
 
 // Reader reads values by one Spec. It is safe for concurrent use.
 type Reader struct {
-	steps             []string
+	steps             []decodeStep
 	limit             int64
 	selected          *Path
+	absent            *regexp.Regexp
 	compare, ignore   []Path
 	version, cachedAt *versionPlace
 }
@@ -79,15 +87,14 @@ type versionPlace struct {
 
 // Compile checks a Spec. The error says what is wrong, and what to write.
 func Compile(s Spec) (*Reader, error) {
-	r := &Reader{steps: slices.Clone(s.Decode), limit: s.MaxBytes}
+	r := &Reader{limit: s.MaxBytes, absent: s.Absent}
 	if r.limit <= 0 {
 		r.limit = 1 << 20
 	}
 	r.limit = min(r.limit, math.MaxInt64/16) // so that sums of it don't overflow
-	for _, step := range s.Decode {
-		if decoders[step] == nil {
-			return nil, fmt.Errorf("decode knows no %q; write gzip, zlib, zstd, snappy or base64", step)
-		}
+	var err error
+	if r.steps, err = compileSteps(s.Decode); err != nil {
+		return nil, err
 	}
 	if s.Select != "" {
 		p, err := ParsePath(s.Select, false)
@@ -96,7 +103,6 @@ func Compile(s Spec) (*Reader, error) {
 		}
 		r.selected = &p
 	}
-	var err error
 	if r.compare, err = parsePaths(s.Compare); err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}
@@ -163,144 +169,13 @@ func compilePlace(s *VersionSpec) (*versionPlace, error) {
 	return p, nil
 }
 
-// Value reads a string's bytes. The error says what decode or select refused; it holds nothing of the value.
-func (r *Reader) Value(value []byte) (Content, error) {
-	whole, err := r.decode(value)
-	if err != nil {
-		return Content{}, err
-	}
-	s := sight{r: r, whole: whole}
-	compared := bracketed(whole)
-	if compared || r.selected != nil || r.version.inJSON() || r.cachedAt.inJSON() {
-		s.doc = newDocument()
-		defer func() { s.doc.release() }()
-		s.root, s.parsed = s.doc.parse(whole)
-	}
-	s.left, s.text = s.root, whole
-	if r.selected != nil {
-		if !s.parsed {
-			return Content{}, errors.New("select: the content is not JSON")
-		}
-		var ok bool
-		if s.left, ok = s.doc.find(s.root, *r.selected); !ok {
-			return Content{}, errors.New("select: the content has nothing there")
-		}
-		s.text = s.doc.raw(s.left)
-		if s.doc.nodes[s.left].kind == text {
-			plain, _ := s.doc.plain(s.left)
-			s.text = []byte(plain)
-		}
-	}
-	s.json = s.parsed && (compared || r.selected != nil)
-
-	var c Content
-	if r.version != nil {
-		found, _ := s.find(r.version)
-		c.Version = parseVersion(r.version.kind, found)
-	}
-	if r.cachedAt != nil {
-		found, cut := s.find(r.cachedAt)
-		c.CachedAt, _ = parseVersion(r.cachedAt.kind, found).Time()
-		if cut != nil {
-			s.cut(cut[0], cut[1])
-		}
-	}
-	c.Digest = s.digest()
-	return c, nil
-}
-
-// bracketed: the first byte after white space is one that content compared as JSON begins with.
-func bracketed(b []byte) bool {
-	b = bytes.TrimLeft(b, " \t\r\n")
-	return len(b) > 0 && (b[0] == '{' || b[0] == '[')
-}
-
-func (p *versionPlace) inJSON() bool { return p != nil && p.path != nil }
-
-// sight of one value while it is read.
-type sight struct {
-	r          *Reader
-	whole      []byte // after decode
-	doc        *document
-	root, left uint32 // of doc, before and after select
-	parsed     bool   // doc holds the whole
-	text       []byte // what is left: of a string its own text
-	json       bool   // what is left is compared as JSON
-}
-
-// find looks for a version or time in what is left, then in the whole. Where a regexp found it in what is left, cut says where in
-// its text.
-func (s *sight) find(p *versionPlace) (found string, cut []int) {
-	switch {
-	case p.regexp != nil:
-		if m := p.regexp.FindSubmatchIndex(s.text); m != nil && m[2] >= 0 {
-			return string(s.text[m[2]:m[3]]), m[2:4]
-		}
-		if s.r.selected != nil {
-			if m := p.regexp.FindSubmatch(s.whole); m != nil {
-				return string(m[1]), nil
-			}
-		}
-	case p.path != nil && s.parsed:
-		v, ok := s.doc.find(s.left, *p.path)
-		if !ok && s.left != s.root {
-			v, ok = s.doc.find(s.root, *p.path)
-		}
-		if ok {
-			found, _ = s.doc.plain(v)
-		}
-	}
-	return found, nil
-}
-
-// cut takes a part of the text out of what is left. It leaves a 0, so that JSON stays JSON.
-func (s *sight) cut(from, to int) {
-	s.text = slices.Concat(s.text[:from], []byte("0"), s.text[to:])
-	if !s.json {
-		return
-	}
-	if s.doc.nodes[s.left].kind == text {
-		s.text = quote(string(s.text))
-	}
-	again := newDocument()
-	if v, ok := again.parse(s.text); ok {
-		s.doc.release()
-		s.doc, s.left, s.root = again, v, v
-		return
-	}
-	again.release()
-}
-
-// digest of what is left after compare and ignore.
-func (s *sight) digest() Digest {
-	if !s.json {
-		return digestOf(s.text)
-	}
-	d := s.doc
-	for i := range s.r.ignore {
-		d.remove(s.left, s.r.ignore[i].steps)
-	}
-	b := d.out[:0]
-	switch {
-	case d.nodes[s.left].gone:
-	case s.r.compare == nil:
-		b = d.append(b, s.left)
-	default:
-		b = append(b, 1) // a first byte that no text of JSON has
-		for i := range s.r.compare {
-			b = append(d.appendAll(append(b, '['), s.left, s.r.compare[i].steps, nil), ']')
-		}
-	}
-	d.out = b
-	return digestOf(b)
-}
-
 func digestOf(b []byte) Digest {
 	s := sha256.Sum256(b)
 	return Digest(s[:16])
 }
 
-// Fields reads a hash: its set of fields and raw values. The order of fields is free; their slice is left as it is.
+// Fields reads a hash: its set of fields and raw values. The order of fields is free; their slice is left as it is. The
+// error says that it has none of the fields of compare.
 func (r *Reader) Fields(fields []Field) (Content, error) {
 	var c Content
 	byName := func(a, b Field) int { return bytes.Compare(a.Name, b.Name) }
@@ -312,6 +187,7 @@ func (r *Reader) Fields(fields []Field) (Content, error) {
 	defer d.release()
 	b := append(d.out[:0], 0) // a first byte that no text of JSON has
 	looks := r.version != nil || r.cachedAt != nil || r.ignore != nil || r.compare != nil
+	compared := r.compare == nil
 	for _, f := range fields {
 		if looks {
 			name := append(appendText(append(d.made[:0], '"'), f.Name...), '"')
@@ -325,11 +201,15 @@ func (r *Reader) Fields(fields []Field) (Content, error) {
 			if anyNames(r.ignore, name) || r.compare != nil && !anyNames(r.compare, name) {
 				continue
 			}
+			compared = true
 		}
 		b = append(binary.AppendUvarint(b, uint64(len(f.Name))), f.Name...)
 		b = append(binary.AppendUvarint(b, uint64(len(f.Value))), f.Value...)
 	}
 	d.out = b
+	if !compared {
+		return Content{}, errNoField
+	}
 	c.Digest = digestOf(b)
 	return c, nil
 }

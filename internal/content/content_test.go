@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
@@ -63,7 +64,16 @@ func TestWhatCounts(t *testing.T) {
 
 		{"selected", Spec{Select: "$.d"}, `{"d":{"a":1},"at":1}`, `{"at":2,"d":{"a":1.0}}`, true},
 		{"what is selected is JSON, scalars too", Spec{Select: "$.d"}, `{"d":1}`, `{"d":1.0}`, true},
-		{"a selected string is no number", Spec{Select: "$.d"}, `{"d":1}`, `{"d":"1"}`, false},
+		{"a selected string's escapes are free", Spec{Select: "$.d"}, `{"d":"\u0041\/"}`, `{"d":"A/"}`, true},
+		{"a selected string's text counts byte for byte", Spec{Select: "$.d"}, `{"d":"1"}`, `{"d":"1.0"}`, false},
+		{"a selected string that holds JSON", Spec{Select: "$.d"}, `{"d":"{\"a\":1,\"b\":[]}"}`, `{"d":" { \"b\":[ ], \"a\":1.0}"}`, true},
+		{"is what it holds", Spec{Select: "$.d"}, `{"d":"[1.0]"}`, `{"d":[1]}`, true},
+		{"and a string in it is none", Spec{Select: "$.d"}, `{"d":"[\"1\"]"}`, `{"d":[1]}`, false},
+		{"a selected string that begins like JSON", Spec{Select: "$.d"}, `{"d":"{a"}`, `{"d":"{ a"}`, false},
+		{"lone surrogates in a selected string", Spec{Select: "$.d"}, `{"d":"\ud800"}`, `{"d":"\ud801"}`, false},
+		{"a lone surrogate in it is no replacement character", Spec{Select: "$.d"}, `{"d":"\ud800"}`, `{"d":"\ufffd"}`, false},
+		{"ignored in a selected string", Spec{Select: "$.d", Ignore: []string{"$.t"}}, `{"d":"{\"t\":1,\"v\":1}"}`, `{"d":{"v":1}}`, true},
+		{"compared in a selected string", Spec{Select: "$.d", Compare: []string{"$.v"}}, `{"d":"{\"t\":1,\"v\":1}"}`, `{"d":{"v":1}}`, true},
 
 		{
 			"ignored",
@@ -87,8 +97,8 @@ func TestWhatCounts(t *testing.T) {
 			`{"a":1e0,"b":{"c":[2]},"e":2}`, true,
 		},
 		{"compared differs", Spec{Compare: []string{"$.a", "$.b.c"}}, `{"a":1,"b":{"c":2}}`, `{"a":1,"b":{"c":3}}`, false},
-		{"compared absent is not null", Spec{Compare: []string{"$.a"}}, `{"a":null}`, `{}`, false},
-		{"compared absent is absent", Spec{Compare: []string{"$.a"}}, `{"b":1}`, `{"b":2}`, true},
+		{"compared absent is not null", Spec{Compare: []string{"$.a", "$.b"}}, `{"a":null,"b":1}`, `{"b":1}`, false},
+		{"compared absent is absent", Spec{Compare: []string{"$.a", "$.b"}}, `{"b":1,"c":1}`, `{"b":1,"c":2}`, true},
 		{"compared values keep their paths", Spec{Compare: []string{"$.a", "$.b"}}, `{"a":1}`, `{"b":1}`, false},
 		{
 			"compared wildcard",
@@ -105,7 +115,6 @@ func TestWhatCounts(t *testing.T) {
 			`{"a":{"t":1,"v":1}}`,
 			`{"a":{"t":2,"v":1}}`, true,
 		},
-		{"compare leaves text alone", Spec{Compare: []string{"$.a"}}, `a`, `b`, false},
 		{
 			"compared in what is selected",
 			Spec{Select: "$.d", Compare: []string{"$.a"}},
@@ -147,6 +156,10 @@ func TestWhatCounts(t *testing.T) {
 			Regexp: regexp.MustCompile(`^(\d+);`),
 			Kind:   "timestamp",
 		}}, `{"d":"1;\u0041"}`, `{"d":"2;A"}`, true},
+		{"in the JSON of a selected string", Spec{Select: "$.d", CachedAt: &VersionSpec{
+			Regexp: regexp.MustCompile(`"at":(\d+)`),
+			Kind:   "timestamp",
+		}}, `{"d":"{\"at\":1,\"v\":1}"}`, `{"d":"{\"v\":1.0,\"at\":2}"}`, true},
 		{"only in what is selected", Spec{Select: "$.d", CachedAt: &VersionSpec{
 			Regexp: regexp.MustCompile(`"at":(\d+)`),
 			Kind:   "timestamp",
@@ -192,6 +205,9 @@ func TestVersionsAndTimes(t *testing.T) {
 		{"a scalar is its own", Spec{Version: &VersionSpec{JSON: "$"}}, `42`, "42", ""},
 		{"in what is left first", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}}, `{"v":1,"d":{"v":2}}`, "2", ""},
 		{"then in the whole", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}}, `{"v":1,"d":{}}`, "1", ""},
+		{"in a selected string's JSON", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}}, `{"v":1,"d":"{\"v\":2}"}`, "2", ""},
+		{"in the whole around a selected string", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}}, `{"v":1,"d":"{}"}`, "1", ""},
+		{"a selected string itself", Spec{Select: "$.d", Version: &VersionSpec{JSON: "$"}}, `{"d":"3"}`, "3", ""},
 		{
 			"what is left decides, even unreadable",
 			Spec{Select: "$.d", Version: &VersionSpec{JSON: "$.v"}},
@@ -249,16 +265,111 @@ func TestSelectRefuses(t *testing.T) {
 		`{"secret":1}`:   {Select: "$.d"},
 		`{"d":"secret"}`: {Select: "$.d.e"},
 	} {
-		c, err := compile(t, spec).Value([]byte(value))
-		if err == nil || strings.Contains(err.Error(), "secret") || c != (Content{}) {
-			t.Errorf("%s: %v %v", value, c, err)
+		refuses(t, spec, value)
+	}
+}
+
+// refuses a value, without a word of it.
+func refuses(t *testing.T, spec Spec, value string) {
+	t.Helper()
+	c, err := compile(t, spec).Value([]byte(value))
+	if err == nil || strings.Contains(err.Error(), "secret") || c != (Content{}) {
+		t.Errorf("%+v: %s: %v %v", spec, value, c, err)
+	}
+}
+
+// TestNothingCompared: where compare has nothing to compare, no two values are alike.
+func TestNothingCompared(t *testing.T) {
+	version := &VersionSpec{JSON: "$.v"}
+	for value, spec := range map[string]Spec{
+		`secret`:               {Compare: []string{"$.a"}},
+		``:                     {Compare: []string{"$.a"}},
+		`1`:                    {Compare: []string{"$.a"}},
+		`{"secret":1`:          {Compare: []string{"$.a"}},
+		`{"secret":1}`:         {Compare: []string{"$.a", "$.b.c"}},
+		`{"secret":1,"v":3}`:   {Compare: []string{"$.a"}, Version: version},
+		`{"b":{"secret":1}}`:   {Compare: []string{"$.a", "$.b.c"}},
+		`{"l":[{"secret":1}]}`: {Compare: []string{"$.l[*].a", "$.l[1]"}},
+		`{"l":[]}`:             {Compare: []string{"$.l[*]"}},
+		`{"d":"secret"}`:       {Select: "$.d", Compare: []string{"$.a"}},
+		`{"d":1,"a":1}`:        {Select: "$.d", Compare: []string{"$.a"}},
+		`{"a":1700000000}`:     {Compare: []string{"$.a"}, CachedAt: &VersionSpec{JSON: "$.a", Kind: "timestamp"}},
+	} {
+		refuses(t, spec, value)
+	}
+	for value, spec := range map[string]Spec{
+		`{"a":null}`:         {Compare: []string{"$.a"}},
+		`{"a":{}}`:           {Compare: []string{"$.a", "$.b"}},
+		`{"l":[]}`:           {Compare: []string{"$.l"}},
+		`{"l":[{},{"a":1}]}`: {Compare: []string{"$.l[*].a"}},
+	} {
+		read(t, compile(t, spec), value)
+	}
+	r := compile(t, Spec{Compare: []string{"a", "b"}, Version: &VersionSpec{Field: "v"}})
+	if c, err := r.Fields([]Field{{[]byte("v"), []byte("1")}, {[]byte("secret"), nil}}); err == nil ||
+		strings.Contains(err.Error(), "secret") || c != (Content{}) {
+		t.Errorf("a hash: %v %v", c, err)
+	}
+	if _, err := r.Fields(nil); err == nil {
+		t.Error("an empty hash")
+	}
+}
+
+// TestAcrossLayers: what one layer holds within an envelope equals what another holds alone.
+func TestAcrossLayers(t *testing.T) {
+	selected, plain := compile(t, Spec{Select: "$.d"}), compile(t, Spec{})
+	for text, alone := range map[string]string{
+		`"plain"`:                   `plain`,
+		`""`:                        ``,
+		`"a\u00e9\n\"\ud83d\ude00"`: "aé\n\"😀",
+		`"12.0"`:                    `12.0`,
+		`"{\"p\":1, \"q\":2}"`:      `{"q":2.0,"p":1}`,
+		`" [1]"`:                    `[1]`,
+		`"{p"`:                      `{p`,
+		`"\"quoted\""`:              `"quoted"`,
+		`{"p":1}`:                   ` {"p":1e0}`,
+	} {
+		if read(t, selected, `{"d":`+text+`}`) != read(t, plain, alone) {
+			t.Errorf("%s is not %s", text, alone)
 		}
 	}
+}
+
+func TestAbsent(t *testing.T) {
+	none := regexp.MustCompile(`^(null|__none__)$`)
+	for _, c := range []struct {
+		name, value string
+		spec        Spec
+		absent      bool
+	}{
+		{"text", `__none__`, Spec{}, true},
+		{"JSON", `null`, Spec{Version: &VersionSpec{JSON: "$.v"}}, true},
+		{"all of it", `__none__ `, Spec{}, false},
+		{"another", `{"v":null}`, Spec{}, false},
+		{"an empty value", ``, Spec{}, false},
+		{"selected null", `{"d":null}`, Spec{Select: "$.d"}, true},
+		{"a selected string's text", `{"d":"\u005f_none__"}`, Spec{Select: "$.d"}, true},
+		{"without what is selected", `null`, Spec{Select: "$.d"}, true},
+		{"no JSON to select from", `__none__`, Spec{Select: "$.d"}, true},
+		{"nothing to compare", `__none__`, Spec{Compare: []string{"$.a"}}, true},
+		{"decoded", "\x08\x1c__none__", Spec{Decode: []string{"snappy"}}, true},
+		{"not decoded", "__none__", Spec{Decode: []string{"gzip?"}}, true},
+	} {
+		c.spec.Absent = none
+		got := read(t, compile(t, c.spec), c.value)
+		if got.Absent != c.absent || got.Absent && got != (Content{Absent: true}) {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+	refuses(t, Spec{Absent: none, Select: "$.d"}, `{"secret":1}`)
+	refuses(t, Spec{Absent: none, Decode: []string{"gzip"}}, `null`)
 }
 
 func TestCompileRefuses(t *testing.T) {
 	for _, s := range []Spec{
 		{Decode: []string{"lz4"}},
+		{Decode: []string{"gzip??"}},
+		{Decode: []string{"?"}},
 		{Select: "d"},
 		{Select: "$[*]"},
 		{Compare: []string{"$.a-b"}},
@@ -310,7 +421,7 @@ func TestHashes(t *testing.T) {
 		}
 		r = compile(t, Spec{Compare: []string{ignore}})
 		if hash(t, r, "a", "1", "b", "2") != hash(t, r, "a", "2", "b", "2") || hash(t, r, "b", "1") == hash(t, r, "b", "2") ||
-			hash(t, r, "b", "") == hash(t, r) {
+			hash(t, r, "b", "") == hash(t, r, "b", "1") {
 			t.Errorf("compare %s", ignore)
 		}
 	}
@@ -432,6 +543,47 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// TestDecodeOptional: a step with a ? is undone where a value is of its format, and leaves all else as it is.
+func TestDecodeOptional(t *testing.T) {
+	const limit = 1 << 20
+	plain := []string{
+		"", "a", `{"a":1}`, "x^2+1", "x ", "80.5", " | a text that a block of snappy might begin with", "P*M no frame",
+		"\x1e\x8b", strings.Repeat("é", 20_000), "(brackets)", strings.Repeat("plain text! ", 10_000),
+	}
+	for step, variants := range encoders {
+		r := compile(t, Spec{Decode: []string{step + "?"}, MaxBytes: limit})
+		for _, value := range plain {
+			if got, err := r.decode([]byte(value)); err != nil || string(got) != value {
+				t.Errorf("%s?: %.20q gives %.20q: %v", step, value, got, err)
+			}
+			for i, encode := range variants {
+				if got, err := r.decode(encode([]byte(value))); err != nil || string(got) != value {
+					t.Errorf("%s? %d: an encoded %.20q gives %.20q: %v", step, i, value, got, err)
+				}
+			}
+		}
+		for i, encode := range variants {
+			if _, err := r.decode(encode(bytes.Repeat([]byte{0xFF}, limit+1))); err == nil && step != "base64" {
+				t.Errorf("%s? %d: a bomb passes", step, i)
+			}
+			whole := encode([]byte(plain[len(plain)-1]))
+			marked := formats[step].mark != "" && bytes.HasPrefix(whole, []byte(formats[step].mark))
+			damaged := whole[:len(whole)-1]
+			if got, err := r.decode(damaged); marked != (err != nil) || !marked && !bytes.Equal(got, damaged) && step != "base64" {
+				t.Errorf("%s? %d: damaged gives %d bytes: %v", step, i, len(got), err)
+			}
+		}
+	}
+	both := compile(t, Spec{Decode: []string{"base64?", "gzip?"}})
+	inner := []byte(`{"a":1}`)
+	zipped := encoders["gzip"][0](inner)
+	for _, value := range [][]byte{inner, zipped, encoders["base64"][0](zipped), encoders["base64"][0](inner)} {
+		if got, err := both.decode(value); err != nil || !bytes.Equal(got, inner) {
+			t.Errorf("%.20q gives %q: %v", value, got, err)
+		}
+	}
+}
+
 func TestDecodesConcurrently(t *testing.T) {
 	var wg sync.WaitGroup
 	for step, variants := range encoders {
@@ -455,7 +607,7 @@ func TestDecodesConcurrently(t *testing.T) {
 func TestLayoutIsFree(t *testing.T) {
 	specs := []*Reader{
 		compile(t, Spec{}), compile(t, Spec{Select: "$.d"}), compile(t, Spec{Ignore: []string{"$.d[*]", "$.d.a"}}),
-		compile(t, Spec{Compare: []string{"$.d[*][*]", "$.d[0]"}}), compile(t, Spec{CachedAt: &VersionSpec{
+		compile(t, Spec{Compare: []string{"$.d[*][*]", "$.d[0]", "$.x"}}), compile(t, Spec{CachedAt: &VersionSpec{
 			JSON: "$.d.a",
 			Kind: "timestamp",
 		}}),
@@ -484,12 +636,47 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, i uint8, b []byte) {
 		step := names[int(i)%len(names)]
 		r := compile(t, Spec{Decode: []string{step}, MaxBytes: limit, Version: &VersionSpec{JSON: "$.v"}, Ignore: []string{"$.a[*]"}})
+		optional := compile(t, Spec{Decode: []string{step + "?"}, MaxBytes: limit})
 		out, err := r.decode(b)
 		if len(out) > limit {
 			t.Fatalf("%s gives %d bytes", step, len(out))
 		}
+		switch got, optionalErr := optional.decode(b); {
+		case err == nil && (optionalErr != nil || !bytes.Equal(got, out)):
+			t.Fatalf("%s? gives %q and %v, not %q", step, got, optionalErr, out)
+		case err != nil && optionalErr == nil && !bytes.Equal(got, b):
+			t.Fatalf("%s? gives %q, which was not there", step, got)
+		case optionalErr != nil && utf8.Valid(b):
+			t.Fatalf("%s? refuses text: %v", step, optionalErr)
+		}
 		if _, valueErr := r.Value(b); (valueErr == nil) != (err == nil) {
 			t.Fatalf("%s: %v, then %v", step, err, valueErr)
+		}
+	})
+}
+
+// FuzzSelect: a string within an envelope is what its text is alone, whatever it holds.
+func FuzzSelect(f *testing.F) {
+	for _, s := range []string{"", "a", `{"v":1,"at":2}`, `[1.0,`, `{"a":"\ud800"}`, "\xff", `"x"`, " {}", `{"a":1,"a":2}`, "__none__"} {
+		f.Add([]byte(s))
+	}
+	spec := Spec{
+		Compare: []string{"$.a", "$.v", "$[*].x"}, Version: &VersionSpec{JSON: "$.v"},
+		CachedAt: &VersionSpec{Regexp: regexp.MustCompile(`"at":(\d+)`), Kind: "timestamp"}, Absent: regexp.MustCompile("^(null|__none__)$"),
+	}
+	var alone, selected []*Reader
+	for _, s := range []Spec{{}, spec} {
+		alone = append(alone, compile(f, s))
+		s.Select = "$.d"
+		selected = append(selected, compile(f, s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for i := range alone {
+			x, err := alone[i].Value(text)
+			y, err2 := selected[i].Value(append(AppendString([]byte(`{"d":`), text), '}'))
+			if (err == nil) != (err2 == nil) || x != y {
+				t.Fatalf("%q: %+v and %+v, %v and %v", text, x, y, err, err2)
+			}
 		}
 	})
 }

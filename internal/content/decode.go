@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
@@ -19,29 +21,70 @@ var (
 	errLarge   = errors.New("it gives too much")
 )
 
-// decoders by the name of their step. Each gives errLarge rather than more than limit bytes, and uses no memory to
-// speak of beyond them. Their errors hold nothing of the value.
-var decoders = map[string]func(b []byte, limit int64) ([]byte, error){
-	"gzip":   gunzip,
-	"zlib":   inflate,
-	"zstd":   unzstd,
-	"snappy": unsnappy,
-	"base64": unbase64,
+// format is one that a step of decoding undoes.
+type format struct {
+	// undo gives errLarge rather than more than limit bytes, and uses no memory to speak of beyond them. Its errors hold
+	// nothing of the value.
+	undo func(b []byte, limit int64) ([]byte, error)
+	// mark that values of the format begin with, and no text does; empty: they have none, or text may begin so too.
+	mark string
+}
+
+// formats by the name of their step.
+var formats = map[string]format{
+	"gzip":   {undo: gunzip, mark: "\x1f\x8b"},
+	"zlib":   {undo: inflate},
+	"zstd":   {undo: unzstd, mark: "\x28\xb5\x2f\xfd"},
+	"snappy": {undo: unsnappy, mark: snappyFrames},
+	"base64": {undo: unbase64},
+}
+
+// decodeStep is one step, as configured. An optional one leaves what is not of its format as it is.
+type decodeStep struct {
+	name string
+	format
+	optional bool
+}
+
+func compileSteps(names []string) ([]decodeStep, error) {
+	var out []decodeStep
+	for _, name := range names {
+		step := decodeStep{}
+		step.name, step.optional = strings.CutSuffix(name, "?")
+		known := false
+		if step.format, known = formats[step.name]; !known {
+			return nil, fmt.Errorf("decode knows no %q; write gzip, zlib, zstd, snappy or base64", name)
+		}
+		out = append(out, step)
+	}
+	return out, nil
 }
 
 // decode undoes the steps in their order.
 func (r *Reader) decode(b []byte) ([]byte, error) {
-	for _, step := range r.steps {
-		out, err := decoders[step](b, r.limit)
-		if errors.Is(err, errLarge) {
-			return nil, fmt.Errorf("decode %s: more than %d bytes", step, r.limit)
+	for i := range r.steps {
+		step := &r.steps[i]
+		out, err := step.undo(b, r.limit)
+		switch {
+		case err == nil:
+			b = out
+		case step.optional && step.foreign(b, err):
+		case errors.Is(err, errLarge):
+			return nil, fmt.Errorf("decode %s: more than %d bytes", step.name, r.limit)
+		default:
+			return nil, fmt.Errorf("decode %s: %w", step.name, err)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("decode %s: %w", step, err)
-		}
-		b = out
 	}
 	return b, nil
+}
+
+// foreign: what could not be undone was never of the format. What bears its mark is damaged; and a value is too large
+// only if it is no text, as a few characters may be read as a large size.
+func (f *format) foreign(b []byte, err error) bool {
+	if f.mark != "" && bytes.HasPrefix(b, []byte(f.mark)) {
+		return false
+	}
+	return !errors.Is(err, errLarge) || utf8.Valid(b)
 }
 
 // bounded reads everything, if it is no more than limit bytes.
@@ -121,9 +164,11 @@ func unzstd(b []byte, limit int64) ([]byte, error) {
 	return bytes.Clone(out), nil
 }
 
+// snappyFrames is what the framed format begins with. As a block it would refer to what is before its beginning.
+const snappyFrames = "\xff\x06\x00\x00sNaPpY"
+
 func unsnappy(b []byte, limit int64) ([]byte, error) {
-	// The framed format begins so, which as a block would refer to what is before its beginning.
-	if bytes.HasPrefix(b, []byte("\xff\x06\x00\x00sNaPpY")) {
+	if bytes.HasPrefix(b, []byte(snappyFrames)) {
 		return bounded(snappy.NewReader(bytes.NewReader(b)), limit)
 	}
 	n, err := snappy.DecodedLen(b)

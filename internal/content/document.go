@@ -253,12 +253,17 @@ func (d *document) kids(v uint32) []uint32 {
 	return d.children[n.from:n.to]
 }
 
+// characters of a string, valid while the document is.
+func (d *document) characters(v uint32) []byte {
+	s := d.scalar(v)
+	return unescape(s[1 : len(s)-1])
+}
+
 // plain is a scalar as text: a string's own, a number as it was written, true, false. null and containers have none.
 func (d *document) plain(v uint32) (string, bool) {
 	switch d.nodes[v].kind {
 	case text:
-		s := d.scalar(v)
-		return string(unescape(s[1 : len(s)-1])), true
+		return string(d.characters(v)), true
 	case number:
 		return string(d.raw(v)), true
 	case literal:

@@ -152,7 +152,8 @@ func quote(s string) []byte {
 	return append(appendText([]byte{'"'}, []byte(s)...), '"')
 }
 
-// unescape undoes the escapes of a canonical string without its quotes. A lone surrogate becomes U+FFFD.
+// unescape undoes the escapes of a canonical string without its quotes. A lone surrogate becomes the three bytes that
+// UTF-8 would give it if it took surrogates, so that each stays distinct.
 func unescape(b []byte) []byte {
 	if bytes.IndexByte(b, '\\') < 0 {
 		return b
@@ -177,7 +178,11 @@ func unescape(b []byte) []byte {
 			out = append(out, '\t')
 		case 'u':
 			r, _ := hex4(b[i+1:])
-			out = utf8.AppendRune(out, r)
+			if utf16.IsSurrogate(r) {
+				out = append(out, 0xE0|byte(r>>12), 0x80|byte(r>>6)&0x3F, 0x80|byte(r)&0x3F)
+			} else {
+				out = utf8.AppendRune(out, r)
+			}
 			i += 4
 		default:
 			out = append(out, b[i])
