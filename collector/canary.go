@@ -57,6 +57,8 @@ var (
 		"Copies that another node of the layer has lost without a known cause: a delete that did not reach everyone.", "class", "layer", "node")
 	canaryStrays = gauge("canary_stray_copies",
 		"Copies of keys that another server of the pool should hold; they are compared with nothing.", "class", "layer", "node")
+	canaryUnversioned = gauge("canary_unversioned_copies",
+		"Present copies in which the configured version is not there or can't be read.", "class", "layer", "node")
 	canarySuppressed = gauge("canary_suppressed_copies",
 		"Missing copies with a known cause; they are part of the missing ones.", "class", "layer", "node", "reason")
 	canaryKeyConsistent = gauge("canary_key_consistent",
@@ -190,6 +192,7 @@ func sendClassNode(class *consistency.ClassResult, n *consistency.ClassNode, ch 
 	}
 	canaryOldestStale.send(ch, n.OldestStale.Seconds(), name, n.Layer, n.Node)
 	if class.HasVersion {
+		canaryUnversioned.send(ch, float64(n.Unversioned), name, n.Layer, n.Node)
 		switch class.VersionKind {
 		case "integer":
 			canaryLagVersions.send(ch, n.VersionLag, name, n.Layer, n.Node)

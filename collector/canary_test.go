@@ -92,7 +92,7 @@ func aClass() consistency.ClassResult {
 				Copies:    [verdict.NumStates]int{verdict.Fresh: 3, verdict.Stale: 2, verdict.Missing: 1, verdict.Undecided: 1},
 				Reads:     [verdict.NumStates]uint64{verdict.Fresh: 300, verdict.Stale: 20, verdict.Missing: 10, verdict.Undecided: 1},
 				Convicted: [verdict.NumReferences]int{verdict.ByVersion: 1, verdict.ByAge: 1},
-				Overdue:   1, OverdueReads: 7, StaleWindows: [4]int{2, 1, 1, 0}, OldestStale: 400 * time.Second, VersionLag: 3,
+				Overdue:   1, OverdueReads: 7, StaleWindows: [4]int{2, 1, 1, 0}, OldestStale: 400 * time.Second, VersionLag: 3, Unversioned: 4,
 				Suppressed: [consistency.NumReasons]int{consistency.Restart: 1},
 				Survivors:  2, Strays: 3, StraysRead: true, Immortal: 4, OverLimit: 5, TTLsRead: true,
 			},

@@ -37,9 +37,10 @@ func (r *reader) class(v form.Value, classes form.Taken) Class {
 	if ignore.Given() && compare.Given() {
 		compare.Fault("conflicts with ignore; keep one of them")
 	}
-	decode, selects := b.Get("decode"), b.Get("select")
-	common := ClassLayer{Decode: readDecode(decode), Select: selects.JSONPath()}
-	refuseForHash(k.Hash, decode, selects)
+	decode, selects, absent := b.Get("decode"), b.Get("select"), b.Get("absent")
+	k.Absent = absent.Regexp()
+	common := ClassLayer{Decode: readDecode(decode), Select: selects.JSONPath(), Absent: k.Absent}
+	refuseForHash(k.Hash, decode, selects, absent)
 	list := b.Get("layers")
 	b.Require(list, "the layers that hold these keys")
 	seen := map[string]bool{}
@@ -150,10 +151,17 @@ func readComparePaths(v form.Value, hash bool) []string {
 	return out
 }
 
+// readDecode reads steps of decoding; a ? behind one's name makes it optional.
 func readDecode(v form.Value) []string {
+	const what = "gzip, zlib, zstd, snappy or base64 (with a ? behind it where some values are stored without it)"
 	var out []string
 	for _, item := range v.List("decode steps") {
-		if step := item.OneOf("", "gzip", "zlib", "zstd", "snappy", "base64"); step != "" {
+		step, ok := item.Text(what)
+		switch {
+		case !ok:
+		case !slices.Contains([]string{"gzip", "zlib", "zstd", "snappy", "base64"}, strings.TrimSuffix(step, "?")):
+			item.Fault("is %s; write %s", item.Quoted(), what)
+		default:
 			out = append(out, step)
 		}
 	}
@@ -214,14 +222,17 @@ func (r *reader) classLayer(v form.Value, common ClassLayer, names []string, has
 				key.Fault("holds no {key}, so that all keys would be one; write it, or a name of match")
 			}
 		}
-		decode, selects := b.Get("decode"), b.Get("select")
+		decode, selects, absent := b.Get("decode"), b.Get("select"), b.Get("absent")
 		if decode.Given() {
 			out.Decode = readDecode(decode)
 		}
 		if selects.Given() {
 			out.Select = selects.JSONPath()
 		}
-		refuseForHash(hash, decode, selects)
+		if absent.Given() {
+			out.Absent = absent.Regexp()
+		}
+		refuseForHash(hash, decode, selects, absent)
 		b.Done()
 	}
 	if out.Name = name.Word("a layer's name"); out.Name != "" {

@@ -100,16 +100,21 @@ type Class struct {
 	MaxAge  time.Duration
 	Ignore  []string
 	Compare []string
-	Origin  *Origin
+	// Absent matches an origin's answer that stands for "not there"; nil: none does. Copies go by their layer's.
+	Absent *regexp.Regexp
+	Origin *Origin
 }
 
-// ClassLayer is one layer of a class, with what differs there; Decode, Select and MaxStaleness are already resolved.
+// ClassLayer is one layer of a class, with what differs there; Decode, Select Absent and MaxStaleness are already resolved.
 type ClassLayer struct {
 	Name string
 	// Key is what {key} stands for in this layer (default "{key}").
-	Key          form.Template
-	Decode       []string
-	Select       string
+	Key form.Template
+	// Decode steps, with a ? behind those that not every value needs.
+	Decode []string
+	Select string
+	// Absent matches content that stands for "not there"; nil: none does.
+	Absent       *regexp.Regexp
 	MaxStaleness time.Duration
 }
 

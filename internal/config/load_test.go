@@ -272,6 +272,7 @@ func TestFull(t *testing.T) {
 		t.Errorf("a password is printed: %s", printed)
 	}
 	sources := takeSources(c)
+	none := regexp.MustCompile("^(null|__none__)$")
 	const skew = 5 * time.Second
 	want := &Config{
 		Layers: []Layer{
@@ -293,13 +294,16 @@ func TestFull(t *testing.T) {
 				Name: "user_profile", Keys: []string{"user:12345:profile"}, Pattern: "user:*:profile", Sample: 200,
 				Match: regexp.MustCompile("^user:(?P<id>[^:]+):profile$"),
 				Layers: []ClassLayer{
-					{Name: "l2", Key: template(t, "{key}"), MaxStaleness: 5 * time.Second},
-					{Name: "edge", Key: template(t, "{id}"), MaxStaleness: 5 * time.Minute},
-					{Name: "l3", Key: template(t, "v3:{key}"), Decode: []string{"gzip"}, Select: "$.data", MaxStaleness: time.Minute},
+					{Name: "l2", Key: template(t, "{key}"), Absent: none, MaxStaleness: 5 * time.Second},
+					{Name: "edge", Key: template(t, "{id}"), Absent: none, MaxStaleness: 5 * time.Minute},
+					{
+						Name: "l3", Key: template(t, "v3:{key}"), Decode: []string{"gzip?"}, Select: "$.data",
+						Absent: regexp.MustCompile("^null$"), MaxStaleness: time.Minute,
+					},
 				},
 				Version:  &Version{JSON: "$.version", Kind: "integer", MaxClockSkew: skew},
 				CachedAt: &Version{JSON: "$.fetched_at", Kind: "timestamp_ms", MaxClockSkew: skew},
-				MaxAge:   10 * time.Minute, Ignore: []string{"$.trace_id", "$.tags[*].seen"},
+				MaxAge:   10 * time.Minute, Ignore: []string{"$.trace_id", "$.tags[*].seen"}, Absent: none,
 				Origin: &Origin{Select: "$.data", MaxLag: 5 * time.Second, MaxPerScrape: 50},
 			},
 			{

@@ -47,19 +47,19 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 		k.layerOf[l.Name] = i
 		k.policies = append(k.policies, l.MaxStaleness)
 		own := spec
-		own.Decode, own.Select = l.Decode, l.Select
+		own.Decode, own.Select, own.Absent = l.Decode, l.Select, l.Absent
 		r, err := content.Compile(own)
 		if err != nil {
 			return nil, err
 		}
 		k.perLayer = append(k.perLayer, layerSpec{
-			reader: r, ttl: s.layers[l.Name].TTL, identity: fmt.Sprintf("%s %q %q %q", l.Name, l.Key.String(), l.Decode, l.Select),
+			reader: r, ttl: s.layers[l.Name].TTL, identity: fmt.Sprintf("%s %q %q %q %v", l.Name, l.Key.String(), l.Decode, l.Select, l.Absent),
 		})
 	}
 	k.ttl = longestTTL(k.perLayer)
 	if c.Origin != nil {
 		own := spec
-		own.Decode, own.Select, own.MaxBytes = c.Origin.Decode, c.Origin.Select, s.env.MaxBody
+		own.Decode, own.Select, own.Absent, own.MaxBytes = c.Origin.Decode, c.Origin.Select, c.Absent, s.env.MaxBody
 		var err error
 		if k.reader, err = content.Compile(own); err != nil {
 			return nil, err
@@ -159,7 +159,11 @@ func (c *class) digest(reader *content.Reader, raw probes.Raw, now time.Time, ke
 		out.detail = &detail{err: err}
 		return out
 	}
+	if got.Absent { // what is left to live is the marker's, not a copy's
+		return reading{Observation: verdict.Observation{Presence: verdict.Absent}, suspect: raw.Suspect}
+	}
 	out.Presence, out.Content = verdict.Present, got.Digest
+	out.unversioned = c.Version != nil && got.Version.IsZero()
 	out.Version = c.trust(got.Version, now)
 	if !got.CachedAt.IsZero() {
 		out.cachedAt = got.CachedAt.UnixNano()

@@ -83,6 +83,7 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 		ct.judge(key)
 	}
 	ct.forget()
+	ct.warnOfVersions()
 	c.memory.sampledAt = ct.at
 	c.memory.settle(r.began, r.env.ForgetAfter)
 	for i := range ct.columns {
@@ -355,6 +356,9 @@ func (ct *counts) countCopy(key int, cp *copyCount, v *verdict.Verdict) {
 	}
 	if cp.last.Presence == verdict.Present {
 		ct.noteTTL(cp)
+		if cp.last.unversioned {
+			n.Unversioned++
+		}
 	}
 }
 

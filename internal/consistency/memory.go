@@ -52,6 +52,8 @@ type classMemory struct {
 	sampled     *sampledKeys
 	nodes       map[string]*nodeTotals
 	regressions uint64
+	// warnedOfVersions: the log says that no copy gives a version.
+	warnedOfVersions bool
 	// sampledAt is when the last sampling ended.
 	sampledAt time.Time
 	origin    map[string]uint64

@@ -88,8 +88,11 @@ func (c *class) answer(got probes.OriginAnswer) (verdict.Answer, string) {
 		return verdict.Answer{Asked: true, Deleted: true}, "not_found"
 	}
 	body, err := c.reader.Value(got.Body)
-	if err != nil {
+	switch {
+	case err != nil:
 		return verdict.Answer{}, "error"
+	case body.Absent:
+		return verdict.Answer{Asked: true, Deleted: true}, "not_found"
 	}
 	return verdict.Answer{Asked: true, Content: body.Digest, Version: c.trust(body.Version, time.Now())}, "ok"
 }

@@ -14,6 +14,8 @@ type reading struct {
 	cachedAt int64 // unix nanoseconds; 0: none
 	*detail
 	hasTTL, noExpiry, suspect bool
+	// unversioned: the copy is present, and the class's version is not in it or can't be read.
+	unversioned bool
 }
 
 // detail is what few readings have.

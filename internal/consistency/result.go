@@ -88,6 +88,8 @@ type ClassNode struct {
 	// VersionLag is how far the furthest copy is behind its reference, in versions or seconds by the class's kind.
 	VersionLag float64
 	Suppressed [NumReasons]int
+	// Unversioned are present copies in which the class's version is not there or can't be read.
+	Unversioned int
 	// Survivors are copies that others of their layer lost without a known cause: of a delete that did not reach everyone.
 	Survivors int
 	// StillSurvivors of these were survivors at an earlier sampling: no delete that was on its way to them.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,7 +154,7 @@ func inFakeTime(t *testing.T, test func(t *testing.T)) {
 }
 
 // testEnv has the command line's limits.
-var testEnv = &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute}
+var testEnv = &probes.Env{MaxValueBytes: 1 << 20, MaxBody: 4 << 20, ForgetAfter: 10 * time.Minute, Log: slog.New(slog.DiscardHandler)}
 
 // traitsOf a backend's nodes.
 func traitsOf(kind string) probes.NodeTraits {
