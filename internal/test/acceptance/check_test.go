@@ -120,3 +120,72 @@ func TestCheckPattern(t *testing.T) {
 		t.Errorf("nothing compared gave code %d", code)
 	}
 }
+
+// TestCheckComparesNothing: where none of the paths of compare is there, copies are not alike: nothing was compared.
+func TestCheckComparesNothing(t *testing.T) {
+	var addresses []string
+	for i := range 2 {
+		r := servers.Redis(t)
+		r.Must(t, "set", "product:1", fmt.Sprintf(`{"unit_price":%d,"v":1}`, i), "ex", 3600)
+		r.Must(t, "hset", "stock:1", "units", fmt.Sprint(i))
+		r.Must(t, "set", "text:1", fmt.Sprintf("no JSON %d", i))
+		addresses = append(addresses, r.Addr)
+	}
+	layers := "layers:\n  - name: l2\n    ttl: 1h\n    nodes:\n" + redisNodes(addresses...) + "canaries:\n"
+	for name, c := range map[string]struct{ class, why string }{
+		"path":  {`{class: c, keys: ["product:1"], layers: [l2], compare: ["$.price", "$.offers[*].price"]}`, "compare: the content has none of the paths"},
+		"field": {`{class: c, keys: ["stock:1"], layers: [l2], type: hash, compare: [count]}`, "compare: the hash has none of the fields"},
+		"text":  {`{class: c, keys: ["text:1"], layers: [l2], compare: ["$.price"]}`, "compare: the content is not JSON"},
+	} {
+		code, r := checkJSON(t, "--config.file", writeFile(t, "cacheinv.yml", layers+"  - "+c.class+"\n"))
+		if code != 2 || len(r.Classes) != 1 || r.Classes[0].Compared != 0 || r.Classes[0].Stale != 0 {
+			t.Fatalf("%s: code %d: %+v", name, code, r)
+		}
+		for i, n := range r.Classes[0].Layers[0].Nodes {
+			if n.States["error"] != 1 {
+				t.Errorf("%s: node %d: %v", name, i, n.States)
+			}
+		}
+		if u := r.Classes[0].Unreadable; len(u) != 2 || u[0].Error != c.why {
+			t.Errorf("%s: %+v", name, u)
+		}
+	}
+	// The same classes, once what they compare is there.
+	cfg := writeFile(t, "cacheinv.yml", layers+`  - {class: c, keys: ["product:1"], layers: [l2], compare: ["$.price", "$.v"]}`+"\n")
+	if code, r := checkJSON(t, "--config.file", cfg); code != 0 || r.Classes[0].Compared != 2 {
+		t.Errorf("a path that is there: code %d: %+v", code, r)
+	}
+}
+
+// TestUnversionedOnRealRedis: a version's path that nobody has is told by the metric, and once on the log.
+func TestUnversionedOnRealRedis(t *testing.T) {
+	first, second := servers.Redis(t), servers.Redis(t)
+	for _, r := range []*servers.RedisServer{first, second} {
+		r.Must(t, "set", "user:1", `{"version":1}`)
+	}
+	e := start(t, "layers:\n  - name: l2\n    ttl: none\n    nodes:\n"+redisNodes(first.Addr, second.Addr)+
+		`canaries: [{class: user, keys: ["user:1"], layers: [l2], version: {json: "$.revision"}}]`+"\n")
+	for _, step := range []struct {
+		set      string
+		one, two float64
+		warnings int
+	}{
+		{"", 1, 1, 1},
+		{"", 1, 1, 1},
+		{`{"version":1,"revision":7}`, 0, 1, 1},
+		{`{"version":1}`, 1, 1, 2},
+	} {
+		if step.set != "" {
+			first.Must(t, "set", "user:1", step.set)
+		}
+		p := e.scrape(10 * time.Second)
+		one := p.one("canary_unversioned_copies", "class", "user", "layer", "l2", "node", "redis-1")
+		two := p.one("canary_unversioned_copies", "class", "user", "layer", "l2", "node", "redis-2")
+		if one != step.one || two != step.two {
+			t.Errorf("%q: %v and %v", step.set, one, two)
+		}
+		if n := strings.Count(e.log.String(), "no copy gives a version"); n != step.warnings {
+			t.Errorf("%q: %d warnings, not %d", step.set, n, step.warnings)
+		}
+	}
+}
