@@ -1,6 +1,7 @@
 package consistency
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -155,12 +156,12 @@ func (c *class) digest(reader *content.Reader, raw probes.Raw, now time.Time, ke
 	} else {
 		got, err = reader.Value(raw.Value)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, content.ErrAbsent): // what is left to live is the marker's, not a copy's
+		return reading{Observation: verdict.Observation{Presence: verdict.Absent}, suspect: raw.Suspect}
+	case err != nil:
 		out.detail = &detail{err: err}
 		return out
-	}
-	if got.Absent { // what is left to live is the marker's, not a copy's
-		return reading{Observation: verdict.Observation{Presence: verdict.Absent}, suspect: raw.Suspect}
 	}
 	out.Presence, out.Content = verdict.Present, got.Digest
 	out.unversioned = c.Version != nil && got.Version.IsZero()

@@ -2,11 +2,13 @@ package consistency
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -89,10 +91,10 @@ func (c *class) answer(got probes.OriginAnswer) (verdict.Answer, string) {
 	}
 	body, err := c.reader.Value(got.Body)
 	switch {
+	case errors.Is(err, content.ErrAbsent):
+		return verdict.Answer{Asked: true, Deleted: true}, "not_found"
 	case err != nil:
 		return verdict.Answer{}, "error"
-	case body.Absent:
-		return verdict.Answer{Asked: true, Deleted: true}, "not_found"
 	}
 	return verdict.Answer{Asked: true, Content: body.Digest, Version: c.trust(body.Version, time.Now())}, "ok"
 }

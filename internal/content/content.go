@@ -30,8 +30,6 @@ type Content struct {
 	Digest   Digest
 	Version  Version
 	CachedAt time.Time
-	// Absent: the content stands for "not there", and all else is zero.
-	Absent bool
 }
 
 // Field of a hash.
@@ -53,7 +51,7 @@ type Spec struct {
 	Decode []string
 	// Select is the path of the part that counts; empty: all of it. A string there is its text.
 	Select string
-	// Absent matches what stands for "not there" (negative caching), in what Decode and Select leave, or in the whole where
+	// Absent matches what stands for "not there" (negative caching) and gives ErrAbsent, in what Decode and Select leave, or in the whole where
 	// Select finds nothing; nil: nothing does. It is not for hashes.
 	Absent *regexp.Regexp
 	// Compare: the only paths that count; where none of them is there, the value is refused. Ignore: paths that don't
@@ -187,7 +185,6 @@ func (r *Reader) Fields(fields []Field) (Content, error) {
 	defer d.release()
 	b := append(d.out[:0], 0) // a first byte that no text of JSON has
 	looks := r.version != nil || r.cachedAt != nil || r.ignore != nil || r.compare != nil
-	compared := r.compare == nil
 	for _, f := range fields {
 		if looks {
 			name := append(appendText(append(d.made[:0], '"'), f.Name...), '"')
@@ -201,13 +198,12 @@ func (r *Reader) Fields(fields []Field) (Content, error) {
 			if anyNames(r.ignore, name) || r.compare != nil && !anyNames(r.compare, name) {
 				continue
 			}
-			compared = true
 		}
 		b = append(binary.AppendUvarint(b, uint64(len(f.Name))), f.Name...)
 		b = append(binary.AppendUvarint(b, uint64(len(f.Value))), f.Value...)
 	}
 	d.out = b
-	if !compared {
+	if r.compare != nil && len(b) == 1 {
 		return Content{}, errNoField
 	}
 	c.Digest = digestOf(b)

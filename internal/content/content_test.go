@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"compress/zlib"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -356,13 +357,20 @@ func TestAbsent(t *testing.T) {
 		{"not decoded", "__none__", Spec{Decode: []string{"gzip?"}}, true},
 	} {
 		c.spec.Absent = none
-		got := read(t, compile(t, c.spec), c.value)
-		if got.Absent != c.absent || got.Absent && got != (Content{Absent: true}) {
-			t.Errorf("%s: %+v", c.name, got)
+		got, err := compile(t, c.spec).Value([]byte(c.value))
+		if errors.Is(err, ErrAbsent) != c.absent || (err == nil) == c.absent || (got == Content{}) != c.absent {
+			t.Errorf("%s: %+v, %v", c.name, got, err)
 		}
 	}
-	refuses(t, Spec{Absent: none, Select: "$.d"}, `{"secret":1}`)
-	refuses(t, Spec{Absent: none, Decode: []string{"gzip"}}, `null`)
+	for value, spec := range map[string]Spec{
+		`{"secret":1}`: {Absent: none, Select: "$.d"},
+		`null`:         {Absent: none, Decode: []string{"gzip"}},
+	} {
+		refuses(t, spec, value)
+		if _, err := compile(t, spec).Value([]byte(value)); errors.Is(err, ErrAbsent) {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
 }
 
 func TestCompileRefuses(t *testing.T) {

@@ -6,6 +6,9 @@ import (
 	"slices"
 )
 
+// ErrAbsent is what Value says of content that stands for "not there".
+var ErrAbsent = errors.New("the content stands for a copy that is not there")
+
 // What Value and Fields refuse; none of it holds anything of the value.
 var (
 	errSelectNoJSON  = errors.New("select: the content is not JSON")
@@ -15,17 +18,17 @@ var (
 	errNoField       = errors.New("compare: the hash has none of the fields")
 )
 
-// Value reads a string's bytes. The error says what decode or select refused, or that nothing of it is compared; it
-// holds nothing of the value.
+// Value reads a string's bytes. The error is ErrAbsent, or says what decode or select refused, or that nothing of it is
+// compared; it holds nothing of the value.
 func (r *Reader) Value(value []byte) (Content, error) {
 	whole, err := r.decode(value)
 	if err != nil {
 		return Content{}, err
 	}
 	s := sight{r: r, whole: whole, text: whole, json: bracketed(whole)}
-	defer s.release()
 	if s.json || r.selected != nil || r.version.inJSON() || r.cachedAt.inJSON() {
 		s.outer = newDocument()
+		defer s.release()
 		s.root, s.parsed = s.outer.parse(whole)
 		s.json = s.json && s.parsed
 	}
@@ -34,7 +37,7 @@ func (r *Reader) Value(value []byte) (Content, error) {
 		err = s.choose()
 	}
 	if r.absent != nil && r.absent.Match(s.text) {
-		return Content{Absent: true}, nil
+		return Content{}, ErrAbsent
 	}
 	if err != nil {
 		return Content{}, err
@@ -82,14 +85,12 @@ type sight struct {
 	json bool
 }
 
-// release gives the documents back.
+// release gives the documents back. Text has none.
 func (s *sight) release() {
 	if s.doc != s.outer {
 		s.doc.release()
 	}
-	if s.outer != nil {
-		s.outer.release()
-	}
+	s.outer.release()
 }
 
 // choose leaves what select names.
