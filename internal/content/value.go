@@ -55,7 +55,15 @@ func (r *Reader) Value(value []byte) (Content, error) {
 			s.cut(cut[0], cut[1])
 		}
 	}
-	if c.Digest, err = s.digest(); err != nil {
+	switch {
+	case s.json:
+		c.Digest, err = s.digest()
+	case r.compare != nil:
+		err = errCompareNoJSON
+	default:
+		c.Digest = digestOf(s.text)
+	}
+	if err != nil {
 		return Content{}, err
 	}
 	return c, nil
@@ -164,14 +172,8 @@ func (s *sight) cut(from, to int) {
 	}
 }
 
-// digest of what is left after compare and ignore. The error says that nothing is compared.
+// digest of the JSON that is left after compare and ignore. The error says that nothing is compared.
 func (s *sight) digest() (Digest, error) {
-	if !s.json {
-		if s.r.compare != nil {
-			return Digest{}, errCompareNoJSON
-		}
-		return digestOf(s.text), nil
-	}
 	d := s.doc
 	for i := range s.r.ignore {
 		d.remove(s.left, s.r.ignore[i].steps)
