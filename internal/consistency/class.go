@@ -160,7 +160,7 @@ func (c *class) digest(reader *content.Reader, raw probes.Raw, now time.Time, ke
 		return out
 	}
 	out.Presence, out.Content = verdict.Present, got.Digest
-	out.Version = c.trust(got.Version, now)
+	out.Version, out.Future = c.trust(got.Version, now)
 	if !got.CachedAt.IsZero() {
 		out.cachedAt = got.CachedAt.UnixNano()
 	}
@@ -171,14 +171,14 @@ func (c *class) digest(reader *content.Reader, raw probes.Raw, now time.Time, ke
 }
 
 // trust drops a timestamp that lies further in the future than clocks may differ.
-func (c *class) trust(v content.Version, now time.Time) content.Version {
+func (c *class) trust(v content.Version, now time.Time) (trusted content.Version, future bool) {
 	if c.Version == nil {
-		return content.Version{}
+		return content.Version{}, false
 	}
 	if at, ok := v.Time(); ok && at.After(now.Add(c.Version.MaxClockSkew)) {
-		return content.Version{}
+		return content.Version{}, true
 	}
-	return v
+	return v, false
 }
 
 // tooOld: made longer than max_age ago, unless the origin held the same content at most max_age ago.

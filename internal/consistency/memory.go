@@ -3,6 +3,7 @@ package consistency
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -177,6 +178,9 @@ type keyMemory struct {
 	// regressions that this key had.
 	regressions int
 
+	// known are the contents that were seen last, knownContents of them and those that copies hold. The last one came last.
+	known []verdict.Known
+
 	// divergentSince: the present copies have differed since; zero: they do not.
 	divergentSince time.Time
 
@@ -187,9 +191,12 @@ type keyMemory struct {
 
 // copyMemory of one copy. There are as many as keys and nodes, so its size matters.
 type copyMemory struct {
-	// content that was last seen, first at heldSince.
+	// content that was last seen, first at heldSince (in Unix nanoseconds).
 	content   content.Digest
-	heldSince time.Time
+	heldSince int64
+	// survivesSince is when another copy of the content was first missed, in Unix nanoseconds. It means nothing without
+	// markSurvivor.
+	survivesSince int64
 	// version seen last, kept while the copy is missing.
 	version content.Version
 	// lastPresent is what the node was when the copy was last present; nil: never.
@@ -216,9 +223,18 @@ const (
 	markLost
 	// markSurvivor: the copy is one that survived.
 	markSurvivor
+	// markFell is verdict.Past.Fell.
+	markFell
 	// markStill: it was one at the last sampling, too. It means nothing without markSurvivor.
 	markStill
 )
+
+// past is what a verdict has to know of the copy.
+func (m *copyMemory) past() verdict.Past {
+	return verdict.Past{
+		Seen: m.lastPresent != nil, Present: m.present, Fell: m.marks&markFell != 0, Content: m.content, Version: m.version,
+	}
+}
 
 // forever is the ttlLeft of a copy without expiry.
 const forever = math.MaxUint32
@@ -259,6 +275,34 @@ func (k *keyMemory) copyAt(i memoryAt) *copyMemory {
 		return &k.copies[i]
 	}
 	return nil
+}
+
+// knownContents is how many contents of a key are remembered, more only where more are held.
+const knownContents = 6
+
+// see a content that a copy did not hold before, at this time in Unix nanoseconds.
+func (k *keyMemory) see(d content.Digest, at int64) {
+	seen := verdict.Known{Content: d, First: at}
+	for i := range k.known {
+		if k.known[i].Content == d {
+			seen = k.known[i]
+			k.known = append(slices.Delete(k.known, i, i+1), seen)
+			return
+		}
+	}
+	k.known = append(k.known, seen)
+	for i := 0; len(k.known) > knownContents && i < len(k.known)-1; {
+		if k.holds(k.known[i].Content) {
+			i++
+			continue
+		}
+		k.known = slices.Delete(k.known, i, i+1)
+	}
+}
+
+// holds: a copy held the content when it was last there.
+func (k *keyMemory) holds(d content.Digest) bool {
+	return slices.ContainsFunc(k.copies, func(m copyMemory) bool { return m.content == d })
 }
 
 // inEpisode: any copy lacks what convicted it.
