@@ -3,10 +3,12 @@ package consistency
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -68,7 +70,7 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 			return nil, err
 		}
 	}
-	k.memory = s.memory.class(c.Name, identity(c))
+	k.memory = s.memory.class(c.Name, identity(c), time.Now())
 	k.memory.askedThrough(c.Origin)
 	switch {
 	case c.Pattern == "":
@@ -76,7 +78,7 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 	case k.memory.sampled == nil:
 		k.memory.sampled = newSampledKeys(s.opt.DigestKey, c.Sample)
 	default: // a reload keeps the choice
-		k.memory.sampled = k.memory.sampled.resized(s.opt.DigestKey, c.Sample)
+		k.memory.sampled = k.memory.sampled.resized(s.opt.DigestKey, c.Sample, k.takes, k.memory.inEpisode)
 	}
 	return k, nil
 }
@@ -102,6 +104,14 @@ func identity(c config.Class) string {
 // anew.
 func (c *class) memoryOn(n *NodeResult, layer int, at time.Time) memoryAt {
 	return c.memory.indexOf(c.perLayer[layer].identity+"\x00"+n.Name, at)
+}
+
+// nodeOf is the node's name in that of an index.
+func nodeOf(index string) string { return index[strings.LastIndexByte(index, 0)+1:] }
+
+// takes says whether the class's pattern is for this key.
+func (c *class) takes(key string) bool {
+	return !c.literal[key] && glob.Match(c.Pattern, key) && (c.Match == nil || c.Match.MatchString(key))
 }
 
 func versionText(v *config.Version) string {

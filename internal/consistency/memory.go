@@ -2,6 +2,7 @@ package consistency
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -55,7 +56,9 @@ type classMemory struct {
 	regressions uint64
 	// sampledAt is when the last sampling ended.
 	sampledAt time.Time
-	origin    map[string]uint64
+	// takenOut is when the class was first missed in the configuration; zero: it is there.
+	takenOut time.Time
+	origin   map[string]uint64
 	// originIdentity is what the origin's contents depend on.
 	originIdentity string
 	// nextAsked is the index of the key at which the next sampling begins to ask the origin.
@@ -79,8 +82,15 @@ type nodeTotals struct {
 	toldTTL bool
 }
 
-func (m *Memory) class(name, madeOf string) *classMemory {
+// classForgotten is how long a class may be out of the configuration until it begins anew.
+const classForgotten = 10 * time.Minute
+
+// class of this name, for a configuration that is read now.
+func (m *Memory) class(name, madeOf string, now time.Time) *classMemory {
 	c := m.classes[name]
+	if c != nil && c.isForgotten(now) {
+		c = nil
+	}
 	if c == nil || c.identity != madeOf {
 		next := &classMemory{
 			identity: madeOf, indices: map[string]*memoryIndex{}, keys: map[string]*keyMemory{},
@@ -93,6 +103,24 @@ func (m *Memory) class(name, madeOf string) *classMemory {
 		return next
 	}
 	return c
+}
+
+// keepClasses that are sampled now, and others for a while.
+func (m *Memory) keepClasses(sampled []*class, now time.Time) {
+	for name, c := range m.classes {
+		switch {
+		case slices.ContainsFunc(sampled, func(s *class) bool { return s.memory == c }):
+			c.takenOut = time.Time{}
+		case c.takenOut.IsZero():
+			c.takenOut = now
+		case c.isForgotten(now):
+			delete(m.classes, name)
+		}
+	}
+}
+
+func (c *classMemory) isForgotten(now time.Time) bool {
+	return !c.takenOut.IsZero() && now.Sub(c.takenOut) > classForgotten
 }
 
 // askedThrough says how the origin is read from now on; what it held as read otherwise is forgotten.
@@ -131,18 +159,58 @@ func (c *classMemory) width() int { return len(c.indices) + len(c.free) }
 // settle forgets the copies on nodes that have not been asked for longer than after, and their episodes, which are not
 // observed.
 func (c *classMemory) settle(at time.Time, after time.Duration) {
+	known := len(c.free)
 	for name, s := range c.indices {
-		if at.Sub(s.asked) <= after {
-			continue
+		if at.Sub(s.asked) > after {
+			delete(c.indices, name)
+			c.free = append(c.free, s.index)
 		}
-		delete(c.indices, name)
-		c.free = append(c.free, s.index)
-		for _, k := range c.keys {
-			if memory := k.copyAt(s.index); memory != nil {
+	}
+	forgotten := c.free[known:]
+	if len(forgotten) == 0 {
+		return
+	}
+	c.forgetTotals()
+	if len(c.free) > len(c.indices) {
+		c.compact()
+		return
+	}
+	for _, k := range c.keys {
+		for _, i := range forgotten {
+			if memory := k.copyAt(i); memory != nil {
 				*memory = copyMemory{}
 			}
 		}
 	}
+}
+
+// compact gives the nodes that are known new indices, so that there are no free ones.
+func (c *classMemory) compact() {
+	from := make([]memoryAt, 0, len(c.indices)) // by the new index
+	indices := make(map[string]*memoryIndex, len(c.indices))
+	for name, s := range c.indices {
+		indices[name] = &memoryIndex{index: memoryAt(len(from)), asked: s.asked}
+		from = append(from, s.index)
+	}
+	c.indices, c.free = indices, nil
+	for _, k := range c.keys {
+		copies := make([]copyMemory, len(from))
+		for to, i := range from {
+			if memory := k.copyAt(i); memory != nil {
+				copies[to] = *memory
+			}
+		}
+		k.copies = copies
+	}
+}
+
+// forgetTotals of nodes of which nothing else is known.
+func (c *classMemory) forgetTotals() {
+	known := map[string]bool{}
+	for name := range c.indices {
+		known[nodeOf(name)] = true
+	}
+	maps.DeleteFunc(c.nodes, func(name string, _ *nodeTotals) bool { return !known[name] })
 }
 
 func (c *classMemory) totals(node string) *nodeTotals {
@@ -187,6 +255,12 @@ type keyMemory struct {
 	// originContent is what the origin held at originAt.
 	originContent content.Digest
 	originAt      time.Time
+}
+
+// inEpisode: any copy of the key lacks what convicted it.
+func (c *classMemory) inEpisode(key string) bool {
+	k := c.keys[key]
+	return k != nil && k.inEpisode()
 }
 
 // copyMemory of one copy. There are as many as keys and nodes, so its size matters.
@@ -317,6 +391,8 @@ func (k *keyMemory) inEpisode() bool {
 
 // nodeMemory of one node: what it last told of itself. noteNodes fills it.
 type nodeMemory struct {
+	// asked is when it was last part of a sampling.
+	asked time.Time
 	// answered: it answered the last survey.
 	answered bool
 	// boots counts restarts seen.

@@ -94,6 +94,7 @@ func (s *Sampler) Sample(ctx context.Context) *Result {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
 	began := time.Now()
+	s.memory.keepClasses(s.classes, began)
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = began.Add(10 * time.Second)

@@ -1,5 +1,7 @@
 package consistency
 
+import "maps"
+
 // Who replicates whom, by what the nodes tell of themselves: a replica is judged by its own primary's copy, and has no
 // vote beside it.
 
@@ -68,6 +70,7 @@ func (r *round) noteNodes() {
 			h = &nodeMemory{}
 			r.memory.nodes[n.Name] = h
 		}
+		h.asked = r.began
 		if !nr.surveyed {
 			continue // what it last told stands
 		}
@@ -87,4 +90,5 @@ func (r *round) noteNodes() {
 			h.offset = v.Replication.Offset
 		}
 	}
+	maps.DeleteFunc(r.memory.nodes, func(_ string, h *nodeMemory) bool { return r.began.Sub(h.asked) > r.env.ForgetAfter })
 }
