@@ -24,21 +24,26 @@ func fallsOf(c *Case, without Rule) falls {
 		return f
 	}
 	var highest content.Version
+	down := false
 	for i := range c.Copies {
 		if c.JudgedByPrimary(CopyAt(i), c.Final()) {
 			continue
 		}
-		if past := c.Copies[i].Past.Version; past.Compare(f.before) > 0 {
-			f.before = past
+		past := &c.Copies[i].Past.Version
+		if past.Compare(f.before) > 0 {
+			f.before = *past
 		}
-		if o := f.observed(CopyAt(i)); o.Presence == Present && o.Version.Compare(highest) > 0 {
-			highest = o.Version
+		if o := f.observed(CopyAt(i)); o.Presence == Present && !o.Version.IsZero() {
+			if o.Version.Compare(highest) > 0 {
+				highest = o.Version
+			}
+			down = down || o.Version.Compare(*past) < 0
 		}
 	}
 	switch {
 	case c.Regressed:
 		f.regressed = highest.Compare(c.Highest) <= 0
-	case highest.Compare(f.before) <= 0:
+	case down && highest.Compare(f.before) <= 0:
 		f.weigh()
 	}
 	return f
@@ -119,8 +124,11 @@ func (f *falls) follows(replica, primary CopyAt) bool {
 // stillDown: the copy fell at an earlier sampling and has not risen since.
 func (f *falls) stillDown(i CopyAt) bool {
 	k := &f.c.Copies[i]
+	if !k.Past.Fell {
+		return false
+	}
 	o := f.observed(i)
-	return k.Past.Fell && (o.Presence != Present || o.Version.Compare(k.Past.Version) <= 0)
+	return o.Presence != Present || o.Version.Compare(k.Past.Version) <= 0
 }
 
 // standsFor says what Past.Fell of a copy is after this sampling.

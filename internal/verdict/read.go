@@ -104,7 +104,7 @@ func (j *judgement) judge(c *Case, read int, t terms) {
 			j.top.id = j.leading
 		}
 	}
-	j.unsettled = j.leading != noContent && j.isOpposed()
+	j.unsettled = j.leading != noContent && len(j.contents) > 1 && j.isOpposed()
 	j.conflict = j.top.conflict && !j.usesOrigin()
 	byPrimary := j.findAll()
 	j.correct()
