@@ -131,12 +131,14 @@ func combine(c *Case, i CopyAt, first, second *judgement) Outcome {
 }
 
 // stoodStill: what convicts a copy by its primary or the majority was the same in both reads, or the copy held its content at
-// an earlier sampling already. Else it may only be ahead of the others in one read, and overtaken in the next.
+// an earlier sampling already. Else it may only be ahead of the others in one read, and overtaken in the next. That a primary has
+// nothing is no content: between the reads it may have had some.
 func stoodStill(k *Copy, first, second *judgement, fa, fb *finding) bool {
 	if fb.by != ByPrimary && fb.by != ByMajority || second.without&Still != 0 {
 		return true
 	}
-	return first.contentOf(fa.against) == second.contentOf(fb.against) || k.Past.held(k.Reads[1].Content)
+	same := fb.against != noContent && first.contentOf(fa.against) == second.contentOf(fb.against)
+	return same || k.Past.held(k.Reads[1].Content)
 }
 
 // above: in this read, the first, something newer existed than what the copy holds in the second.

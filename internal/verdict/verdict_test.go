@@ -517,6 +517,8 @@ type cache struct {
 	fills []int
 	// starts with the version before, or with nothing.
 	starts int
+	// unordered: what arrives is set, though it is older than what is there.
+	unordered bool
 	// A replica has what its primary had lag before.
 	primary, lag int
 }
@@ -576,6 +578,13 @@ func (h *history) database(at int) int {
 	return v
 }
 
+// arrivals are the cache's writes in the order in which it hears of them.
+func (c *cache) arrivals() []int {
+	out := indices(len(c.arrive))
+	slices.SortStableFunc(out, func(a, b int) int { return c.arrive[a] - c.arrive[b] })
+	return out
+}
+
 // held by a node at a moment: a version, or nothing.
 func (h *history) held(node, at int) int {
 	c := &h.nodes[node]
@@ -590,11 +599,15 @@ func (h *history) held(node, at int) int {
 			}
 		}
 	}
-	for k, t := range c.arrive {
+	for _, k := range c.arrivals() {
+		t := c.arrive[k]
 		if t > at {
 			break
 		}
 		refill(t - 1)
+		if c.unordered {
+			held = k + 1
+		}
 		held = max(held, k+1)
 		if c.deleted[k] {
 			held = nothing
@@ -839,7 +852,7 @@ func secondOpinion(c *Case) secondOpinions {
 			case behind && (a.Presence == Unread || slices.Contains(first.unsettled, b.Content)):
 				return unsure
 			case same && was == wrong && is == wrong && (c.Copies[i].Past.Present && c.Copies[i].Past.Content == b.Content ||
-				second.convictors[i] == nil || first.convictors[i] != nil && *first.convictors[i] == *second.convictors[i]):
+				second.convictors[i] == nil || first.convictors[i] != nil && *first.convictors[i] == *second.convictors[i] && *second.convictors[i] != (content.Digest{})):
 				return Stale
 			case behind:
 				return Stale
