@@ -29,6 +29,7 @@ type memoryNode struct {
 	survey   probes.Survey
 	before   func() // runs before each Read
 	others   int    // other keys that it has
+	replID2  string // of the primary that it took over from
 	asked    int    // Reads
 	surveyed int
 }
@@ -52,7 +53,7 @@ func (m *memoryNode) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey,
 		s.UptimeSeconds, s.Evicted, s.Items = known(1_000_000), known(0), known(m.others+len(m.values))
 	}
 	if m.id.Kind == "redis" {
-		s.Role, s.Replication = "primary", &probes.Replication{ReplID: m.id.Name}
+		s.Role, s.Replication = "primary", &probes.Replication{ReplID: m.id.Name, ReplID2: m.replID2}
 		if m.primary != nil {
 			s.Role, s.Replication = "replica", &probes.Replication{ReplID: m.primary.id.Name, LinkUp: !m.cut}
 		}

@@ -13,6 +13,10 @@ func (r *round) findPrimaries(columns []nodeColumn) {
 		col := &columns[i]
 		col.source = i + 1
 		self := r.lastKnown(col.result)
+		if p := r.successorOf(columns, col, self); p != nil {
+			col.replica, col.primary, col.source = true, p, int(p.index)+1
+			continue
+		}
 		if self.role != "replica" {
 			continue
 		}
@@ -28,6 +32,22 @@ func (r *round) findPrimaries(columns []nodeColumn) {
 		}
 		col.replica, col.source = true, absent[self.replID]
 	}
+}
+
+// successorOf gives the column of the node that took over from a primary that does not answer; nil: none. Both have one
+// vote between them.
+func (r *round) successorOf(columns []nodeColumn, former *nodeColumn, self *nodeMemory) *nodeColumn {
+	if self.role != "primary" || self.answered || self.replID == "" {
+		return nil
+	}
+	for i := range columns {
+		col := &columns[i]
+		other := r.lastKnown(col.result)
+		if col != former && col.layer == former.layer && other.answered && other.role == "primary" && other.replID2 == self.replID {
+			return col
+		}
+	}
+	return nil
 }
 
 // primaryOf gives the column of a replica's primary; nil: none of them.
