@@ -3,6 +3,7 @@ package consistency
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,9 @@ type memoryNode struct {
 	cut      bool
 	survey   probes.Survey
 	before   func() // runs before each Read
+	others   int    // other keys that it has
+	replID2  string // of the primary that it took over from
+	asked    int    // Reads
 	surveyed int
 }
 
@@ -44,8 +48,12 @@ func (m *memoryNode) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey,
 	m.surveyed++
 	s := m.survey
 	s.Took = time.Millisecond
+	if m.others > 0 {
+		known := func(n int) probes.Count { return probes.Count{Value: float64(n), Known: true} }
+		s.UptimeSeconds, s.Evicted, s.Items = known(1_000_000), known(0), known(m.others+len(m.values))
+	}
 	if m.id.Kind == "redis" {
-		s.Role, s.Replication = "primary", &probes.Replication{ReplID: m.id.Name}
+		s.Role, s.Replication = "primary", &probes.Replication{ReplID: m.id.Name, ReplID2: m.replID2}
 		if m.primary != nil {
 			s.Role, s.Replication = "replica", &probes.Replication{ReplID: m.primary.id.Name, LinkUp: !m.cut}
 		}
@@ -69,9 +77,12 @@ func (m *memoryNode) Read(ctx context.Context, keys []probes.Key, visit func(int
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked++
 	for i, k := range keys {
 		v, ok := m.values[k.Name]
 		switch {
+		case v.Nonce || v.Serial:
+			visit(i, probes.Raw{Present: true, Value: fmt.Append(nil, m.asked), NoExpiry: true})
 		case !ok || v.Status == 404 || v.Status == 410 || v.Status == 504:
 			visit(i, probes.Raw{})
 		case v.Status != 0 && v.Status != 200:
@@ -183,16 +194,23 @@ func (w *memoryWorld) each(n cases.Node, do func(m *memoryNode)) {
 }
 
 func (w *memoryWorld) Set(n cases.Node, v cases.Value, _ time.Duration) {
-	w.each(n, func(m *memoryNode) { m.values[caseKey] = v })
+	w.each(n, func(m *memoryNode) {
+		m.values[caseKey] = v
+		if v.Serial {
+			m.asked = 0
+		}
+	})
 }
 
 func (w *memoryWorld) Delete(n cases.Node) {
 	w.each(n, func(m *memoryNode) { delete(m.values, caseKey) })
 }
 
-func (w *memoryWorld) Cut(n cases.Node)     { w.node(n).cut = true }
-func (w *memoryWorld) Freeze(n cases.Node)  { w.node(n).frozen = true }
-func (w *memoryWorld) Thaw(n cases.Node)    { w.node(n).frozen = false }
+func (w *memoryWorld) Cut(n cases.Node)               { w.node(n).cut = true }
+func (w *memoryWorld) Freeze(n cases.Node)            { w.node(n).frozen = true }
+func (w *memoryWorld) Thaw(n cases.Node)              { w.node(n).frozen = false }
+func (w *memoryWorld) Others(n cases.Node, count int) { w.node(n).others = count }
+
 func (w *memoryWorld) Wait(d time.Duration) { time.Sleep(d) } // fake time
 func (w *memoryWorld) Settle()              {}
 
@@ -206,10 +224,11 @@ func (w *memoryWorld) Scrape() cases.Expected {
 }
 
 func observed(c ClassResult) cases.Expected {
-	regressions := int(c.VersionRegressions)
+	regressions, divergent := int(c.VersionRegressions), c.Divergent[0]
 	got := cases.Expected{
 		States: map[string]string{}, Reference: map[string]int{},
 		VersionConflicts: &c.VersionConflicts, VersionRegressions: &regressions, OriginBehind: &c.OriginBehind,
+		DivergentKeys: &divergent, Survivors: []string{},
 	}
 	for r := range verdict.ByAge {
 		got.Reference[r.String()] = c.Keys[r]
@@ -219,6 +238,9 @@ func observed(c ClassResult) cases.Expected {
 			if count > 0 {
 				got.States[n.Node] += verdict.State(s).String()
 			}
+		}
+		if n.Survivors > 0 {
+			got.Survivors = append(got.Survivors, n.Node)
 		}
 		if n.Overdue > 0 {
 			got.Overdue = append(got.Overdue, n.Node)

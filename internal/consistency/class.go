@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -69,7 +71,7 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 			return nil, err
 		}
 	}
-	k.memory = s.memory.class(c.Name, identity(c))
+	k.memory = s.memory.class(c.Name, identity(c), time.Now())
 	k.memory.askedThrough(c.Origin)
 	switch {
 	case c.Pattern == "":
@@ -77,7 +79,7 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 	case k.memory.sampled == nil:
 		k.memory.sampled = newSampledKeys(s.opt.DigestKey, c.Sample)
 	default: // a reload keeps the choice
-		k.memory.sampled = k.memory.sampled.resized(s.opt.DigestKey, c.Sample)
+		k.memory.sampled = k.memory.sampled.resized(s.opt.DigestKey, c.Sample, k.takes, k.memory.inEpisode)
 	}
 	return k, nil
 }
@@ -103,6 +105,14 @@ func identity(c config.Class) string {
 // anew.
 func (c *class) memoryOn(n *NodeResult, layer int, at time.Time) memoryAt {
 	return c.memory.indexOf(c.perLayer[layer].identity+"\x00"+n.Name, at)
+}
+
+// nodeOf is the node's name in that of an index.
+func nodeOf(index string) string { return index[strings.LastIndexByte(index, 0)+1:] }
+
+// takes says whether the class's pattern is for this key.
+func (c *class) takes(key string) bool {
+	return !c.literal[key] && glob.Match(c.Pattern, key) && (c.Match == nil || c.Match.MatchString(key))
 }
 
 func versionText(v *config.Version) string {
@@ -165,7 +175,7 @@ func (c *class) digest(reader *content.Reader, raw probes.Raw, now time.Time, ke
 	}
 	out.Presence, out.Content = verdict.Present, got.Digest
 	out.unversioned = c.Version != nil && got.Version.IsZero()
-	out.Version = c.trust(got.Version, now)
+	out.Version, out.Future = c.trust(got.Version, now)
 	if !got.CachedAt.IsZero() {
 		out.cachedAt = got.CachedAt.UnixNano()
 	}
@@ -176,14 +186,14 @@ func (c *class) digest(reader *content.Reader, raw probes.Raw, now time.Time, ke
 }
 
 // trust drops a timestamp that lies further in the future than clocks may differ.
-func (c *class) trust(v content.Version, now time.Time) content.Version {
+func (c *class) trust(v content.Version, now time.Time) (trusted content.Version, future bool) {
 	if c.Version == nil {
-		return content.Version{}
+		return content.Version{}, false
 	}
 	if at, ok := v.Time(); ok && at.After(now.Add(c.Version.MaxClockSkew)) {
-		return content.Version{}
+		return content.Version{}, true
 	}
-	return v
+	return v, false
 }
 
 // tooOld: made longer than max_age ago, unless the origin held the same content at most max_age ago.

@@ -132,7 +132,9 @@ func (r *round) newCounts(c *class, k *classKeys) *counts {
 func (ct *counts) add(on *columnCount) {
 	on.at = verdict.CopyAt(len(ct.copies))
 	ct.copies = append(ct.copies, copyCount{on: on})
-	ct.c.Copies = append(ct.c.Copies, verdict.Copy{Layer: on.column.layer, Primary: on.column.primaryInCase()})
+	ct.c.Copies = append(ct.c.Copies, verdict.Copy{
+		Layer: on.column.layer, Primary: on.column.primaryInCase(), Left: on.column.result.Survey.Left,
+	})
 }
 
 // pointAtPrimaries points each replica's copy at its primary's, where the case has that.
@@ -202,17 +204,16 @@ func (ct *counts) judge(key int) {
 	h := c.memory.key(ct.keys.names[key])
 	ct.build(key, h)
 	ct.c.Versions = c.Version != nil
-	if ct.c.Versions {
-		if h.regressionOf(&ct.c, ct.copies) {
-			c.memory.regressions++
-		}
-		ct.c.Versions = !h.regressed
-	}
+	ct.c.Regressed, ct.c.Highest, ct.c.Known = h.regressed, h.highest, h.known
 	ct.c.Remembered, ct.c.RememberedContent = h.confirmed, h.confirmedContent
 	if c.ttl > 0 && ct.at.Sub(h.confirmedSeen) > c.ttl || h.regressed {
 		ct.c.Remembered = content.Version{}
 	}
 	judged := ct.round.judge.Decide(&ct.c)
+	if judged.Fell {
+		c.memory.regressions++
+	}
+	h.fell(&judged)
 	ct.count(key, h, &judged)
 	if c.Version != nil && (len(ct.copies) > 0 || ct.nobodyHas(key)) {
 		useOrigin := ct.c.Origin[0].Asked && ct.c.Origin[ct.c.Final()].Asked
@@ -242,7 +243,7 @@ func (ct *counts) build(key int, h *keyMemory) {
 		cp.first, cp.last = ct.reads(cp.on.column, key)
 		cp.memory = &h.copies[cp.on.column.memoryAt]
 		copied.Reads = [2]verdict.Observation{cp.first.Observation, cp.last.Observation}
-		copied.Held = ct.held(cp)
+		copied.Past, copied.Held = cp.memory.past(), ct.held(cp)
 	}
 }
 
@@ -252,9 +253,9 @@ func (ct *counts) held(cp *copyCount) time.Duration {
 	case cp.last.Presence != verdict.Present:
 		return 0
 	case cp.memory.present && cp.memory.content == cp.last.Content:
-		return ct.at.Sub(cp.memory.heldSince)
+		return ct.at.Sub(time.Unix(0, cp.memory.heldSince))
 	}
-	cp.memory.heldSince = ct.round.began
+	cp.memory.heldSince = ct.round.began.UnixNano()
 	if ct.c.Reread && cp.first.Presence == verdict.Present && cp.first.Content == cp.last.Content {
 		return ct.at.Sub(ct.round.began)
 	}
@@ -396,33 +397,36 @@ func (ct *counts) suppress(key int, cp *copyCount) {
 	}
 }
 
-// divergence: copies that held still between the two reads differ. What moved is not called divergent.
+// divergence of a key begins where copies that stood still between the two reads differ, and lasts until its present copies
+// are seen to agree, or at most one is left. Copies that move are not seen to agree.
 func (ct *counts) divergence(key int, h *keyMemory) {
-	differ, readable := false, len(ct.copies) == 0 && ct.nobodyHas(key)
-	if ct.c.Reread {
-		var steady *verdict.Observation // the last one before that held still
-		for i := range ct.c.Copies {
-			first, last := &ct.c.Copies[i].Reads[0], &ct.c.Copies[i].Reads[1]
-			readable = readable || last.Presence != verdict.Unread
-			if last.Presence != verdict.Present || !first.Same(last) {
-				continue
-			}
-			if steady != nil && steady.Content != last.Content {
-				differ = true
-			}
-			steady = last
-		}
-	} else {
-		for i := range ct.c.Copies {
-			readable = readable || ct.c.Copies[i].Reads[0].Presence != verdict.Unread
+	present, unread := 0, false
+	differ, moves := false, false
+	var still *verdict.Observation // the last one before that did
+	for i := range ct.c.Copies {
+		first, last := &ct.c.Copies[i].Reads[0], &ct.c.Copies[i].Reads[ct.c.Final()]
+		switch {
+		case last.Presence == verdict.Unread:
+			unread = true
+		case last.Presence != verdict.Present:
+		case !first.Same(last):
+			present++
+			moves = true
+		default:
+			present++
+			differ = differ || still != nil && still.Content != last.Content
+			still = last
 		}
 	}
+	if len(ct.c.Copies) == 0 {
+		unread = !ct.nobodyHas(key)
+	}
 	switch {
-	case !readable: // nothing was learned
-	case !differ:
-		h.divergentSince = time.Time{}
-	case h.divergentSince.IsZero():
+	case differ && h.divergentSince.IsZero():
 		h.divergentSince = ct.round.began
+	case differ:
+	case present > 1 && !moves, present <= 1 && !unread:
+		h.divergentSince = time.Time{}
 	}
 	if h.divergentSince.IsZero() {
 		return

@@ -96,7 +96,9 @@ func TestEpisodes(t *testing.T) {
 		// or to content that is wrong again, but has reached what convicted it: then another episode begins.
 		{"wrong again, convicted by majority: any other content", "l2: a b c", "", []string{
 			"a=x b=x c=y -> c=stale",
-			"c=z wait=1m -> c=stale age:c=0s ended=1 lasted=1m1s",
+			"c=z wait=1m -> a=undecided b=undecided c=undecided ended=1 lasted=1m1s", // newer than x
+			"a=w b=w -> c=stale age:c=0s",
+			"c=y wait=1m -> c=stale age:c=0s ended=1 lasted=1m1s",
 			"wait=1m -> c=stale age:c=1m1s ended=0",
 		}},
 		{"wrong again, convicted by origin: any other content", "l2: a b", asking, []string{
@@ -113,6 +115,7 @@ func TestEpisodes(t *testing.T) {
 			"a=w@20 b=x@9 wait=1m -> b=stale age:b=0s ended=1 lasted=2m2s",
 		}},
 		{"wrong again, convicted by version: nor is a copy without a version there", "l2: a b c", versioned, []string{
+			"a=z@1 -> a=unverified",
 			"a=x@9 c=x@9 b=y@1 -> b=stale convicted:b=version",
 			"b=z wait=1m -> b=stale age:b=1m1s ended=0",
 		}},
@@ -146,6 +149,7 @@ func TestEpisodes(t *testing.T) {
 			"b=y c=y -> p=fresh r=fresh ended=2",
 		}},
 		{"its replica shares nothing where it holds another", "l2: p r<p b c", "", []string{
+			"p=y -> p=unverified",
 			"p=x b=x c=x -> p=fresh r=fresh",
 			"cut=r p=y -> p=stale r=fresh",
 			"b=- -> p=stale c=undecided r=stale convicted:r=primary",

@@ -50,6 +50,9 @@ func (ct *counts) follow(i verdict.CopyAt, key int, h *keyMemory, v *verdict.Ver
 	memory.episode = open
 	switch o.Presence {
 	case verdict.Present:
+		if memory.lastPresent == nil || memory.content != o.Content {
+			h.see(o.Content, ct.round.began.UnixNano())
+		}
 		memory.content, memory.present = o.Content, true
 		memory.lastPresent, memory.ttlLeft, memory.moves = cp.on.mark, ttlLeftOf(o), col.placement(key).moves
 	case verdict.Absent:

@@ -31,13 +31,24 @@ func newSampledKeys(hashKey []byte, most int) *sampledKeys {
 	return &sampledKeys{hashKey: hashKey, most: most, chosen: map[string]time.Time{}, present: newSmallest(most), next: newSmallest(most)}
 }
 
-// resized keeps what was chosen, up to another number of keys.
-func (s *sampledKeys) resized(hashKey []byte, most int) *sampledKeys {
+// resized keeps what was chosen and is still taken, up to another number of keys: first those in an episode, then those
+// that a fresh choice would take first.
+func (s *sampledKeys) resized(hashKey []byte, most int, takes, inEpisode func(string) bool) *sampledKeys {
 	out := newSampledKeys(hashKey, most)
 	out.turn = s.turn
-	for key, since := range s.chosen {
+	first, others := newSmallest(most), newSmallest(most)
+	for key := range s.chosen {
+		switch {
+		case !takes(key):
+		case inEpisode(key):
+			first.offer(out.hash(s.turn, key), key)
+		default:
+			others.offer(out.hash(s.turn, key), key)
+		}
+	}
+	for _, c := range append(first.candidates, others.candidates...) {
 		if len(out.chosen) < most {
-			out.chosen[key] = since
+			out.chosen[c.key] = s.chosen[c.key]
 		}
 	}
 	return out

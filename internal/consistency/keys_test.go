@@ -22,6 +22,8 @@ func someKeys(n int) []string {
 
 func never(string) bool { return false }
 
+func everything(string) bool { return true }
+
 // list offers keys as nodes list them, then chooses.
 func (s *sampledKeys) list(at time.Time, keys []string, inEpisode func(string) bool) []string {
 	s.choose(at, inEpisode)
@@ -205,7 +207,7 @@ func TestAReloadKeepsTheChoice(t *testing.T) {
 	s := newSampledKeys([]byte("key"), 10)
 	before := s.list(spanStart, someKeys(100), never)
 	for _, budget := range []int{5, 10, 20} {
-		s := s.resized([]byte("another key"), budget)
+		s := s.resized([]byte("another key"), budget, everything, never)
 		got := s.choose(spanStart.Add(time.Minute), never)
 		kept := 0
 		for _, key := range before {
@@ -234,7 +236,7 @@ func TestChoiceAtRandom(t *testing.T) {
 				s.offer(k)
 			}
 			if rapid.IntRange(0, 9).Draw(t, "reload") == 0 {
-				s = s.resized([]byte("key"), budget)
+				s = s.resized([]byte("key"), budget, everything, never)
 			}
 			chosen := s.choose(at, func(k string) bool { return slices.Contains(ill, k) })
 			if len(chosen) > budget || !slices.IsSorted(chosen) || len(slices.Compact(slices.Clone(chosen))) != len(chosen) {

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
-	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -56,7 +55,7 @@ func (r *round) offerListed(c *class, nr *nodeReads) {
 				continue
 			}
 		}
-		if !c.literal[key] && glob.Match(c.Pattern, key) && (c.Match == nil || c.Match.MatchString(key)) {
+		if c.takes(key) {
 			c.memory.sampled.offer(key)
 		}
 	}

@@ -2,7 +2,9 @@ package consistency
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,7 +58,9 @@ type classMemory struct {
 	warnedOfVersions bool
 	// sampledAt is when the last sampling ended.
 	sampledAt time.Time
-	origin    map[string]uint64
+	// takenOut is when the class was first missed in the configuration; zero: it is there.
+	takenOut time.Time
+	origin   map[string]uint64
 	// originIdentity is what the origin's contents depend on.
 	originIdentity string
 	// nextAsked is the index of the key at which the next sampling begins to ask the origin.
@@ -80,8 +84,15 @@ type nodeTotals struct {
 	toldTTL bool
 }
 
-func (m *Memory) class(name, madeOf string) *classMemory {
+// classForgotten is how long a class may be out of the configuration until it begins anew.
+const classForgotten = 10 * time.Minute
+
+// class of this name, for a configuration that is read now.
+func (m *Memory) class(name, madeOf string, now time.Time) *classMemory {
 	c := m.classes[name]
+	if c != nil && c.isForgotten(now) {
+		c = nil
+	}
 	if c == nil || c.identity != madeOf {
 		next := &classMemory{
 			identity: madeOf, indices: map[string]*memoryIndex{}, keys: map[string]*keyMemory{},
@@ -94,6 +105,24 @@ func (m *Memory) class(name, madeOf string) *classMemory {
 		return next
 	}
 	return c
+}
+
+// keepClasses that are sampled now, and others for a while.
+func (m *Memory) keepClasses(sampled []*class, now time.Time) {
+	for name, c := range m.classes {
+		switch {
+		case slices.ContainsFunc(sampled, func(s *class) bool { return s.memory == c }):
+			c.takenOut = time.Time{}
+		case c.takenOut.IsZero():
+			c.takenOut = now
+		case c.isForgotten(now):
+			delete(m.classes, name)
+		}
+	}
+}
+
+func (c *classMemory) isForgotten(now time.Time) bool {
+	return !c.takenOut.IsZero() && now.Sub(c.takenOut) > classForgotten
 }
 
 // askedThrough says how the origin is read from now on; what it held as read otherwise is forgotten.
@@ -132,18 +161,58 @@ func (c *classMemory) width() int { return len(c.indices) + len(c.free) }
 // settle forgets the copies on nodes that have not been asked for longer than after, and their episodes, which are not
 // observed.
 func (c *classMemory) settle(at time.Time, after time.Duration) {
+	known := len(c.free)
 	for name, s := range c.indices {
-		if at.Sub(s.asked) <= after {
-			continue
+		if at.Sub(s.asked) > after {
+			delete(c.indices, name)
+			c.free = append(c.free, s.index)
 		}
-		delete(c.indices, name)
-		c.free = append(c.free, s.index)
-		for _, k := range c.keys {
-			if memory := k.copyAt(s.index); memory != nil {
+	}
+	forgotten := c.free[known:]
+	if len(forgotten) == 0 {
+		return
+	}
+	c.forgetTotals()
+	if len(c.free) > len(c.indices) {
+		c.compact()
+		return
+	}
+	for _, k := range c.keys {
+		for _, i := range forgotten {
+			if memory := k.copyAt(i); memory != nil {
 				*memory = copyMemory{}
 			}
 		}
 	}
+}
+
+// compact gives the nodes that are known new indices, so that there are no free ones.
+func (c *classMemory) compact() {
+	from := make([]memoryAt, 0, len(c.indices)) // by the new index
+	indices := make(map[string]*memoryIndex, len(c.indices))
+	for name, s := range c.indices {
+		indices[name] = &memoryIndex{index: memoryAt(len(from)), asked: s.asked}
+		from = append(from, s.index)
+	}
+	c.indices, c.free = indices, nil
+	for _, k := range c.keys {
+		copies := make([]copyMemory, len(from))
+		for to, i := range from {
+			if memory := k.copyAt(i); memory != nil {
+				copies[to] = *memory
+			}
+		}
+		k.copies = copies
+	}
+}
+
+// forgetTotals of nodes of which nothing else is known.
+func (c *classMemory) forgetTotals() {
+	known := map[string]bool{}
+	for name := range c.indices {
+		known[nodeOf(name)] = true
+	}
+	maps.DeleteFunc(c.nodes, func(name string, _ *nodeTotals) bool { return !known[name] })
 }
 
 func (c *classMemory) totals(node string) *nodeTotals {
@@ -179,6 +248,9 @@ type keyMemory struct {
 	// regressions that this key had.
 	regressions int
 
+	// known are the contents that were seen last, knownContents of them and those that copies hold. The last one came last.
+	known []verdict.Known
+
 	// divergentSince: the present copies have differed since; zero: they do not.
 	divergentSince time.Time
 
@@ -187,11 +259,20 @@ type keyMemory struct {
 	originAt      time.Time
 }
 
+// inEpisode: any copy of the key lacks what convicted it.
+func (c *classMemory) inEpisode(key string) bool {
+	k := c.keys[key]
+	return k != nil && k.inEpisode()
+}
+
 // copyMemory of one copy. There are as many as keys and nodes, so its size matters.
 type copyMemory struct {
-	// content that was last seen, first at heldSince.
+	// content that was last seen, first at heldSince (in Unix nanoseconds).
 	content   content.Digest
-	heldSince time.Time
+	heldSince int64
+	// survivesSince is when another copy of the content was first missed, in Unix nanoseconds. It means nothing without
+	// markSurvivor.
+	survivesSince int64
 	// version seen last, kept while the copy is missing.
 	version content.Version
 	// lastPresent is what the node was when the copy was last present; nil: never.
@@ -218,9 +299,18 @@ const (
 	markLost
 	// markSurvivor: the copy is one that survived.
 	markSurvivor
+	// markFell is verdict.Past.Fell.
+	markFell
 	// markStill: it was one at the last sampling, too. It means nothing without markSurvivor.
 	markStill
 )
+
+// past is what a verdict has to know of the copy.
+func (m *copyMemory) past() verdict.Past {
+	return verdict.Past{
+		Seen: m.lastPresent != nil, Present: m.present, Fell: m.marks&markFell != 0, Content: m.content, Version: m.version,
+	}
+}
 
 // forever is the ttlLeft of a copy without expiry.
 const forever = math.MaxUint32
@@ -263,6 +353,34 @@ func (k *keyMemory) copyAt(i memoryAt) *copyMemory {
 	return nil
 }
 
+// knownContents is how many contents of a key are remembered, more only where more are held.
+const knownContents = 6
+
+// see a content that a copy did not hold before, at this time in Unix nanoseconds.
+func (k *keyMemory) see(d content.Digest, at int64) {
+	seen := verdict.Known{Content: d, First: at}
+	for i := range k.known {
+		if k.known[i].Content == d {
+			seen = k.known[i]
+			k.known = append(slices.Delete(k.known, i, i+1), seen)
+			return
+		}
+	}
+	k.known = append(k.known, seen)
+	for i := 0; len(k.known) > knownContents && i < len(k.known)-1; {
+		if k.holds(k.known[i].Content) {
+			i++
+			continue
+		}
+		k.known = slices.Delete(k.known, i, i+1)
+	}
+}
+
+// holds: a copy held the content when it was last there.
+func (k *keyMemory) holds(d content.Digest) bool {
+	return slices.ContainsFunc(k.copies, func(m copyMemory) bool { return m.content == d })
+}
+
 // inEpisode: any copy lacks what convicted it.
 func (k *keyMemory) inEpisode() bool {
 	for i := range k.copies {
@@ -275,6 +393,8 @@ func (k *keyMemory) inEpisode() bool {
 
 // nodeMemory of one node: what it last told of itself. noteNodes fills it.
 type nodeMemory struct {
+	// asked is when it was last part of a sampling.
+	asked time.Time
 	// answered: it answered the last survey.
 	answered bool
 	// boots counts restarts seen.

@@ -165,11 +165,11 @@ func TestMemories(t *testing.T) {
 			"a=x@-1m b=y@+5s -> a=stale b=fresh version",
 		}},
 		{"a timestamp too far in the future convicts nobody", "l2: a b c", `version: {json: "$.v", kind: timestamp_ms}, ignore: ["$.v"]`, []string{
-			"a=x@-1m b=y@+1h -> a=fresh b=undecided version",
+			"a=x@-1m b=y@+1h -> a=undecided b=undecided version",
 			"c=x@-1m -> a=fresh b=stale c=fresh version convicted:b=majority",
 		}},
 		{"a timestamp just too far in the future, until our clock comes near", "l2: a b", `version: {json: "$.v", kind: timestamp_ms}, ignore: ["$.v"]`, []string{
-			"a=x@-1m b=y@+7s -> a=fresh b=undecided version",
+			"a=x@-1m b=y@+7s -> a=undecided b=undecided version",
 			"wait=1s -> a=stale b=fresh version",
 		}},
 		{"a timestamp too far in the future is not remembered", "l2: a b c", `version: {json: "$.v", kind: timestamp_ms}, ignore: ["$.v"]`, []string{
@@ -177,7 +177,7 @@ func TestMemories(t *testing.T) {
 			"a=- b=- c=x@-1m -> c=unverified version",
 		}},
 		{"max_clock_skew as configured", "l2: a b", `version: {json: "$.v", kind: timestamp_ms, max_clock_skew: 1m}, ignore: ["$.v"]`, []string{
-			"a=x@-1m b=y@+63s -> a=fresh b=undecided version",
+			"a=x@-1m b=y@+63s -> a=undecided b=undecided version",
 			"wait=1s -> a=stale b=fresh version",
 		}},
 		{"max_clock_skew holds for the origin too", "l2: a b", `version: {json: "$.v", kind: timestamp_ms}, ignore: ["$.v"], ` +

@@ -96,7 +96,8 @@ func (c *class) answer(got probes.OriginAnswer) (verdict.Answer, string) {
 	case err != nil:
 		return verdict.Answer{}, "error"
 	}
-	return verdict.Answer{Asked: true, Content: body.Digest, Version: c.trust(body.Version, time.Now())}, "ok"
+	v, _ := c.trust(body.Version, time.Now())
+	return verdict.Answer{Asked: true, Content: body.Digest, Version: v}, "ok"
 }
 
 // chooseAsked gives the keys to ask about: at least a fifth of max_per_scrape is kept for keys that do not differ,

@@ -47,7 +47,7 @@ func TestTheOriginGetsAnEighthInEachRound(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inFakeTime(t, func(t *testing.T) {
-				w := newWorld(t, "l2: a b c d", asking)
+				w := newWorld(t, "l2: a b e c d", asking)
 				c.nodes(w)
 				asked := 0
 				w.origin("c").reply = func(ctx context.Context, _ string) (string, int) {
@@ -57,7 +57,7 @@ func TestTheOriginGetsAnEighthInEachRound(t *testing.T) {
 					}
 					return c.origin(ctx, asked)
 				}
-				w.play("a=x b=x c=y -> " + c.want)
+				w.play("a=x b=x e=x c=y -> " + c.want)
 				if w.took() > c.most {
 					t.Errorf("it took %s", w.took())
 				}

@@ -240,6 +240,15 @@ func (w *world) holds(prior map[string]ClassNode, before []ClassResult, began ti
 		}
 		for _, n := range c.Nodes {
 			was, spy := prior[c.Class+n.Node], w.node(n.Node)
+			if before == nil || !slices.ContainsFunc(before[i].Nodes, func(other ClassNode) bool { return other.Node == n.Node }) {
+				total := uint64(0)
+				for _, reads := range n.Reads {
+					total += reads
+				}
+				if total == uint64(keys) {
+					was = ClassNode{} // it was away for long enough to be forgotten
+				}
+			}
 			fault := func(format string, args ...any) string {
 				return fault("node %s: %s; copies %v", n.Node, fmt.Sprintf(format, args...), n.Copies)
 			}

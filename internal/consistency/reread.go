@@ -14,7 +14,7 @@ import (
 // from a copy that is wrong.
 func (r *round) suspicious(c *class, k *classKeys, key int) bool {
 	h := c.memory.keys[k.names[key]]
-	answer := k.origin[0][key]
+	found := false
 	var before *reading
 	for i := range k.columns {
 		col := &k.columns[i]
@@ -22,31 +22,25 @@ func (r *round) suspicious(c *class, k *classKeys, key int) bool {
 			continue // it is never compared
 		}
 		o := col.read(key)
-		if o.suspect {
-			return true
-		}
-		if o.Presence != verdict.Present {
-			if o.Presence == verdict.Absent && h != nil && r.survived(c, k, h, col, key) {
-				col.lossSeen = true
-				return true
-			}
-			continue
-		}
 		switch {
-		case o.TooOld:
-			return true
-		case before != nil && before.Content != o.Content:
-			return true
-		case col.primary != nil && col.primary.read(key).Presence == verdict.Absent:
-			return true
-		case answer.Asked && (answer.Deleted || answer.Content != o.Content):
-			return true
-		case h != nil && h.isAbove(o.Version, col.memoryAt):
-			return true
+		case o.suspect:
+			found = true
+		case o.Presence == verdict.Present:
+			found = found || before != nil && before.Content != o.Content || r.refuted(k, h, col, o, key)
+			before = o
+		case o.Presence == verdict.Absent && h != nil && r.survived(c, k, h, col, key):
+			col.lossSeen, found = true, true // every loser is asked to explain it
 		}
-		before = o
 	}
-	return false
+	return found
+}
+
+// refuted: something else than the other copies says that a present copy may be wrong.
+func (*round) refuted(k *classKeys, h *keyMemory, col *nodeColumn, o *reading, key int) bool {
+	answer := k.origin[0][key]
+	return o.TooOld || col.primary != nil && col.primary.read(key).Presence == verdict.Absent ||
+		answer.Asked && (answer.Deleted || answer.Content != o.Content) ||
+		h != nil && h.isAbove(o.Version, col.memoryAt)
 }
 
 // isAbove: a version is below what is remembered of the key, or of its copy at this index.

@@ -82,10 +82,7 @@ func (r *round) chooseKeys() {
 		k.names = slices.Clone(c.Keys)
 		k.literal = len(k.names)
 		if c.memory.sampled != nil {
-			sampled := c.memory.sampled.choose(r.began, func(key string) bool {
-				h := c.memory.keys[key]
-				return h != nil && h.inEpisode()
-			})
+			sampled := c.memory.sampled.choose(r.began, c.memory.inEpisode)
 			// One that a reload names as well is a literal now.
 			k.names = append(k.names, slices.DeleteFunc(sampled, func(key string) bool { return c.literal[key] })...)
 		}

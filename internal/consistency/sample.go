@@ -30,6 +30,8 @@ type Options struct {
 	DigestKey []byte
 	// Details asks for KeyReports of the keys that are not all fresh, ShowValues for their values too.
 	Details, ShowValues bool
+	// Without are rules that the verdict does without; none but in tests.
+	Without verdict.Rule
 }
 
 // Fleet is the nodes of a configuration; *probes.Fleet is one.
@@ -60,6 +62,7 @@ func NewSampler(cfg *config.Config, fleet Fleet, opt Options, env *probes.Env, m
 		}
 	}
 	s := &Sampler{fleet: fleet, opt: opt, env: env, memory: memory, layers: map[string]config.Layer{}, buffers: map[string][]reading{}}
+	s.judge.Without = opt.Without
 	for _, l := range cfg.Layers {
 		s.layers[l.Name] = l
 	}
@@ -91,6 +94,7 @@ func (s *Sampler) Sample(ctx context.Context) *Result {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
 	began := time.Now()
+	s.memory.keepClasses(s.classes, began)
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = began.Add(10 * time.Second)

@@ -27,9 +27,9 @@ func TestAHungNodeCostsNoOtherAnything(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inFakeTime(t, func(t *testing.T) {
-				w := newWorld(t, "l2: a b c d")
+				w := newWorld(t, "l2: a b e c d")
 				c.hang(w.node("d"))
-				w.play("a=x b=x c=y d=x -> a=fresh b=fresh c=stale d=error majority")
+				w.play("a=x b=x e=x c=y d=x -> a=fresh b=fresh c=stale d=error majority")
 				if w.took() > c.most {
 					t.Errorf("it took %s, not %s", w.took(), c.most)
 				}
@@ -45,11 +45,11 @@ func TestAHungNodeCostsNoOtherAnything(t *testing.T) {
 
 func TestManyHungNodesCostNoMoreThanOne(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
-		w := newWorld(t, "l2: a b c 0 1 2 3 4 5 6 7 8 9")
+		w := newWorld(t, "l2: a b c 0 1 2 3 4 5 6 7 8 9", versioned)
 		for _, name := range strings.Split("0123456789", "") {
 			w.node(name).slow[0] = -1
 		}
-		w.play("a=x b=x c=y -> a=fresh b=fresh c=stale 0=error")
+		w.play("a=x@2 b=x@2 c=y@1 -> a=fresh b=fresh c=stale 0=error")
 		if w.took() > w.timeout*6/10 {
 			t.Errorf("it took %s", w.took())
 		}
@@ -60,11 +60,11 @@ func TestManyHungNodesCostNoMoreThanOne(t *testing.T) {
 func TestFirstReadsGetHalfOfTheTime(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Second, 10 * time.Second, time.Minute} {
 		inFakeTime(t, func(t *testing.T) {
-			w := newWorld(t, "l2: a b c d")
+			w := newWorld(t, "l2: a b e c d")
 			w.timeout = timeout
 			w.node("c").slow[0] = timeout/2 - 50*time.Millisecond
 			w.node("d").slow[0] = timeout/2 + 50*time.Millisecond
-			w.play("a=x b=x c=y d=x -> a=fresh b=fresh c=stale d=error")
+			w.play("a=x b=x e=x c=y d=x -> a=fresh b=fresh c=stale d=error")
 			if w.took() > timeout/2+30*time.Millisecond {
 				t.Errorf("of %s it took %s", timeout, w.took())
 			}

@@ -122,13 +122,15 @@ func (ct *counts) markSurvivors(h *keyMemory, gone *copyCount) {
 		if ct.class.outlives(h, gone.memory, cp.on.column, cp.first) && cp.last.Presence == verdict.Present && cp.last.Content == cp.first.Content {
 			if cp.memory.marks&markSurvivor == 0 {
 				cp.memory.marks = cp.memory.marks&^markStill | markSurvivor
+				cp.memory.survivesSince = ct.round.began.UnixNano()
 			}
 			gone.memory.marks |= markLost
 		}
 	}
 }
 
-// countSurvivors whose loss still stands: a node that lost the same content is still without the key, or does not say.
+// countSurvivors whose loss still stands, for longer than the layer's max_staleness: a node that lost the same content is
+// still without the key, or does not say.
 func (ct *counts) countSurvivors() {
 	for i := range ct.copies {
 		cp := &ct.copies[i]
@@ -145,9 +147,11 @@ func (ct *counts) countSurvivors() {
 		case !stands:
 			cp.memory.marks &^= markSurvivor
 		case cp.last.Presence == verdict.Present:
-			cp.on.node.Survivors++
-			if cp.memory.marks&markStill != 0 {
-				cp.on.node.StillSurvivors++
+			if ct.at.Sub(time.Unix(0, cp.memory.survivesSince)) > ct.c.Layers[cp.on.column.layer] {
+				cp.on.node.Survivors++
+				if cp.memory.marks&markStill != 0 {
+					cp.on.node.StillSurvivors++
+				}
 			}
 			cp.memory.marks |= markStill
 		}

@@ -180,6 +180,41 @@ func TestWhatExplainsALossDuringTheSampling(t *testing.T) {
 	}
 }
 
+// Each of several nodes that lost a copy is asked to explain it, in whatever order they come.
+func TestEveryLoserIsAsked(t *testing.T) {
+	for _, nodes := range []string{"l2: a b c", "l2: c a b", "l2: b c a"} {
+		inFakeTime(t, func(t *testing.T) {
+			w := newWorld(t, nodes)
+			w.play("counting a=x b=x c=x ->")
+			for _, name := range []string{"a", "c"} {
+				done := false
+				w.node(name).before = func() {
+					if !done {
+						w.do(name + "=-")
+						w.node(name).survey.Evicted.Value++
+					}
+					done = true
+				}
+			}
+			w.play("-> a=missing b=unverified c=missing survivors:b=0", "-> survivors:b=0")
+		})
+	}
+}
+
+// Within max_staleness a survivor does not count, and then it is no delete that is on its way.
+func TestSurvivorsWithinMaxStaleness(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		newWorld(t, "l1 max_staleness=5s: a b c").play(
+			"counting a=x b=x c=x ->",
+			"a=- -> survivors:b=0 survivors:c=0",
+			"wait=3s -> survivors:b=0",
+			"wait=1s -> survivors:b=1 survivors:c=1 still:b=1",
+			"a=x -> survivors:b=0",
+			"b=- -> survivors:a=0",
+		)
+	})
+}
+
 // Survivors are remembered over a reload, and forgotten with their keys.
 func TestSurvivorsOverAReload(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {

@@ -1,5 +1,7 @@
 package consistency
 
+import "maps"
+
 // Who replicates whom, by what the nodes tell of themselves: a replica is judged by its own primary's copy, and has no
 // vote beside it.
 
@@ -11,6 +13,10 @@ func (r *round) findPrimaries(columns []nodeColumn) {
 		col := &columns[i]
 		col.source = i + 1
 		self := r.lastKnown(col.result)
+		if p := r.successorOf(columns, col, self); p != nil {
+			col.replica, col.primary, col.source = true, p, int(p.index)+1
+			continue
+		}
 		if self.role != "replica" {
 			continue
 		}
@@ -26,6 +32,22 @@ func (r *round) findPrimaries(columns []nodeColumn) {
 		}
 		col.replica, col.source = true, absent[self.replID]
 	}
+}
+
+// successorOf gives the column of the node that took over from a primary that does not answer; nil: none. Both have one
+// vote between them.
+func (r *round) successorOf(columns []nodeColumn, former *nodeColumn, self *nodeMemory) *nodeColumn {
+	if self.role != "primary" || self.answered || self.replID == "" {
+		return nil
+	}
+	for i := range columns {
+		col := &columns[i]
+		other := r.lastKnown(col.result)
+		if col != former && col.layer == former.layer && other.answered && other.role == "primary" && other.replID2 == self.replID {
+			return col
+		}
+	}
+	return nil
 }
 
 // primaryOf gives the column of a replica's primary; nil: none of them.
@@ -68,6 +90,7 @@ func (r *round) noteNodes() {
 			h = &nodeMemory{}
 			r.memory.nodes[n.Name] = h
 		}
+		h.asked = r.began
 		if !nr.surveyed {
 			continue // what it last told stands
 		}
@@ -87,4 +110,5 @@ func (r *round) noteNodes() {
 			h.offset = v.Replication.Offset
 		}
 	}
+	maps.DeleteFunc(r.memory.nodes, func(_ string, h *nodeMemory) bool { return r.began.Sub(h.asked) > r.env.ForgetAfter })
 }

@@ -15,3 +15,15 @@ func TestReplicasOfPrimariesThatAreNotConfigured(t *testing.T) {
 		})
 	}
 }
+
+// A primary that went down and the replica that took over have one vote.
+func TestAFormerPrimaryHasNoVote(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		w := newWorld(t, "l2: p r<p b c")
+		w.play("p=x b=x c=y -> p=fresh r=fresh b=fresh c=stale majority")
+		w.do("promote=r")
+		w.node("p").primary = nil // what it was when it last answered
+		w.node("r").replID2 = "p"
+		w.play("freeze=p wait=1m c=w -> p=error r=undecided b=undecided c=undecided majority", "r=v b=v -> p=error r=fresh b=fresh c=stale majority")
+	})
+}

@@ -10,40 +10,16 @@ import (
 // What is remembered of a key's versions: the highest that is sure to exist, against which a copy can be convicted when
 // no other node holds it any more, and whether versions went down, in which case they prove nothing.
 
-// regressionOf decides whether a version went down on its own node while the highest did not rise, and whether one
-// that was noted is over. k is as the last sampling left it; the observations are the final ones. Replicas whose
-// primary was read are left out: they follow it.
-func (k *keyMemory) regressionOf(c *verdict.Case, copies []copyCount) (began bool) {
-	var highest, before content.Version
-	down, final := false, c.Final()
-	for i := range copies {
-		if c.JudgedByPrimary(verdict.CopyAt(i), final) {
-			continue
-		}
-		last := copies[i].memory.version
-		if last.Compare(before) > 0 {
-			before = last
-		}
-		o := &c.Copies[i].Reads[final]
-		if o.Presence != verdict.Present || o.Version.IsZero() {
-			continue
-		}
-		if o.Version.Compare(highest) > 0 {
-			highest = o.Version
-		}
-		down = down || o.Version.Compare(last) < 0
-	}
-	if k.regressed {
-		k.regressed = highest.Compare(k.highest) <= 0
-		return false
-	}
-	if down && highest.Compare(before) <= 0 {
-		k.regressed = true
+// fell notes what a verdict says of versions that went down.
+func (k *keyMemory) fell(v *verdict.Verdict) {
+	if v.Regressed && !k.regressed {
 		k.regressions++
 		k.forgetConfirmed()
-		return true
 	}
-	return false
+	if v.Forget {
+		k.forgetConfirmed()
+	}
+	k.regressed = v.Regressed
 }
 
 func (k *keyMemory) forgetConfirmed() {
@@ -96,13 +72,21 @@ func (k *keyMemory) remember(j *judgedKey) {
 		return
 	}
 	for i := range j.copies {
+		memory := j.copies[i].memory
 		if o := &j.c.Copies[i].Reads[final]; o.Presence == verdict.Present && !o.Version.IsZero() {
-			j.copies[i].memory.version = o.Version
+			memory.version = o.Version
+		}
+		memory.marks &^= markFell
+		if j.outcomes[i].Fell {
+			memory.marks |= markFell
 		}
 	}
 	if k.regressed {
 		if alike && votes >= 2 {
 			k.regressed, k.highest = false, top
+			for i := range k.copies {
+				k.copies[i].marks &^= markFell
+			}
 			for i := range j.copies { // what a missing copy once held says nothing of the new thing
 				if j.c.Copies[i].Reads[final].Presence != verdict.Present {
 					j.copies[i].memory.version = content.Version{}
@@ -125,6 +109,7 @@ func (k *keyMemory) deleted() {
 	k.highest, k.regressed = content.Version{}, false
 	for i := range k.copies {
 		k.copies[i].version = content.Version{}
+		k.copies[i].marks &^= markFell
 	}
 }
 

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"math"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
@@ -24,6 +25,8 @@ type Observation struct {
 	Content content.Digest
 	// Version is zero where there is none, where it can't be read, and where it lies too far in the future.
 	Version content.Version
+	// Future: it lies too far in the future.
+	Future bool
 }
 
 // Same says whether both reads found the same content, or none.
@@ -52,6 +55,34 @@ type Copy struct {
 	Reads [2]Observation
 	// Held is how long the content of the last read has been seen on the copy.
 	Held time.Duration
+	// Past is what earlier samplings saw of it. Only a second read needs it.
+	Past Past
+	// Left: the node left its source, and is only asked for a while yet.
+	Left bool
+}
+
+// Past is what earlier samplings saw of a copy.
+type Past struct {
+	// Seen: the copy was there once.
+	Seen bool
+	// Present: it was at the last sampling.
+	Present bool
+	// Fell: its version went down to what it holds, other than by spread, and has not risen since.
+	Fell bool
+	// Content that was seen last.
+	Content content.Digest
+	// Version that was seen last, kept while the copy is missing.
+	Version content.Version
+}
+
+// held: the copy held this content at the last sampling.
+func (p *Past) held(d content.Digest) bool { return p.Present && p.Content == d }
+
+// Known is a content that was seen on the key earlier.
+type Known struct {
+	Content content.Digest
+	// First orders contents by when they were first seen.
+	First int64
 }
 
 // IsReplica says whether the copy is a replica's, be its primary in the case or not.
@@ -77,8 +108,14 @@ type Case struct {
 	MaxLag time.Duration
 	// Reread: a second read was needed.
 	Reread bool
-	// Versions: the class has versions, and no regression keeps them from deciding.
+	// Versions: the class has versions.
 	Versions bool
+	// Regressed: since an earlier sampling a regression keeps versions from deciding. Highest is the highest version that
+	// was seen before.
+	Regressed bool
+	Highest   content.Version
+	// Known contents of the key.
+	Known []Known
 	// Remembered is the highest version confirmed earlier; zero: none.
 	Remembered        content.Version
 	RememberedContent content.Digest
@@ -90,6 +127,19 @@ func (c *Case) Final() int {
 		return 1
 	}
 	return 0
+}
+
+// neverSeen is when a content that is not known was first seen: in this sampling.
+const neverSeen = math.MaxInt64
+
+// firstSeen orders contents by when the key first held them.
+func (c *Case) firstSeen(d content.Digest) int64 {
+	for i := range c.Known {
+		if c.Known[i].Content == d {
+			return c.Known[i].First
+		}
+	}
+	return neverSeen
 }
 
 // JudgedByPrimary says whether the copy is a replica's whose primary was read. Such a copy has no vote, since it can only

@@ -1,6 +1,10 @@
 package verdict
 
-import "github.com/cacheinv/cacheinv_exporter/internal/content"
+import (
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
+)
 
 // find judges a copy that no primary judges: by the origin, then by versions, then by the majority.
 func (j *judgement) find(i CopyAt) finding {
@@ -18,14 +22,22 @@ func (j *judgement) find(i CopyAt) finding {
 		}
 	}
 	switch {
+	case j.leading == noContent && !j.asked && j.alike():
+		return finding{opinion: unopposed, by: ByNone, against: noContent}
 	case j.leading != noContent && id == j.leading:
-		return finding{opinion: right, by: ByMajority}
-	case j.leading != noContent && !lagging && j.convicts(j.leading, j.c.Copies[i].Layer, j.top.contents):
-		return finding{opinion: wrong, by: ByMajority}
-	case j.leading == noContent && !j.asked && len(j.votes) < 2 && j.alike():
-		return finding{opinion: unopposed, by: ByNone}
+		return j.confirmed()
+	case j.leading != noContent && !lagging && j.convicts(j.leading, j.c.Copies[i].Layer, j.top.contents) && !j.isNewer(id, j.leading):
+		return finding{opinion: wrong, by: ByMajority, against: j.leading}
 	}
-	return finding{opinion: unclear, by: ByNone}
+	return finding{opinion: unclear, by: ByNone, against: noContent}
+}
+
+// confirmed is what is found of a copy that holds the leading content.
+func (j *judgement) confirmed() finding {
+	if j.unsettled {
+		return finding{opinion: unclear, by: ByNone, against: noContent}
+	}
+	return finding{opinion: right, by: ByMajority, against: noContent}
 }
 
 // findReplica judges a replica whose primary was read: it shares the primary's finding where it holds the same, and is
@@ -35,7 +47,7 @@ func (j *judgement) findReplica(i CopyAt) finding {
 	if j.ids[p] == j.ids[i] {
 		f := j.findings[p]
 		if f.opinion == unopposed {
-			return finding{opinion: right, by: ByPrimary}
+			return finding{opinion: right, by: ByPrimary, against: noContent}
 		}
 		return f
 	}
@@ -54,9 +66,9 @@ func (j *judgement) findReplica(i CopyAt) finding {
 		}
 	}
 	if j.leading != noContent && j.ids[i] == j.leading && !unversioned {
-		return finding{opinion: right, by: ByMajority}
+		return j.confirmed()
 	}
-	return finding{opinion: wrong, by: ByPrimary}
+	return finding{opinion: wrong, by: ByPrimary, against: j.ids[p]}
 }
 
 // byOrigin judges a copy by the origin's answer; ok is false where the next reference has to. lagging: the origin
@@ -67,23 +79,29 @@ func (j *judgement) byOrigin(i CopyAt) (f finding, ok, lagging bool) {
 	}
 	o, answer := j.observed(i), &j.c.Origin[j.read]
 	if !answer.Deleted && o.Content == answer.Content {
-		return finding{opinion: right, by: ByOrigin}, true, false
+		return finding{opinion: right, by: ByOrigin, against: noContent}, true, false
 	}
-	compare := j.c.Versions && !answer.Deleted && !o.Version.IsZero() && !answer.Version.IsZero()
+	compare := j.versions && !answer.Deleted && !o.Version.IsZero() && !answer.Version.IsZero()
 	if compare || j.c.Copies[i].Held >= j.c.MaxLag {
-		return finding{opinion: wrong, by: ByOrigin, target: answer.Version}, true, false
+		return finding{opinion: wrong, by: ByOrigin, target: answer.Version, against: j.id(answer.Content)}, true, false
 	}
 	return finding{}, false, true
 }
 
-// originIsBehind: a copy's version is above that of the origin's answer.
+// shortestExcuse is how long an origin may be behind a copy at least.
+const shortestExcuse = time.Minute
+
+// originIsBehind: a copy's version is above that of the origin's answer, and the copy has not held it for so long that the
+// origin should know.
 func (j *judgement) originIsBehind() bool {
 	answer := &j.c.Origin[j.read]
-	if !j.asked || !j.c.Versions || answer.Version.IsZero() {
+	if !j.asked || !j.versions || answer.Version.IsZero() {
 		return false
 	}
+	excused := max(j.c.MaxLag, shortestExcuse)
 	for i := range j.c.Copies {
-		if o := j.observed(CopyAt(i)); o.Presence == Present && o.Version.Compare(answer.Version) > 0 {
+		o := j.observed(CopyAt(i))
+		if o.Presence == Present && o.Version.Compare(answer.Version) > 0 && (j.c.Copies[i].Held < excused || !j.applies(OriginBehindEnds)) {
 			return true
 		}
 	}
@@ -106,7 +124,7 @@ type topVersion struct {
 // highest version of the copies and of what is remembered. Replicas whose primary was read tell nothing of their own.
 func (j *judgement) highest() topVersion {
 	top := topVersion{id: noContent}
-	if !j.c.Versions {
+	if !j.versions {
 		return top
 	}
 	for i := range j.c.Copies {
@@ -120,9 +138,9 @@ func (j *judgement) highest() topVersion {
 	if !top.any {
 		return top
 	}
-	if j.c.Remembered.Compare(top.version) > 0 {
-		top.version = j.c.Remembered
-		top.id = j.id(j.c.RememberedContent)
+	if j.remembered.Compare(top.version) > 0 {
+		top.version = j.remembered
+		top.id = j.id(j.rememberedContent)
 		return top
 	}
 	for i := range j.c.Copies {
@@ -158,12 +176,17 @@ func (j *judgement) byVersion(i CopyAt) (f finding, ok bool) {
 	switch {
 	case j.top.conflict && j.top.contents[j.ids[i]]:
 		return finding{}, false
+	case j.top.id != noContent && j.ids[i] == j.top.id && j.unseated:
+		if j.ids[i] == j.leading {
+			return j.confirmed(), true
+		}
+		return finding{opinion: unclear, by: ByNone, against: noContent}, true
 	case j.top.id != noContent && j.ids[i] == j.top.id:
-		return finding{opinion: right, by: ByVersion}, true
+		return finding{opinion: right, by: ByVersion, against: noContent}, true
 	case o.Version.IsZero():
 		return finding{}, false
 	case o.Version.Compare(j.top.version) < 0:
-		return finding{opinion: wrong, by: ByVersion, target: j.top.version}, true
+		return finding{opinion: wrong, by: ByVersion, target: j.top.version, against: j.top.id}, true
 	}
 	// A replica above its primary, or one of an unsettled conflict.
 	return finding{}, false
@@ -172,16 +195,17 @@ func (j *judgement) byVersion(i CopyAt) (f finding, ok bool) {
 // unversioned judges a copy without a version where others have one: it is convicted only for differing from what both
 // the highest version and the majority are.
 func (j *judgement) unversioned(i CopyAt, lagging bool) finding {
-	if j.top.id != noContent && j.majority == j.top.id && !lagging && j.convicts(j.majority, j.c.Copies[i].Layer, nil) {
-		return finding{opinion: wrong, by: ByMajority}
+	if j.top.id != noContent && j.majority == j.top.id && !lagging && j.convicts(j.majority, j.c.Copies[i].Layer, nil) &&
+		!j.isNewer(j.ids[i], j.majority) {
+		return finding{opinion: wrong, by: ByMajority, against: j.majority}
 	}
-	return finding{opinion: unclear, by: ByNone}
+	return finding{opinion: unclear, by: ByNone, against: noContent}
 }
 
 // mostVoted is the content that a strict majority of the votes hold, and of the layers. Only votes for contents among
-// those given count, where some are given. One vote alone is no majority.
+// those given count, where some are given, and those that could not be read. One vote alone is no majority.
 func (j *judgement) mostVoted(contents []bool) contentID {
-	total := 0
+	total := len(j.unread)
 	for _, v := range j.votes {
 		if v.counts(contents) {
 			total++
@@ -236,6 +260,11 @@ func (j *judgement) mostVotedIn(layer int, contents []bool) contentID {
 		}
 	}
 	n, total := 0, 0
+	for _, unread := range j.unread {
+		if unread == layer {
+			total++
+		}
+	}
 	for _, v := range j.votes {
 		if v.layer == layer && v.counts(contents) {
 			total++
@@ -248,6 +277,37 @@ func (j *judgement) mostVotedIn(layer int, contents []bool) contentID {
 		return candidate
 	}
 	return noContent
+}
+
+// isNewer: the first content was first seen on the key later than the second.
+func (j *judgement) isNewer(first, second contentID) bool {
+	return j.applies(Newcomer) && j.c.firstSeen(j.contents[first]) > j.c.firstSeen(j.contents[second])
+}
+
+// isOpposed: a copy holds another content than the leading one, which may not convict it: a newer content, or one of a
+// layer that has to be less stale.
+func (j *judgement) isOpposed() bool {
+	for i := range j.c.Copies {
+		at, id := CopyAt(i), j.ids[i]
+		if id == noContent || id == j.leading || j.observed(at).TooOld || j.follows(at) {
+			continue
+		}
+		if j.top.conflict && !j.top.contents[id] {
+			continue // its version is too low
+		}
+		if j.isNewer(id, j.leading) {
+			return true
+		}
+	}
+	if !j.applies(LaxMajority) {
+		return false
+	}
+	for _, v := range j.votes {
+		if v.id != j.leading && v.counts(j.top.contents) && !j.convicts(j.leading, v.layer, j.top.contents) {
+			return true
+		}
+	}
+	return false
 }
 
 // convicts: may a majority that holds id convict a copy of this layer? Not where every layer that holds it is

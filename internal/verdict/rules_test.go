@@ -18,6 +18,12 @@ import (
 //	a=x b=x@3 c=- d=?     content x, content x of version 3, absent, unreadable
 //	a=x>y                 x in the first read, y in the second
 //	a=x! b=x~5s           too old; held for 5s (an hour where nothing is said)
+//	a=x@+                 content x, of a version in the future
+//	a=x^y@5               held y@5 at the last sampling; ^y@5* and has been missing since, ^y@5! and has fallen to it,
+//	                      ^new: was never there, as nobody was where nothing is said and nothing is remembered
+//	left:a=?              its node left its source
+//	known=x,y,z           contents seen before, in this order
+//	highest=9             the highest version seen before, in a regression
 //	r<p=x                 a replica of p; p is not configured where it is no copy
 //	l3/30s: e=x           a layer that may be stale for 30s (l2 comes first and may not)
 //	origin=x@3>404        the origin's answers before the two reads; ? is none
@@ -91,6 +97,12 @@ func parseSituation(t testing.TB, text string) *situation {
 				second = first
 			}
 			s.Origin = [2]Answer{parseAnswer(t, first), parseAnswer(t, second)}
+		case name == "known":
+			for i, text := range strings.Split(value, ",") {
+				s.Known = append(s.Known, Known{letters(text), int64(i + 1)})
+			}
+		case name == "highest":
+			s.Highest = parseObservation(t, "x@"+value).Version
 		case name == "lag":
 			s.MaxLag = parseDuration(t, value)
 		case name == "remembered":
@@ -98,13 +110,17 @@ func parseSituation(t testing.TB, text string) *situation {
 			s.Remembered, s.RememberedContent = o.Version, o.Content
 		default:
 			began = true
-			k := Copy{Layer: len(s.Layers) - 1, Held: time.Hour}
+			k := Copy{Layer: len(s.Layers) - 1, Held: time.Hour, Past: Past{Seen: true}}
+			name, k.Left = strings.CutPrefix(name, "left:")
 			name, primary, replica := strings.Cut(name, "<")
 			if replica {
 				replicas[len(s.Copies)] = primary
 			}
 			if v, held, ok := strings.Cut(value, "~"); ok {
 				value, k.Held = v, parseDuration(t, held)
+			}
+			if v, past, ok := strings.Cut(value, "^"); ok {
+				value, k.Past = v, parsePast(t, past)
 			}
 			first, second, both := strings.Cut(value, ">")
 			if !both {
@@ -127,8 +143,26 @@ func parseSituation(t testing.TB, text string) *situation {
 		}
 		s.Copies[i].Primary = replicaOfUnknown(unknown[primary])
 	}
-	s.Versions = s.Versions && !regression
+	s.Regressed = regression
+	if regression && s.Highest.IsZero() {
+		s.Highest = version(t, 100)
+	}
 	return s
+}
+
+func parsePast(t testing.TB, text string) Past {
+	t.Helper()
+	if text == "new" {
+		return Past{}
+	}
+	p := Past{Seen: true, Present: true}
+	if strings.HasSuffix(text, "*") {
+		text, p.Present = strings.TrimSuffix(text, "*"), false
+	}
+	text, p.Fell = strings.CutSuffix(text, "!")
+	o := parseObservation(t, text)
+	p.Content, p.Version = o.Content, o.Version
+	return p
 }
 
 func parseDuration(t testing.TB, text string) time.Duration {
@@ -152,6 +186,10 @@ func parseObservation(t testing.TB, text string) Observation {
 	text, o.TooOld = strings.CutSuffix(text, "!")
 	name, number, versioned := strings.Cut(text, "@")
 	o.Content = letters(name)
+	if number == "+" {
+		o.Future = true
+		return o
+	}
 	if versioned {
 		n, err := strconv.Atoi(number)
 		if err != nil || name == "" {
@@ -195,6 +233,18 @@ func (s *situation) describe(v Verdict, want string) string {
 	if v.OriginBehind {
 		out = append(out, "behind")
 	}
+	if v.Fell {
+		out = append(out, "fell")
+	}
+	if v.Regressed && !s.Regressed {
+		out = append(out, "regressed")
+	}
+	if !v.Regressed && s.Regressed {
+		out = append(out, "over")
+	}
+	if v.Forget {
+		out = append(out, "forget")
+	}
 	return strings.Join(out, " ")
 }
 
@@ -223,7 +273,7 @@ func TestVotes(t *testing.T) {
 		{"primary and replicas have one vote", "p=x r<p=x s<p=x b=y c=y", "stale:majority stale:majority stale:majority fresh fresh / majority"},
 		{"primary and replicas have one vote: one against one", "p=x r<p=x s<p=x b=y", "undecided undecided undecided undecided / none"},
 		{"it is the primary's", "p=x r<p=y b=y", "undecided stale:primary undecided / primary"},
-		{"of a primary that has not got the key there is none", "p=- r<p=x b=x c=y", "missing stale undecided undecided / primary"},
+		{"of a primary that has not got the key there is none", "p=- r<p=x^x b=x c=y", "missing stale undecided undecided / primary"},
 		{"the primary can't be read: its replicas' vote", "p=? r<p=x b=x", "error fresh fresh / majority"},
 		{"the primary can't be read: its replicas' vote is one", "p=? r<p=x s<p=x b=y", "error undecided undecided undecided / none"},
 		{"the primary can't be read: its replicas' vote is one, alone", "p=? r<p=x s<p=x", "error unverified unverified / none"},
@@ -245,6 +295,9 @@ func TestOrigin(t *testing.T) {
 		{"all may agree and be wrong", "a=y b=y c=y origin=x", "stale:origin stale:origin stale:origin / origin"},
 		{"404: every present copy is wrong", "a=x b=x c=- origin=404", "stale:origin stale:origin missing / origin"},
 		{"404: every present copy is wrong, replicas too", "p=x r<p=x origin=404", "stale:origin stale:origin / origin"},
+		{"404: within max_lag what stands alone is undecided", "a=x@9~1s b=- origin=404 lag=30s", "undecided missing / origin"},
+		{"404: within max_lag a primary and its replicas stand alone", "p=x@9~1s r<p=x@9~1s origin=404 lag=30s", "undecided undecided / origin"},
+		{"404: within max_lag the next reference judges what does not", "a=x~1s b=x~1s origin=404 lag=30s", "fresh:majority fresh:majority / origin"},
 		{"404: whatever the version", "a=x@9 b=x@9 origin=404", "stale:origin stale:origin / origin"},
 		{"no answer: not asked", "a=x b=x c=y origin=?", "fresh fresh stale:majority / majority"},
 		{"no answer before the first read: not asked", "a=x b=x c=y origin=?>y", "fresh fresh stale:majority / majority"},
@@ -274,19 +327,23 @@ func TestOrigin(t *testing.T) {
 		{"an origin without a version does not compare", "a=y@9~0s b=x@3 origin=x lag=30s", "fresh fresh / origin"},
 
 		// Where a copy's version is above the origin's, the origin is behind.
-		{"behind: it convicts nobody", "a=x@3 b=z@2 origin=y@1", "fresh:version stale:version / version behind"},
-		{"behind: it convicts nobody, of a copy alone", "a=x@3 origin=y@1", "fresh / version behind"},
+		{"behind: it convicts nobody", "a=x@3~5s b=z@2 origin=y@1", "fresh:version stale:version / version behind"},
+		{"behind: it convicts nobody, of a copy alone", "a=x@3~5s origin=y@1", "fresh / version behind"},
 		{
-			"behind: a copy equal to it is undecided where another reference would convict it", "a=x@3 b=y@2 c=z@1 origin=y@2",
+			"behind: a copy equal to it is undecided where another reference would convict it", "a=x@3~5s b=y@2 c=z@1 origin=y@2",
 			"fresh undecided stale:version / version behind",
 		},
-		{"behind: a copy equal to it is undecided where its primary would convict it", "p=x@3 r<p=y@2 origin=y@2", "fresh undecided / version behind"},
+		{"behind: a copy equal to it is undecided where its primary would convict it", "p=x@3~5s r<p=y@2 origin=y@2", "fresh undecided / version behind"},
 		{
-			"behind: a copy equal to it is undecided where a majority would convict it", "a=x@3 b=x@3 c=y origin=y@2",
+			"behind: a copy equal to it is undecided where a majority would convict it", "a=x@3~5s b=x@3~5s c=y origin=y@2",
 			"fresh fresh undecided / version behind",
 		},
-		{"behind: max_lag does not matter", "a=x@3~1h b=z@1~1h origin=y@2 lag=30s", "fresh stale:version / version behind"},
-		{"behind: a copy alone is compared all the same", "p=x r<p=y@9 origin=z@2", "undecided stale:primary / primary behind"},
+		{"behind: for a minute at least", "a=x@3~59s b=z@1~1h origin=y@2 lag=30s", "fresh stale:version / version behind"},
+		{"behind: for no longer than a minute", "a=x@3~60s b=z@1 origin=y@2 lag=30s", "stale:origin stale:origin / origin"},
+		{"behind: for max_lag", "a=x@3~119s b=z@1 origin=y@2 lag=2m", "fresh stale:version / version behind"},
+		{"behind: for no longer than max_lag", "a=x@3~120s b=y@2 origin=y@2 lag=2m", "stale:origin fresh:origin / origin"},
+		{"behind: while a copy is above it that came late", "a=x@3~1h b=z@4~5s c=y@2 origin=y@2", "stale:version fresh undecided / version behind"},
+		{"behind: a copy alone is compared all the same", "p=x r<p=y@9~5s origin=z@2", "undecided stale:primary / primary behind"},
 		{"deleted is never behind", "a=x@3 b=x@3 origin=404", "stale stale / origin"},
 		{"an origin without a version is never behind", "a=x@3 b=y@2 origin=y", "stale:origin fresh / origin"},
 
@@ -305,7 +362,7 @@ func TestVersion(t *testing.T) {
 		{"not of a copy that is absent or unreadable", "a=x@2 b=x@2 c=- d=?", "fresh fresh missing error / version"},
 		{"not of a replica: one above its primary is behind it", "p=x@1 r<p=y@9", "unverified stale:primary / version"},
 		{"not of a replica, nor does it convict others", "p=x@1 r<p=y@9 b=x@1", "fresh stale:primary fresh / version"},
-		{"not of a replica whose primary has not got the key", "p=- r<p=y@9 b=x@1 c=x@1", "missing stale:primary fresh fresh / version"},
+		{"not of a replica whose primary has not got the key", "p=- r<p=y@9^y@9 b=x@1 c=x@1", "missing stale:primary fresh fresh / version"},
 		{"of a replica whose primary can't be read", "p=? r<p=y@9 b=x@1", "error fresh stale:version / version"},
 		{"of a replica whose primary is not configured", "r<q=y@9 b=x@1", "fresh stale:version / version"},
 		{"equal content is never behind", "a=x@9 b=x@8 c=y@7", "fresh fresh:version stale / version"},
@@ -329,7 +386,7 @@ func TestVersion(t *testing.T) {
 			"conflict: layers that hold lower versions do not count", "l1: a=x@2 b=y@2 c=y@2 l2: d=z@1 l3: e=z@1",
 			"stale:majority fresh fresh stale:version stale:version / majority conflict",
 		},
-		{"conflict: lax layers do not convict a strict one", "l1: a=x@2 l2/60s: b=y@2 l3/60s: c=y@2", "undecided fresh fresh / majority conflict"},
+		{"conflict: lax layers do not convict a strict one", "l1: a=x@2 l2/60s: b=y@2 l3/60s: c=y@2", "undecided undecided undecided / majority conflict"},
 		{"conflict: a primary and its replicas have one vote", "p=x@2 r<p=x@2 b=y@2", "undecided undecided undecided / none conflict"},
 		{"conflict: a replica is judged by its primary", "p=x@2 r<p=y@2 s<p=x@2 b=y@2", "undecided stale:primary undecided undecided / primary conflict"},
 		{"conflict: a replica makes none", "p=x@2 r<p=y@2", "unverified stale:primary / version"},
@@ -371,7 +428,8 @@ func TestPrimary(t *testing.T) {
 		{"equal to its primary, it shares undecided", "p=x r<p=x b=y", "undecided undecided undecided / none"},
 		{"other than its primary", "p=x r<p=y", "unverified stale:primary / primary"},
 		{"other than its primary, which is undecided", "p=x r<p=y b=z", "undecided stale:primary undecided / primary"},
-		{"it holds what its primary has not", "p=- r<p=y", "missing stale:primary / primary"},
+		{"it holds what its primary has not", "p=- r<p=y^y", "missing stale:primary / primary"},
+		{"it holds what its primary has not, which may have had it between the reads", "p=- r<p=y", "missing undecided / primary"},
 		{"it has not got what its primary has: the next read refills it", "p=x r<p=-", "unverified missing / none"},
 		{"unless the origin confirms it", "p=x r<p=y origin=y", "stale:origin fresh:origin / origin"},
 		{"unless versions confirm it", "p=x@1 r<p=y@2 b=y@2", "stale:version fresh:version fresh / version"},
@@ -390,7 +448,19 @@ func TestMajority(t *testing.T) {
 		{"three of five", "a=x b=x c=x d=y e=z", "fresh fresh fresh stale stale / majority"},
 		{"two of four", "a=x b=x c=y d=z", "undecided undecided undecided undecided / none"},
 		{"two against two", "a=x b=x c=y d=y", "undecided undecided undecided undecided / none"},
-		{"of present votes", "a=x b=x c=y d=- e=? f=-", "fresh fresh stale missing error missing / majority"},
+		{"missing copies have no vote", "a=x b=x c=y d=- f=-", "fresh fresh stale missing missing / majority"},
+		{"unread copies vote for nothing", "a=x b=x c=y d=?", "undecided undecided undecided error / none"},
+		{"unread copies vote for nothing: three of five", "a=x b=x c=x d=y e=?", "fresh fresh fresh stale error / majority"},
+		{"unread copies deny a majority to what is alike", "a=x b=x c=? d=?", "unverified unverified error error / none"},
+		{"unread copies deny no version", "a=x@1 b=x@1 c=? d=?", "fresh:version fresh:version error error / version"},
+		{"unread copies of nodes that left their source do not", "a=x b=x c=y left:d=?", "fresh fresh stale error / majority"},
+		{"unread in the second read", "a=x b=x c=y d=x>?", "fresh fresh undecided error / none"},
+		{"a group that can't be read is one vote", "p=? r<p=? s<p=? b=x c=x", "error error error fresh fresh / majority"},
+		{"a group that can't be read is one vote: of two", "p=? r<p=? s<p=? b=x", "error error error unverified / none"},
+		{"a group whose replicas lost the key has no vote", "p=? r<p=- b=x c=x d=y", "error missing fresh fresh stale / majority"},
+		{"replicas of a primary that is not configured are one", "r<q=? s<q=? b=x c=x", "error error fresh fresh / majority"},
+		{"replicas of a primary that is not configured are one: of three", "r<q=? s<q=? b=x c=x d=y", "error error undecided undecided undecided / none"},
+		{"in a conflict too", "a=x@2 b=x@2 c=y@2 d=?", "undecided undecided undecided error / none conflict"},
 		{"one vote alone is no majority", "a=x b=-", "unverified missing / none"},
 		{"one vote alone is no majority: replicas that disagree", "p=? r<p=x s<p=y b=y", "error undecided undecided undecided / none"},
 
@@ -406,14 +476,18 @@ func TestMajority(t *testing.T) {
 		{"a layer where none does is left out", "l1: a=x b=y l2: c=x d=x", "fresh stale fresh fresh / majority"},
 		{"a layer where none does is left out, another is against", "l1: a=x b=x l2: c=y l3: d=x e=z", "undecided undecided undecided undecided undecided / none"},
 		{"a layer without the key is left out", "l1: a=- b=- l2: c=x d=x e=y", "missing missing fresh fresh stale / majority"},
-		{"a layer that can't be read is left out", "l1: a=? l2: c=x d=x e=y", "error fresh fresh stale / majority"},
+		{"a layer that can't be read is left out", "l1: a=? l2: c=x d=x e=x f=y", "error fresh fresh fresh stale / majority"},
+		{"a layer's unread votes count in it", "l1: a=x b=y c=? l2: d=x e=x f=x", "fresh stale error fresh fresh fresh / majority"},
 		{
 			"a replication group is one vote of its layer", "l1: p=x r<p=x s<p=x b=y c=y l2: d=x e=y f=y",
 			"stale stale stale fresh fresh stale fresh fresh / majority",
 		},
 
 		// A layer with a larger max_staleness never convicts one with a smaller.
-		{"lax layers do not convict a strict one", "edge/300s: a=x l1/60s: b=x l2: c=y", "fresh fresh undecided / majority"},
+		{"lax layers do not convict a strict one", "edge/300s: a=x l1/60s: b=x l2: c=y", "undecided undecided undecided / majority"},
+		{"nor confirm themselves, though they convict a lax one", "edge/300s: a=x d=x z=w l1/60s: b=x e=x l2: c=y", "undecided undecided stale:majority undecided undecided undecided / majority"},
+		{"a laxer layer that differs unsettles nobody", "edge/300s: a=y l1/60s: b=x l2: c=x", "stale fresh fresh / majority"},
+		{"a stricter layer without the key unsettles nobody", "edge/300s: a=x l1/60s: b=x l2: c=-", "fresh fresh missing / majority"},
 		{"a strict layer that holds it does", "edge/300s: a=x l1: b=x l2/60s: c=y", "fresh fresh stale:majority / majority"},
 		{"one layer that is not laxer is enough", "edge/300s: a=x l1/60s: b=x l2/60s: c=y", "fresh fresh stale / majority"},
 		{"equally lax", "l1/60s: a=x l2/60s: b=x l3/60s: c=y", "fresh fresh stale / majority"},
@@ -421,7 +495,7 @@ func TestMajority(t *testing.T) {
 		{"a strict layer's own majority is not asked of a lax one", "l1/60s: a=x b=x c=x l2: d=x e=x f=y", "fresh fresh fresh fresh fresh stale / majority"},
 		{
 			"a copy in the strict layer that holds it does not speak for its layer", "l1/60s: a=x b=x c=x l2: d=x e=y",
-			"fresh fresh fresh fresh undecided / majority",
+			"undecided undecided undecided undecided undecided / majority",
 		},
 	})
 }
@@ -450,7 +524,7 @@ func TestReferenceOfAKey(t *testing.T) {
 		{"origin if its answer was used", "p=x@3 r<p=y@2 b=x@3 origin=x@3", "fresh stale fresh / origin"},
 		{"origin while max_lag runs", "a=y~0s b=z~0s origin=x lag=1m", "undecided undecided / origin"},
 		{"not origin if it was not asked twice", "a=x@3 b=y@2 origin=x@3>?", "fresh stale / version"},
-		{"not origin if it is behind", "a=x@3 b=x@3 origin=y@2", "fresh fresh / version behind"},
+		{"not origin if it is behind", "a=x@3~5s b=x@3~5s origin=y@2", "fresh fresh / version behind"},
 		{"version if a copy has one", "a=x b=y@1 c=x", "undecided fresh undecided / version"},
 		{"version, also alone", "a=x@1", "unverified / version"},
 		{"in a conflict, what decided among the highest", "a=x@1 b=x@1 c=y@1", "fresh fresh stale / majority conflict"},
@@ -459,7 +533,7 @@ func TestReferenceOfAKey(t *testing.T) {
 		{"primary where only replicas could be judged: the others differ", "p=x r<p=y b=z", "undecided stale undecided / primary"},
 		{"majority where others could be judged too", "p=x r<p=y b=x c=x", "fresh stale fresh fresh / majority"},
 		{"majority also where all are alike", "p=x r<p=x b=x", "fresh fresh fresh / majority"},
-		{"majority also where it convicts nobody", "edge/300s: a=x l1/300s: b=x l2: c=y", "fresh fresh undecided / majority"},
+		{"majority also where it convicts nobody", "edge/300s: a=x l1/300s: b=x l2: c=y", "undecided undecided undecided / majority"},
 		{"none", "a=x b=y", "undecided undecided / none"},
 		{"none where age alone convicts", "a=x! b=x!", "stale:age stale:age / none"},
 	})
@@ -570,5 +644,113 @@ func TestTwoReadsWithVersions(t *testing.T) {
 		{"a replica that waits for its primary's write", "p=x@1>y@2 r<p=x@1 b=x@1>y@2", "fresh fresh fresh / version"},
 		{"a replica that is above its primary is no witness", "p=x@1 r<p=y@9>x@1 b=x@1", "fresh fresh fresh / version"},
 		{"in a regression versions are no proof", "a=x@1>y@2 b=z@5 c=z@5 regression", "fresh fresh fresh / majority"},
+	})
+}
+
+// A version that goes down on its own node without a rise of the highest is a fall.
+func TestFalls(t *testing.T) {
+	testRules(t, []rule{
+		{"none without a past", "a=x@5 b=y@6", "stale fresh / version"},
+		{"none where the highest rises", "a=x@5^y@6 b=z@7^y@6 c=y@6^y@6", "stale fresh stale / version"},
+		{"none where only a replica goes down", "p=y@6^y@6 r<p=x@5^y@6", "unverified stale / version"},
+		{"none where it was missing before, and is no lower", "a=y@6^y@6* b=y@6^y@6", "fresh fresh / version"},
+
+		// Spread: another copy held that content at the last sampling, and the key had it no later.
+		{"spread", "a=x@5^y@6 b=y@6^y@6 c=x@5^x@5 known=x,y", "stale:version fresh stale:version / version fell"},
+		{"spread to all but one", "a=x@5^y@6 b=x@5^y@6 c=x@5^x@5 d=y@6^y@6 known=x,y", "stale stale stale fresh / version fell"},
+		{"spread to all: what is remembered stays", "a=x@5^y@6 b=x@5^x@5 remembered=y@6 known=x,y", "stale stale / version fell"},
+		{"spread from a copy that has changed since", "a=x@5^y@6 b=y@6^x@5 known=x,y", "stale fresh / version fell"},
+		{"spread to a copy that was missing", "a=x@5^y@6* b=y@6^y@6 c=x@5^x@5 known=x,y", "stale fresh stale / version fell"},
+		{"spread from a replica that lags", "a=x@5^y@6 p=y@6^y@6 r<p=x@5^x@5 known=x,y", "stale fresh stale / version fell"},
+		{"no spread from its own replica", "p=x@5^y@6 r<p=x@5^x@5 known=y", "unverified fresh:primary / primary fell regressed"},
+		{"no spread from a copy that was missing", "a=x@5^y@6 b=x@5^x@5* known=x,y", "fresh fresh / majority fell regressed"},
+		{"no spread of what is newer than the highest version: a thing made anew", "a=x@1^y@6 b=x@1^x@1 known=y,x", "fresh fresh / majority fell regressed"},
+		{"no spread from a copy that fell itself", "a=x@1^y@6 b=x@1^x@1! c=y@6^y@6 known=x,y", "undecided undecided undecided / majority fell regressed"},
+		{"spread has no end: from one that it reached before", "a=x@5^y@6 b=x@5^x@5 c=y@6^y@6 known=x,y", "stale stale fresh / version fell"},
+
+		// Otherwise falls are weighed against the copies that still hold the highest version.
+		{"fewer falls: late writes", "a=x@5^y@6 b=y@6^y@6 c=y@6^y@6 known=y", "stale:version fresh fresh / version fell"},
+		{"as many, to what was seen before: late writes", "a=x@5^y@6 b=y@6^y@6 known=x,y", "stale fresh / version fell"},
+		{"as many, each seen before", "a=x@5^y@6 b=z@4^y@6 c=y@6^y@6 d=y@6^y@6 known=z,x,y", "stale stale fresh fresh / version fell"},
+		{"as many, to what was never seen: a regression", "a=x@5^y@6 b=y@6^y@6 known=y", "undecided undecided / none fell regressed"},
+		{"as many, one never seen: a regression", "a=x@5^y@6 b=z@4^y@6 c=y@6^y@6 d=y@6^y@6 known=z,y", "undecided undecided undecided undecided / none fell regressed"},
+		{"more falls: a regression", "a=x@5^y@6 b=x@5^y@6 c=y@6^y@6 known=y", "fresh fresh stale:majority / majority fell regressed"},
+		{"no holder: a regression", "a=x@5^y@6 known=x,y", "unverified / none fell regressed"},
+		{"no holder is one that is missing", "a=x@5^y@6 b=-^y@6 known=x,y", "unverified missing / none fell regressed"},
+		{"no holder is one that can't be read", "a=x@5^y@6 b=?^y@6 known=x,y", "unverified error / none fell regressed"},
+		{"no holder is a replica", "p=x@5^y@6 r<p=y@6^y@6 known=x,y", "unverified stale:primary / primary fell regressed"},
+		{"an older fall counts while it has not risen", "a=x@5^x@5! b=x@5^y@6 c=y@6^y@6 known=y,x", "fresh fresh stale / majority fell regressed"},
+		{"an older fall that has risen does not", "a=w@6^x@5! b=x@5^y@6 c=y@6^y@6 d=y@6^y@6 e=y@6^y@6 known=x,y", "undecided stale undecided undecided undecided / majority conflict fell"},
+		{"a fall is weighed once", "a=x@5^x@5! b=-^y@6 remembered=y@6 known=x,y", "stale missing / version"},
+		{"in a regression what is remembered decides nothing", "a=x@5^y@6 b=x@5^y@6 remembered=y@6", "fresh fresh / majority fell regressed"},
+		{"in a regression the origin is used as if there were no versions", "a=x@5^y@6 b=y@6^y@6 origin=x@5 known=y", "fresh stale:origin / origin fell regressed"},
+		{"a regression lasts", "a=x@5^x@5 b=y@6^y@6 c=x@5 regression highest=6", "fresh stale fresh / majority"},
+		{"falls of a regression are not counted", "a=w@4^x@5 b=w@4^x@5 regression highest=6", "fresh fresh / majority"},
+		{"a regression is over where a version is higher than any before", "a=x@5 b=z@7 regression highest=6", "stale fresh / version over"},
+	})
+}
+
+// A version below the highest one confirmed earlier is stale, unless new nodes know nothing of it.
+func TestRemembered(t *testing.T) {
+	testRules(t, []rule{
+		{"two votes alike on nodes without a past end it", "a=x@1^new b=x@1^new remembered=y@6", "fresh fresh / version forget"},
+		{"one vote does not", "a=x@1^new remembered=y@6", "stale / version"},
+		{"two that differ do not", "a=x@1^new b=z@2^new remembered=y@6", "stale stale / version"},
+		{"one with a past does not", "a=x@1^new b=x@1 remembered=y@6", "stale stale / version"},
+		{"a group alone does not", "p=x@1^new r<p=x@1^new remembered=y@6", "stale stale / version"},
+		{"not while one is at the remembered version", "a=x@1^new b=x@1^new c=y@6^new remembered=y@6", "stale stale fresh / version"},
+		{"not where one held it at the last sampling", "a=x@1^new b=x@1^new c=-^y@6 remembered=y@6", "stale stale missing / version"},
+		{"not where one that can't be read held it", "a=x@1^new b=x@1^new c=?^y@6 remembered=y@6", "stale stale error / version"},
+		{"one that was missing already does not keep it", "a=x@1^new b=x@1^new c=-^y@6* remembered=y@6", "fresh fresh missing / version forget"},
+		{"one that left its source does not keep it", "a=x@1^new b=x@1^new left:c=?^y@6 remembered=y@6", "fresh fresh error / version forget"},
+	})
+}
+
+// Beside a version that lies in the future no version confirms anything.
+func TestFutureVersions(t *testing.T) {
+	testRules(t, []rule{
+		{"the lower one is not confirmed", "a=x@5 b=y@+", "undecided undecided / version"},
+		{"nor where it is remembered", "a=x@5 b=y@+ remembered=x@5", "undecided undecided / version"},
+		{"a majority may confirm it, and convicts the other", "a=x@5 b=x@5 c=y@+", "fresh:majority fresh:majority stale:majority / version"},
+		{"what is below is wrong all the same", "a=x@5 b=z@4 c=y@+", "undecided stale:version undecided / version"},
+		{"while it lasts", "a=x@5 b=z@4 c=y@+>-", "fresh:version stale:version missing / version"},
+		{"alone it says nothing", "a=y@+ versions", "unverified / none"},
+	})
+}
+
+// A majority never convicts content that was first seen on the key later than its own.
+func TestNewcomers(t *testing.T) {
+	testRules(t, []rule{
+		{"a newcomer", "a=x b=x c=y known=x", "undecided undecided undecided / majority"},
+		{"a newcomer that stays", "a=x b=x c=y known=x,y", "undecided undecided undecided / majority"},
+		{"it is the majority", "a=x b=y c=y known=x", "stale fresh fresh / majority"},
+		{"seen in the same sampling", "a=x b=x c=y known=z", "fresh fresh stale / majority"},
+		{"an older one beside it", "a=x b=x c=x d=x e=y f=z known=z,x", "undecided undecided undecided undecided undecided stale:majority / majority"},
+		{"in another layer", "l1: a=x b=x l2: c=x d=x e=y known=x", "undecided undecided undecided undecided undecided / majority"},
+		{"its replicas", "a=x b=x p=y r<p=y known=x", "undecided undecided undecided undecided / majority"},
+		{"a replica that lags behind it", "a=x b=x p=y r<p=x known=x", "undecided undecided undecided undecided / majority"},
+		{"a replica's own is none: its primary judges it", "a=x b=x p=x r<p=y known=x", "fresh fresh fresh stale:primary / majority"},
+		{"one that is too old is none", "a=x b=x c=y! known=x", "fresh fresh stale:age / majority"},
+		{"in a conflict", "a=x@2 b=x@2 c=y@2 known=x", "undecided undecided undecided / majority conflict"},
+		{"lower versions beside a conflict are none", "a=x@2 b=x@2 c=y@2 d=z@1 known=y,x", "fresh fresh stale:majority stale:version / majority conflict"},
+		{"without a version against the versions' content", "a=x@2 b=x@2 c=y known=x", "fresh:version fresh undecided / version"},
+		{"the origin knows", "a=x b=x c=y origin=y known=x", "stale:origin stale fresh / origin"},
+	})
+}
+
+// By primary and majority a copy is convicted only by what stood still, or if it did since an earlier sampling.
+func TestStillness(t *testing.T) {
+	testRules(t, []rule{
+		{"the majority moved", "a=x b=y>z c=y>z", "undecided fresh fresh / majority"},
+		{"the majority moved, the copy did not for long", "a=x^x b=y>z c=y>z", "stale fresh fresh / majority"},
+		{"the majority moved, the copy was missing before", "a=x^x* b=y>z c=y>z", "undecided fresh fresh / majority"},
+		{"the majority moved, the copy held another before", "a=x^w b=y>z c=y>z", "undecided fresh fresh / majority"},
+		{"the primary moved", "p=y>z r<p=x", "unverified undecided / primary"},
+		{"the primary moved, the copy did not for long", "p=y>z r<p=x^x", "unverified stale:primary / primary"},
+		{"the primary lost it, too", "p=->y r<p=x", "unverified undecided / primary"},
+		{"the primary has not got it", "p=- r<p=x^x", "missing stale / primary"},
+		{"the primary has not got it, as far as the reads show", "p=- r<p=x", "missing undecided / primary"},
+		{"versions may move", "a=x@1 b=y@2>z@3", "stale fresh / version"},
+		{"the origin may move", "a=x b=y>z origin=y>z", "stale fresh / origin"},
 	})
 }

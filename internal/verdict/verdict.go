@@ -17,6 +17,8 @@ type Outcome struct {
 	Target content.Version
 	// Votes: the copy spoke for its replication group, or for itself, in the final read.
 	Votes bool
+	// Fell is Past.Fell for the next sampling.
+	Fell bool
 }
 
 // Verdict on one key.
@@ -32,12 +34,21 @@ type Verdict struct {
 	OriginBehind bool
 	// Reached is the version of the reference that was in force; zero: none.
 	Reached content.Version
+	// Fell: a version went down on its own node without a rise of the highest.
+	Fell bool
+	// Regressed: a regression keeps versions from deciding.
+	Regressed bool
+	// Forget what is remembered: nodes without a past agree on something else.
+	Forget bool
 }
 
 // Judge says which copies of a key are stale, from two reads of all of them. It is the only place that decides
 // this; it keeps nothing but buffers, and what it is given decides alone. The Outcomes are valid until the Judge's next
 // call.
 type Judge struct {
+	// Without are rules that are not applied; none but in tests.
+	Without Rule
+
 	reads    [2]judgement
 	outcomes []Outcome
 }
@@ -47,13 +58,17 @@ func (j *Judge) Decide(c *Case) Verdict {
 	// An origin that answered once can't tell a copy that is wrong from one that moved meanwhile.
 	useOrigin := c.Origin[0].Asked && (!c.Reread || c.Origin[1].Asked)
 	first, second := &j.reads[0], &j.reads[c.Final()]
-	first.judge(c, 0, useOrigin)
+	f := fallsOf(c, j.Without)
+	versions := c.Versions && !f.regressed
+	first.judge(c, 0, terms{useOrigin, versions, j.Without})
 	if c.Reread {
-		second.judge(c, 1, useOrigin)
+		second.judge(c, 1, terms{useOrigin, versions, j.Without})
 	}
 	j.outcomes = j.outcomes[:0]
 	for i := range c.Copies {
-		j.outcomes = append(j.outcomes, combine(c, CopyAt(i), first, second))
+		o := combine(c, CopyAt(i), first, second)
+		o.Fell = f.standsFor(CopyAt(i))
+		j.outcomes = append(j.outcomes, o)
 	}
 	for _, v := range second.votes {
 		j.outcomes[v.copy].Votes = true
@@ -66,6 +81,9 @@ func (j *Judge) Decide(c *Case) Verdict {
 		Conflict:     first.conflict && second.conflict,
 		OriginBehind: first.behind && second.behind,
 		Reached:      second.reached,
+		Fell:         f.fell,
+		Regressed:    f.regressed,
+		Forget:       first.forget && second.forget,
 	}
 }
 
@@ -79,7 +97,7 @@ func combine(c *Case, i CopyAt, first, second *judgement) Outcome {
 	fa, fb := &first.findings[i], &second.findings[i]
 	moved := !a.Same(b)
 	if b.Presence == Present {
-		if !moved && c.Reread && fa.opinion == wrong && fb.opinion == wrong {
+		if !moved && c.Reread && fa.opinion == wrong && fb.opinion == wrong && stoodStill(&c.Copies[i], first, second, fa, fb) {
 			return Outcome{State: Stale, By: fb.by, Target: fb.target}
 		}
 		if c.Reread && first.above(i) && !second.excuses(i) {
@@ -112,10 +130,21 @@ func combine(c *Case, i CopyAt, first, second *judgement) Outcome {
 	}
 }
 
+// stoodStill: what convicts a copy by its primary or the majority was the same in both reads, or the copy held its content at
+// an earlier sampling already. Else it may only be ahead of the others in one read, and overtaken in the next. That a primary has
+// nothing is no content: between the reads it may have had some.
+func stoodStill(k *Copy, first, second *judgement, fa, fb *finding) bool {
+	if fb.by != ByPrimary && fb.by != ByMajority || second.without&Still != 0 {
+		return true
+	}
+	same := fb.against != noContent && first.contentOf(fa.against) == second.contentOf(fb.against)
+	return same || k.Past.held(k.Reads[1].Content)
+}
+
 // above: in this read, the first, something newer existed than what the copy holds in the second.
 func (j *judgement) above(i CopyAt) bool {
 	b := &j.c.Copies[i].Reads[1]
-	return j.c.Versions && !b.Version.IsZero() && b.Version.Compare(j.reached) < 0 && b.Content != j.reachedContent
+	return j.versions && !b.Version.IsZero() && b.Version.Compare(j.reached) < 0 && b.Content != j.reachedContent
 }
 
 // excuses: in this read, the second, the origin holds what the copy holds, though its version is low.

@@ -1,7 +1,6 @@
 package verdict
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -94,6 +93,9 @@ func drawCase(s *source) *Case {
 		}
 		id := s.choose("content", 1, 4)
 		o.Content, o.Version, o.TooOld = digest(id), made(id), s.chance("too old", 12)
+		if o.Version.IsZero() {
+			o.Future = c.Versions && s.chance("in the future", 3)
+		}
 		return o
 	}
 	plain := []CopyAt{}
@@ -107,6 +109,11 @@ func drawCase(s *source) *Case {
 			k.Primary, k.Layer = replicaOfUnknown(s.choose("unknown primary", 0, 1)), 0
 		default:
 			plain = append(plain, CopyAt(i))
+		}
+		k.Left = s.chance("left", 8)
+		if s.chance("a past", 2) {
+			id := s.choose("content", 1, 4)
+			k.Past = Past{Seen: true, Present: s.chance("was present", 2), Fell: s.chance("fell", 4), Content: digest(id), Version: made(id)}
 		}
 		k.Reads[0] = observe()
 		k.Reads[1] = k.Reads[0]
@@ -133,6 +140,12 @@ func drawCase(s *source) *Case {
 			c.Origin[1] = answer()
 		}
 	}
+	for id := range s.choose("known", 0, 4) {
+		c.Known = append(c.Known, Known{digest(1 + id), int64(s.choose("first", 1, 3))})
+	}
+	if c.Versions && s.chance("regressed", 6) {
+		c.Regressed, c.Highest = true, version(s, s.choose("highest", 1, 4))
+	}
 	if c.Versions && s.chance("remembered", 4) {
 		id := s.choose("content", 1, 4)
 		c.Remembered, c.RememberedContent = version(s, id), digest(id)
@@ -151,6 +164,9 @@ func written(c *Case) string {
 	}
 	seen := func(o *Observation) string {
 		text := at(o.Content, o.Version)
+		if o.Future {
+			text += "@+"
+		}
 		switch {
 		case o.Presence == Unread:
 			return "?"
@@ -180,10 +196,29 @@ func written(c *Case) string {
 		case k.IsReplica():
 			name += "<unknown" + itoa(k.Primary.Group)
 		}
-		out = append(out, fmt.Sprintf("l%d/%s: %s=%s>%s~%s", k.Layer, c.Layers[k.Layer], name, seen(&k.Reads[0]), seen(&k.Reads[1]), k.Held))
+		past := "new"
+		if k.Past.Seen {
+			past = at(k.Past.Content, k.Past.Version)
+			if k.Past.Fell {
+				past += "!"
+			}
+			if !k.Past.Present {
+				past += "*"
+			}
+		}
+		if k.Left {
+			name = "left:" + name
+		}
+		out = append(out, fmt.Sprintf("l%d/%s: %s=%s>%s^%s~%s", k.Layer, c.Layers[k.Layer], name, seen(&k.Reads[0]), seen(&k.Reads[1]), past, k.Held))
 	}
 	if c.Versions {
 		out = append(out, "versions")
+	}
+	if c.Regressed {
+		out = append(out, "regression highest="+c.Highest.String())
+	}
+	for _, k := range c.Known {
+		out = append(out, fmt.Sprintf("known:%d=%s", k.First, at(k.Content, content.Version{})))
 	}
 	if c.Origin[0].Asked || c.Origin[1].Asked {
 		out = append(out, fmt.Sprintf("origin=%s>%s lag=%s", said(&c.Origin[0]), said(&c.Origin[1]), c.MaxLag))
@@ -226,13 +261,14 @@ func TestOrderOfNodesChangesNothing(t *testing.T) {
 		}
 		got, then := decide(c), decide(reordered(c, order))
 		if got.Reference != then.Reference || got.Counted != then.Counted || got.Conflict != then.Conflict ||
-			got.OriginBehind != then.OriginBehind || got.Reached != then.Reached {
+			got.OriginBehind != then.OriginBehind || got.Reached != then.Reached || got.Fell != then.Fell ||
+			got.Regressed != then.Regressed || got.Forget != then.Forget {
 			return fmt.Sprintf("%s\nthe key's verdict in the order %v is %+v, not %+v", written(c), order, then, got)
 		}
 		votes := [2]int{}
 		for to, from := range order {
 			a, b := got.Copies[from], then.Copies[to]
-			if a.State != b.State || a.By != b.By || a.Target != b.Target {
+			if a.State != b.State || a.By != b.By || a.Target != b.Target || a.Fell != b.Fell {
 				return fmt.Sprintf("%s\ncopy %d in the order %v is %s by %s, not %s by %s", written(c), from, order, b.State, b.By, a.State, a.By)
 			}
 			for i, o := range []Outcome{a, b} {
@@ -278,11 +314,16 @@ func TestNamesChangeNothing(t *testing.T) {
 			for r := range k.Reads {
 				k.Reads[r].Content = rename(k.Reads[r].Content)
 			}
+			k.Past.Content = rename(k.Past.Content)
 		}
 		for i := range other.Origin {
 			other.Origin[i].Content = rename(other.Origin[i].Content)
 		}
 		other.RememberedContent = rename(other.RememberedContent)
+		other.Known = slices.Clone(c.Known)
+		for i := range other.Known {
+			other.Known[i].Content = rename(other.Known[i].Content)
+		}
 		if a, b := fmt.Sprint(decide(c)), fmt.Sprint(decide(&other)); a != b {
 			return fmt.Sprintf("%s\n%s\n%s", written(c), a, b)
 		}
@@ -308,7 +349,11 @@ func TestACopyThatIsNotThereChangesNothing(t *testing.T) {
 		c := drawCase(s)
 		k := Copy{Layer: s.choose("layer", 0, len(c.Layers)-1)}
 		for i := range k.Reads {
-			k.Reads[i].Presence = Presence(s.choose("presence", int(Unread), int(Absent)))
+			k.Reads[i].Presence = Absent
+		}
+		if s.chance("unread", 2) { // it has no vote where its node left
+			k.Left = true
+			k.Reads[s.choose("read", 0, 1)].Presence = Unread
 		}
 		more := *c
 		more.Copies = append(slices.Clone(c.Copies), k)
@@ -331,7 +376,11 @@ func TestACopyThatIsNotThereChangesNothing(t *testing.T) {
 func TestANodeThatAgreesHarmsNoOther(t *testing.T) {
 	always(t, 10000, func(s *source) string {
 		c := drawCase(s)
-		before := decide(c).Copies
+		verdict := decide(c)
+		if verdict.Fell { // it may be the one that makes a regression of late writes, or late writes of a regression
+			return ""
+		}
+		before := verdict.Copies
 		var agreeing []int
 		for i, o := range before {
 			k := &c.Copies[i]
@@ -344,6 +393,7 @@ func TestANodeThatAgreesHarmsNoOther(t *testing.T) {
 		}
 		k := c.Copies[agreeing[s.choose("agrees", 0, len(agreeing)-1)]]
 		k.Layer = s.choose("its layer", 0, len(c.Layers)-1)
+		k.Past = Past{Seen: true} // nor does its past say anything
 		more := *c
 		more.Copies = append(slices.Clone(c.Copies), k)
 		after := decide(&more).Copies
@@ -385,7 +435,7 @@ func TestWhatIsNeverSaid(t *testing.T) {
 	always(t, 10000, func(s *source) string {
 		c := drawCase(s)
 		v := decide(c)
-		highest := cmp.Or(c.Remembered)
+		highest := c.Remembered
 		for i := range c.Copies {
 			if o := c.Copies[i].Reads[0]; o.Presence == Present && o.Version.Compare(highest) > 0 {
 				highest = o.Version
@@ -467,6 +517,8 @@ type cache struct {
 	fills []int
 	// starts with the version before, or with nothing.
 	starts int
+	// unordered: what arrives is set, though it is older than what is there.
+	unordered bool
 	// A replica has what its primary had lag before.
 	primary, lag int
 }
@@ -526,6 +578,13 @@ func (h *history) database(at int) int {
 	return v
 }
 
+// arrivals are the cache's writes in the order in which it hears of them.
+func (c *cache) arrivals() []int {
+	out := indices(len(c.arrive))
+	slices.SortStableFunc(out, func(a, b int) int { return c.arrive[a] - c.arrive[b] })
+	return out
+}
+
 // held by a node at a moment: a version, or nothing.
 func (h *history) held(node, at int) int {
 	c := &h.nodes[node]
@@ -540,11 +599,15 @@ func (h *history) held(node, at int) int {
 			}
 		}
 	}
-	for k, t := range c.arrive {
+	for _, k := range c.arrivals() {
+		t := c.arrive[k]
 		if t > at {
 			break
 		}
 		refill(t - 1)
+		if c.unordered {
+			held = k + 1
+		}
 		held = max(held, k+1)
 		if c.deleted[k] {
 			held = nothing
@@ -767,14 +830,15 @@ type secondOpinions struct {
 
 func secondOpinion(c *Case) secondOpinions {
 	asked := c.Origin[0].Asked && c.Origin[1].Asked
-	first, second := readOnce(c, 0, asked), readOnce(c, 1, asked)
+	versions := c.Versions && !secondFalls(c)
+	first, second := readOnce(c, 0, asked, versions), readOnce(c, 1, asked, versions)
 	out := secondOpinions{reference: second.reference}
 	for i := range c.Copies {
 		a, b := c.Copies[i].Reads[0], c.Copies[i].Reads[1]
 		same := a.Presence == Present && b.Presence == Present && a.Content == b.Content
 		was, is := first.opinions[i], second.opinions[i]
 		// Its version in the second read is below the reference's in the first.
-		behind := c.Versions && b.Presence == Present && !b.Version.IsZero() && b.Version.Compare(first.version) < 0 &&
+		behind := versions && b.Presence == Present && !b.Version.IsZero() && b.Version.Compare(first.version) < 0 &&
 			!slices.Contains(first.contents, b.Content)
 		if asked && b.Content == c.Origin[1].Content && !c.Origin[1].Deleted {
 			behind = false
@@ -787,8 +851,13 @@ func secondOpinion(c *Case) secondOpinions {
 				return unsure
 			case behind && (a.Presence == Unread || slices.Contains(first.unsettled, b.Content)):
 				return unsure
-			case same && was == wrong && is == wrong || behind:
+			case same && was == wrong && is == wrong && (c.Copies[i].Past.Present && c.Copies[i].Past.Content == b.Content ||
+				second.convictors[i] == nil || first.convictors[i] != nil && *first.convictors[i] == *second.convictors[i] && *second.convictors[i] != (content.Digest{})):
 				return Stale
+			case behind:
+				return Stale
+			case same && was == wrong && is == wrong && first.convictors[i] == nil: // did it stand still?
+				return unsure
 			case b.Presence == Absent:
 				return Missing
 			case a.Presence == Unread || b.Presence == Unread:
@@ -809,8 +878,10 @@ func secondOpinion(c *Case) secondOpinions {
 const doubtful = unopposed + 1
 
 type oneRead struct {
-	opinions  []opinion
-	reference Reference
+	opinions []opinion
+	// convictors are the contents that convict by primary or majority; nil: nothing does.
+	convictors []*content.Digest
+	reference  Reference
 	// version of the reference, and its contents (several in a conflict).
 	version  content.Version
 	contents []content.Digest
@@ -819,7 +890,90 @@ type oneRead struct {
 	doubt     bool
 }
 
-func readOnce(c *Case, read int, asked bool) oneRead {
+// secondFalls: a regression keeps versions from deciding.
+func secondFalls(c *Case) bool {
+	type one struct {
+		past       Past
+		version    content.Version
+		content    content.Digest
+		down, old  bool
+		at         int
+		hasVersion bool
+	}
+	last := len(c.Copies[0].Reads) - 1
+	var there []one
+	var before, highest content.Version
+	for i, k := range c.Copies {
+		if p := k.Primary; p.InCase && c.Copies[p.At].Reads[last].Presence != Unread {
+			continue
+		}
+		if k.Past.Version.Compare(before) > 0 {
+			before = k.Past.Version
+		}
+		o := k.Reads[last]
+		if o.Presence != Present {
+			continue
+		}
+		if o.Version.Compare(highest) > 0 {
+			highest = o.Version
+		}
+		there = append(there, one{
+			past: k.Past, version: o.Version, content: o.Content, at: i, hasVersion: !o.Version.IsZero(),
+			down: !o.Version.IsZero() && o.Version.Compare(k.Past.Version) < 0,
+			old:  k.Past.Fell && (o.Version.IsZero() || o.Version.Compare(k.Past.Version) <= 0),
+		})
+	}
+	if c.Regressed {
+		return highest.Compare(c.Highest) <= 0
+	}
+	if highest.Compare(before) > 0 {
+		return false
+	}
+	first := func(d content.Digest) int64 {
+		i := slices.IndexFunc(c.Known, func(k Known) bool { return k.Content == d })
+		if i < 0 {
+			return 1 << 62
+		}
+		return c.Known[i].First
+	}
+	spread := func(o one) bool {
+		for i, k := range c.Copies {
+			own := k.Primary.InCase && int(k.Primary.At) == o.at
+			if i == o.at || own || !k.Past.Present || k.Past.Content != o.content || k.Past.Fell {
+				continue
+			}
+			for _, other := range c.Copies {
+				if other.Past.Version == before && first(o.content) <= first(other.Past.Content) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	falls, anew, holders, unknown := 0, 0, 0, 0
+	for _, o := range there {
+		switch {
+		case o.hasVersion && o.version.Compare(before) == 0, !o.hasVersion && before.IsZero():
+			holders++
+		}
+		switch {
+		case o.down && spread(o):
+		case o.down:
+			falls, anew = falls+1, anew+1
+			if first(o.content) == 1<<62 {
+				unknown++
+			}
+		case o.old:
+			falls++
+		}
+	}
+	if anew == 0 {
+		return false
+	}
+	return falls > holders || holders == 0 || falls == holders && unknown > 0
+}
+
+func readOnce(c *Case, read int, asked, versions bool) oneRead {
 	see := func(i int) *Observation { return &c.Copies[i].Reads[read] }
 	present := func(i int) bool { return see(i).Presence == Present }
 	// A replica is judged by its own primary's copy, where that was read.
@@ -832,6 +986,45 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 	}
 	var votes []voice
 	groups := map[int][]int{}
+	unread := map[int]int{} // votes that could not be read, by layer
+	hidden := func(members []int) {
+		// Nobody knows what a group holds that can't be read, or of which some hold this and some that.
+		held := map[content.Digest]bool{}
+		read, left := 0, true
+		layer := 0
+		for _, i := range members {
+			layer = c.Copies[i].Layer
+			left = left && c.Copies[i].Left
+			if see(i).Presence == Unread || see(i).TooOld {
+				continue
+			}
+			read++
+			held[see(i).Content] = true // of an absent one it is zero
+		}
+		if !left && (read == 0 || len(held) > 1) {
+			unread[layer]++
+		}
+	}
+	for i := range c.Copies {
+		if c.Copies[i].Primary.Group == 0 && see(i).Presence == Unread && !c.Copies[i].Left {
+			members := []int{i}
+			for r := range c.Copies {
+				if p := c.Copies[r].Primary; p.InCase && int(p.At) == i {
+					members = append(members, r)
+				}
+			}
+			hidden(members)
+		}
+	}
+	sources := map[int][]int{}
+	for i := range c.Copies {
+		if p := c.Copies[i].Primary; p.Group != 0 && !p.InCase {
+			sources[p.Group] = append(sources[p.Group], i)
+		}
+	}
+	for _, members := range sources {
+		hidden(members)
+	}
 	for i := range c.Copies {
 		switch p := c.Copies[i].Primary; {
 		case p.Group == 0 && present(i) && !see(i).TooOld:
@@ -872,7 +1065,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 		}
 		holds := map[int]content.Digest{}
 		for layer, contents := range byLayer {
-			total := 0
+			total := unread[layer]
 			for _, n := range contents {
 				total += n
 			}
@@ -889,7 +1082,11 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 					layers++
 				}
 			}
-			if len(votes) >= 2 && 2*n > len(votes) && 2*layers > len(holds) {
+			all := len(votes)
+			for _, more := range unread {
+				all += more
+			}
+			if all >= 2 && 2*n > all && 2*layers > len(holds) {
 				return d, true, func(layer int) bool {
 					for l, held := range holds {
 						if held == d && c.Layers[layer] >= c.Layers[l] {
@@ -907,7 +1104,8 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 	answer := c.Origin[read]
 	behind := false
 	for i := range c.Copies {
-		behind = behind || asked && c.Versions && present(i) && !answer.Version.IsZero() && see(i).Version.Compare(answer.Version) > 0
+		behind = behind || asked && versions && present(i) && !answer.Version.IsZero() && see(i).Version.Compare(answer.Version) > 0 &&
+			(c.Copies[i].Held < time.Minute || c.Copies[i].Held < c.MaxLag)
 	}
 	used := asked && !behind
 	origin := func(i int) (j judgement, decided bool) {
@@ -917,7 +1115,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 			return j, false
 		case !answer.Deleted && o.Content == answer.Content:
 			return judgement{right, ByOrigin}, true
-		case c.Versions && !o.Version.IsZero() && !answer.Version.IsZero(), c.Copies[i].Held >= c.MaxLag:
+		case versions && !o.Version.IsZero() && !answer.Version.IsZero(), c.Copies[i].Held >= c.MaxLag:
 			return judgement{wrong, ByOrigin}, true
 		}
 		return j, false
@@ -927,7 +1125,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 	var top content.Version
 	highest := map[content.Digest]bool{}
 	for i := range c.Copies {
-		if o := see(i); c.Versions && present(i) && !replica(i) && !o.Version.IsZero() {
+		if o := see(i); versions && present(i) && !replica(i) && !o.Version.IsZero() {
 			switch o.Version.Compare(top) {
 			case 1:
 				top = o.Version
@@ -939,7 +1137,41 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 		}
 	}
 	versioned := !top.IsZero()
-	if versioned && c.Remembered.Compare(top) > 0 {
+	// Two new nodes that agree end what is remembered, where nobody else knows of it.
+	strangers, witness := map[content.Digest]int{}, false
+	for i, k := range c.Copies {
+		witness = witness || !k.Left && (present(i) && (see(i).Version.Compare(c.Remembered) >= 0 || see(i).Content == c.RememberedContent) ||
+			k.Past.Present && k.Past.Version.Compare(c.Remembered) >= 0)
+	}
+	counted := map[int]bool{}
+	for i, k := range c.Copies {
+		one := k.Primary.Group
+		switch {
+		case !present(i) || see(i).TooOld || replica(i):
+			continue
+		case one != 0:
+			held := map[content.Digest]bool{}
+			first := -1
+			for _, m := range groups[one] {
+				held[see(m).Content] = true
+				if first < 0 || m < first {
+					first = m
+				}
+			}
+			if len(held) > 1 || counted[one] {
+				continue
+			}
+			counted[one] = true
+		}
+		if !k.Past.Seen {
+			strangers[see(i).Content]++
+		}
+	}
+	forget := false
+	for _, n := range strangers {
+		forget = forget || n > 1 && !witness
+	}
+	if versioned && !forget && c.Remembered.Compare(top) > 0 {
 		top = c.Remembered
 		clear(highest)
 		highest[c.RememberedContent] = true
@@ -966,6 +1198,31 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 	}
 	nobody := len(votes) < 2 && len(alike) <= 1
 
+	// What the leading content may not convict unsettles it.
+	first := func(d content.Digest) int64 {
+		for _, k := range c.Known {
+			if k.Content == d {
+				return k.First
+			}
+		}
+		return 1 << 62
+	}
+	future, unsettled := false, false
+	for i := range c.Copies {
+		future = future || versions && present(i) && !replica(i) && see(i).Future
+		d := see(i).Content
+		if decided && present(i) && !replica(i) && !see(i).TooOld && d != among && (!conflict || highest[d]) {
+			unsettled = unsettled || first(d) > first(among)
+		}
+	}
+	for _, v := range votes {
+		unsettled = unsettled || decided && v.content != among && (!conflict || highest[v.content]) && !convictsAmong(v.layer)
+	}
+	confirmed := judgement{right, ByMajority}
+	if unsettled {
+		confirmed = judgement{unclear, ByNone}
+	}
+
 	judge := func(i int) judgement {
 		o := see(i)
 		j, ok := origin(i)
@@ -974,6 +1231,10 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 		}
 		if versioned && (!conflict || !highest[o.Content]) {
 			switch {
+			case highest[o.Content] && future && decided && among == o.Content:
+				return confirmed
+			case highest[o.Content] && future:
+				return judgement{unclear, ByNone}
 			case highest[o.Content]:
 				return judgement{right, ByVersion}
 			case !o.Version.IsZero() && o.Version.Compare(top) < 0:
@@ -984,7 +1245,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 				return judgement{doubtful, ByNone} // which is the versions' content?
 			case replica(i) && present(int(c.Copies[i].Primary.At)) && highest[see(int(c.Copies[i].Primary.At)).Content]:
 				return judgement{wrong, ByPrimary}
-			case agreed && highest[all] && convicts(c.Copies[i].Layer) && !used:
+			case agreed && highest[all] && convicts(c.Copies[i].Layer) && !used && first(o.Content) <= first(all):
 				return judgement{wrong, ByMajority}
 			default:
 				return judgement{unclear, ByNone}
@@ -994,12 +1255,12 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 		case conflict && replica(i) && o.Version.IsZero(): // does it differ from the versions' content?
 			return judgement{doubtful, ByNone}
 		case decided && o.Content == among:
-			return judgement{right, ByMajority}
+			return confirmed
 		case replica(i):
 			return judgement{wrong, ByPrimary}
-		case decided && convictsAmong(c.Copies[i].Layer) && !used:
+		case decided && convictsAmong(c.Copies[i].Layer) && !used && first(o.Content) <= first(among):
 			return judgement{wrong, ByMajority}
-		case nobody && !asked:
+		case !decided && len(alike) <= 1 && !asked:
 			return judgement{unopposed, ByNone}
 		}
 		return judgement{unclear, ByNone}
@@ -1010,6 +1271,9 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 			judged[i] = judge(i)
 			if nobody && !asked && judged[i].opinion == right {
 				judged[i] = judgement{unopposed, ByNone}
+			}
+			if nobody && used && answer.Deleted && judged[i].opinion == right {
+				judged[i] = judgement{unclear, ByNone}
 			}
 		}
 	}
@@ -1033,7 +1297,7 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 	} else if conflict {
 		out.contents = []content.Digest{among}
 	}
-	if used && c.Versions && answer.Version.Compare(top) > 0 {
+	if used && versions && answer.Version.Compare(top) > 0 {
 		out.version, out.contents = answer.Version, []content.Digest{answer.Content}
 	}
 	onlyReplicas := false
@@ -1049,6 +1313,17 @@ func readOnce(c *Case, read int, asked bool) oneRead {
 			*j = judgement{wrong, ByAge}
 		}
 		out.opinions = append(out.opinions, j.opinion)
+		out.convictors = append(out.convictors, nil)
+		switch p := c.Copies[i].Primary.At; {
+		case j.opinion != wrong:
+		case j.by == ByMajority && versioned && !conflict:
+			out.convictors[i] = &all
+		case j.by == ByMajority:
+			out.convictors[i] = &among
+		case j.by == ByPrimary:
+			d := see(int(p)).Content
+			out.convictors[i] = &d
+		}
 	}
 	out.doubt = doubt
 	switch {

@@ -60,7 +60,7 @@ func startWeb(t *testing.T, status int) *webNode {
 		if v.Status != 0 {
 			rw.WriteHeader(v.Status)
 		}
-		if v.Nonce {
+		if v.Nonce || v.Serial {
 			_, _ = fmt.Fprintf(rw, "%d", n)
 		}
 		_, _ = rw.Write(v.Bytes)
@@ -73,6 +73,9 @@ func (w *webNode) set(v cases.Value) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.v = v
+	if v.Serial { // all that are set so begin alike
+		w.n = 0
+	}
 }
 
 func newRealWorld(t *testing.T, c *cases.Case) *realWorld {
@@ -185,6 +188,13 @@ func (w *realWorld) Thaw(node cases.Node) {
 	w.frozen = false
 }
 
+func (w *realWorld) Others(node cases.Node, count int) {
+	w.t.Helper()
+	for i := range count {
+		w.redis[node.Name].Must(w.t, "set", fmt.Sprintf("another:%d", i), "x")
+	}
+}
+
 func (w *realWorld) Origin(body string, status int) {
 	v := cases.Value{Bytes: []byte(body)}
 	if status != http.StatusOK {
@@ -242,6 +252,16 @@ func (w *realWorld) Scrape() cases.Expected {
 			got.Overdue = append(got.Overdue, w.name(labels["node"]))
 		}
 	}, "class", "case")
+	got.Survivors = []string{}
+	p.each("canary_survivor_copies", func(labels map[string]string, v float64) {
+		if v > 0 {
+			got.Survivors = append(got.Survivors, w.name(labels["node"]))
+		}
+	}, "class", "case")
+	p.each("canary_divergent_keys", func(_ map[string]string, v float64) {
+		n := int(v)
+		got.DivergentKeys = &n
+	}, "class", "case", "window", "0s")
 	counter := func(family string) *int {
 		if p.number(family, "class", "case") == 0 {
 			return nil
