@@ -249,7 +249,7 @@ func (*node) Close() {}
 // delay of an answer: nodes answer one after the other, at the same times whatever else is read.
 func (n *node) delay(turn int) time.Duration {
 	at := uint64(time.Now().Truncate(time.Second).Unix())
-	return time.Duration(rand.NewPCG(at<<1|uint64(turn), uint64(len(n.name))<<8|uint64(n.name[0])).Uint64() % uint64(2*time.Millisecond))
+	return time.Duration(rand.NewPCG(at<<1|uint64(turn), uint64(len(n.name))<<8|uint64(n.name[0])).Uint64() % uint64(n.w.plan.answers))
 }
 
 // fleet is the world's nodes, as the exporter finds them.
