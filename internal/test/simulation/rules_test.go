@@ -18,7 +18,7 @@ type rule struct {
 }
 
 var rules = []rule{
-	{"spread", verdict.Spread, "l2-missed-by-all"},
+	{"spread", verdict.Spread, "l2-missed-pushed"},
 	{"late writes", verdict.LateWrites, "late-writes-pair"},
 	{"regression", verdict.Regression, "missed-delete"},
 	{"origin behind ends", verdict.OriginBehindEnds, "restore"},

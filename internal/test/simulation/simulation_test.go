@@ -36,7 +36,7 @@ func planSize() size {
 	if soak {
 		return size{10 * time.Hour, 30}
 	}
-	return size{90 * time.Minute, 12}
+	return size{time.Hour, 12}
 }
 
 func ruleSize() size {
