@@ -83,15 +83,7 @@ func (k *keyMemory) remember(j *judgedKey) {
 	}
 	if k.regressed {
 		if alike && votes >= 2 {
-			k.regressed, k.highest = false, top
-			for i := range k.copies {
-				k.copies[i].marks &^= markFell
-			}
-			for i := range j.copies { // what a missing copy once held says nothing of the new thing
-				if j.c.Copies[i].Reads[final].Presence != verdict.Present {
-					j.copies[i].memory.version = content.Version{}
-				}
-			}
+			k.endRegression(j, top)
 		}
 		return
 	}
@@ -100,6 +92,19 @@ func (k *keyMemory) remember(j *judgedKey) {
 	}
 	if j.c.Versions {
 		k.confirm(j)
+	}
+}
+
+// endRegression: all copies agree on the new thing, whose highest version is top.
+func (k *keyMemory) endRegression(j *judgedKey, top content.Version) {
+	k.regressed, k.highest = false, top
+	for i := range k.copies {
+		k.copies[i].marks &^= markFell
+	}
+	for i := range j.copies { // what a missing copy once held says nothing of the new thing
+		if j.c.Copies[i].Reads[j.c.Final()].Presence != verdict.Present {
+			j.copies[i].memory.version = content.Version{}
+		}
 	}
 }
 
