@@ -390,6 +390,18 @@ func TestAnEpisodeOfANodeThatIsBackBeforeItIsForgottenGoesOn(t *testing.T) {
 	})
 }
 
+// Two new nodes that agree end what is remembered, and with it the episode of the one that was alone with less first.
+func TestNewNodesThatAgreeEndAnEpisode(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		newWorld(t, "l2: a b c d e", versioned).play(
+			"a=x@9 b=x@9 -> a=fresh b=fresh",
+			"a=- b=- c=y@1 -> c=stale ended=0",
+			"-> c=stale ended=0",
+			"d=y@1 e=y@1 -> c=fresh d=fresh e=fresh ended=1",
+		)
+	})
+}
+
 // Another node in a forgotten one's place inherits nothing.
 func TestAnotherNodeInAForgottenNodesPlace(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {

@@ -16,7 +16,8 @@ func (k *keyMemory) fell(v *verdict.Verdict) {
 		k.regressions++
 		k.forgetConfirmed()
 	}
-	if v.Forget {
+	if v.Forget { // for an episode, too, lower versions are as good as those of before
+		k.regressions++
 		k.forgetConfirmed()
 	}
 	k.regressed = v.Regressed
