@@ -103,6 +103,10 @@ func TestScenarioNodesCutOff(t *testing.T) {
 	e := start(t, s.Config())
 	e.quiet(5)
 	s.CutOff("redis-3", "memcached-2")
+	// Writes must have missed them first, which takes a busy machine longer.
+	servers.Eventually(t, "copies on both are stale", func() bool {
+		return strings.Join(e.scrape(5*time.Second).nodes("stale"), " ") == "memcached-2 redis-3"
+	})
 	p := e.found("network")
 	if got := strings.Join(p.nodes("stale"), " "); got != "memcached-2 redis-3" {
 		t.Errorf("stale copies on %s", got)
