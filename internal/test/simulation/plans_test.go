@@ -227,7 +227,7 @@ var plans = []plan{
 	{name: "restore", what: "The database is restored from 10 min ago; it is asked; with versions.", nodes: three, versions: true, origin: true, restores: 30 * time.Minute, restoredFrom: 10 * time.Minute, wanted: wanted{told: 1}},
 	{name: "restore-unversioned", what: "The same, without versions.", nodes: three, origin: true, restores: 30 * time.Minute, restoredFrom: 10 * time.Minute, wanted: wanted{told: 1}},
 	{name: "restore-unasked", what: "The same, with versions, and nobody asks it.", nodes: three, versions: true, restores: 30 * time.Minute, restoredFrom: 10 * time.Minute, wanted: wanted{silent: 1, convicted: 0.01}},
-	{name: "restore-anew", what: "The database is restored from 10 min ago, and all caches are new ones; with versions.", nodes: three, versions: true, restores: 30 * time.Minute, restoredFrom: 10 * time.Minute, anew: true, wanted: wanted{convicted: 0.001}},
+	{name: "restore-anew", what: "The database is restored from 10 min ago, and all caches are new ones; with versions.", nodes: three, versions: true, restores: 30 * time.Minute, restoredFrom: 10 * time.Minute, anew: true, wanted: wanted{convicted: 0.005}},
 	{name: "rolled-back", what: "5% of writes are rolled back after caches were filled; the database is asked; with versions.", nodes: three, versions: true, origin: true, rolledBack: 0.05, wanted: wanted{told: 1}},
 }
 
