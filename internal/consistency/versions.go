@@ -12,11 +12,7 @@ import (
 
 // fell notes what a verdict says of versions that went down.
 func (k *keyMemory) fell(v *verdict.Verdict) {
-	if v.Regressed && !k.regressed {
-		k.regressions++
-		k.forgetConfirmed()
-	}
-	if v.Forget { // for an episode, too, lower versions are as good as those of before
+	if v.Regressed && !k.regressed || v.Forget { // for an episode, too, lower versions are as good as those of before
 		k.regressions++
 		k.forgetConfirmed()
 	}
@@ -98,10 +94,7 @@ func (k *keyMemory) remember(j *judgedKey) {
 
 // endRegression: all copies agree on the new thing, whose highest version is top.
 func (k *keyMemory) endRegression(j *judgedKey, top content.Version) {
-	k.regressed, k.highest = false, top
-	for i := range k.copies {
-		k.copies[i].marks &^= markFell
-	}
+	k.begin(top)
 	for i := range j.copies { // what a missing copy once held says nothing of the new thing
 		if j.c.Copies[i].Reads[j.c.Final()].Presence != verdict.Present {
 			j.copies[i].memory.version = content.Version{}
@@ -112,9 +105,16 @@ func (k *keyMemory) endRegression(j *judgedKey, top content.Version) {
 // deleted everywhere: what comes next is a new thing, and its versions may begin anew.
 func (k *keyMemory) deleted() {
 	k.forgetConfirmed()
-	k.highest, k.regressed = content.Version{}, false
+	k.begin(content.Version{})
 	for i := range k.copies {
 		k.copies[i].version = content.Version{}
+	}
+}
+
+// begin a new thing, whose highest version is top: that a copy's version fell says nothing of it.
+func (k *keyMemory) begin(top content.Version) {
+	k.regressed, k.highest = false, top
+	for i := range k.copies {
 		k.copies[i].marks &^= markFell
 	}
 }

@@ -18,14 +18,6 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerNode) (*probes.Fleet, *group.DNS) {
-	t.Helper()
-	env := probetest.Env()
-	env.ForgetAfter, env.Resolver = forget, d.Resolver()
-	f := probetest.OpenFleet(t, env, n)
-	return f, f.Named(n.Name).(*group.DNS)
-}
-
 func TestByDNS(t *testing.T) {
 	servers.NoLeaks(t)
 	d, port := servers.StartDNS(t), probetest.FreePort(t)
@@ -59,7 +51,7 @@ func TestByDNS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, _ := openDNS(t, d, time.Hour, probetest.Node("app", 0, &nodeConfig{
+	f, _ := probetest.OpenByDNS(t, d, probetest.Node("app", 0, &nodeConfig{
 		DNS: &form.DNSName{Host: "app.test", Port: port}, URL: template, Headers: map[string]string{"Host": "www.example.com"},
 		Stats: &statsConfig{URL: "http://{host}:{port}/stats/{host}", Hits: "$.hits"},
 	}))

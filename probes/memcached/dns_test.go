@@ -12,14 +12,6 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerNode) (*probes.Fleet, *group.DNS, *probes.Env) {
-	t.Helper()
-	env := probetest.Env()
-	env.ForgetAfter, env.Resolver = forget, d.Resolver()
-	f := probetest.OpenFleet(t, env, n)
-	return f, f.Named(n.Name).(*group.DNS), env
-}
-
 func TestByDNS(t *testing.T) {
 	servers.NoLeaks(t)
 	d, port := servers.StartDNS(t), probetest.FreePort(t)
@@ -28,7 +20,8 @@ func TestByDNS(t *testing.T) {
 	d.Set("mc.test", "127.0.0.2", "127.0.0.1")
 	configured := probetest.Node("mc", 3, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: port}, Hashing: hashingAny})
 	configured.Kind = backendName
-	f, g, env := openDNS(t, d, time.Hour, configured)
+	f, env := probetest.OpenByDNS(t, d, configured)
+	g := f.Named(configured.Name).(*group.DNS)
 	if got := f.Groups()[0]; got.Err == nil || len(got.Nodes) > 0 || got.Expected != 3 {
 		t.Errorf("before any answer the group is %+v", got)
 	}
@@ -107,7 +100,8 @@ func TestDNSWithoutAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := servers.StartDNS(t)
 			c.set(d)
-			f, g, _ := openDNS(t, d, time.Hour, probetest.Node("mc", 0, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: "1"}, Hashing: hashingAny}))
+			f, _ := probetest.OpenByDNS(t, d, probetest.Node("mc", 0, &nodeConfig{DNS: &form.DNSName{Host: "mc.test", Port: "1"}, Hashing: hashingAny}))
+			g := f.Named("mc").(*group.DNS)
 			if got := probetest.SurveyFleet(t, f, 500*time.Millisecond); len(got) > 0 {
 				t.Errorf("surveyed %v", got.Names())
 			}

@@ -8,18 +8,8 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
-	"github.com/cacheinv/cacheinv_exporter/probes"
-	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
-
-func openDNS(t *testing.T, d *servers.DNS, forget time.Duration, n probes.LayerNode) (*probes.Fleet, *group.DNS) {
-	t.Helper()
-	env := probetest.Env()
-	env.ForgetAfter, env.Resolver = forget, d.Resolver()
-	f := probetest.OpenFleet(t, env, n)
-	return f, f.Named(n.Name).(dnsGroup).DNS
-}
 
 func TestByDNS(t *testing.T) {
 	servers.NoLeaks(t)
@@ -28,7 +18,8 @@ func TestByDNS(t *testing.T) {
 	twin := servers.RedisAt(t, "127.0.0.2:"+port, "--bind", "127.0.0.1 127.0.0.2")
 	servers.RedisAt(t, "127.0.0.3:"+port)
 	d.Set("redis.test", "127.0.0.2", "127.0.0.3", "127.0.0.1")
-	f, g := openDNS(t, d, time.Hour, probetest.Node("headless", 0, &nodeConfig{DNS: &form.DNSName{Host: "redis.test", Port: port}}))
+	f, _ := probetest.OpenByDNS(t, d, probetest.Node("headless", 0, &nodeConfig{DNS: &form.DNSName{Host: "redis.test", Port: port}}))
+	g := f.Named("headless").(dnsGroup).DNS
 	server, err := serverOf(f, "headless", "inv")
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +59,8 @@ func TestBySRV(t *testing.T) {
 	d := servers.StartDNS(t)
 	one, two := servers.Redis(t), servers.RedisAt(t, "127.0.0.2:"+probetest.FreePort(t))
 	d.SetSRV("_redis._tcp.test", one.Addr, two.Addr)
-	f, g := openDNS(t, d, time.Hour, probetest.Node("srv", 0, &nodeConfig{DNS: &form.DNSName{Host: "_redis._tcp.test", SRV: true}}))
+	f, _ := probetest.OpenByDNS(t, d, probetest.Node("srv", 0, &nodeConfig{DNS: &form.DNSName{Host: "_redis._tcp.test", SRV: true}}))
+	g := f.Named("srv").(dnsGroup).DNS
 	probetest.SurveyFleet(t, f, 5*time.Second) // no resolver knows the hosts, but the nodes are known
 	probetest.WantNodes(t, g, "srv/h127-0-0-1.srv.test:"+servers.Port(t, one.Addr), "srv/h127-0-0-2.srv.test:"+servers.Port(t, two.Addr))
 }

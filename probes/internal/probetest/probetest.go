@@ -53,6 +53,14 @@ func OpenFleet(t testing.TB, env *probes.Env, nodes ...probes.LayerNode) *probes
 	return f
 }
 
+// OpenByDNS opens a node whose servers d names, for as long as the test runs. What leaves is remembered for an hour.
+func OpenByDNS(t testing.TB, d *servers.DNS, n probes.LayerNode) (*probes.Fleet, *probes.Env) {
+	t.Helper()
+	env := Env()
+	env.ForgetAfter, env.Resolver = time.Hour, d.Resolver()
+	return OpenFleet(t, env, n), env
+}
+
 // Within gives a context that ends after d, or with the test.
 func Within(t testing.TB, d time.Duration) context.Context {
 	t.Helper()
