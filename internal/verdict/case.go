@@ -21,12 +21,13 @@ const (
 type Observation struct {
 	Presence Presence
 	// TooOld: its cached_at is older than the class's max_age, and the origin did not vouch for the content since.
-	TooOld  bool
+	TooOld bool
+	// Future: the version lies too far in the future. (It stands here since there are as many observations as keys and
+	// nodes: behind the version it would cost 8 bytes.)
+	Future  bool
 	Content content.Digest
 	// Version is zero where there is none, where it can't be read, and where it lies too far in the future.
 	Version content.Version
-	// Future: it lies too far in the future.
-	Future bool
 }
 
 // Same says whether both reads found the same content, or none.

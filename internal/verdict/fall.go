@@ -17,10 +17,11 @@ type falls struct {
 	without Rule
 }
 
-// fallsOf a key, and what they mean for its versions.
+// fallsOf a key, and what they mean for its versions. A version that went down is a reason for a second read: where none was
+// needed, there is no new fall.
 func fallsOf(c *Case, without Rule) falls {
 	f := falls{c: c, without: without}
-	if !c.Versions {
+	if !c.Versions || !c.Reread && !c.Regressed {
 		return f
 	}
 	var highest content.Version

@@ -322,7 +322,7 @@ func (j *judgement) recall() {
 	if !j.versions || j.c.Remembered.IsZero() || !j.applies(Remembered) {
 		return
 	}
-	j.forget = j.applies(NewNodes) && !j.isKeptAlive() && j.newNodesAgree()
+	j.forget = j.c.Reread && j.applies(NewNodes) && !j.isKeptAlive() && j.newNodesAgree()
 	if !j.forget {
 		j.remembered, j.rememberedContent = j.c.Remembered, j.c.RememberedContent
 	}

@@ -128,29 +128,20 @@ func (j *judgement) highest() topVersion {
 		return top
 	}
 	for i := range j.c.Copies {
-		if o := j.observed(CopyAt(i)); o.Presence == Present && !j.follows(CopyAt(i)) && !o.Version.IsZero() {
-			top.any = true
-			if o.Version.Compare(top.version) > 0 {
-				top.version = o.Version
-			}
+		o := j.observed(CopyAt(i))
+		if o.Presence != Present || o.Version.IsZero() || j.follows(CopyAt(i)) {
+			continue
 		}
-	}
-	if !top.any {
-		return top
-	}
-	if j.remembered.Compare(top.version) > 0 {
-		top.version = j.remembered
-		top.id = j.id(j.rememberedContent)
-		return top
-	}
-	for i := range j.c.Copies {
-		switch {
-		case !j.holdsVersion(CopyAt(i), top.version):
-		case top.id == noContent:
-			top.id = j.ids[i]
-		case top.id != j.ids[i]:
+		top.any = true
+		switch above := o.Version.Compare(top.version); {
+		case above > 0:
+			top.version, top.id, top.conflict = o.Version, j.ids[i], false
+		case above == 0 && top.id != j.ids[i]:
 			top.conflict = true
 		}
+	}
+	if top.any && j.remembered.Compare(top.version) > 0 {
+		top.version, top.id, top.conflict = j.remembered, j.id(j.rememberedContent), false
 	}
 	if top.conflict {
 		top.id = noContent
