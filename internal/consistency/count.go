@@ -266,7 +266,7 @@ func (ct *counts) held(cp *copyCount) time.Duration {
 func (ct *counts) reads(col *nodeColumn, key int) (first, last *reading) {
 	first = col.read(key)
 	if ct.c.Reread {
-		return first, ct.keys.readAgain(col, key)
+		return first, ct.keys.secondRead(col, key)
 	}
 	return first, first
 }

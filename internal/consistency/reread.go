@@ -52,7 +52,12 @@ func (k *keyMemory) isAbove(v content.Version, at memoryAt) bool {
 	return v.Compare(k.confirmed) < 0 || memory != nil && v.Compare(memory.version) < 0
 }
 
-// rereads reads every suspicious key a second time, on all nodes that answered.
+// patience is how many times the delay between the two reads a replica may be behind its primary, besides.
+const patience = 4
+
+// rereads reads every suspicious key a second time, on all nodes that answered. Keys of which a replica is still behind its
+// primary are read once more: what a primary has just got is on its way to its replicas for longer than a write to several
+// caches takes. That read then counts as the second.
 func (r *round) rereads(ctx context.Context) {
 	if !r.chooseReread() || !pause.For(ctx, r.opt.RereadDelay) {
 		return
@@ -61,13 +66,10 @@ func (r *round) rereads(ctx context.Context) {
 	// What is left of the time, less what the judgement needs.
 	ctx, cancel := context.WithDeadline(ctx, r.began.Add(r.total-r.total/32))
 	defer cancel()
-	var wg sync.WaitGroup
-	for _, nr := range r.order {
-		if again := r.planAgain(nr); len(again.keys) > 0 {
-			wg.Go(func() { r.readSecond(ctx, nr, again) })
-		}
+	r.readAgain(ctx, func(k *classKeys, key int) bool { return k.reread[key] })
+	if behind := r.behindPrimaries(); len(behind) > 0 && pause.For(ctx, patience*r.opt.RereadDelay) {
+		r.readAgain(ctx, func(k *classKeys, key int) bool { return behind[keyOf{k, key}] })
 	}
-	wg.Wait()
 	for _, nr := range r.order {
 		for _, col := range nr.columns {
 			if col != nil {
@@ -103,15 +105,74 @@ func (r *round) chooseReread() bool {
 	return found
 }
 
+// keyOf a class in a round.
+type keyOf struct {
+	class *classKeys
+	key   int
+}
+
+// behindPrimaries are the keys of which a replica stood still at something else than its primary, which stood still, too. One
+// that is in an episode with what it holds was behind already.
+func (r *round) behindPrimaries() map[keyOf]bool {
+	behind := map[keyOf]bool{}
+	for i, c := range r.classes {
+		k := &r.keys[i]
+		for key, again := range k.reread {
+			if again && k.isBehind(c.memory.keys[k.names[key]], key) {
+				behind[keyOf{k, key}] = true
+			}
+		}
+	}
+	return behind
+}
+
+func (k *classKeys) isBehind(h *keyMemory, key int) bool {
+	for i := range k.columns {
+		col := &k.columns[i]
+		if col.primary == nil || col.foreign(key) {
+			continue
+		}
+		last, primary := k.secondRead(col, key), k.secondRead(col.primary, key)
+		if last.Presence != verdict.Present || primary.Presence == verdict.Unread || primary.Same(&last.Observation) ||
+			!last.Same(&col.read(key).Observation) || !primary.Same(&col.primary.read(key).Observation) {
+			continue
+		}
+		if !h.isStale(col.memoryAt, last.Content) {
+			return true
+		}
+	}
+	return false
+}
+
+// isStale: the copy at this index is in an episode with this content.
+func (k *keyMemory) isStale(at memoryAt, d content.Digest) bool {
+	if k == nil {
+		return false
+	}
+	memory := k.copyAt(at)
+	return memory != nil && memory.episode != nil && memory.episode.Content == d
+}
+
+// readAgain reads some keys once more, on all nodes that answered.
+func (r *round) readAgain(ctx context.Context, which func(k *classKeys, key int) bool) {
+	var wg sync.WaitGroup
+	for _, nr := range r.order {
+		if again := r.planAgain(nr, which); len(again.keys) > 0 {
+			wg.Go(func() { r.readSecond(ctx, nr, again) })
+		}
+	}
+	wg.Wait()
+}
+
 // planAgain lists the keys that a node is asked for once more, if it answered. They are few, so each may cost the request
 // that tells why an answer made no sense.
-func (r *round) planAgain(nr *nodeReads) *plan {
+func (r *round) planAgain(nr *nodeReads, wanted func(k *classKeys, key int) bool) *plan {
 	again := &plan{}
 	if !nr.hasRead {
 		return again
 	}
 	for i, which := range nr.plan.at {
-		if r.keys[which.class].reread[which.key] {
+		if wanted(&r.keys[which.class], which.key) {
 			key := nr.plan.keys[i]
 			key.Check = true
 			again.keys, again.at = append(again.keys, key), append(again.at, which)
@@ -128,8 +189,10 @@ func (r *round) readSecond(ctx context.Context, nr *nodeReads, again *plan) {
 		nr.result.Err = err
 		r.mu.Unlock()
 	}
-	nr.lossExplained = r.explainLoss(ctx, nr)
+	if !nr.lossExplained {
+		nr.lossExplained = r.explainLoss(ctx, nr)
+	}
 	for i, which := range again.at {
-		*r.keys[which.class].readAgain(nr.columns[which.class], which.key) = reads[i]
+		*r.keys[which.class].secondRead(nr.columns[which.class], which.key) = reads[i]
 	}
 }

@@ -114,3 +114,52 @@ func TestASuspectIsReadAgain(t *testing.T) {
 		w.play("a=x b=x -> a=unverified b=error")
 	})
 }
+
+// A replica that is still behind its primary is read a third time, with all copies of the key: what the primary has just got
+// may only be on its way.
+func TestAReplicaBehindItsPrimaryIsReadAThirdTime(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		w := newWorld(t, "l2: p r<p a", "keys: [k, same]")
+		w.set("p", "same", "x")
+		w.set("a", "same", "x")
+		w.play("p=x a=x ->")
+		arrives := time.Now().Add(time.Second + 30*time.Millisecond) // the sampling begins in a second
+		w.node("r").twist = func(_ int, key string, raw *probes.Raw) {
+			if key == "k" && time.Now().Before(arrives) {
+				raw.Value = []byte(w.body("x"))
+			}
+		}
+		w.play("p=y a=y -> p=fresh r=fresh a=fresh")
+		for _, n := range w.fleet {
+			if got := fmt.Sprint(n.asked); got != "[[k same] [k] [k]]" {
+				t.Errorf("%s was asked for %s", n.id.Name, got)
+			}
+		}
+	})
+}
+
+// One that is behind for longer is stale, and read twice from then on, as any copy that differs.
+func TestAReplicaThatStaysBehindIsReadAThirdTimeOnce(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		w := newWorld(t, "l2: p r<p a")
+		w.play("p=x a=x ->", "cut=r p=y a=y -> p=fresh r=stale a=fresh")
+		if n := w.node("r"); len(n.asked) != 3 {
+			t.Errorf("at first it was asked for %v", n.asked)
+		}
+		w.play("-> r=stale")
+		if n := w.node("r"); len(n.asked) != 2 {
+			t.Errorf("then it was asked for %v", n.asked)
+		}
+	})
+}
+
+// What differs between nodes that do not replicate each other is read twice.
+func TestOthersAreReadTwice(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		w := newWorld(t, "l2: p r<p a")
+		w.play("p=x a=y -> p=undecided a=undecided")
+		if n := w.node("a"); len(n.asked) != 2 {
+			t.Errorf("it was asked for %v", n.asked)
+		}
+	})
+}

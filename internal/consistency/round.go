@@ -43,8 +43,8 @@ type classKeys struct {
 	originFailed bool
 }
 
-// readAgain gives a node's second read of a key.
-func (k *classKeys) readAgain(col *nodeColumn, key int) *reading { return &k.second[key][col.index] }
+// secondRead gives a node's second read of a key.
+func (k *classKeys) secondRead(col *nodeColumn, key int) *reading { return &k.second[key][col.index] }
 
 // nodeReads are what one node gave in this round, for all classes.
 type nodeReads struct {

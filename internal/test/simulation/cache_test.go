@@ -228,7 +228,9 @@ func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, prob
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
 	n.w.catchUp()
-	n.seen[turn] = make(map[string]sight, len(keys))
+	if n.seen[turn] == nil { // a third read replaces the second of the keys that it is of
+		n.seen[turn] = make(map[string]sight, len(keys))
+	}
 	for i, k := range keys {
 		c := n.copies[k.Name]
 		if n.primary != nil && c.expires.Before(n.w.clock) { // a replica shows nothing that is past its time

@@ -139,6 +139,11 @@ func TestShop(t *testing.T) {
 		}
 	})
 	if slices.Contains(outcomes, nil) {
+		for _, o := range outcomes {
+			if o != nil {
+				t.Log("\n" + table([]*outcome{o}))
+			}
+		}
 		return // -run chose some
 	}
 	t.Log("\n" + table(outcomes))
