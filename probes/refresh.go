@@ -4,6 +4,8 @@ import "context"
 
 // RefresherSource is how an application is asked to make its copies of a key anew, as configured.
 type RefresherSource interface {
+	// Request is what is sent for the key that vars name, in words for a person, without secrets.
+	Request(vars map[string]string) string
 	// Open it; nothing is asked yet.
 	Open(env *Env) (Refresher, error)
 }

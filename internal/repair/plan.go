@@ -222,7 +222,7 @@ func refreshes(k *keyPlan, w *Write) error {
 	if k.class.Refresh == nil {
 		return errors.New("its class has no refresh; write one in the configuration, or take another strategy")
 	}
-	w.Action, w.From = actionRefresh, new("refresh")
+	w.Action, w.From = actionRefresh, new(k.class.Refresh.Request(k.Vars))
 	return nil
 }
 

@@ -59,7 +59,7 @@ type Write struct {
 	Place
 	// Action: replace, delete, refresh or restore.
 	Action string `json:"action"`
-	// From is LAYER/NODE, origin, refresh or the undo file; nil where a copy is deleted.
+	// From is LAYER/NODE, origin, the request of a refresh or the undo file; nil where a copy is just deleted.
 	From *string `json:"from"`
 	// Digest and Version of what is there, NewDigest and NewVersion of what is put there. Digests are keyed.
 	Digest     *string `json:"digest"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
@@ -14,6 +15,11 @@ type refresher struct {
 	client *httpclient.Client
 	url    *httpclient.Template
 	method string
+}
+
+// Request implements probes.RefresherSource.
+func (c *refresherConfig) Request(vars map[string]string) string {
+	return c.Method + " " + withoutLogin(c.URL.Expand(vars, url.PathEscape))
 }
 
 // Open implements probes.RefresherSource.
