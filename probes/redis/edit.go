@@ -2,7 +2,9 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -177,23 +179,29 @@ func expiryArg(s probes.Stored) any {
 }
 
 // editRefused says what to do about a script that failed. Redis before version 7 puts the script's name before what the
-// command in it said.
+// command in it said. The server's text is not repeated: it may hold arguments.
 func editRefused(err error) error {
-	said := err.Error()
-	switch {
-	case redis.HasErrorPrefix(err, "WRONGTYPE"), strings.Contains(said, "WRONGTYPE"):
-		return fmt.Errorf("%w, to another type", probes.ErrChanged)
-	case strings.Contains(said, "READONLY"):
-		return probes.ErrReplica
-	case strings.HasPrefix(said, "MOVED"), strings.HasPrefix(said, "ASK"), strings.HasPrefix(said, "TRYAGAIN"):
-		return errSlotMoved
-	case strings.HasPrefix(said, "CLUSTERDOWN"):
-		return keyRefused("EVAL", errReply(said))
-	case strings.Contains(said, "NOPERM"), strings.Contains(said, "can't run this command"):
-		return fmt.Errorf("the script was refused (NOPERM); grant the node's user +eval, +evalsha, +type, +get, +set, +del, +pttl, +pexpire "+
-			"(of hashes +hgetall and +hset too) and the keys' patterns: %w", err)
-	case strings.HasPrefix(said, "OOM"):
-		return fmt.Errorf("the write was refused (OOM): the server has no memory left")
+	var refused redis.Error
+	if !errors.As(err, &refused) {
+		return err
 	}
-	return err
+	text := err.Error()
+	said := errReply(text)
+	switch {
+	case strings.Contains(text, "WRONGTYPE"):
+		return fmt.Errorf("%w, to another type", probes.ErrChanged)
+	case strings.Contains(text, "READONLY"):
+		return probes.ErrReplica
+	case strings.Contains(text, "OOM "):
+		return errors.New("the script was refused (OOM): the server has no memory left")
+	case strings.Contains(text, "NOPERM"), strings.Contains(text, "can't run this command"), strings.Contains(text, "permission"):
+		return errors.New("the script was refused (NOPERM); grant the node's user +eval +evalsha +type +get +set +del +pttl +pexpire " +
+			"(of hashes +hgetall +hset too) and the keys' patterns")
+	case strings.Contains(text, "unknown command"):
+		return errors.New("the server runs no scripts (EVAL), which compare and write in one step")
+	}
+	if word := said.word(); slices.Contains([]string{"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING"}, word) {
+		return keyRefused("EVAL", said)
+	}
+	return fmt.Errorf("the script was refused (%s)", said.word())
 }
