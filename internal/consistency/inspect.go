@@ -19,7 +19,7 @@ type Seen struct {
 }
 
 // Seen is what the report's copy was seen to hold.
-func (c *CopyReport) Seen() Seen {
+func (c CopyReport) Seen() Seen {
 	if !c.Present {
 		return Seen{}
 	}
