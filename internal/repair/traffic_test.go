@@ -105,7 +105,7 @@ func (w *traffic) put(ctx context.Context, node int, key string, version int) in
 
 // Beside 1,000 writes a second, of which half miss a node, no newer value is ever overwritten.
 func TestBesideTraffic(t *testing.T) {
-	const keys, perSecond, lanes = 1000, 1000, 4
+	const keys, perSecond, lanes = 400, 1000, 4
 	w := &traffic{t: t, redis: []*servers.RedisServer{servers.Redis(t), servers.Redis(t)}, keys: keys}
 	m := servers.Memcached(t)
 	w.client = memcache.New(m.Addr)
@@ -132,7 +132,7 @@ canaries:
 	repaired, changed := 0, 0
 	for end := start.Add(10 * time.Minute); repaired < counts(10_000) && time.Now().Before(end); {
 		opt := options(Newest)
-		opt.Apply = true
+		opt.Apply, opt.Rate = true, 500 // so that time goes by between what is read and what is written
 		r, err := Run(t.Context(), parse(t, text), opt)
 		if err != nil {
 			t.Fatal(err)
