@@ -23,6 +23,9 @@ type Backend struct {
 	Publisher func(block form.Value, known Known) PublisherSource
 	// Origin reads where the truth of a key is asked: canaries[].origin.NAME. keyNames may stand in templates; nil: any.
 	Origin func(block form.Value, keyNames []string) OriginSource
+	// Refresher reads how an application is asked to make its copies of a key anew: canaries[].refresh.NAME. keyNames may stand
+	// in templates; nil: any.
+	Refresher func(block form.Value, keyNames []string) RefresherSource
 	// Application reads the fields of versions[] but for the application's name. One backend alone plays this role, as
 	// nothing in the block names it.
 	Application func(fields *form.Block) ApplicationSource

@@ -103,6 +103,8 @@ type Class struct {
 	// Absent matches an origin's answer that stands for "not there"; nil: none does. Copies go by their layer's.
 	Absent *regexp.Regexp
 	Origin *Origin
+	// Refresh asks the application to make the copies of a key anew (repair --strategy=refresh); nil: it can't be asked.
+	Refresh probes.RefresherSource
 }
 
 // ClassLayer is one layer of a class, with what differs there; Decode, Select Absent and MaxStaleness are already resolved.

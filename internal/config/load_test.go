@@ -345,8 +345,10 @@ func TestFull(t *testing.T) {
 		"queue tokens":              "kafka: kafka-consumer-groups --bootstrap-server kafka:9093 --describe --all-groups",
 		"queue app-queue":           "http: curl -sS -m 5 http://app-1:8080/queue",
 
-		"origin user_profile":  "http://app/api/users/{id}",
-		"origin product_price": "https://prices.example/{key}",
+		"origin user_profile":   "http://app/api/users/{id}",
+		"origin product_price":  "https://prices.example/{key}",
+		"refresh user_profile":  "POST http://app/cache/refresh/ID",
+		"refresh product_price": "PURGE https://prices.example/KEY",
 
 		"versions web":    `for url in http://app-1:8080/cache/version http://app-2:8080/cache/version; do echo "$url: $(curl -sS -m 5 "$url")"; done`,
 		"versions worker": `for url in https://worker-1/version; do echo "$url: $(curl -sS -m 5 "$url")"; done`,
@@ -378,6 +380,10 @@ func takeSources(c *Config) map[string]string {
 		q.Source = nil
 	}
 	for i := range c.Canaries {
+		if k := &c.Canaries[i]; k.Refresh != nil {
+			out["refresh "+k.Name] = k.Refresh.Request(map[string]string{"key": "KEY", "id": "ID"})
+			k.Refresh = nil
+		}
 		if k := &c.Canaries[i]; k.Origin != nil {
 			out["origin "+k.Name] = k.Origin.Source.Identity()
 			k.Origin.Source = nil

@@ -245,7 +245,7 @@ type RequestReporter interface {
 func StatusJSON(from RequestReporter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var b bytes.Buffer
-		if err := writeJSON(&b, NewStatus(from.ReportFor(r))); err != nil {
+		if err := WriteJSON(&b, NewStatus(from.ReportFor(r))); err != nil {
 			http.Error(w, "writing the status: "+err.Error(), http.StatusInternalServerError)
 			return
 		}

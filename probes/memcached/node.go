@@ -53,8 +53,11 @@ type node struct {
 	// the connection over that. It belongs to who holds asking.
 	ownStats bool
 
-	// asking is held by a survey and by the methods of probes.Writable, which come from several goroutines.
+	// asking is held by a survey and by the methods of probes.Writable and probes.Editable, which come from several goroutines.
 	asking sync.Mutex
+
+	// library is what writes copies of the application.
+	library *library
 }
 
 func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
@@ -73,6 +76,7 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 		}},
 	}
 	n.keys = newKeyList(n.listKeys, &n.kept.listing)
+	n.library = newLibrary(n)
 	return n, nil
 }
 
@@ -84,6 +88,7 @@ func (n *node) Answered() bool { return n.answered.Load() }
 // Close ends the connections, and waits for what goes on over them.
 func (n *node) Close() {
 	n.keys.close()
+	n.library.close()
 	n.link.Close()
 }
 
