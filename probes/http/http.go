@@ -25,6 +25,7 @@ var Backend = probes.Backend{
 	Publisher:   func(block form.Value, _ probes.Known) probes.PublisherSource { return readPublisher(block) },
 	Origin:      func(block form.Value, keyNames []string) probes.OriginSource { return readOrigin(block, keyNames) },
 	Application: func(fields *form.Block) probes.ApplicationSource { return readApplication(fields) },
+	Health:      func(url form.Value) probes.HealthSource { return healthConfig{url.URL()} },
 }
 
 const backendName = "http"
