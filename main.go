@@ -40,6 +40,7 @@ type commandLine struct {
 	command.Flags
 	scenario, output, form string
 	bundle                 bundle.Options
+	recover                command.RecoverFlags
 }
 
 // run a command line and give its exit code: 0, 1 for a failure, 64 for usage or configuration, and the commands' own.
@@ -84,6 +85,8 @@ func (l *commandLine) declare(app *kingpin.Application) {
 	diagnose := app.Command("diagnose", "Say from two samplings what causes stale data, and what to run next. Exit code 1: a cause stands; "+
 		"2: nothing could be sampled.")
 	diagnose.Flag("output", "text or json.").Short('o').Default("text").EnumVar(&l.form, "text", "json")
+	l.recover.Declare(app.Command("recover", "End an incident of queues: apply the backlog, delete stale patterns, restart processors, and see that it is over. "+
+		"A plan unless --apply. Exit code 1: a step failed; 3: something is not done, and still in the queue."))
 	app.Command("check-config", "Validate the configuration file.")
 	out := app.Command("bundle", "Write the rules, dashboards and runbooks of this build.")
 	out.Flag("out", "Folder to write to; it gets the folders alerts, dashboards and runbooks.").Required().StringVar(&l.bundle.Dir)
@@ -106,6 +109,12 @@ func (l *commandLine) do(ctx context.Context, name string, stdout io.Writer, log
 	case "diagnose":
 		opt.Exporter.MinInterval = 0 // each of its samplings is a new one
 		return command.Diagnose(ctx, collector.New(opt.Exporter), opt.Load, l.form, stdout)
+	case "recover":
+		recovering, err := l.recover.Options(l.ConfigFile, opt.Exporter.Env)
+		if err != nil {
+			return 0, err
+		}
+		return command.Recover(ctx, opt.Load, recovering, l.recover.Output, stdout)
 	case "bundle":
 		return 0, bundle.Write(l.bundle, stdout)
 	case "demo":
