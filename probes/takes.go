@@ -22,6 +22,8 @@ type Waiting struct {
 	// ProcessingIn and DeadLetters name where messages in processing and dead letters are, in the backend's own words.
 	// DeadLetters is empty where the queue has no place for them.
 	ProcessingIn, DeadLetters string
+	// Note is what must be done before they can be taken; empty: nothing.
+	Note string
 }
 
 // TakenMessage is one message.

@@ -84,6 +84,8 @@ type QueuePlan struct {
 	// ProcessingIn and DeadLetters name where messages in hand and dead letters go; null: the queue has no such place.
 	ProcessingIn *string `json:"processing_in"`
 	DeadLetters  *string `json:"dead_letters_in"`
+	// Note says what must be done before its messages can be taken.
+	Note string `json:"note,omitempty"`
 	// Error says why the queue can't be drained, and what to do.
 	Error string `json:"error,omitempty"`
 }
@@ -140,6 +142,8 @@ type QueueReport struct {
 	// place.
 	ProcessingIn  *string `json:"processing_in"`
 	DeadLettersIn *string `json:"dead_letters_in"`
+	// DeadFile is where dead letters were written instead (Options.DeadLetters); empty: nowhere.
+	DeadFile string `json:"dead_letter_file,omitempty"`
 	// DeadIDs are the first dead letters by their name in the queue, as topic/partition/offset, with the reason.
 	DeadIDs []DeadLetter `json:"dead_letter_ids,omitempty"`
 	// Error says what ended the queue's run early, and what to do.
