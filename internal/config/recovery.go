@@ -124,8 +124,12 @@ func (r *reader) patterns(v form.Value, out *Recovery) {
 		out.Patterns = append(out.Patterns, pattern)
 		for _, q := range r.config.Queues {
 			keyed, ok := q.Source.(probes.KeyedQueue)
-			if ok && slices.ContainsFunc(keyed.Keys(), func(key string) bool { return glob.Match(pattern, key) }) {
-				items[i].Fault("%s matches the key of queue %q, which would be deleted with its messages; write a narrower pattern", items[i].Quoted(), q.Name)
+			if !ok {
+				continue
+			}
+			keys := keyed.Keys()
+			if at := slices.IndexFunc(keys, func(key string) bool { return glob.Match(pattern, key) }); at >= 0 {
+				items[i].Fault("%s matches %q, a key of queue %q that would be deleted with its messages; write a narrower pattern", items[i].Quoted(), keys[at], q.Name)
 				break
 			}
 		}

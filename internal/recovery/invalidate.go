@@ -109,12 +109,14 @@ func (r *run) layersLeft() []drain.LayerLeft {
 	return out
 }
 
-// queueKeys are the keys of queues that lie on nodes of the layers. They, and what is named after them, are never deleted.
-func (r *run) queueKeys() []string {
-	var out []string
+// queueKeys are the keys that queues have on nodes of the layers. They are never deleted.
+func (r *run) queueKeys() map[string]bool {
+	out := map[string]bool{}
 	for _, q := range r.config.Queues {
 		if keyed, ok := q.Source.(probes.KeyedQueue); ok {
-			out = append(out, keyed.Keys()...)
+			for _, k := range keyed.Keys() {
+				out[k] = true
+			}
 		}
 	}
 	return out
@@ -142,7 +144,7 @@ type invalidating struct {
 	signal context.Context
 	limit  *rate.Limiter
 	// reserved are keys that are never deleted.
-	reserved []string
+	reserved map[string]bool
 
 	mu sync.Mutex
 	// stopped is why the batches that were left were not begun; recordErr is of an audit log that can't be written.
@@ -302,20 +304,11 @@ func (r *run) wantedIn(layer string) keyFilter {
 func (i *invalidating) matching(keys []string, wanted keyFilter) []string {
 	out := keys[:0:0]
 	for _, k := range keys {
-		if wanted.wanted(k) && !i.isReserved(k) {
+		if wanted.wanted(k) && !i.reserved[k] {
 			out = append(out, k)
 		}
 	}
 	return out
-}
-
-func (i *invalidating) isReserved(key string) bool {
-	for _, q := range i.reserved {
-		if rest, ok := strings.CutPrefix(key, q); ok && (rest == "" || rest[0] == ':') {
-			return true
-		}
-	}
-	return false
 }
 
 // delete keys in batches, at the rate. A plan counts them alone.

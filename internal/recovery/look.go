@@ -102,30 +102,43 @@ func (r *run) lookAtQueues(ctx context.Context, s *Step) error {
 		r.report.BacklogPlan = plan
 	}
 	deepest := ""
-	for _, q := range plan.Queues {
-		depth := q.Waiting
-		if depth == nil {
-			depth = r.sampleDepth(ctx, q.Queue)
+	for _, configured := range r.config.Queues {
+		q := drain.QueuePlan{Queue: configured.Name, Note: "its messages can't be taken from here, and are left to its own processors"}
+		if i := slices.IndexFunc(plan.Queues, func(p drain.QueuePlan) bool { return p.Queue == configured.Name }); i >= 0 {
+			q = plan.Queues[i]
 		}
-		line := fmt.Sprintf("%s: ", q.Queue)
-		if depth == nil {
-			line += "how many messages wait is unknown"
-		} else {
-			line += plural(*depth, "message waits", "messages wait")
-			if r.report.Depth == nil || *depth > *r.report.Depth {
-				r.report.Depth, deepest = depth, q.Queue
-			}
-		}
-		if q.Processing != nil && *q.Processing > 0 {
-			line += fmt.Sprintf(", and %d that an interrupted run has taken, which are applied first", *q.Processing)
-		}
-		s.note(line)
-		if q.Error != "" {
-			s.fail(Incomplete, fmt.Sprintf("%s: %s", q.Queue, q.Error))
+		if r.lookAtQueue(ctx, s, q) {
+			deepest = q.Queue
 		}
 	}
 	r.choose(s, deepest)
 	return nil
+}
+
+// lookAtQueue tells what waits there; true: it is the deepest so far.
+func (r *run) lookAtQueue(ctx context.Context, s *Step, q drain.QueuePlan) (deepest bool) {
+	depth := r.sampleDepth(ctx, q.Queue) // as the exporter tells it, and alerts go by
+	if depth == nil {
+		depth = q.Waiting
+	}
+	line := q.Queue + ": how many messages wait is unknown"
+	if depth != nil {
+		line = q.Queue + ": " + plural(*depth, "message waits", "messages wait")
+		if deepest = r.report.Depth == nil || *depth > *r.report.Depth; deepest {
+			r.report.Depth = depth
+		}
+	}
+	if q.Processing != nil && *q.Processing > 0 {
+		line += fmt.Sprintf(", and %d that an interrupted run has taken, which are applied first", *q.Processing)
+	}
+	s.note(line)
+	if q.Note != "" {
+		s.note(q.Queue + ": " + q.Note)
+	}
+	if q.Error != "" {
+		s.fail(Incomplete, q.Queue+": "+q.Error)
+	}
+	return deepest
 }
 
 // choose the strategy.

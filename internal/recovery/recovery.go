@@ -16,6 +16,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/audit"
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/drain"
+	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -207,7 +208,7 @@ func (r *run) close() {
 // procedure takes the steps in their order. What a step could not do is in the report; an error ends the run.
 func (r *run) procedure(ctx context.Context) error {
 	defer r.putBack(ctx)
-	if err := r.record("begin", map[string]any{"strategy": r.opt.Strategy, "rate": r.recovery.Rate}); err != nil {
+	if err := r.record("recover_begins", map[string]any{"strategy": r.opt.Strategy, "rate": r.recovery.Rate}); err != nil {
 		return err
 	}
 	if err := r.do(ctx, stepHealth, r.lookAtHealth); err != nil {
@@ -268,11 +269,11 @@ func (r *run) do(ctx context.Context, name string, step func(context.Context, *S
 }
 
 // record what is done in the audit log, if there is one. What can't be recorded ends the run.
-func (r *run) record(action string, fields map[string]any) error {
+func (r *run) record(event string, fields map[string]any) error {
 	if r.audit == nil {
 		return nil
 	}
-	fields["time"], fields["command"], fields["action"] = time.Now().UTC().Format(time.RFC3339Nano), "recover", action
+	fields["time"], fields["event"] = time.Now().UTC(), event
 	if err := r.audit.Write(fields); err != nil {
 		return fmt.Errorf("the audit log can't be written, and nothing more is done: %w; see that --audit.dir has room, and run the command again", err)
 	}
@@ -298,12 +299,12 @@ var errInterrupted = errors.New("interrupted")
 // inHand gives a context for a batch that is finished although ctx has ended, within interruptGrace.
 func inHand(ctx context.Context) (context.Context, context.CancelFunc) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var late *time.Timer
-	stop := context.AfterFunc(ctx, func() { late = time.AfterFunc(interruptGrace, cancel) })
+	stop := context.AfterFunc(ctx, func() {
+		pause.For(work, interruptGrace)
+		cancel()
+	})
 	return work, func() {
-		if !stop() && late != nil {
-			late.Stop()
-		}
+		stop()
 		cancel()
 	}
 }

@@ -51,5 +51,16 @@ func listRefused(err error) error {
 	return fmt.Errorf("SCAN: %w", err)
 }
 
-// Keys implements probes.KeyedQueue.
-func (c *queueConfig) Keys() []string { return []string{c.List + c.Stream} } // exactly one of them is set
+// Keys implements probes.KeyedQueue: the queue's own key, and those beside it that a taking uses, alone and in a Cluster.
+func (c *queueConfig) Keys() []string {
+	name := c.List + c.Stream // exactly one of them is set
+	if name == "" {
+		return nil
+	}
+	out := []string{name}
+	for _, base := range []string{name, "{" + name + "}"} {
+		keys := keysNamed(base)
+		out = append(out, keys.processing, keys.dead, keys.owner)
+	}
+	return out
+}
