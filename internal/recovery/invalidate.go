@@ -340,22 +340,25 @@ func (i *invalidating) delete(ctx context.Context, d deletable, keys []string, o
 
 func (i *invalidating) deleteBatch(ctx context.Context, d deletable, batch []string, out *NodeInvalidated) error {
 	id := d.Identity()
-	if err := i.record("delete", map[string]any{"layer": id.Layer, "node": id.Name, "keys": batch}); err != nil {
-		i.mu.Lock()
-		i.recordErr = err
-		i.mu.Unlock()
+	if err := i.recordOf(id, "delete", batch); err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, deleteLongest)
 	defer cancel()
 	out.Matched += int64(len(batch))
-	for _, err := range d.Delete(limited, batch) {
+	var failed []string
+	for k, err := range d.Delete(limited, batch) {
 		if err == nil {
 			out.Deleted++
 			continue
 		}
-		out.Failed++
+		failed = append(failed, batch[k])
 		out.Error = err.Error()
+	}
+	if out.Failed += int64(len(failed)); len(failed) > 0 {
+		if err := i.recordOf(id, "delete_failed", failed); err != nil {
+			return err
+		}
 	}
 	i.mu.Lock()
 	i.deleted += int64(len(batch))
@@ -363,6 +366,17 @@ func (i *invalidating) deleteBatch(ctx context.Context, d deletable, batch []str
 	i.mu.Unlock()
 	i.tell(Progress{Step: stepInvalidate, Text: id.Name, Done: done, Total: max(all, done)})
 	return nil
+}
+
+// recordOf what is done on a node; nil keys: all of them.
+func (i *invalidating) recordOf(id probes.Identity, event string, keys []string) error {
+	err := i.record(event, map[string]any{"layer": id.Layer, "node": id.Name, "keys": keys})
+	if err != nil {
+		i.mu.Lock()
+		i.recordErr = err
+		i.mu.Unlock()
+	}
+	return err
 }
 
 // flush a server that does not list its keys, where that is allowed.
@@ -380,10 +394,7 @@ func (i *invalidating) flush(ctx context.Context, n *nodeSeen, out *NodeInvalida
 	if err := i.passGate(); err != nil {
 		return err
 	}
-	if err := i.record("flush_all", map[string]any{"layer": n.id().Layer, "node": n.id().Name}); err != nil {
-		i.mu.Lock()
-		i.recordErr = err
-		i.mu.Unlock()
+	if err := i.recordOf(n.id(), "flush_all", nil); err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, deleteLongest)
