@@ -37,6 +37,8 @@ type ownKey struct {
 	name, layer string
 	value       []byte
 	nodes       []*holder
+	// longest that each part of its way may take.
+	longest time.Duration
 }
 
 // validate that deletes arrive: keys of our own are written on the primaries, seen on every node, deleted, and seen to be gone
@@ -96,7 +98,7 @@ func (r *run) ownKeys() (keys []*ownKey, faults []string) {
 		}
 		for tried := keysFor * (len(left) + 1); tried > 0 && len(left) > 0; tried-- {
 			id := rand.Text()
-			k := &ownKey{name: "cacheinv:recover:" + id, layer: l.Name, value: []byte(id)}
+			k := &ownKey{name: "cacheinv:recover:" + id, layer: l.Name, value: []byte(id), longest: validateLongest}
 			var rest []*holder
 			for _, h := range left {
 				if h.takes(k.name) {
@@ -157,7 +159,7 @@ func (k *ownKey) roundTrip(ctx context.Context) {
 
 // each node that has had no error gets its turn, all at once.
 func (k *ownKey) each(ctx context.Context, do func(ctx context.Context, h *holder) error) {
-	limited, cancel := context.WithTimeout(ctx, validateLongest)
+	limited, cancel := context.WithTimeout(ctx, k.longest)
 	defer cancel()
 	var all sync.WaitGroup
 	for _, h := range k.nodes {
