@@ -79,8 +79,8 @@ func (r *run) lookAtHealth(ctx context.Context, s *Step) error {
 	if !r.opt.Apply || ctx.Err() != nil {
 		return nil
 	}
-	if err := r.breaker.check(ctx); err != nil {
-		r.stop(s, err)
+	if says := r.breaker.check(ctx); says != nil {
+		r.stop(s, says)
 	}
 	return nil
 }

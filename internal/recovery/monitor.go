@@ -32,7 +32,7 @@ func (r *run) monitor(ctx context.Context, s *Step) error {
 		seen := ratios(r.survey(ctx))
 		now.lines = append(now.lines, seen.since(last)...)
 		last = seen
-		if ctx.Err() != nil {
+		if interrupted(ctx) {
 			s.fail(Incomplete, "interrupted; the backlog is applied")
 			return nil
 		}
@@ -61,14 +61,14 @@ type state struct {
 func (r *run) look(ctx context.Context) state {
 	out := state{well: true}
 	for _, q := range r.config.Queues {
-		switch depth := r.sampleDepth(ctx, q.Name); {
-		case depth == nil:
+		depth := r.sampleDepth(ctx, q.Name)
+		if depth == nil {
 			out.well = false
 			out.lines = append(out.lines, q.Name+" depth unknown")
-		default:
-			out.well = out.well && *depth <= r.recovery.Monitor.Depth
-			out.lines = append(out.lines, fmt.Sprintf("%s depth %d", q.Name, *depth))
+			continue
 		}
+		out.well = out.well && *depth <= r.recovery.Monitor.Depth
+		out.lines = append(out.lines, fmt.Sprintf("%s depth %d", q.Name, *depth))
 	}
 	if r.health == nil {
 		return out

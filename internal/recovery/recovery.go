@@ -294,6 +294,9 @@ func (r *run) gate(ctx context.Context) error {
 	return r.breaker.check(ctx)
 }
 
+// interrupted by a signal.
+func interrupted(ctx context.Context) bool { return ctx.Err() != nil }
+
 var errInterrupted = errors.New("interrupted")
 
 // inHand gives a context for a batch that is finished although ctx has ended, within interruptGrace.

@@ -10,15 +10,15 @@ import (
 type Status string
 
 const (
-	// Done: all of it.
+	// Done is all of it.
 	Done Status = "done"
-	// Planned: a run with --apply would do it.
+	// Planned is for what a run with --apply would do.
 	Planned Status = "planned"
-	// Skipped: it was not needed, or the procedure had ended before it.
+	// Skipped is for what was not needed, or to which the procedure did not come.
 	Skipped Status = "skipped"
-	// Incomplete: a part of it could not be done.
+	// Incomplete is for what could be done in part alone.
 	Incomplete Status = "incomplete"
-	// Failed: it was tried, to no avail.
+	// Failed is for what was tried to no avail.
 	Failed Status = "failed"
 )
 

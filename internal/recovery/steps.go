@@ -101,7 +101,7 @@ func (r *run) planBacklog(s *Step) {
 			r.report.notDone("queue "+q.Queue, q.Error, "its messages stay where they are")
 			continue
 		}
-		if q.Note != "" && !(r.hook("stop_processors").Given() && r.wants(Standard)) {
+		if q.Note != "" && (!r.hook("stop_processors").Given() || !r.wants(Standard)) {
 			r.report.notDone("queue "+q.Queue, q.Note, "stop its consumers before, or write recovery.stop_processors and ask for --strategy=standard")
 		}
 		if q.Waiting == nil {

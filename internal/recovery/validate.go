@@ -55,7 +55,7 @@ func (r *run) validate(ctx context.Context, s *Step) error {
 		all.Go(func() { k.roundTrip(ctx) })
 	}
 	all.Wait()
-	if ctx.Err() != nil {
+	if interrupted(ctx) {
 		s.fail(Incomplete, "interrupted")
 		return nil
 	}
