@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/audit"
 	"github.com/cacheinv/cacheinv_exporter/internal/drain"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
@@ -221,5 +222,57 @@ queues: [{name: inv, redis: {node: redis, list: inv}, message: {key: "$.key"}}]`
 	r := apply(t, yaml, drain.Options{})
 	if r.Incomplete || r.Queues[0].Applied != 1 || exists(t, queueOn, []string{"with space"}) != 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// Of a group whose nodes are not known it can't be said that a key is gone.
+func TestGroupThatIsNotKnown(t *testing.T) {
+	s := newSite(t)
+	push(t, s.queueOn, "inv", message("user:1"))
+	yaml := strings.Replace(s.yaml(listQueue), "nodes:\n", "nodes:\n      - {name: main, redis: {sentinel: {master: m, addresses: [\""+servers.FreeAddr(t)+"\"]}}}\n", 1)
+	r := apply(t, yaml, drain.Options{})
+	if n := nodeOf(t, r, "main"); !r.Incomplete || r.Queues[0].Kept != 1 || n.Waiting != 1 || !strings.Contains(n.Error, "no Sentinel tells its nodes") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// What can't be put on record is not done.
+func TestAuditThatCannotBeWritten(t *testing.T) {
+	s := newSite(t)
+	all := keys(0, 10)
+	s.fill(t, all)
+	push(t, s.queueOn, "inv", messagesOf(all)...)
+	log, err := audit.Open(t.TempDir(), "audit", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Close()
+	d, done, err := open(s.yaml(listQueue))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	r, err := d.Apply(within(t, time.Minute), drain.Options{Audit: log})
+	if err == nil || !strings.Contains(err.Error(), "--audit.dir") || !r.Incomplete || *r.Queues[0].Left != 10 || exists(t, s.other, all) != 10 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// Queues whose messages can't be taken are named.
+func TestNotTaken(t *testing.T) {
+	s := newSite(t)
+	yaml := s.yaml(listQueue) + `  - {name: app, http: {url: "http://127.0.0.1:1/", depth: "$.depth"}}`
+	if r, p := apply(t, yaml, drain.Options{}), plan(t, yaml); r.Incomplete || !slices.Equal(r.NotTaken, []string{"app"}) || !slices.Equal(p.NotTaken, r.NotTaken) {
+		t.Errorf("%+v, %+v", r, p)
+	}
+	d, done, err := open(yaml)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	for name, want := range map[string]string{"app": "can't be taken", "none": "is no queue"} {
+		if _, err := d.Apply(within(t, time.Minute), drain.Options{Queues: []string{name}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
