@@ -66,6 +66,8 @@ type Plan struct {
 	Nodes []NodePlan `json:"nodes"`
 	// NotInvalidated are layers in which nothing can be deleted.
 	NotInvalidated []LayerLeft `json:"not_invalidated"`
+	// NotTaken are queues whose messages can't be taken, such as those over HTTP: their processors alone apply them.
+	NotTaken []string `json:"queues_not_taken"`
 	// Incomplete: something of this could not be done now; the errors say what.
 	Incomplete bool `json:"incomplete"`
 }
@@ -112,6 +114,9 @@ type Report struct {
 	Nodes  []NodeReport  `json:"nodes"`
 	// NotInvalidated are layers in which nothing can be deleted. That is no failure.
 	NotInvalidated []LayerLeft `json:"not_invalidated"`
+	// NotTaken are queues whose messages can't be taken, such as those over HTTP: their processors alone apply them. That is
+	// no failure.
+	NotTaken []string `json:"queues_not_taken"`
 	// Stopped says what ended the run before its end; empty: nothing did.
 	Stopped string `json:"stopped,omitempty"`
 	// Incomplete: something could not be done, and is still in a queue.

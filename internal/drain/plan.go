@@ -12,7 +12,8 @@ const planSample = 200
 func (d *Drainer) plan(ctx context.Context, opt Options) (*Plan, error) {
 	r := d.newRun(opt)
 	out := &Plan{Queues: []QueuePlan{}, Nodes: []NodePlan{}, NotInvalidated: []LayerLeft{}}
-	queues, err := d.chosen(opt.Queues)
+	queues, others, err := d.chosen(opt.Queues)
+	out.NotTaken = others
 	if err != nil {
 		return out, err
 	}

@@ -57,29 +57,33 @@ func (d *Drainer) newRun(opt Options) *run {
 	return r
 }
 
-// chosen are the queues that are drained: those named, else all whose messages can be taken.
-func (d *Drainer) chosen(names []string) (out []int, err error) {
+// chosen are the queues that are drained: those named, else all whose messages can be taken. The others are not.
+func (d *Drainer) chosen(names []string) (out []int, others []string, err error) {
+	others = []string{}
 	for _, name := range names {
 		if !slices.ContainsFunc(d.config.Queues, func(q config.Queue) bool { return q.Name == name }) {
-			return nil, fmt.Errorf("%q is no queue of the configuration; write the name of one", name)
+			return nil, others, fmt.Errorf("%q is no queue of the configuration; write the name of one", name)
 		}
 	}
 	for i, q := range d.config.Queues {
 		_, takeable := d.queues[i].(probes.Backlogged)
 		named := slices.Contains(names, q.Name)
 		if named && !takeable {
-			return nil, fmt.Errorf("messages of queue %q can't be taken: it is %s; name a list, a stream or a topic", q.Name, q.Source.Kind())
+			return nil, others, fmt.Errorf("messages of queue %q can't be taken: it is %s; name a list, a stream or a topic", q.Name, q.Source.Kind())
 		}
 		if takeable && (named || len(names) == 0) {
 			out = append(out, i)
+		} else if !takeable && len(names) == 0 {
+			others = append(others, q.Name)
 		}
 	}
-	return out, nil
+	return out, others, nil
 }
 
 func (d *Drainer) apply(ctx context.Context, opt Options) (*Report, error) {
 	r := d.newRun(opt)
-	queues, err := d.chosen(opt.Queues)
+	queues, others, err := d.chosen(opt.Queues)
+	r.report.NotTaken = others
 	if err != nil {
 		return r.report, err
 	}

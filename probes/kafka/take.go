@@ -108,10 +108,7 @@ func (q *queue) take(ctx context.Context) (*taking, error) {
 	t := &taking{queue: q, options: options, client: client, admin: kadm.NewClient(client)}
 	if err := t.learn(ctx); err != nil {
 		t.close()
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%w (%w)", probes.NoAnswer(ctx), err)
-		}
-		return nil, connectionFault(err)
+		return nil, err
 	}
 	return t, nil
 }
@@ -131,14 +128,14 @@ func (t *taking) learn(ctx context.Context) error {
 		err = starts.Error()
 	}
 	if err != nil {
-		return fmt.Errorf("asking for the topics' first offsets: %w", err)
+		return takeFault(ctx, "asking for the topics' first offsets", err)
 	}
 	ends, err := t.admin.ListEndOffsets(ctx, topics...)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		return fmt.Errorf("asking for the topics' ends: %w", err)
+		return takeFault(ctx, "asking for the topics' ends", err)
 	}
 	for _, name := range names {
 		g, err := t.learnGroup(ctx, name, starts, ends)
@@ -157,7 +154,7 @@ func (t *taking) groupNames(ctx context.Context) ([]string, error) {
 	if len(names) < len(matches) {
 		listed, err := t.admin.ListGroups(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("listing the groups: %w", err)
+			return nil, takeFault(ctx, "listing the groups", err)
 		}
 		for _, name := range listed.Groups() {
 			if form.Selected(matches, name) {
@@ -171,7 +168,7 @@ func (t *taking) groupNames(ctx context.Context) ([]string, error) {
 func (t *taking) topicNames(ctx context.Context) ([]string, error) {
 	listed, err := t.admin.ListTopicsWithInternal(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("listing the topics: %w", err)
+		return nil, takeFault(ctx, "listing the topics", err)
 	}
 	matches := t.queue.config.Topics
 	var names []string
@@ -227,7 +224,7 @@ func (t *taking) commits(ctx context.Context, group string) (kadm.Offsets, error
 		err = got.Error()
 	}
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, fmt.Errorf("reading the commits of group %s: %w", group, err)
+		return nil, takeFault(ctx, "reading the commits of group "+group, err)
 	}
 	return got.Offsets(), nil
 }
@@ -237,11 +234,11 @@ func (t *taking) members(ctx context.Context, group string) ([]string, error) {
 	var out []string
 	classic, err := t.admin.DescribeGroups(ctx, group)
 	if err != nil {
-		return nil, fmt.Errorf("asking for the members of group %s: %w", group, err)
+		return nil, takeFault(ctx, "asking for the members of group "+group, err)
 	}
 	d := classic[group]
 	if d.Err != nil && !errors.Is(d.Err, kerr.GroupIDNotFound) {
-		return nil, fmt.Errorf("asking for the members of group %s: %w", group, d.Err)
+		return nil, takeFault(ctx, "asking for the members of group "+group, d.Err)
 	}
 	for _, m := range d.Members {
 		out = append(out, m.ClientID)

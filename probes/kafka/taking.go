@@ -85,11 +85,14 @@ func (t *taking) open() (lost []probes.TakenMessage, err error) {
 		if s.start == s.end {
 			continue
 		}
-		t.logs[id] = &takenLog{span: s, read: s.start, done: s.start}
-		if from[id.Topic] == nil {
-			from[id.Topic] = map[int32]kgo.Offset{}
+		l := &takenLog{span: s, read: max(s.start, s.first), done: s.start}
+		t.logs[id] = l
+		if l.read < l.end {
+			if from[id.Topic] == nil {
+				from[id.Topic] = map[int32]kgo.Offset{}
+			}
+			from[id.Topic][id.ID] = kgo.NewOffset().At(l.read)
 		}
-		from[id.Topic][id.ID] = kgo.NewOffset().At(s.start)
 		if s.first > s.start {
 			lost = append(lost, probes.TakenMessage{
 				ID:     fmt.Sprintf("%s/%d/%d-%d", id.Topic, id.ID, s.start, s.first-1),
@@ -118,10 +121,7 @@ func (t *taking) unread() bool {
 func (t *taking) poll(ctx context.Context, most int) ([]probes.TakenMessage, error) {
 	fetches := t.reader.PollRecords(ctx, most)
 	for _, e := range fetches.Errors() {
-		if ctx.Err() != nil {
-			return nil, probes.NoAnswer(ctx)
-		}
-		return nil, fmt.Errorf("reading topic %s, partition %d: %w", e.Topic, e.Partition, connectionFault(e.Err))
+		return nil, takeFault(ctx, fmt.Sprintf("reading topic %s, partition %d", e.Topic, e.Partition), e.Err)
 	}
 	var out []probes.TakenMessage
 	fetches.EachRecord(func(r *kgo.Record) {
@@ -192,14 +192,14 @@ func (t *taking) commit(ctx context.Context) error {
 	}
 	var err error
 	if g.members, err = t.members(ctx, g.name); err != nil {
-		return t.fault(ctx, err)
+		return err
 	}
 	if err := g.membersFault(); err != nil {
 		return err
 	}
 	now, err := t.commits(ctx, g.name)
 	if err != nil {
-		return t.fault(ctx, err)
+		return err
 	}
 	for id, l := range t.logs {
 		at := int64(-1)
@@ -219,7 +219,7 @@ func (t *taking) commit(ctx context.Context) error {
 	case errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.IllegalGeneration), errors.Is(err, kerr.RebalanceInProgress):
 		return fmt.Errorf("the group %s has members again (%w); stop the processors, then run this again", g.name, err)
 	case err != nil:
-		return t.fault(ctx, fmt.Errorf("committing for group %s: %w", g.name, err))
+		return takeFault(ctx, "committing for group "+g.name, err)
 	}
 	for id, l := range t.logs {
 		if l.done > l.committed {
@@ -232,11 +232,17 @@ func (t *taking) commit(ctx context.Context) error {
 	return nil
 }
 
-func (t *taking) fault(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return probes.NoAnswer(ctx)
+// takeFault says what to do where something failed.
+func takeFault(ctx context.Context, what string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		err = probes.NoAnswer(ctx)
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.GroupAuthorizationFailed):
+		return fmt.Errorf("%s was refused; grant the exporter's user READ on the topics and the groups", what)
+	default:
+		err = connectionFault(err)
 	}
-	return connectionFault(err)
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // Close implements probes.Taking.

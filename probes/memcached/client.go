@@ -17,7 +17,7 @@ const (
 	// clientTimeout bounds each command of the library, which knows no contexts.
 	clientTimeout = 5 * time.Second
 	// clientConnections to one server: the library sends one command at a time over each.
-	clientConnections = 8
+	clientConnections = 16
 )
 
 // libraryClient is gomemcache's client of one server, which changes what the server holds. It is opened when it is first needed, and

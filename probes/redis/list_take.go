@@ -120,7 +120,7 @@ func (q *listQueue) Take(ctx context.Context) (probes.Taking, error) {
 	}
 	t := &listTaking{queue: q, keys: keys, token: newToken()}
 	t.left, err = answer(ctx, q.server, "EVAL", keys.processing, "list", func(ctx context.Context, c redis.Cmdable) (int64, error) {
-		return beginScript.Run(ctx, c, []string{keys.processing, keys.owner}, t.token).Int64()
+		return beginScript.Eval(ctx, c, []string{keys.processing, keys.owner}, t.token).Int64()
 	})
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (t *listTaking) Next(ctx context.Context, most int) ([]probes.TakenMessage,
 		script, keys, most = leftScript, keys[:2], int(min(int64(most), t.left))
 	}
 	texts, err := answer(ctx, t.queue.server, "EVAL", t.queue.key, "list", func(ctx context.Context, c redis.Cmdable) ([]string, error) {
-		return script.Run(ctx, c, keys, t.token, most, takeBytes).StringSlice()
+		return script.Eval(ctx, c, keys, t.token, most, takeBytes).StringSlice()
 	})
 	if err != nil {
 		return nil, err
@@ -169,15 +169,15 @@ func (t *listTaking) Finish(ctx context.Context, outcome []probes.Outcome) (int,
 	for i, o := range outcome {
 		args = append(args, map[probes.Outcome]string{probes.MessageKept: "k", probes.MessageDone: "d", probes.MessageDead: "x"}[o], t.given[i])
 	}
-	return answer(ctx, t.queue.server, "EVAL", t.keys.processing, "list", func(ctx context.Context, c redis.Cmdable) (int, error) {
-		return finishScript.Run(ctx, c, []string{t.keys.processing, t.keys.owner, t.keys.dead}, args...).Int()
+	return answer(ctx, t.queue.server, "EVAL", t.keys.dead, "list", func(ctx context.Context, c redis.Cmdable) (int, error) {
+		return finishScript.Eval(ctx, c, []string{t.keys.processing, t.keys.owner, t.keys.dead}, args...).Int()
 	})
 }
 
 // Close implements probes.Taking.
 func (t *listTaking) Close(ctx context.Context) error {
 	_, err := answer(ctx, t.queue.server, "EVAL", t.keys.owner, "string", func(ctx context.Context, c redis.Cmdable) (int64, error) {
-		return endScript.Run(ctx, c, []string{t.keys.owner}, t.token).Int64()
+		return endScript.Eval(ctx, c, []string{t.keys.owner}, t.token).Int64()
 	})
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -63,7 +62,7 @@ func answer[T any](ctx context.Context, s commander, command, key, kind string, 
 	switch {
 	case err != nil:
 		return got.value, err
-	case got.err != nil && strings.HasPrefix(got.err.Error(), takenOver):
+	case redis.HasErrorPrefix(got.err, takenOver):
 		return got.value, errTakenOver
 	case redis.HasErrorPrefix(got.err, "OOM"):
 		return got.value, fmt.Errorf("%s was refused (OOM): the server of the queue has no memory left; give it some, as taking a message needs a little", command)
