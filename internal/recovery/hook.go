@@ -101,7 +101,7 @@ func (h hook) run(ctx context.Context) error {
 	case ctx.Err() != nil:
 		why = "it was ended, since recover was interrupted"
 	case limited.Err() != nil:
-		why = fmt.Sprintf("it was ended after its timeout of %s", h.Timeout)
+		why = fmt.Sprintf("it was ended after its timeout of %s", shown(h.Timeout))
 	case errors.As(err, &exit):
 		why = "it failed (" + exit.String() + ")"
 	default:

@@ -124,13 +124,25 @@ func (r *run) queueKeys() map[string]bool {
 
 // primaryOf gives the node that a replica's keys are deleted on; nil: none of those that answer.
 func (r *run) primaryOf(replica *nodeSeen) *nodeSeen {
+	own := replica.survey.Replication
+	if own == nil {
+		return nil
+	}
+	pairs := map[string]bool{} // groups of one primary and its replicas
+	for _, g := range r.fleet.Groups() {
+		pairs[g.Name] = g.Replication
+	}
 	for i := range r.nodes {
 		n := &r.nodes[i]
-		if n.err != nil || n.survey.Role != "primary" || n.id().Layer != replica.id().Layer {
+		other := n.survey.Replication
+		if n.err != nil || n.survey.Role != "primary" || n.id().Layer != replica.id().Layer || other == nil {
 			continue
 		}
-		own, other := replica.survey.Replication, n.survey.Replication
-		if own != nil && other != nil && own.ReplID != "" && (other.ReplID == own.ReplID || other.ReplID2 == own.ReplID) {
+		group := n.id().Group
+		switch {
+		case own.ReplID != "" && (other.ReplID == own.ReplID || other.ReplID2 == own.ReplID):
+			return n
+		case group != "" && group == replica.id().Group && (pairs[group] || strings.HasSuffix(n.id().Name, "/"+own.Primary)): // it does not follow yet
 			return n
 		}
 	}
@@ -184,8 +196,7 @@ func (i *invalidating) node(ctx context.Context, n *nodeSeen, out *NodeInvalidat
 		return i.flush(ctx, n, out, err)
 	}
 	if err == nil && out.Failed > 0 && i.opt.Apply { // a slot that moves, most often
-		failed := out.Failed
-		out.Matched, out.Failed = out.Matched-failed, 0
+		out.Matched, out.Failed, out.Error = out.Matched-out.Failed, 0, ""
 		err = i.pass(ctx, d, wanted, out)
 	}
 	return err
@@ -423,16 +434,19 @@ func (r *run) tellInvalidation(s *Step, out *Invalidation, stopped error) {
 		case r.opt.Apply:
 			line = fmt.Sprintf("%s %s: %s deleted", n.Layer, n.Node, plural(n.Deleted, "key", "keys"))
 		}
-		if n.Error == "" || n.Failed == 0 && r.opt.Apply && n.Deleted == n.Matched && n.Deleted > 0 && stopped == nil {
-			s.note(line)
-		}
 		if n.Error == "" || stopped != nil && n.Error == stopped.Error() {
+			s.note(line)
 			continue
 		}
 		if r.opt.Apply {
 			s.Status = Incomplete
 		}
-		s.note(fmt.Sprintf("%s; %d failed: %s", line, n.Failed, n.Error))
+		if n.Failed > 0 {
+			line += fmt.Sprintf("; %d failed: %s", n.Failed, n.Error)
+		} else {
+			line += "; it ended early: " + n.Error
+		}
+		s.note(line)
 		r.report.notDone(fmt.Sprintf("keys of the patterns on %s (%s)", n.Node, n.Layer), n.Error, "mend that and run "+r.goOn())
 	}
 	if r.opt.Apply {
@@ -446,6 +460,6 @@ func (r *run) tellInvalidation(s *Step, out *Invalidation, stopped error) {
 		s.fail(Incomplete, "interrupted")
 		r.report.notDone("the rest of the keys of the patterns, and the backlog", "the command was interrupted", "run "+r.goOn())
 	case stopped != nil:
-		r.stop(s, stopped)
+		r.heed(s, stopped)
 	}
 }

@@ -48,22 +48,37 @@ func (r *run) survey(ctx context.Context) []nodeSeen {
 	return out
 }
 
+// tellNodes of a layer: how many answer, and which do not.
+func (r *run) tellNodes(s *Step, layer string) {
+	up, unasked, all := 0, 0, 0
+	for i := range r.nodes {
+		n := &r.nodes[i]
+		if n.id().Layer != layer {
+			continue
+		}
+		all++
+		switch {
+		case n.err != nil:
+			s.fail(Incomplete, fmt.Sprintf("%s: %s does not answer: %v", layer, n.id().Name, n.err))
+		case n.survey.Unasked:
+			unasked++
+		default:
+			up++
+		}
+	}
+	if unasked < all {
+		s.note(fmt.Sprintf("%s: %d of %d nodes answer", layer, up, all-unasked))
+	}
+	if unasked > 0 {
+		s.note(fmt.Sprintf("%s: %s can't be asked for its health", layer, plural(int64(unasked), "node", "nodes")))
+	}
+}
+
 // lookAtHealth asks every node how it is, and the application. What is down is named: the steps go on with the others.
 func (r *run) lookAtHealth(ctx context.Context, s *Step) error {
 	r.nodes = r.survey(ctx)
 	for _, l := range r.config.Layers {
-		up, all := 0, 0
-		for i := range r.nodes {
-			if n := &r.nodes[i]; n.id().Layer == l.Name {
-				all++
-				if n.err == nil {
-					up++
-					continue
-				}
-				s.fail(Incomplete, fmt.Sprintf("%s: %s does not answer: %v", l.Name, n.id().Name, n.err))
-			}
-		}
-		s.note(fmt.Sprintf("%s: %d of %d nodes answer", l.Name, up, all))
+		r.tellNodes(s, l.Name)
 	}
 	if r.health != nil {
 		limited, cancel := context.WithTimeout(ctx, askLongest)
@@ -76,17 +91,18 @@ func (r *run) lookAtHealth(ctx context.Context, s *Step) error {
 			s.note(fmt.Sprintf("recovery.health_url: not well before anything was done: %v", err))
 		}
 	}
-	if !r.opt.Apply || ctx.Err() != nil {
+	if !r.opt.Apply || interrupted(ctx) {
 		return nil
 	}
-	if says := r.breaker.check(ctx); says != nil {
-		r.stop(s, says)
-	}
+	r.heed(s, r.breaker.check(ctx))
 	return nil
 }
 
-// stop the procedure here: what comes after is skipped. What waits stays in the queues.
-func (r *run) stop(s *Step, why error) {
+// heed what says stop, if anything does: what comes after this step is skipped, and what waits stays in the queues.
+func (r *run) heed(s *Step, why error) {
+	if why == nil {
+		return
+	}
 	s.fail(Failed, why.Error())
 	r.report.stopped = fmt.Sprintf("the procedure ended at the step %s", s.Step)
 	r.report.notDone("the steps after "+s.Step, why.Error(), "mend that and run the command again; what was not applied is still in the queues")

@@ -16,7 +16,7 @@ func (r *run) monitor(ctx context.Context, s *Step) error {
 	if r.health != nil {
 		wanted += " and recovery.health_url well"
 	}
-	wanted += fmt.Sprintf(", %d times in a row, for at most %s", m.Looks, m.Timeout)
+	wanted += fmt.Sprintf(", %d times in a row, for at most %s", m.Looks, shown(m.Timeout))
 	switch {
 	case !r.opt.Apply:
 		s.plan("watch until it is over: " + wanted)
@@ -45,7 +45,7 @@ func (r *run) monitor(ctx context.Context, s *Step) error {
 			s.note(fmt.Sprintf("over, after %d looks: %s", looks, strings.Join(now.lines, ", ")))
 			return nil
 		case time.Now().After(end):
-			s.fail(Failed, fmt.Sprintf("not over after %s: %s; wanted: %s", m.Timeout, strings.Join(now.lines, ", "), wanted))
+			s.fail(Failed, fmt.Sprintf("not over after %s: %s; wanted: %s", shown(m.Timeout), strings.Join(now.lines, ", "), wanted))
 			return nil
 		}
 		pause.For(ctx, min(m.Every, max(time.Until(end), 0))) // an interruption shows above

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/drain"
 )
 
@@ -88,7 +90,7 @@ func (r *run) applyBacklog(ctx context.Context, s *Step) error {
 		s.fail(Incomplete, "interrupted; what was not applied is still in the queues")
 		r.report.notDone("the rest of the backlog", "the command was interrupted", "run "+r.goOn())
 	case stopped != nil:
-		r.stop(s, stopped)
+		r.heed(s, stopped)
 	}
 	return nil
 }
@@ -177,9 +179,9 @@ func (r *run) noteLeft(s *Step, left []drain.LayerLeft) {
 	for _, l := range left {
 		until := "until they are evicted: copies there do not expire"
 		if l.TTLSeconds != nil {
-			until = "for at most " + (time.Duration(*l.TTLSeconds) * time.Second).String()
+			until = "for at most " + shown(time.Duration(*l.TTLSeconds)*time.Second)
 		}
-		s.note(fmt.Sprintf("%s is not invalidated: nothing can be deleted there (%d nodes); old copies stay %s", l.Layer, len(l.Nodes), until))
+		s.note(fmt.Sprintf("%s is not invalidated: nothing can be deleted there (%s); old copies stay %s", l.Layer, plural(int64(len(l.Nodes)), "node", "nodes"), until))
 	}
 }
 
@@ -218,7 +220,7 @@ func (r *run) wait(ctx context.Context, s *Step) error {
 		s.skip("not in a minimal recovery")
 		return nil
 	case !r.opt.Apply:
-		s.plan(fmt.Sprintf("%s, for at most %s", h.shown(), h.Timeout))
+		s.plan(fmt.Sprintf("%s, for at most %s", h.shown(), shown(h.Timeout)))
 		return nil
 	}
 	if err := r.recordHook(h); err != nil {
@@ -249,4 +251,12 @@ func (r *run) putBack(ctx context.Context) {
 		}
 		s.took(time.Since(began))
 	}
+}
+
+// shown as the configuration has it, such as 10m.
+func shown(d time.Duration) string {
+	if d < time.Millisecond {
+		return d.String()
+	}
+	return model.Duration(d).String()
 }
