@@ -57,7 +57,7 @@ func TestDeleteOnServersThatFail(t *testing.T) {
 	for i := range 100 {
 		keys = append(keys, strings.Repeat("k", i+1))
 	}
-	all := func(what string, ctx context.Context, want func(error) bool) { //nolint:revive // the words come first
+	all := func(ctx context.Context, what string, want func(error) bool) {
 		t.Helper()
 		for _, n := range f.Nodes() {
 			began := time.Now()
@@ -71,16 +71,16 @@ func TestDeleteOnServersThatFail(t *testing.T) {
 			}
 		}
 	}
-	all("running", t.Context(), func(err error) bool { return err == nil })
+	all(t.Context(), "running", func(err error) bool { return err == nil })
 	r.Freeze(t)
 	m.Freeze(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	all("frozen", ctx, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) })
+	all(ctx, "frozen", func(err error) bool { return errors.Is(err, context.DeadlineExceeded) })
 	r.Stop()
 	m.Stop()
-	all("stopped", t.Context(), func(err error) bool { return err != nil })
+	all(t.Context(), "stopped", func(err error) bool { return err != nil })
 	servers.RedisAt(t, r.Addr)
 	servers.MemcachedAt(t, m.Addr)
-	all("running again", t.Context(), func(err error) bool { return err == nil })
+	all(t.Context(), "running again", func(err error) bool { return err == nil })
 }
