@@ -92,17 +92,20 @@ func (n *node) readStored(x *wire.Exchange, key probes.Key, give func(probes.Sto
 
 func (n *node) loadPlain(ctx context.Context, key probes.Key) (probes.Stored, error) {
 	var out probes.Stored
-	err := n.library.do(ctx, func(c *memcache.Client) error {
+	err := n.withLibrary(ctx, func(c *memcache.Client) error {
 		item, err := c.Get(key.Name)
 		if err == nil {
 			out = probes.Stored{Present: true, Value: item.Value, Flags: item.Flags, HasFlags: true, Token: item.CasID}
 		}
 		return err
 	})
-	if errors.Is(err, memcache.ErrCacheMiss) {
+	switch {
+	case errors.Is(err, memcache.ErrCacheMiss):
 		return probes.Stored{}, nil
+	case err != nil: // the library may still be at it
+		return probes.Stored{}, err
 	}
-	return out, err
+	return out, nil
 }
 
 // Exchange implements probes.Editable. The CAS id decides whether the copy is still what was seen. memcached's delete does not
@@ -125,7 +128,7 @@ func (n *node) Exchange(ctx context.Context, key probes.Key, seen, next probes.S
 			return err
 		}
 	}
-	err := n.library.do(ctx, func(c *memcache.Client) error {
+	err := n.withLibrary(ctx, func(c *memcache.Client) error {
 		switch {
 		case seen.Present:
 			return c.CompareAndSwap(item)
