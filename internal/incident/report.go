@@ -1,10 +1,7 @@
 package incident
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -189,9 +186,7 @@ func newCopy(c *consistency.CopyReport, digestKey []byte) Copy {
 	if !c.Present {
 		return out
 	}
-	mac := hmac.New(sha256.New, digestKey)
-	mac.Write(c.Digest[:])
-	out.Digest = new(hex.EncodeToString(mac.Sum(nil)[:16]))
+	out.Digest = new(keyedDigest(digestKey, c.Digest))
 	if !c.Version.IsZero() {
 		out.Version = new(c.Version.String())
 	}

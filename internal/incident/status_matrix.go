@@ -1,0 +1,185 @@
+package incident
+
+import (
+	"fmt"
+	"html/template"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+)
+
+// The matrix has as many cells as keys and nodes, 12,000 and more, which a template would take a tenth of a second for. So
+// it is written by hand, and every text that comes from outside goes through matrix.text.
+
+// matrix writes a class's keys by its nodes as rows of a table.
+type matrix struct {
+	strings.Builder
+	// columns by node.
+	columns map[string]int
+	// cells of the row that is written now; nil: the node should not hold the key.
+	cells []*KeyCopyStatus
+	// contents of the row that is written now, in the order of their letters.
+	contents []string
+}
+
+// matrixRows are the rows of c's keys, to stand under matrixHead.
+func matrixRows(c CanaryStatus) template.HTML {
+	w := &matrix{columns: map[string]int{}}
+	for _, l := range c.Layers {
+		for _, n := range l.Nodes {
+			w.columns[n.Node] = len(w.columns)
+		}
+	}
+	w.cells = make([]*KeyCopyStatus, len(w.columns))
+	w.Grow(len(c.Keys) * (len(w.columns) + 2) * 80)
+	for i := range c.Keys {
+		w.row(&c.Keys[i])
+	}
+	return template.HTML(w.String()) //nolint:gosec // what came from outside was escaped by text
+}
+
+// text from outside.
+func (w *matrix) text(s string) { template.HTMLEscape(w, []byte(printable(s))) }
+
+func (w *matrix) row(k *KeyStatus) {
+	clear(w.cells)
+	for i := range k.Copies {
+		if at, ok := w.columns[k.Copies[i].Node]; ok {
+			w.cells[at] = &k.Copies[i]
+		}
+	}
+	w.letter(k)
+	w.WriteString("<tr")
+	for _, data := range []struct {
+		name  string
+		value float64
+	}{
+		{"s", k.most(func(c *KeyCopyStatus) *float64 { return c.StaleSeconds })},
+		{"t", k.least(func(c *KeyCopyStatus) *float64 { return c.TTLSeconds })},
+		{"a", k.most((*KeyCopyStatus).atLeastOld)},
+	} {
+		if data.value >= 0 && data.value < 1e12 {
+			w.WriteString(" data-" + data.name + "=" + strconv.FormatFloat(data.value, 'f', 0, 64))
+		}
+	}
+	w.WriteString("><th scope=row>")
+	w.text(k.Key)
+	w.WriteString("<td class=w>")
+	w.summary(k)
+	for _, c := range w.cells {
+		w.cell(c)
+	}
+	w.WriteString("\n")
+}
+
+// letter the contents of a key: A is what the first fresh copy holds.
+func (w *matrix) letter(k *KeyStatus) {
+	w.contents = w.contents[:0]
+	for _, fresh := range [...]bool{true, false} {
+		for i := range k.Copies {
+			c := &k.Copies[i]
+			if c.Digest != nil && (c.State == "fresh") == fresh && !slices.Contains(w.contents, *c.Digest) {
+				w.contents = append(w.contents, *c.Digest)
+			}
+		}
+	}
+}
+
+// namedNodes is how many nodes the summary of a row names.
+const namedNodes = 4
+
+// summary of a row: which copies are not as they should be, and by what that was decided.
+func (w *matrix) summary(k *KeyStatus) {
+	parts := 0
+	for _, state := range stateOrder[:4] {
+		var on []string
+		for i := range k.Copies {
+			if k.Copies[i].State == state {
+				on = append(on, k.Copies[i].Node)
+			}
+		}
+		if len(on) == 0 {
+			continue
+		}
+		if parts++; parts > 1 {
+			w.WriteString("; ")
+		}
+		fmt.Fprintf(w, "<b>%s</b> on ", state)
+		if len(on) > namedNodes {
+			fmt.Fprintf(w, "%d of %d nodes", len(on), len(k.Copies))
+			continue
+		}
+		w.text(strings.Join(on, ", "))
+	}
+	switch {
+	case len(k.Copies) == 0:
+		w.WriteString("no node holds it")
+	case parts == 0 && slices.ContainsFunc(k.Copies, func(c KeyCopyStatus) bool { return c.State == "fresh" }):
+		w.WriteString("copies agree")
+	case parts == 0:
+		w.WriteString("nothing to compare")
+	}
+	if k.Differs && k.Reference != nil && *k.Reference != "none" {
+		w.WriteString(" (by " + *k.Reference + ")")
+	}
+}
+
+// cell of one copy. Its class is the first letter of its state, but v of unverified.
+func (w *matrix) cell(c *KeyCopyStatus) {
+	if c == nil {
+		w.WriteString("<td class=x>–")
+		return
+	}
+	class := c.State[:1]
+	if c.State == "unverified" {
+		class = "v"
+	}
+	w.WriteString("<td class=" + class + ">")
+	w.WriteString(c.State)
+	if c.Digest == nil {
+		return
+	}
+	if c.Version != nil {
+		w.WriteString(" v")
+		w.text(*c.Version)
+	}
+	if len(w.contents) > 1 {
+		if at := slices.Index(w.contents, *c.Digest); at < 26 {
+			w.WriteString(", content " + string(rune('A'+at)))
+		}
+	}
+	w.WriteString("<i>")
+	if c.StaleSeconds != nil {
+		w.WriteString("for " + diagnosis.Duration(*c.StaleSeconds))
+		if yes(c.Overdue) {
+			w.WriteString(", overdue")
+		}
+		w.WriteString("; ")
+	}
+	if yes(c.Survivor) {
+		w.WriteString("survived a delete; ")
+	}
+	w.WriteString(c.ttl())
+	switch {
+	case c.AgeSeconds != nil:
+		w.WriteString(", age " + diagnosis.Duration(*c.AgeSeconds))
+	case c.SeenSeconds != nil && *c.SeenSeconds > 0:
+		w.WriteString(", age ≥ " + diagnosis.Duration(*c.SeenSeconds))
+	default:
+		w.WriteString(", age " + unknownText)
+	}
+	w.WriteString("</i>")
+}
+
+// ttl that a copy has left, for people.
+func (c *KeyCopyStatus) ttl() string {
+	switch {
+	case c.TTLSeconds != nil:
+		return "TTL " + diagnosis.Duration(*c.TTLSeconds)
+	case yes(c.NoExpiry):
+		return "no expiry"
+	}
+	return "TTL " + unknownText
+}
