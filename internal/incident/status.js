@@ -3,7 +3,7 @@
 const one = (q, e = document) => e.querySelector(q), all = (q, e = document) => [...e.querySelectorAll(q)];
 const form = one("#filter"), said = one("#said"), pause = one("#pause"), late = one("#late");
 const letters = {stale: "s", undecided: "u", error: "e", missing: "m", unverified: "v", fresh: "f"};
-const badness = "suemvfx", every = 10000;
+const badness = "suemvfx", every = 10000, together = 25;
 const touched = new Map(); // details that the reader opened or closed, by id
 let sort = new URLSearchParams(location.search).get("sort") || "", timer, verdict = one("#top").dataset.verdict;
 
@@ -21,6 +21,21 @@ function measure(table) {
   return at < 0 ? null : r => badness.indexOf(r.cells[at].className);
 }
 
+// arrange rows in the table, some in each body, which is laid out when it comes into view.
+function arrange(table, rows) {
+  const now = [...table.tBodies].flatMap(b => [...b.rows]);
+  if (now.length === rows.length && rows.every((r, i) => r === now[i])) return;
+  const bodies = [];
+  for (let i = 0; i < rows.length || i === 0; i += together) {
+    const body = document.createElement("tbody");
+    body.setAttribute("role", "rowgroup");
+    body.append(...rows.slice(i, i + together));
+    bodies.push(body);
+  }
+  for (const b of [...table.tBodies]) b.remove();
+  table.append(...bodies);
+}
+
 // apply the filter and the order to the keys that the page has.
 function apply() {
   const cls = form.elements.class.value, state = form.elements.state.value, key = form.elements.key.value.toLowerCase();
@@ -30,14 +45,14 @@ function apply() {
     c.hidden = cls !== "" && c.dataset.class !== cls;
     const table = one(".matrix table", c);
     if (!table) continue;
-    const body = table.tBodies[0], m = measure(table);
-    body.all ??= [...body.rows];
-    let rows = body.all.filter(r => (!cells || one(cells, r)) && (!key || r.cells[0].textContent.toLowerCase().includes(key)));
+    const m = measure(table);
+    table.keys ??= [...table.tBodies].flatMap(b => [...b.rows]);
+    const rows = table.keys.filter(r => (!cells || one(cells, r)) && (!key || r.cells[0].textContent.toLowerCase().includes(key)));
     if (m) {
       const by = new Map(rows.map(r => [r, m(r)]));
       rows.sort((a, b) => by.get(a) < by.get(b) ? -1 : by.get(a) > by.get(b) ? 1 : 0);
     }
-    if (rows.length !== body.rows.length || rows.some((r, i) => r !== body.rows[i])) body.replaceChildren(...rows);
+    arrange(table, rows);
     for (const h of all("thead th", table)) {
       const a = one("a", h);
       if (a) h.setAttribute("aria-sort", a.dataset.sort !== sort ? "none" : sort === "stale" || sort === "age" ? "descending" : "ascending");

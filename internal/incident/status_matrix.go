@@ -3,11 +3,10 @@ package incident
 import (
 	"fmt"
 	"html/template"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 )
 
 // The matrix has as many cells as keys and nodes, 12,000 and more, which a template would take a tenth of a second for. So
@@ -20,11 +19,15 @@ type matrix struct {
 	columns map[string]int
 	// cells of the row that is written now; nil: the node should not hold the key.
 	cells []*KeyCopyStatus
-	// contents of the row that is written now, in the order of their letters.
+	// contents of the row that is written now, in the order of their letters. lettered: versions do not tell them apart.
 	contents []string
+	lettered bool
 }
 
-// matrixRows are the rows of c's keys, to stand under matrixHead.
+// rowsTogether are laid out at once, when they come into view (content-visibility in status.css; status.js does the same).
+const rowsTogether = 25
+
+// matrixRows are the rows of c's keys, from within the first tbody on.
 func matrixRows(c CanaryStatus) template.HTML {
 	w := &matrix{columns: map[string]int{}}
 	for _, l := range c.Layers {
@@ -35,6 +38,9 @@ func matrixRows(c CanaryStatus) template.HTML {
 	w.cells = make([]*KeyCopyStatus, len(w.columns))
 	w.Grow(len(c.Keys) * (len(w.columns) + 2) * 80)
 	for i := range c.Keys {
+		if i > 0 && i%rowsTogether == 0 {
+			w.WriteString("<tbody role=rowgroup>\n")
+		}
 		w.row(&c.Keys[i])
 	}
 	return template.HTML(w.String()) //nolint:gosec // what came from outside was escaped by text
@@ -51,7 +57,7 @@ func (w *matrix) row(k *KeyStatus) {
 		}
 	}
 	w.letter(k)
-	w.WriteString("<tr")
+	w.WriteString("<tr role=row")
 	for _, data := range []struct {
 		name  string
 		value float64
@@ -64,9 +70,9 @@ func (w *matrix) row(k *KeyStatus) {
 			w.WriteString(" data-" + data.name + "=" + strconv.FormatFloat(data.value, 'f', 0, 64))
 		}
 	}
-	w.WriteString("><th scope=row>")
+	w.WriteString("><th role=rowheader scope=row>")
 	w.text(k.Key)
-	w.WriteString("<td class=w>")
+	w.WriteString("<td role=cell class=w>")
 	w.summary(k)
 	for _, c := range w.cells {
 		w.cell(c)
@@ -74,14 +80,20 @@ func (w *matrix) row(k *KeyStatus) {
 	w.WriteString("\n")
 }
 
-// letter the contents of a key: A is what the first fresh copy holds.
+// letter the contents of a key: A is what the first fresh copy holds. Letters are written where versions do not tell the
+// contents apart.
 func (w *matrix) letter(k *KeyStatus) {
-	w.contents = w.contents[:0]
+	w.contents, w.lettered = w.contents[:0], false
+	versions := map[string]bool{}
 	for _, fresh := range [...]bool{true, false} {
 		for i := range k.Copies {
 			c := &k.Copies[i]
 			if c.Digest != nil && (c.State == "fresh") == fresh && !slices.Contains(w.contents, *c.Digest) {
 				w.contents = append(w.contents, *c.Digest)
+				w.lettered = w.lettered || c.Version == nil || versions[*c.Version]
+				if c.Version != nil {
+					versions[*c.Version] = true
+				}
 			}
 		}
 	}
@@ -129,14 +141,14 @@ func (w *matrix) summary(k *KeyStatus) {
 // cell of one copy. Its class is the first letter of its state, but v of unverified.
 func (w *matrix) cell(c *KeyCopyStatus) {
 	if c == nil {
-		w.WriteString("<td class=x>–")
+		w.WriteString("<td role=cell class=x>–")
 		return
 	}
 	class := c.State[:1]
 	if c.State == "unverified" {
 		class = "v"
 	}
-	w.WriteString("<td class=" + class + ">")
+	w.WriteString("<td role=cell class=" + class + ">")
 	w.WriteString(c.State)
 	if c.Digest == nil {
 		return
@@ -145,28 +157,27 @@ func (w *matrix) cell(c *KeyCopyStatus) {
 		w.WriteString(" v")
 		w.text(*c.Version)
 	}
-	if len(w.contents) > 1 {
+	if w.lettered && len(w.contents) > 1 {
 		if at := slices.Index(w.contents, *c.Digest); at < 26 {
 			w.WriteString(", content " + string(rune('A'+at)))
 		}
 	}
-	w.WriteString("<i>")
 	if c.StaleSeconds != nil {
-		w.WriteString("for " + diagnosis.Duration(*c.StaleSeconds))
+		w.WriteString("<i>for " + brief(*c.StaleSeconds))
 		if yes(c.Overdue) {
 			w.WriteString(", overdue")
 		}
-		w.WriteString("; ")
+		w.WriteString("</i>")
 	}
 	if yes(c.Survivor) {
-		w.WriteString("survived a delete; ")
+		w.WriteString("<i>survived a delete</i>")
 	}
-	w.WriteString(c.ttl())
+	w.WriteString("<i>" + c.ttl())
 	switch {
 	case c.AgeSeconds != nil:
-		w.WriteString(", age " + diagnosis.Duration(*c.AgeSeconds))
+		w.WriteString(", age " + brief(*c.AgeSeconds))
 	case c.SeenSeconds != nil && *c.SeenSeconds > 0:
-		w.WriteString(", age ≥ " + diagnosis.Duration(*c.SeenSeconds))
+		w.WriteString(", age ≥ " + brief(*c.SeenSeconds))
 	default:
 		w.WriteString(", age " + unknownText)
 	}
@@ -177,9 +188,29 @@ func (w *matrix) cell(c *KeyCopyStatus) {
 func (c *KeyCopyStatus) ttl() string {
 	switch {
 	case c.TTLSeconds != nil:
-		return "TTL " + diagnosis.Duration(*c.TTLSeconds)
+		return "TTL " + brief(*c.TTLSeconds)
 	case yes(c.NoExpiry):
 		return "no expiry"
 	}
 	return "TTL " + unknownText
+}
+
+// brief is a number of seconds in one unit, as a cell has room for: 7 s, 59 min, 22 h, 3 days; rounded down.
+func brief(seconds float64) string {
+	whole := func(unit float64, name string) string {
+		return strconv.FormatFloat(math.Floor(seconds/unit), 'f', 0, 64) + name
+	}
+	switch {
+	case seconds < 1:
+		return "0 s"
+	case seconds < 120:
+		return whole(1, " s")
+	case seconds < 2*3600:
+		return whole(60, " min")
+	case seconds < 48*3600:
+		return whole(3600, " h")
+	case seconds < 1000*24*3600:
+		return whole(24*3600, " days")
+	}
+	return "years"
 }

@@ -152,6 +152,8 @@ func StatusPage(from RequestReporter) http.Handler {
 		if !began {
 			p.write(w, "head")
 		}
+		p.write(w, "now")
+		_ = http.NewResponseController(w).Flush()
 		p.write(w, "rest")
 	})
 }
