@@ -125,7 +125,7 @@ func NewStatus(r *diagnosis.Report, digestKey []byte) *Status {
 	e := &r.Evidence
 	s := &Status{SampledAt: new(e.At.UTC()), Diagnosis: r.Diagnosis, Queues: []QueueStatus{}}
 	for i := range e.Queues {
-		s.Queues = append(s.Queues, newQueueStatus(&e.Queues[i]))
+		s.Queues = append(s.Queues, newQueueStatus(e, &e.Queues[i]))
 	}
 	slices.SortFunc(s.Queues, func(a, b QueueStatus) int { return strings.Compare(a.Queue, b.Queue) })
 	s.Applications = newAppStatuses(e)
@@ -167,7 +167,7 @@ func orNil[T comparable](v T) *T {
 	return &v
 }
 
-func newQueueStatus(q *diagnosis.Queue) QueueStatus {
+func newQueueStatus(e *diagnosis.Evidence, q *diagnosis.Queue) QueueStatus {
 	out := QueueStatus{
 		Queue: q.Name, Kind: q.Kind, Up: q.Up, Depth: known(q.Depth), Capacity: orNil(float64(q.Capacity)), TargetPerSecond: orNil(q.Target),
 		OldestSeconds: known(q.OldestSeconds), EnqueuedPerSecond: known(q.EnqueuedRate), ProcessedPerSecond: known(q.ProcessedRate),
@@ -179,7 +179,7 @@ func newQueueStatus(q *diagnosis.Queue) QueueStatus {
 	if q.Traits.Brokers && (q.Up || q.Answered) { // else no broker answered in time to say so
 		out.BrokersDown = &q.BrokersDown
 	}
-	if drain, ok := diagnosis.DrainSeconds(q); ok {
+	if drain, ok := e.TimeToDrain(q); ok {
 		out.NeverDrains = new(math.IsInf(drain, 1))
 		out.DrainSeconds = known(probes.Count{Value: drain, Known: true})
 	}

@@ -177,7 +177,7 @@ func (w *matrix) cell(c *KeyCopyStatus) {
 	case c.AgeSeconds != nil:
 		w.WriteString(", age " + brief(*c.AgeSeconds))
 	case c.SeenSeconds != nil && *c.SeenSeconds > 0:
-		w.WriteString(", age ≥ " + brief(*c.SeenSeconds))
+		w.WriteString(", age ≥" + brief(*c.SeenSeconds))
 	default:
 		w.WriteString(", age " + unknownText)
 	}
@@ -195,22 +195,15 @@ func (c *KeyCopyStatus) ttl() string {
 	return "TTL " + unknownText
 }
 
-// brief is a number of seconds in one unit, as a cell has room for: 7 s, 59 min, 22 h, 3 days; rounded down.
+// brief is a number of seconds in one unit, as a cell has room for: 7s, 59m, 22h, 3d; rounded down.
 func brief(seconds float64) string {
-	whole := func(unit float64, name string) string {
-		return strconv.FormatFloat(math.Floor(seconds/unit), 'f', 0, 64) + name
-	}
 	switch {
-	case seconds < 1:
-		return "0 s"
 	case seconds < 120:
-		return whole(1, " s")
+		return strconv.FormatFloat(math.Floor(seconds), 'f', 0, 64) + "s"
 	case seconds < 2*3600:
-		return whole(60, " min")
+		return strconv.FormatFloat(math.Floor(seconds/60), 'f', 0, 64) + "m"
 	case seconds < 48*3600:
-		return whole(3600, " h")
-	case seconds < 1000*24*3600:
-		return whole(24*3600, " days")
+		return strconv.FormatFloat(math.Floor(seconds/3600), 'f', 0, 64) + "h"
 	}
-	return "years"
+	return strconv.FormatFloat(math.Floor(seconds/(24*3600)), 'f', 0, 64) + "d"
 }

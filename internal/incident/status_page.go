@@ -78,7 +78,7 @@ var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap
 	"wrong":    wrongClass,
 	"above":    func(least int, v *int) bool { return v != nil && *v > least },
 	"drains":   drains,
-	"never":    func(q QueueStatus) bool { return yes(q.NeverDrains) },
+	"never":    func(q QueueStatus) bool { return yes(q.NeverDrains) && *q.Depth >= comesAndGoes },
 	"sorted":   func(v view, by string) string { return ariaSort(v.Sort, by) },
 	"rows":     matrixRows,
 }).Parse(statusHTML))
@@ -202,6 +202,9 @@ func wrongClass(n int) string {
 	}
 	return "dim"
 }
+
+// comesAndGoes is a depth below which a queue that does not shrink is nothing to look at.
+const comesAndGoes = 100
 
 // drains says when a queue is empty at its present pace, or why that is not known.
 func drains(q QueueStatus) string {
