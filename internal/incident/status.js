@@ -81,7 +81,7 @@ function swap(next) {
   options.replaceChildren(...all("#filter [name=class] option", next).map(o => document.adoptNode(o)));
   options.value = chosen;
   if (options.selectedIndex < 0) options.value = "";
-  document.title = next.title;
+  document.title = one("#top").dataset.title;
   for (const [id, open] of touched) { const d = document.getElementById(id); if (d) d.open = open; }
   apply();
   for (const [id, x, y] of places) { const e = document.getElementById(id); if (e) { e.scrollLeft = x; e.scrollTop = y; } }
@@ -128,6 +128,7 @@ pause.addEventListener("click", () => {
   pause.setAttribute("aria-pressed", on);
   if (on) clearTimeout(timer); else reload();
 });
+document.title = one("#top").dataset.title; // it was not known yet where the sampling took long
 one("#apply").hidden = true;
 pause.hidden = false;
 if (one("#top").dataset.once) pause.setAttribute("aria-pressed", "true");

@@ -49,6 +49,16 @@ func matrixRows(c CanaryStatus) template.HTML {
 // text from outside.
 func (w *matrix) text(s string) { template.HTMLEscape(w, []byte(printable(s))) }
 
+// key with places where its line may break.
+func (w *matrix) key(key string) {
+	for part := range strings.SplitAfterSeq(key, ":") {
+		w.text(part)
+		if strings.HasSuffix(part, ":") {
+			w.WriteString("<wbr>")
+		}
+	}
+}
+
 func (w *matrix) row(k *KeyStatus) {
 	clear(w.cells)
 	for i := range k.Copies {
@@ -71,7 +81,7 @@ func (w *matrix) row(k *KeyStatus) {
 		}
 	}
 	w.WriteString("><th role=rowheader scope=row>")
-	w.text(k.Key)
+	w.key(k.Key)
 	w.WriteString("<td role=cell class=w>")
 	w.summary(k)
 	for _, c := range w.cells {
@@ -118,7 +128,11 @@ func (w *matrix) summary(k *KeyStatus) {
 		if parts++; parts > 1 {
 			w.WriteString("; ")
 		}
-		fmt.Fprintf(w, "<b>%s</b> on ", state)
+		if state == "missing" { // caches expire
+			w.WriteString("missing on ")
+		} else {
+			w.WriteString("<b>" + state + "</b> on ")
+		}
 		if len(on) > namedNodes {
 			fmt.Fprintf(w, "%d of %d nodes", len(on), len(k.Copies))
 			continue

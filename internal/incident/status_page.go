@@ -24,7 +24,7 @@ type RequestReporter interface {
 }
 
 // patience is how long a browser is left without anything to show while a sampling is under way.
-const patience = 100 * time.Millisecond
+const patience = 30 * time.Millisecond
 
 // newDigestKey for the digests of one process.
 func newDigestKey() []byte {
@@ -78,7 +78,7 @@ var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap
 	"wrong":    wrongClass,
 	"above":    func(least int, v *int) bool { return v != nil && *v > least },
 	"drains":   drains,
-	"never":    func(q QueueStatus) bool { return yes(q.NeverDrains) && *q.Depth >= comesAndGoes },
+	"never":    neverDrains,
 	"sorted":   func(v view, by string) string { return ariaSort(v.Sort, by) },
 	"rows":     matrixRows,
 }).Parse(statusHTML))
@@ -206,6 +206,8 @@ func wrongClass(n int) string {
 // comesAndGoes is a depth below which a queue that does not shrink is nothing to look at.
 const comesAndGoes = 100
 
+func neverDrains(q QueueStatus) bool { return yes(q.NeverDrains) && *q.Depth >= comesAndGoes }
+
 // drains says when a queue is empty at its present pace, or why that is not known.
 func drains(q QueueStatus) string {
 	switch {
@@ -213,8 +215,10 @@ func drains(q QueueStatus) string {
 		return "empty"
 	case q.DrainSeconds != nil:
 		return diagnosis.Duration(*q.DrainSeconds)
-	case yes(q.NeverDrains):
+	case neverDrains(q):
 		return "never"
+	case yes(q.NeverDrains):
+		return "comes and goes"
 	case q.Depth == nil:
 		return unknownText + ", no depth"
 	}
