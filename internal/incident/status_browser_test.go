@@ -70,7 +70,7 @@ type slow struct {
 	took time.Duration
 }
 
-func (s slow) ReportFor(r *http.Request) *diagnosis.Report {
+func (s slow) ReportFor(*http.Request) *diagnosis.Report {
 	time.Sleep(s.took)
 	return s.all[0]
 }

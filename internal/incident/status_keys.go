@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
-	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
@@ -97,12 +96,12 @@ func rounded(d time.Duration) *float64 {
 // digests of contents, keyed. Copies of one key mostly hold the same, so each is made once.
 type digests struct {
 	key   []byte
-	known map[content.Digest]*string
+	known map[[16]byte]*string
 }
 
-func newDigests(key []byte) *digests { return &digests{key: key, known: map[content.Digest]*string{}} }
+func newDigests(key []byte) *digests { return &digests{key: key, known: map[[16]byte]*string{}} }
 
-func (d *digests) of(c content.Digest) *string {
+func (d *digests) of(c [16]byte) *string {
 	if known := d.known[c]; known != nil {
 		return known
 	}
@@ -112,7 +111,7 @@ func (d *digests) of(c content.Digest) *string {
 }
 
 // keyedDigest tells contents apart, and says nothing of them without the key.
-func keyedDigest(key []byte, c content.Digest) string {
+func keyedDigest(key []byte, c [16]byte) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(c[:])
 	return hex.EncodeToString(mac.Sum(nil)[:16])

@@ -1,7 +1,6 @@
 package incident
 
 import (
-	"fmt"
 	"html/template"
 	"math"
 	"slices"
@@ -11,6 +10,24 @@ import (
 
 // The matrix has as many cells as keys and nodes, 12,000 and more, which a template would take a tenth of a second for. So
 // it is written by hand, and every text that comes from outside goes through matrix.text.
+
+// MatrixColumn is a node's in the matrix of a class.
+type MatrixColumn struct{ Layer, Node string }
+
+// Columns of the class's matrix: the nodes that have copies which are stale or undecided come first.
+func (s CanaryStatus) Columns() []MatrixColumn {
+	var wrong, right []MatrixColumn
+	for _, l := range s.Layers {
+		for _, n := range l.Nodes {
+			if n.States["stale"]+n.States["undecided"] > 0 {
+				wrong = append(wrong, MatrixColumn{l.Layer, n.Node})
+			} else {
+				right = append(right, MatrixColumn{l.Layer, n.Node})
+			}
+		}
+	}
+	return append(wrong, right...)
+}
 
 // matrix writes a class's keys by its nodes as rows of a table.
 type matrix struct {
@@ -30,20 +47,25 @@ const rowsTogether = 25
 // matrixRows are the rows of c's keys, from within the first tbody on.
 func matrixRows(c CanaryStatus) template.HTML {
 	w := &matrix{columns: map[string]int{}}
-	for _, l := range c.Layers {
-		for _, n := range l.Nodes {
-			w.columns[n.Node] = len(w.columns)
-		}
+	for i, column := range c.Columns() {
+		w.columns[column.Node] = i
 	}
 	w.cells = make([]*KeyCopyStatus, len(w.columns))
 	w.Grow(len(c.Keys) * (len(w.columns) + 2) * 80)
 	for i := range c.Keys {
 		if i > 0 && i%rowsTogether == 0 {
-			w.WriteString("<tbody role=rowgroup>\n")
+			w.put("<tbody role=rowgroup>\n")
 		}
 		w.row(&c.Keys[i])
 	}
 	return template.HTML(w.String()) //nolint:gosec // what came from outside was escaped by text
+}
+
+// put markup and words of our own.
+func (w *matrix) put(parts ...string) {
+	for _, p := range parts {
+		_, _ = w.WriteString(p) // it never fails
+	}
 }
 
 // text from outside.
@@ -54,7 +76,7 @@ func (w *matrix) key(key string) {
 	for part := range strings.SplitAfterSeq(key, ":") {
 		w.text(part)
 		if strings.HasSuffix(part, ":") {
-			w.WriteString("<wbr>")
+			w.put("<wbr>")
 		}
 	}
 }
@@ -67,7 +89,7 @@ func (w *matrix) row(k *KeyStatus) {
 		}
 	}
 	w.letter(k)
-	w.WriteString("<tr role=row")
+	w.put("<tr role=row")
 	for _, data := range []struct {
 		name  string
 		value float64
@@ -77,17 +99,17 @@ func (w *matrix) row(k *KeyStatus) {
 		{"a", k.most((*KeyCopyStatus).atLeastOld)},
 	} {
 		if data.value >= 0 && data.value < 1e12 {
-			w.WriteString(" data-" + data.name + "=" + strconv.FormatFloat(data.value, 'f', 0, 64))
+			w.put(" data-" + data.name + "=" + strconv.FormatFloat(data.value, 'f', 0, 64))
 		}
 	}
-	w.WriteString("><th role=rowheader scope=row>")
+	w.put("><th role=rowheader scope=row>")
 	w.key(k.Key)
-	w.WriteString("<td role=cell class=w>")
+	w.put("<td role=cell class=w>")
 	w.summary(k)
 	for _, c := range w.cells {
 		w.cell(c)
 	}
-	w.WriteString("\n")
+	w.put("\n")
 }
 
 // letter the contents of a key: A is what the first fresh copy holds. Letters are written where versions do not tell the
@@ -126,76 +148,76 @@ func (w *matrix) summary(k *KeyStatus) {
 			continue
 		}
 		if parts++; parts > 1 {
-			w.WriteString("; ")
+			w.put("; ")
 		}
 		if state == "missing" { // caches expire
-			w.WriteString("missing on ")
+			w.put("missing on ")
 		} else {
-			w.WriteString("<b>" + state + "</b> on ")
+			w.put("<b>" + state + "</b> on ")
 		}
 		if len(on) > namedNodes {
-			fmt.Fprintf(w, "%d of %d nodes", len(on), len(k.Copies))
+			w.put(strconv.Itoa(len(on)), " of ", strconv.Itoa(len(k.Copies)), " nodes")
 			continue
 		}
 		w.text(strings.Join(on, ", "))
 	}
 	switch {
 	case len(k.Copies) == 0:
-		w.WriteString("no node holds it")
+		w.put("no node holds it")
 	case parts == 0 && slices.ContainsFunc(k.Copies, func(c KeyCopyStatus) bool { return c.State == "fresh" }):
-		w.WriteString("copies agree")
+		w.put("copies agree")
 	case parts == 0:
-		w.WriteString("nothing to compare")
+		w.put("nothing to compare")
 	}
 	if k.Differs && k.Reference != nil && *k.Reference != "none" {
-		w.WriteString(" (by " + *k.Reference + ")")
+		w.put(" (by " + *k.Reference + ")")
 	}
 }
 
 // cell of one copy. Its class is the first letter of its state, but v of unverified.
 func (w *matrix) cell(c *KeyCopyStatus) {
 	if c == nil {
-		w.WriteString("<td role=cell class=x>–")
+		w.put("<td role=cell class=x>–")
 		return
 	}
 	class := c.State[:1]
 	if c.State == "unverified" {
 		class = "v"
 	}
-	w.WriteString("<td role=cell class=" + class + ">")
-	w.WriteString(c.State)
+	w.put("<td role=cell class=" + class + ">")
+	w.put(c.State)
 	if c.Digest == nil {
 		return
 	}
 	if c.Version != nil {
-		w.WriteString(" v")
+		w.put(" v")
 		w.text(*c.Version)
 	}
 	if w.lettered && len(w.contents) > 1 {
 		if at := slices.Index(w.contents, *c.Digest); at < 26 {
-			w.WriteString(", content " + string(rune('A'+at)))
+			w.put(", content " + string(rune('A'+at)))
 		}
 	}
 	if c.StaleSeconds != nil {
-		w.WriteString("<i>for " + brief(*c.StaleSeconds))
+		w.put("<i>for " + brief(*c.StaleSeconds))
 		if yes(c.Overdue) {
-			w.WriteString(", overdue")
+			w.put(", overdue")
 		}
-		w.WriteString("</i>")
+		w.put("</i>")
 	}
 	if yes(c.Survivor) {
-		w.WriteString("<i>survived a delete</i>")
+		w.put("<i>survived a delete</i>")
 	}
-	w.WriteString("<i>" + c.ttl())
+	w.put("<i>" + c.ttl())
 	switch {
 	case c.AgeSeconds != nil:
-		w.WriteString(", age " + brief(*c.AgeSeconds))
+		w.put(", age " + brief(*c.AgeSeconds))
 	case c.SeenSeconds != nil && *c.SeenSeconds > 0:
-		w.WriteString(", age ≥" + brief(*c.SeenSeconds))
+		w.put(", age ≥" + brief(*c.SeenSeconds))
 	default:
-		w.WriteString(", age " + unknownText)
+		w.put(", age " + unknownText)
 	}
-	w.WriteString("</i>")
+	w.put("</i>")
 }
 
 // ttl that a copy has left, for people.
