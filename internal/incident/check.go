@@ -94,7 +94,7 @@ func Check(ctx context.Context, cfg *config.Config, opt CheckOptions) (*Report, 
 		return nil, err
 	}
 	defer l.Close()
-	return newReport(l.Config, l.Result, opt.Sampler.DigestKey)
+	return newReport(l.Config, l.Result, opt.Sampler.DigestKey), nil
 }
 
 // RunCheck writes Check's report to stdout, as table or json, and gives its exit code.

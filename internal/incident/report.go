@@ -1,10 +1,6 @@
 package incident
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -16,7 +12,6 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
-	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
@@ -100,33 +95,9 @@ type Copy struct {
 	ValueBase64 []byte  `json:"value_base64,omitempty"`
 }
 
-// Digests are contents as they are shown: keyed, so that nobody can try which value has one.
-type Digests struct{ key []byte }
-
-// NewDigests with a key; where it is empty, a random one.
-func NewDigests(key []byte) (Digests, error) {
-	if len(key) == 0 {
-		key = make([]byte, 32)
-		if _, err := rand.Read(key); err != nil {
-			return Digests{}, fmt.Errorf("no randomness for the digests: %w", err)
-		}
-	}
-	return Digests{key}, nil
-}
-
-// Of a content.
-func (d Digests) Of(c content.Digest) string {
-	mac := hmac.New(sha256.New, d.key)
-	mac.Write(c[:])
-	return hex.EncodeToString(mac.Sum(nil)[:16])
-}
-
 // newReport of a sampling. Digests are keyed by digestKey; empty: by a random one.
-func newReport(cfg *config.Config, r *consistency.Result, digestKey []byte) (*Report, error) {
-	digests, err := NewDigests(digestKey)
-	if err != nil {
-		return nil, err
-	}
+func newReport(cfg *config.Config, r *consistency.Result, digestKey []byte) *Report {
+	digests := NewDigests(digestKey)
 	literal := map[string]int{}
 	for _, c := range cfg.Canaries {
 		literal[c.Name] = len(c.Keys)
@@ -136,7 +107,7 @@ func newReport(cfg *config.Config, r *consistency.Result, digestKey []byte) (*Re
 		c := &r.Classes[i]
 		report.Classes = append(report.Classes, newClassReport(c, literal[c.Class]+c.SampledKeys, digests))
 	}
-	return report, nil
+	return report
 }
 
 func newClassReport(c *consistency.ClassResult, keys int, digests Digests) ClassReport {

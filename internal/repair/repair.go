@@ -106,10 +106,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (*Report, error) 
 		return nil, err
 	}
 	defer look.Close()
-	digests, err := incident.NewDigests(opt.Check.Sampler.DigestKey)
-	if err != nil {
-		return nil, err
-	}
+	digests := incident.NewDigests(opt.Check.Sampler.DigestKey)
 	p := &planner{
 		strategy: opt.Strategy, classes: classesOf(look.Config), nodes: nodesOf(look.Fleet.Nodes(), look.Result), digests: digests,
 		inspect: look.Sampler.Inspect, askOrigin: look.Sampler.AskOrigin,
