@@ -118,7 +118,7 @@ func (l *commandLine) do(ctx context.Context, name string, stdout io.Writer, log
 	case "repair":
 		return command.Repair(ctx, opt, l.repair, stdout)
 	case "recover":
-		recovering, err := l.recover.Options(l.ConfigFile, opt.Exporter.Env)
+		recovering, err := l.recover.Options(l.ConfigFile, opt.AuditDir, opt.Exporter.Env)
 		if err != nil {
 			return 0, err
 		}

@@ -22,8 +22,8 @@ type RecoverFlags struct {
 	// Output is text or json.
 	Output string
 
-	apply, flushAll          bool
-	strategy, rate, auditDir string
+	apply, flushAll bool
+	strategy, rate  string
 }
 
 // Declare the flags.
@@ -32,17 +32,16 @@ func (f *RecoverFlags) Declare(c *kingpin.CmdClause) {
 	c.Flag("strategy", "How far to go: aggressive, standard, minimal; auto goes by the depth of the queues.").
 		Default(string(recovery.Auto)).EnumVar(&f.strategy, recovery.Strategies()...)
 	c.Flag("rate", "Most keys and messages in a second, such as 500/s; 0: no limit. Without it recovery.rate, or 1000/s.").StringVar(&f.rate)
-	c.Flag("audit.dir", "Folder for the audit log, and for messages that can't be applied.").StringVar(&f.auditDir)
 	c.Flag("allow-flush-all", "Delete all keys of a memcached that does not list them, where patterns are to be deleted.").BoolVar(&f.flushAll)
 	c.Flag("output", "text or json.").Short('o').Default("text").EnumVar(&f.Output, "text", "json")
 }
 
-// Options of what the flags say. configFile is that of --config.file.
-func (f *RecoverFlags) Options(configFile string, env *probes.Env) (recovery.Options, error) {
+// Options of what the flags say. configFile is that of --config.file, auditDir of --audit.dir.
+func (f *RecoverFlags) Options(configFile, auditDir string, env *probes.Env) (recovery.Options, error) {
 	opt := recovery.Options{
-		Apply: f.apply, Strategy: recovery.Strategy(f.strategy), AllowFlushAll: f.flushAll, AuditDir: f.auditDir, Env: env,
+		Apply: f.apply, Strategy: recovery.Strategy(f.strategy), AllowFlushAll: f.flushAll, AuditDir: auditDir, Env: env,
 	}
-	for _, flag := range []struct{ name, value string }{{"config.file", configFile}, {"rate", f.rate}, {"audit.dir", f.auditDir}} {
+	for _, flag := range []struct{ name, value string }{{"config.file", configFile}, {"rate", f.rate}, {"audit.dir", auditDir}} {
 		if flag.value != "" {
 			opt.Again = append(opt.Again, "--"+flag.name+"="+shell.Quote(flag.value))
 		}
@@ -58,7 +57,7 @@ func (f *RecoverFlags) Options(configFile string, env *probes.Env) (recovery.Opt
 	return opt, nil
 }
 
-// parseRate reads N/s, N/m or N/h, or N alone, in a second.
+// parseRate of --rate: N/s, N/m or N/h, or N alone, in a second.
 func parseRate(text string) (perSecond float64, err error) {
 	number, unit, _ := strings.Cut(text, "/")
 	seconds, known := map[string]float64{"": 1, "s": 1, "m": 60, "h": 3600}[unit]
