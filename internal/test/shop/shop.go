@@ -94,6 +94,8 @@ type Shop struct {
 	Slow atomic.Int64
 	// Looping invalidations are published again.
 	Looping atomic.Bool
+	// Paused: nobody changes the database.
+	Paused atomic.Bool
 	// Stalled consumers of the topic stay in their group and commit nothing.
 	Stalled atomic.Bool
 }
@@ -219,6 +221,16 @@ func (s *Shop) CutOff(nodes ...string) {
 	}
 	for from := s.Written.Load(); s.Written.Load() < from+2*Canaries; {
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Join nodes to the application again, with the copies that they had when they were cut off.
+func (s *Shop) Join(nodes ...string) {
+	for _, n := range nodes {
+		if door := s.Doors[n]; door != nil {
+			door.Mute(false)
+		}
+		s.Cut[n].Store(false)
 	}
 }
 

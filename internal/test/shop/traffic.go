@@ -141,6 +141,9 @@ type Message struct {
 
 // write changes keys in the database and publishes their invalidations.
 func (s *Shop) write(n int) {
+	if s.Paused.Load() {
+		return
+	}
 	var messages []Message
 	for range n {
 		k := rand.IntN(len(s.db))
