@@ -20,8 +20,8 @@ const libraryTimeout = 30 * time.Second
 type library struct {
 	client *memcache.Client
 	turn   chan struct{} // held by the one whose command is under way
-	// ctx of that command, and whether it opened a connection. They belong to who holds turn.
-	ctx    context.Context //nolint:containedctx // the library hands on none of its callers'
+	// ctx of that command, since the library hands on none, and whether it opened a connection. They belong to who holds turn.
+	ctx    context.Context
 	opened bool
 
 	mu     sync.Mutex // guards what follows
