@@ -55,9 +55,8 @@ type node struct {
 
 	// asking is held by a survey and by the methods of probes.Writable and probes.Editable, which come from several goroutines.
 	asking sync.Mutex
-
-	// library is what writes copies of the application.
-	library *library
+	// library is what changes the server's keys at a command's behest.
+	library libraryClient
 }
 
 func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
@@ -76,7 +75,6 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 		}},
 	}
 	n.keys = newKeyList(n.listKeys, &n.kept.listing)
-	n.library = newLibrary(n)
 	return n, nil
 }
 
