@@ -29,6 +29,8 @@ type Backend struct {
 	// Application reads the fields of versions[] but for the application's name. One backend alone plays this role, as
 	// nothing in the block names it.
 	Application func(fields *form.Block) ApplicationSource
+	// Health reads a URL at which an application tells whether it is well: recovery.health_url. One backend alone plays this role.
+	Health func(url form.Value) HealthSource
 }
 
 // Layer is where a node stands in the configuration.

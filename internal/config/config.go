@@ -22,6 +22,8 @@ type Config struct {
 	Canaries   []Class
 	Versions   []App
 	RoundTrips []RoundTrip
+	// Recovery is nil where the file has no block for it; DefaultRecovery stands for it then.
+	Recovery *Recovery
 }
 
 // Layer is a tier of cache.

@@ -28,6 +28,7 @@ var Backend = probes.Backend{
 		return readRefresher(block, keyNames)
 	},
 	Application: func(fields *form.Block) probes.ApplicationSource { return readApplication(fields) },
+	Health:      func(url form.Value) probes.HealthSource { return healthConfig{url.URL()} },
 }
 
 const backendName = "http"

@@ -41,7 +41,12 @@ func keysBeside(server commander, name string) (takenKeys, error) {
 			return takenKeys{}, fmt.Errorf("no key beside %q can be in its slot; write a key without a brace", name)
 		}
 	}
-	return takenKeys{processing: base + ":processing", dead: base + ":dead-letter", owner: base + ":processing:owner"}, nil
+	return keysNamed(base), nil
+}
+
+// keysNamed after a base.
+func keysNamed(base string) takenKeys {
+	return takenKeys{processing: base + ":processing", dead: base + ":dead-letter", owner: base + ":processing:owner"}
 }
 
 // errTakenOver is the error of a run whose queue another one has taken over.
