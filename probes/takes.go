@@ -5,6 +5,9 @@ import "context"
 // Backlogged is a queue whose waiting messages can be taken out, so that none is lost when whoever takes them is killed.
 type Backlogged interface {
 	Queue
+	// OwnKeys are the keys in a cache node of which the queue itself consists: whatever a message says, they must not be
+	// deleted.
+	OwnKeys() []string
 	// Waiting tells what there is to take, with a look at no more than sample messages. It changes nothing.
 	Waiting(ctx context.Context, sample int) (Waiting, error)
 	// Take begins a run that takes messages. An earlier run that is still under way loses the queue to this one, or goes

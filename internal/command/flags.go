@@ -69,7 +69,7 @@ func (f *Flags) Declare(app *kingpin.Application) {
 	app.Flag("http.max-body", "Largest HTTP body that is read.").Default("4MiB").BytesVar(&f.maxBody)
 	app.Flag("discovery.forget-after", "How long a node that left its group is still queried.").Default("10m").DurationVar(&f.env.ForgetAfter)
 	app.Flag("digest.key-file", "File with the key for digests and the choice of sampled keys.").StringVar(&f.keyFile)
-	app.Flag("audit.dir", "Folder for the audit logs, undo files and dead letters of repair and recover; serve counts the repairs in it.").StringVar(&e.AuditDir)
+	app.Flag("audit.dir", "Folder for the audit logs of what commands change, and for what undoes it or could not be applied; serve counts what repairs came to.").StringVar(&e.AuditDir)
 	e.Enabled = map[string]*bool{}
 	for _, s := range collector.Signals {
 		e.Enabled[s.Name] = app.Flag("collector."+s.Name, "Enable the "+s.Name+" collector.").Default("true").Bool()

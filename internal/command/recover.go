@@ -36,7 +36,7 @@ func (f *RecoverFlags) Declare(c *kingpin.CmdClause) {
 	c.Flag("output", "text or json.").Short('o').Default("text").EnumVar(&f.Output, "text", "json")
 }
 
-// Options of what the flags say. configFile is that of --config.file, auditDir of --audit.dir.
+// Options of what the flags say. configFile is that of --config.file, auditDir that of --audit.dir.
 func (f *RecoverFlags) Options(configFile, auditDir string, env *probes.Env) (recovery.Options, error) {
 	opt := recovery.Options{
 		Apply: f.apply, Strategy: recovery.Strategy(f.strategy), AllowFlushAll: f.flushAll, AuditDir: auditDir, Env: env,
@@ -57,7 +57,7 @@ func (f *RecoverFlags) Options(configFile, auditDir string, env *probes.Env) (re
 	return opt, nil
 }
 
-// parseRate of --rate: N/s, N/m or N/h, or N alone, in a second.
+// parseRate reads N/s, N/m or N/h, or N alone, in a second.
 func parseRate(text string) (perSecond float64, err error) {
 	number, unit, _ := strings.Cut(text, "/")
 	seconds, known := map[string]float64{"": 1, "s": 1, "m": 60, "h": 3600}[unit]

@@ -15,21 +15,21 @@ import (
 // RepairFlags are the flags of repair alone.
 type RepairFlags struct {
 	repair.Options
-	rate, output string
+	output, rate string
 }
 
 // Declare the flags.
 func (f *RepairFlags) Declare(cmd *kingpin.CmdClause) {
 	cmd.Flag("strategy", "What takes the place of a stale copy: "+strings.Join(repair.Strategies(), ", ")+".").EnumVar(&f.Strategy, repair.Strategies()...)
 	cmd.Flag("class", "Canary class to repair; without it all.").StringVar(&f.Check.Class)
-	cmd.Flag("rate", "Most writes in a second, such as 500/s; 0: no limit.").Default("100/s").StringVar(&f.rate)
+	cmd.Flag("rate", "Most writes in a second, such as 100/s; 0: no limit.").Default("100/s").StringVar(&f.rate)
 	cmd.Flag("apply", "Carry the plan out; without it nothing is written.").BoolVar(&f.Apply)
 	cmd.Flag("force", "Let --strategy=majority decide classes that have a version or an origin.").BoolVar(&f.Force)
 	cmd.Flag("undo", "Put back what a repair overwrote, from its undo file.").PlaceHolder("FILE").StringVar(&f.Undo)
 	cmd.Flag("output", "text or json.").Short('o').Default("text").EnumVar(&f.output, "text", "json")
 }
 
-// Valid says which flag's value makes no sense.
+// Valid says which flag's value makes no sense, and reads the rate.
 func (f *RepairFlags) Valid() error {
 	switch {
 	case f.Strategy == "" && f.Undo == "":
@@ -37,8 +37,8 @@ func (f *RepairFlags) Valid() error {
 	case f.Strategy != "" && f.Undo != "":
 		return errors.New("--strategy and --undo were both given; keep one of them")
 	}
-	var err error
-	f.Rate, err = parseRate(f.rate)
+	perSecond, err := parseRate(f.rate)
+	f.Rate = perSecond
 	return err
 }
 

@@ -99,6 +99,9 @@ func (c *Config) Advice() []string {
 		if advice := q.Source.Advice(); advice != "" {
 			out = append(out, fmt.Sprintf("queue %q: %s", q.Name, advice))
 		}
+		if c.Recovery != nil && q.Source.Traits().Messages && (q.Message == nil || q.Message.Key == "") {
+			out = append(out, fmt.Sprintf("queue %q: without message.key recover can't apply its backlog; write where a message has its key, such as message: {key: $.key}", q.Name))
+		}
 	}
 	for _, k := range c.Canaries {
 		if k.Origin != nil && k.Version == nil && k.Origin.MaxLag == 0 {

@@ -16,13 +16,15 @@ type batch struct {
 	outcome []probes.Outcome
 	// reasons of dead messages, by index.
 	reasons map[int]string
+	// forbidden keys are those of queues.
+	forbidden map[string]bool
 	// keptKeys could not be deleted everywhere.
 	keptKeys            []string
 	applied, dead, kept int64
 }
 
 func newBatch(messages []probes.TakenMessage) *batch {
-	b := &batch{messages: messages, outcome: make([]probes.Outcome, len(messages)), reasons: map[int]string{}}
+	b := &batch{messages: messages, outcome: make([]probes.Outcome, len(messages)), reasons: map[int]string{}, forbidden: map[string]bool{}}
 	for _, m := range messages {
 		b.keys = append(b.keys, m.Keys...)
 	}
@@ -34,7 +36,10 @@ func newBatch(messages []probes.TakenMessage) *batch {
 // noNode is what is wrong with a message that has a key which no node can hold.
 const noNode = "no node can hold its key: it is too long, or has letters that they don't take"
 
-// apply the messages of a batch: each key is deleted on every node that can hold it, all nodes at once.
+// queueKey is what is wrong with a message whose key is a queue.
+const queueKey = "its key is a key of a queue, whose messages would be lost with it"
+
+// applyBatch deletes each key of a batch's messages on every node that can hold it, on all nodes at once.
 func (r *run) applyBatch(ctx context.Context, b *batch) {
 	needs := make([][]need, len(b.keys))
 	d := newDeletion()
@@ -46,6 +51,10 @@ func (r *run) applyBatch(ctx context.Context, b *batch) {
 				own = []string{key}
 			}
 			for _, name := range own {
+				if r.ownKeys[name] {
+					b.forbidden[key] = true
+					continue
+				}
 				n := r.targets.needOf(u, name)
 				needs[i] = append(needs[i], n)
 				for _, k := range n.all {
@@ -113,6 +122,8 @@ func (b *batch) judge(d *deletion, needs [][]need) {
 			for _, at := range waitsFor {
 				at.Waiting++
 			}
+		case slices.ContainsFunc(m.Keys, func(key string) bool { return b.forbidden[key] }):
+			b.bury(i, queueKey)
 		case !held:
 			b.bury(i, noNode)
 		default:

@@ -276,3 +276,17 @@ func TestNotTaken(t *testing.T) {
 		}
 	}
 }
+
+// A message must not delete the queue.
+func TestKeyOfTheQueue(t *testing.T) {
+	s := newSite(t)
+	s.queueOn.Must(t, "xadd", "stream", "*", "key", "a")
+	push(t, s.queueOn, "inv", message("inv"), message("inv:processing"), message("inv:dead-letter", "user:1"), message("stream"), message("user:2"))
+	s.fill(t, keys(1, 3))
+	r := apply(t, s.yaml(listQueue)+"  - {name: other, redis: {node: redis-1, stream: stream}}", drain.Options{Queues: []string{"inv"}, Batch: 2})
+	if q := r.Queues[0]; r.Incomplete || q.Applied != 1 || q.Dead != 4 || s.queueOn.LLen(t.Context(), "inv:dead-letter").Val() != 4 ||
+		s.queueOn.XLen(t.Context(), "stream").Val() != 1 {
+		t.Errorf("%+v", r)
+	}
+	s.wantGone(t, keys(1, 3))
+}

@@ -40,6 +40,8 @@ type run struct {
 	limiter *rate.Limiter
 	batch   int
 	report  *Report
+	// ownKeys are those of all queues.
+	ownKeys map[string]bool
 }
 
 func (d *Drainer) newRun(opt Options) *run {
@@ -51,6 +53,14 @@ func (d *Drainer) newRun(opt Options) *run {
 	if opt.Rate > 0 {
 		r.batch = min(r.batch, max(1, int(math.Ceil(opt.Rate/batchesPerSecond))))
 		r.limiter = rate.NewLimiter(rate.Limit(opt.Rate), r.batch)
+	}
+	r.ownKeys = map[string]bool{}
+	for _, q := range d.queues {
+		if taken, ok := q.(probes.Backlogged); ok {
+			for _, key := range taken.OwnKeys() {
+				r.ownKeys[key] = true
+			}
+		}
 	}
 	r.record = newRecorder(opt.Audit, opt.DeadLetters)
 	r.report = &Report{Queues: []QueueReport{}, Nodes: []NodeReport{}, NotInvalidated: []LayerLeft{}}

@@ -14,7 +14,7 @@ import (
 
 const (
 	// surveyLongest bounds a survey: a node that hangs has not answered by then.
-	surveyLongest = 5 * time.Second
+	surveyLongest = 3 * time.Second
 	// deleteLongest bounds the deletion of a batch's keys on one node.
 	deleteLongest = 5 * time.Second
 	// downFor is how long a node that failed as a whole is left alone: each message of that time waits for it.

@@ -88,7 +88,7 @@ func (b *breaker) check(ctx context.Context) error {
 
 func (b *breaker) askAll(ctx context.Context) error {
 	for _, a := range b.asks {
-		limited, cancel := context.WithTimeout(ctx, max(askLongest, b.Command.Timeout))
+		limited, cancel := context.WithTimeout(ctx, askLongest+b.Command.Timeout) // a command has its own limit
 		err := a.ask(limited)
 		cancel()
 		if err != nil {

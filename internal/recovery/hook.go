@@ -63,6 +63,7 @@ func (r *run) recordHook(h hook) error {
 // runHook has a program of a step run, and notes what came of it; false: it failed. The error is the audit log's.
 func (r *run) runHook(ctx context.Context, s *Step, h hook) (ok bool, err error) {
 	s.note(h.shown())
+	r.tell(Progress{Step: s.Step, Text: h.shown()})
 	began := time.Now()
 	failed := h.run(ctx)
 	fields := map[string]any{"hook": h.name, "seconds": time.Since(began).Seconds(), "ok": failed == nil}

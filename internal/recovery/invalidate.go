@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,7 @@ func (r *run) invalidate(ctx context.Context, s *Step) error {
 		s.skip("only in an aggressive recovery")
 		return nil
 	}
+	r.nodes = r.survey(ctx) // programs may have run for minutes since
 	out := &Invalidation{Patterns: r.recovery.Patterns, Nodes: []*NodeInvalidated{}, NotInvalidated: r.layersLeft()}
 	r.report.Invalidation = out
 	work, cancel := inHand(ctx)
@@ -336,7 +338,7 @@ func (i *invalidating) delete(ctx context.Context, d deletable, keys []string, o
 		batch := keys[first:min(first+size, len(keys))]
 		if i.limit != nil {
 			if i.limit.WaitN(i.signal, len(batch)) != nil {
-				return i.passGate()
+				return cmp.Or(i.passGate(), errInterrupted)
 			}
 		}
 		if err := i.passGate(); err != nil {

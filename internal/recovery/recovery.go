@@ -253,7 +253,6 @@ func (r *run) do(ctx context.Context, name string, step func(context.Context, *S
 		}
 		return nil
 	}
-	r.tell(Progress{Step: name})
 	began := time.Now()
 	err := step(ctx, s)
 	s.took(time.Since(began))

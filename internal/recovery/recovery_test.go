@@ -273,6 +273,35 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// Interrupted among the patterns, what is in hand is finished and nothing more is begun.
+func TestInterruptedAmongPatterns(t *testing.T) {
+	s := newSite(t, "")
+	s.fill(30)
+	s.enqueue(25)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	slow := 100.0 // of such a rate a batch is ten keys
+	r := s.recover(ctx, Options{Apply: true, Rate: &slow, Progress: func(p Progress) {
+		if p.Step == stepInvalidate && p.Done > 0 {
+			cancel()
+		}
+	}})
+	if r.ExitCode != ExitLeft || !r.Interrupted || r.Next == nil || !strings.Contains(*r.Next, "--strategy=aggressive") || statuses(r)[stepBacklog] != "" {
+		t.Errorf("exit code %d, interrupted %t, next %v, steps %v", r.ExitCode, r.Interrupted, r.Next, statuses(r))
+	}
+	deleted := int64(0)
+	for _, n := range r.Invalidation.Nodes {
+		deleted += n.Deleted
+	}
+	here := left(t, s.primary, "user:*") + left(t, s.primary, "session:*") + left(t, s.other, "user:*") + left(t, s.other, "session:*") + s.stored("v3:user") + s.stored("session")
+	if deleted == 0 || deleted > 60 || int64(here) != 180-deleted {
+		t.Errorf("%d keys were deleted by the report, and %d of 180 are left", deleted, here)
+	}
+	if n := s.primary.LLen(t.Context(), "inv").Val(); n != 25 {
+		t.Errorf("%d messages are left of 25", n)
+	}
+}
+
 // An application that falls ill stops the recovery; one that was ill before has no say.
 func TestBreakerStopsTheRecovery(t *testing.T) {
 	s := newSite(t, "")

@@ -48,6 +48,7 @@ func (r *run) validate(ctx context.Context, s *Step) error {
 		s.plan("write keys of its own (cacheinv:recover:…), delete them, and see that they are gone on every node")
 		return nil
 	}
+	r.tell(Progress{Step: s.Step, Text: "keys of its own"})
 	r.nodes = r.survey(ctx)
 	keys, faults := r.ownKeys()
 	var all sync.WaitGroup

@@ -54,13 +54,20 @@ const mostAtOnce = 64
 
 // newExecutor of a strategy that makes at most perSecond writes; 0: as many as it can.
 func newExecutor(strategy string, perSecond float64, c changer) *executor {
-	e := &executor{changer: c, strategy: strategy, size: mostAtOnce, limiter: rate.NewLimiter(rate.Inf, 1), down: map[string]error{}}
+	e := &executor{changer: c, strategy: strategy, size: mostAtOnce, limiter: limiterOf(perSecond), down: map[string]error{}}
 	if perSecond > 0 {
-		e.limiter.SetLimit(rate.Limit(perSecond))
 		e.size = min(max(int(perSecond/4), 1), mostAtOnce) // a batch takes no longer than about a quarter of a second
 	}
 	c.pace(e.limiter.Wait)
 	return e
+}
+
+// limiterOf a number of turns a second; 0: any.
+func limiterOf(perSecond float64) *rate.Limiter {
+	if perSecond > 0 {
+		return rate.NewLimiter(rate.Limit(perSecond), 1)
+	}
+	return rate.NewLimiter(rate.Inf, 1)
 }
 
 // run all writes of a report, until ctx ends. The writes in hand are finished then.

@@ -16,8 +16,8 @@ import (
 type copier struct {
 	*planner
 	env *probes.Env
-	// turn waits until the application may be asked once more.
-	turn func(ctx context.Context) error
+	// mayAsk waits until the application may be asked once more.
+	mayAsk func(ctx context.Context) error
 
 	mu         sync.Mutex
 	refreshers map[string]probes.Refresher // by class
@@ -30,7 +30,7 @@ type request struct {
 	err  error
 }
 
-func (c *copier) pace(turn func(ctx context.Context) error) { c.turn = turn }
+func (c *copier) pace(turn func(ctx context.Context) error) { c.mayAsk = turn }
 
 func (c *copier) close() {
 	c.mu.Lock()
@@ -166,7 +166,7 @@ func (c *copier) refresh(w *Write) (change, string, error) {
 	}
 	return change{hook: func(ctx context.Context) error {
 		q.once.Do(func() {
-			if q.err = c.turn(ctx); q.err != nil {
+			if q.err = c.mayAsk(ctx); q.err != nil {
 				return
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)

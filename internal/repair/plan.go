@@ -74,6 +74,8 @@ type planner struct {
 	// inspect and askOrigin are the sampler's.
 	inspect   func(class, layer string, raw probes.Raw) (consistency.Seen, error)
 	askOrigin func(ctx context.Context, class, key string) (consistency.Truth, error)
+	// turn waits until an origin may be asked once more; nil: at once.
+	turn func(ctx context.Context) error
 
 	report *Report
 }
@@ -144,7 +146,8 @@ func (p *planner) unreadable(c *consistency.ClassResult) {
 	}
 }
 
-// askOrigins asks for the truth of each key whose class has an origin.
+// askOrigins asks for the truth of each key whose class has an origin, at the rate of the writes: in an incident it has enough
+// to do.
 func (p *planner) askOrigins(ctx context.Context, keys []*keyPlan) {
 	var group errgroup.Group
 	group.SetLimit(lanes)
@@ -153,6 +156,11 @@ func (p *planner) askOrigins(ctx context.Context, keys []*keyPlan) {
 			continue
 		}
 		group.Go(func() error {
+			if p.turn != nil {
+				if k.err = p.turn(ctx); k.err != nil {
+					return nil
+				}
+			}
 			ctx, cancel := context.WithTimeout(ctx, patience)
 			defer cancel()
 			k.truth, k.err = p.askOrigin(ctx, k.class.Name, k.Key)

@@ -209,10 +209,20 @@ func TestFits(t *testing.T) {
 		strategy, class string
 		force, fits     bool
 	}{
-		{Majority, "", false, false}, {Majority, "plain", false, true}, {Majority, "versioned", false, false}, {Majority, "asked", false, false}, {Majority, "", true, true},
-		{Newest, "", false, true}, {Newest, "versioned", false, true}, {Newest, "plain", false, false},
-		{Origin, "", false, true}, {Origin, "asked", false, true}, {Origin, "plain", false, false},
-		{Refresh, "hooked", false, true}, {Refresh, "plain", false, false}, {Delete, "", false, true},
+		{Majority, "", false, false},
+		{Majority, "plain", false, true},
+		{Majority, "versioned", false, false},
+		{Majority, "asked", false, false},
+		{Majority, "", true, true},
+		{Newest, "", false, true},
+		{Newest, "versioned", false, true},
+		{Newest, "plain", false, false},
+		{Origin, "", false, true},
+		{Origin, "asked", false, true},
+		{Origin, "plain", false, false},
+		{Refresh, "hooked", false, true},
+		{Refresh, "plain", false, false},
+		{Delete, "", false, true},
 	} {
 		opt := Options{Strategy: c.strategy, Force: c.force}
 		opt.Check.Class = c.class

@@ -109,9 +109,12 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (*Report, error) 
 	digests := incident.NewDigests(opt.Check.Sampler.DigestKey)
 	p := &planner{
 		strategy: opt.Strategy, classes: classesOf(look.Config), nodes: nodesOf(look.Fleet.Nodes(), look.Result), digests: digests,
-		inspect: look.Sampler.Inspect, askOrigin: look.Sampler.AskOrigin,
+		inspect: look.Sampler.Inspect, askOrigin: look.Sampler.AskOrigin, turn: limiterOf(opt.Rate).Wait,
 	}
 	report := p.plan(ctx, look.Result)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("interrupted before anything was written: %w", err)
+	}
 	if !opt.Apply {
 		return report, nil
 	}

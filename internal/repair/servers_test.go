@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -155,7 +156,7 @@ func (e *estate) want(key, value string, ttl int) {
 	}
 	item, err := e.client[1].Get(key)
 	switch {
-	case value == "" && err == memcache.ErrCacheMiss:
+	case value == "" && errors.Is(err, memcache.ErrCacheMiss):
 	case err != nil:
 		e.t.Errorf("m2: %s: %v, want %q", key, err, value)
 	case string(item.Value) != value || item.Flags != flags:
@@ -306,7 +307,7 @@ func TestStrategies(t *testing.T) {
 				}
 			}
 			for i, m := range e.mem {
-				if _, err := e.client[i].Get("the-end"); err != memcache.ErrCacheMiss {
+				if _, err := e.client[i].Get("the-end"); !errors.Is(err, memcache.ErrCacheMiss) {
 					t.Fatal(err)
 				}
 				servers.Eventually(t, "memcached logs the last command", func() bool { return strings.Contains(m.Output()[before[i]:], "the-end") })
@@ -463,7 +464,7 @@ func TestChangedCopiesAreLeftAlone(t *testing.T) {
 			if got := r.Get(ctx, "1").Val(); got != want {
 				t.Errorf("r3 holds %q, want %q", got, want)
 			}
-			if item, err := e.client[1].Get("1"); want == "" && err != memcache.ErrCacheMiss || want != "" && (err != nil || string(item.Value) != want) {
+			if item, err := e.client[1].Get("1"); want == "" && !errors.Is(err, memcache.ErrCacheMiss) || want != "" && (err != nil || string(item.Value) != want) {
 				t.Errorf("m2 holds %+v (%v), want %q", item, err, want)
 			}
 		})

@@ -32,6 +32,10 @@ type undoEntry struct {
 	Was       was    `json:"was"`
 	// Wrote is the fingerprint of what was put there; empty: the copy was deleted.
 	Wrote string `json:"wrote"`
+
+	// at and size of the line in the file it was read from, in bytes: the values are read again when they are put back.
+	at   int64
+	size int
 }
 
 // was is a copy before it was overwritten.
@@ -123,14 +127,10 @@ func (e *executor) recordUndo(writes []*Write, changes []change) error {
 	return record(e.undo, entries)
 }
 
-// readUndo reads an undo file. A last line that is cut off belongs to a write that was never made.
-func readUndo(path string) (entries []*undoEntry, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w: the undo file can't be read: %w", ErrUsage, err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+// readUndo reads an undo file, but for the values. A last line that is cut off belongs to a write that was never made.
+func readUndo(f io.Reader, name string) (entries []*undoEntry, err error) {
 	r := bufio.NewReader(f)
+	at := int64(0)
 	for number := 1; ; number++ {
 		line, err := r.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
@@ -139,10 +139,12 @@ func readUndo(path string) (entries []*undoEntry, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the undo file: %w", err)
 		}
-		entry := &undoEntry{}
+		entry := &undoEntry{at: at, size: len(line)}
+		at += int64(len(line))
 		if json.Unmarshal(line, entry) != nil || entry.Command != command || entry.Node == "" {
-			return nil, fmt.Errorf("%w: %s:%d: is no line of an undo file; name an undo-….jsonl that repair wrote", ErrUsage, path, number)
+			return nil, fmt.Errorf("%w: %s:%d: is no line of an undo file; name an undo-….jsonl that repair wrote", ErrUsage, name, number)
 		}
+		entry.Was.Value, entry.Was.Fields = nil, nil
 		entries = append(entries, entry)
 	}
 }
@@ -161,7 +163,12 @@ func (u *undoEntry) key() probes.Key {
 
 // runUndo puts back what an undo file holds, or plans it.
 func runUndo(ctx context.Context, cfg *config.Config, opt Options) (*Report, error) {
-	entries, err := readUndo(opt.Undo)
+	f, err := os.Open(opt.Undo)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the undo file can't be read: %w", ErrUsage, err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	entries, err := readUndo(f, opt.Undo)
 	if err != nil {
 		return nil, err
 	}
@@ -191,14 +198,30 @@ func runUndo(ctx context.Context, cfg *config.Config, opt Options) (*Report, err
 		return nil, fmt.Errorf("opening the nodes: %w", err)
 	}
 	defer fleet.Close()
-	return report, apply(ctx, report, opt, &undoer{heirs: survey(ctx, fleet)})
+	return report, apply(ctx, report, opt, &undoer{heirs: survey(ctx, fleet), file: f})
 }
 
 // undoer prepares what an undo file says.
-type undoer struct{ *heirs }
+type undoer struct {
+	*heirs
+	file io.ReaderAt
+}
 
-func (undoer) pace(func(context.Context) error) {}
-func (undoer) close()                           {}
+func (*undoer) pace(func(context.Context) error) {}
+func (*undoer) close()                           {}
+
+// stored is the copy that an entry of the file holds.
+func (u *undoer) stored(e *undoEntry) (probes.Stored, error) {
+	line := make([]byte, e.size)
+	if _, err := u.file.ReadAt(line, e.at); err != nil {
+		return probes.Stored{}, fmt.Errorf("reading the undo file: %w", err)
+	}
+	var whole undoEntry
+	if err := json.Unmarshal(line, &whole); err != nil {
+		return probes.Stored{}, errors.New("the undo file has changed meanwhile")
+	}
+	return whole.Was.stored(), nil
+}
 
 // prepare implements changer.
 func (u *undoer) prepare(ctx context.Context, w *Write) (change, string, error) {
@@ -213,7 +236,10 @@ func (u *undoer) prepare(ctx context.Context, w *Write) (change, string, error) 
 	if err != nil {
 		return change{}, Failed, err
 	}
-	back := w.entry.Was.stored()
+	back, err := u.stored(w.entry)
+	if err != nil {
+		return change{}, Failed, err
+	}
 	was := fingerprint(back)
 	if back.Present && !back.NoExpiry && !back.Expires.IsZero() && time.Until(back.Expires) <= 0 {
 		back = probes.Stored{} // it would be gone by now

@@ -1,11 +1,14 @@
 package backends_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
 // want a copy to be there as it should; left is what it should have left to live, 0: no expiry.
@@ -204,5 +208,71 @@ func TestEditableRefused(t *testing.T) {
 	err = n.Exchange(t.Context(), key, seen, probes.Stored{Present: true, Value: []byte("marker2"), NoExpiry: true})
 	if err == nil || !strings.Contains(err.Error(), "grant the node's user") || strings.Contains(err.Error(), "marker") {
 		t.Errorf("Exchange: %v", err)
+	}
+}
+
+// Writes log in as reads do, also where the connection is opened anew.
+func TestEditableBehindALogin(t *testing.T) {
+	m := servers.Memcached(t, "-u", "root", "-Y", probetest.WriteFile(t, "users", "me:secret\n"))
+	n := openAll(t, fmt.Sprintf(`{name: a, memcached: {address: %q, username: me, password: secret}}`, m.Addr)).Nodes()[0].(probes.Editable)
+	key, value := probes.Key{Name: "k"}, probes.Stored{Present: true, Value: []byte("v"), NoExpiry: true}
+	if err := n.Exchange(t.Context(), key, probes.Stored{}, value); err != nil {
+		t.Fatal(err)
+	}
+	wantStored(t, n, key, "v", 0, 0)
+	addr := m.Addr
+	m.Stop()
+	servers.MemcachedAt(t, addr, "-u", "root", "-Y", probetest.WriteFile(t, "users", "me:secret\n"))
+	servers.Eventually(t, "the next write finds the new server", func() bool { return n.Exchange(t.Context(), key, probes.Stored{}, value) == nil })
+	wantStored(t, n, key, "v", 0, 0)
+	wrong := openAll(t, fmt.Sprintf(`{name: a, memcached: {address: %q, username: me, password: wrong}}`, m.Addr)).Nodes()[0].(probes.Editable)
+	if err := wrong.Exchange(t.Context(), key, probes.Stored{}, value); err == nil || !strings.Contains(err.Error(), "password") {
+		t.Errorf("a wrong password: %v", err)
+	}
+}
+
+// Where a server knows no meta commands it tells no TTL: copies can be deleted, and not replaced.
+func TestEditableWithoutMetaCommands(t *testing.T) {
+	var mu sync.Mutex
+	var stored []string
+	addr := servers.Listen(t, func(conn net.Conn) {
+		r := bufio.NewReader(conn)
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
+			switch verb, _, _ := strings.Cut(strings.TrimSpace(line), " "); verb {
+			case "stats":
+				fmt.Fprint(conn, "STAT version 1.4.0\r\nEND\r\n")
+			case "get", "gets":
+				fmt.Fprint(conn, "VALUE k 3 5 77\r\nvalue\r\nEND\r\n")
+			case "cas":
+				value, _ := r.ReadString('\n')
+				mu.Lock()
+				stored = append(stored, strings.TrimSpace(line)+" "+strings.TrimSpace(value))
+				mu.Unlock()
+				fmt.Fprint(conn, "STORED\r\n")
+			default:
+				fmt.Fprint(conn, "ERROR\r\n")
+			}
+		}
+	})
+	n := openAll(t, node("a", "memcached", addr)).Nodes()[0].(probes.Editable)
+	key := probes.Key{Name: "k"}
+	s, err := n.Load(t.Context(), key)
+	if err != nil || !s.Present || string(s.Value) != "value" || s.Flags != 3 || s.Token != 77 || s.NoExpiry || !s.Expires.IsZero() {
+		t.Fatalf("%+v (%v)", s, err)
+	}
+	if err := n.Exchange(t.Context(), key, s, probes.Stored{Present: true, Value: []byte("new"), KeepExpiry: true}); !errors.Is(err, probes.ErrExpiryUnknown) {
+		t.Errorf("replaced: %v", err)
+	}
+	if err := n.Exchange(t.Context(), key, s, probes.Stored{}); err != nil {
+		t.Error(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"cas k 3 -1 0 77 "}; !slices.Equal(stored, want) {
+		t.Errorf("the server got %q, want %q", stored, want)
 	}
 }

@@ -53,6 +53,9 @@ func (g *groupSpans) membersFault() error {
 		g.name, len(g.members), plural("member", len(g.members)), nameList(g.members))
 }
 
+// OwnKeys implements probes.Backlogged.
+func (*queue) OwnKeys() []string { return nil }
+
 // Waiting implements probes.Backlogged.
 func (q *queue) Waiting(ctx context.Context, sample int) (probes.Waiting, error) {
 	t, err := q.take(ctx)

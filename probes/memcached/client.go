@@ -80,34 +80,6 @@ func (n *node) dialLibrary(ctx context.Context, _, _ string) (net.Conn, error) {
 	return conn, nil
 }
 
-// withLibrary runs one command of the library. When ctx ends first, the command may still be carried out. One over a connection that the
-// server had closed since it was last used is tried once more.
-func (n *node) withLibrary(ctx context.Context, use func(c *memcache.Client) error) error {
-	for again := true; ; again = false {
-		client, done, err := n.library.open(n)
-		if err != nil {
-			return err
-		}
-		ended := make(chan error, 1)
-		go func() {
-			defer done()
-			err := use(client)
-			if lost(err) {
-				n.library.drop(client)
-			}
-			ended <- err
-		}()
-		select {
-		case err = <-ended:
-		case <-ctx.Done():
-			return probes.NoAnswer(ctx)
-		}
-		if !again || !wire.Dropped(err) {
-			return err
-		}
-	}
-}
-
 // lost reports an error of the connection, not one that the server said over it.
 func lost(err error) bool {
 	var network net.Error

@@ -91,21 +91,22 @@ func (n *node) readStored(x *wire.Exchange, key probes.Key, give func(probes.Sto
 }
 
 func (n *node) loadPlain(ctx context.Context, key probes.Key) (probes.Stored, error) {
-	var out probes.Stored
-	err := n.withLibrary(ctx, func(c *memcache.Client) error {
+	got := make(chan *memcache.Item, 2)
+	err := n.useLibrary(ctx, func(c *memcache.Client) error {
 		item, err := c.Get(key.Name)
 		if err == nil {
-			out = probes.Stored{Present: true, Value: item.Value, Flags: item.Flags, HasFlags: true, Token: item.CasID}
+			got <- item
 		}
 		return err
 	})
 	switch {
 	case errors.Is(err, memcache.ErrCacheMiss):
 		return probes.Stored{}, nil
-	case err != nil: // the library may still be at it
+	case err != nil:
 		return probes.Stored{}, err
 	}
-	return out, nil
+	item := <-got
+	return probes.Stored{Present: true, Value: item.Value, Flags: item.Flags, HasFlags: true, Token: item.CasID}, nil
 }
 
 // Exchange implements probes.Editable. The CAS id decides whether the copy is still what was seen. memcached's delete does not
@@ -128,7 +129,7 @@ func (n *node) Exchange(ctx context.Context, key probes.Key, seen, next probes.S
 			return err
 		}
 	}
-	err := n.withLibrary(ctx, func(c *memcache.Client) error {
+	err := n.useLibrary(ctx, func(c *memcache.Client) error {
 		switch {
 		case seen.Present:
 			return c.CompareAndSwap(item)
@@ -162,4 +163,32 @@ func expiration(s probes.Stored, now time.Time) (int32, error) {
 		return 0, errors.New("the copy expires after 2038, which the client library can't say; delete it instead")
 	}
 	return int32(s.Expires.Unix()), nil
+}
+
+// useLibrary runs one command of the library. Where the connection was lost, as one is that the server has closed since it was
+// last used, it is sent once more.
+func (n *node) useLibrary(ctx context.Context, use func(c *memcache.Client) error) error {
+	for first := true; ; first = false {
+		client, done, err := n.library.open(n)
+		if err != nil {
+			return err
+		}
+		ended := make(chan error, 1)
+		go func() {
+			defer done()
+			err := use(client)
+			if lost(err) {
+				n.library.drop(client)
+			}
+			ended <- err
+		}()
+		select {
+		case err = <-ended:
+		case <-ctx.Done():
+			return probes.NoAnswer(ctx)
+		}
+		if !first || ctx.Err() != nil || !wire.Dropped(err) {
+			return err
+		}
+	}
 }

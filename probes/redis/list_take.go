@@ -62,6 +62,12 @@ var endScript = redis.NewScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0`)
 
+// OwnKeys implements probes.Backlogged.
+func (q *listQueue) OwnKeys() []string {
+	keys, _ := keysBeside(q.server, q.key) // without them nothing is taken
+	return keys.own(q.key)
+}
+
 // Waiting implements probes.Backlogged.
 func (q *listQueue) Waiting(ctx context.Context, sample int) (probes.Waiting, error) {
 	keys, err := q.takeable()

@@ -22,6 +22,12 @@ const takeConsumer = "cacheinv_exporter"
 // firstEntries are read at first, when it is not known how large they are.
 const firstEntries = 64
 
+// OwnKeys implements probes.Backlogged.
+func (q *streamQueue) OwnKeys() []string {
+	keys, _ := keysBeside(q.server, q.key) // without them nothing is taken
+	return keys.own(q.key)
+}
+
 // Waiting implements probes.Backlogged.
 func (q *streamQueue) Waiting(ctx context.Context, sample int) (probes.Waiting, error) {
 	keys, groups, err := q.takeable(ctx)

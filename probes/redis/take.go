@@ -22,6 +22,15 @@ type takenKeys struct {
 	processing, dead, owner string
 }
 
+// own gives the keys of which a queue consists, as far as they can be told.
+func (k takenKeys) own(name string) []string {
+	out := []string{name}
+	if k != (takenKeys{}) {
+		out = append(out, k.processing, k.dead, k.owner)
+	}
+	return out
+}
+
 // keysBeside gives the names: NAME:processing and the like. In a Cluster they must be in NAME's own slot, so that there they
 // are {NAME}:processing where NAME itself has no hash tag.
 func keysBeside(server commander, name string) (takenKeys, error) {
