@@ -114,9 +114,9 @@ func (r *run) layersLeft() []drain.LayerLeft {
 // queueKeys are the keys that queues have on nodes of the layers. They are never deleted.
 func (r *run) queueKeys() map[string]bool {
 	out := map[string]bool{}
-	for _, q := range r.config.Queues {
-		if keyed, ok := q.Source.(probes.KeyedQueue); ok {
-			for _, k := range keyed.Keys() {
+	for _, q := range r.queues {
+		if own, ok := q.(probes.Backlogged); ok {
+			for _, k := range own.OwnKeys() {
 				out[k] = true
 			}
 		}

@@ -302,6 +302,25 @@ func TestInterruptedAmongPatterns(t *testing.T) {
 	}
 }
 
+// A pattern that the configuration could not refuse leaves the keys of queues alone.
+func TestPatternsLeaveQueuesAlone(t *testing.T) {
+	s := newSite(t, "")
+	s.fill(3)
+	s.enqueue(3)
+	s.primary.Must(t, "rpush", "inv:dead-letter", "x")
+	s.follows()
+	cfg := s.config()
+	cfg.Recovery.Patterns = []string{"inv*"}
+	r, err := Run(t.Context(), cfg, Options{Apply: true, Strategy: Aggressive, Env: testEnv()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, r)
+	if dead := s.primary.LLen(t.Context(), "inv:dead-letter").Val(); r.ExitCode != ExitDone || dead != 1 || left(t, s.other, "product:*") != 0 {
+		t.Errorf("exit code %d, %d dead letters, %d products", r.ExitCode, dead, left(t, s.other, "product:*"))
+	}
+}
+
 // An application that falls ill stops the recovery; one that was ill before has no say.
 func TestBreakerStopsTheRecovery(t *testing.T) {
 	s := newSite(t, "")
