@@ -47,8 +47,10 @@ func TestAggressive(t *testing.T) {
 	if n := s.primary.LLen(t.Context(), "inv").Val(); n != 0 {
 		t.Errorf("%d messages are left", n)
 	}
-	if !says(r, "inv:dead-letter") || !says(r, "l1 is not invalidated") {
-		t.Error("dead letters, or a layer that is not invalidated, are not named")
+	for _, want := range []string{"inv:dead-letter", "l1 is not invalidated", "l3: patterns can't find the keys of class cart, which are named c-{id} there"} {
+		if !says(r, want) {
+			t.Errorf("the report does not say: %s", want)
+		}
 	}
 	if n := left(t, s.primary, "cacheinv:recover:*"); n > 0 {
 		t.Errorf("%d keys of the validation are left", n)
