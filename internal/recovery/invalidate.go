@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -114,9 +115,9 @@ func (r *run) layersLeft() []drain.LayerLeft {
 // queueKeys are the keys that queues have on nodes of the layers. They are never deleted.
 func (r *run) queueKeys() map[string]bool {
 	out := map[string]bool{}
-	for _, q := range r.config.Queues {
-		if keyed, ok := q.Source.(probes.KeyedQueue); ok {
-			for _, k := range keyed.Keys() {
+	for _, q := range r.queues {
+		if own, ok := q.(probes.Backlogged); ok {
+			for _, k := range own.OwnKeys() {
 				out[k] = true
 			}
 		}
@@ -291,7 +292,7 @@ func (r *run) wantedIn(layer string) keyFilter {
 	var renaming []config.ClassLayer
 	for _, c := range r.config.Canaries {
 		for _, l := range c.Layers {
-			if l.Name == layer && l.Key.String() != "{key}" && !l.Key.IsZero() {
+			if l.Name == layer && l.Key.String() != "{key}" && reversible(l) {
 				renaming = append(renaming, l)
 			}
 		}
@@ -311,6 +312,28 @@ func (r *run) wantedIn(layer string) keyFilter {
 		out.hint = patterns[0]
 	}
 	return out
+}
+
+// reversible reports whether the names of a class's keys in a layer can be turned back into keys.
+func reversible(l config.ClassLayer) bool {
+	_, ok := l.Key.Key(l.Key.Expand(map[string]string{"key": ""}, nil))
+	return ok
+}
+
+// noteBlind names the classes whose keys patterns can't find in a layer.
+func (r *run) noteBlind(s *Step) {
+	for _, layer := range r.config.Layers {
+		if !slices.ContainsFunc(layer.Nodes, func(n config.Node) bool { return n.Traits.ListsKeys }) {
+			continue
+		}
+		for _, c := range r.config.Canaries {
+			for _, l := range c.Layers {
+				if l.Name == layer.Name && !reversible(l) {
+					s.note(fmt.Sprintf("%s: patterns can't find the keys of class %s, which are named %s there; the messages of the backlog can", l.Name, c.Name, l.Key))
+				}
+			}
+		}
+	}
 }
 
 // matching keys of those that were listed, without those of queues.
@@ -457,6 +480,7 @@ func (r *run) tellInvalidation(s *Step, out *Invalidation, stopped error) {
 		s.note(fmt.Sprintf("%s to be deleted in all, by the patterns %s", plural(matched, "key", "keys"), strings.Join(out.Patterns, " ")))
 	}
 	r.noteLeft(s, out.NotInvalidated)
+	r.noteBlind(s)
 	switch {
 	case errors.Is(stopped, errInterrupted):
 		s.fail(Incomplete, "interrupted")
