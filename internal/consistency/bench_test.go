@@ -70,7 +70,7 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// BenchmarkMatrix is what the matrix of the incident page adds to a sampling that tells every key.
+// BenchmarkMatrix is what it costs to tell each key by itself: in the matrix of the incident page, and whether it is consistent.
 func BenchmarkMatrix(b *testing.B) {
 	for _, rows := range []int{0, 1000} {
 		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {

@@ -5,7 +5,7 @@ const form = one("#filter"), said = one("#said"), pause = one("#pause"), late = 
 const letters = {stale: "s", undecided: "u", error: "e", missing: "m", unverified: "v", fresh: "f"};
 const badness = "suemvfx", every = 10000, together = 25;
 const touched = new Map(); // details that the reader opened or closed, by id
-let sort = new URLSearchParams(location.search).get("sort") || "", timer, verdict = one("#top").dataset.verdict;
+let sort = new URLSearchParams(location.search).get("sort") || "", timer, paused = false, verdict = one("#top").dataset.verdict;
 
 // measure gives what rows are sorted by, the least first; null: as they came.
 function measure(table) {
@@ -109,7 +109,7 @@ async function reload() {
 
 function again() {
   clearTimeout(timer);
-  if (pause.getAttribute("aria-pressed") !== "true") timer = setTimeout(reload, every);
+  if (!paused) timer = setTimeout(reload, every);
 }
 
 form.addEventListener("submit", e => { e.preventDefault(); changed(); });
@@ -123,14 +123,15 @@ document.addEventListener("click", e => {
   form.elements.sort.value = sort;
   changed();
 });
-pause.addEventListener("click", () => {
-  const on = pause.getAttribute("aria-pressed") !== "true";
-  pause.setAttribute("aria-pressed", on);
-  if (on) clearTimeout(timer); else reload();
-});
+function halt(on) {
+  paused = on;
+  pause.textContent = on ? "Resume reloading" : "Pause reloading";
+  clearTimeout(timer);
+}
+pause.addEventListener("click", () => { halt(!paused); if (!paused) reload(); });
 document.title = one("#top").dataset.title; // it was not known yet where the sampling took long
 one("#apply").hidden = true;
 pause.hidden = false;
-if (one("#top").dataset.once) pause.setAttribute("aria-pressed", "true");
+halt(!!one("#top").dataset.once);
 if (/[?&](class|state|key)=./.test(location.search)) reload(); else { apply(); again(); }
 })();

@@ -155,7 +155,11 @@ func TestStatusReloads(t *testing.T) {
 	p := browser.Start(t).Open(url+"?class=class_1", browser.Look{Width: 1000, Height: 800})
 	sampled := func() string { return eval[string](p, `document.querySelector("#top time").dateTime`) }
 	eval[bool](p, `(document.querySelector("#counts-class_1 summary").click(), document.querySelector("#matrix-class_1").scrollTop = 50, true)`)
-	eval[bool](p, `(document.querySelector("#top").id = "top", window.old = document.querySelector("#classes"), document.querySelector("#pause").click(), document.querySelector("#pause").click(), true)`)
+	pause := func() string { return eval[string](p, `(document.querySelector("#pause").click(), document.querySelector("#pause").textContent)`) }
+	eval[bool](p, `(window.old = document.querySelector("#classes"), true)`)
+	if on, off := pause(), pause(); on != "Resume reloading" || off != "Pause reloading" { // the second loads at once
+		t.Errorf("the button says %q, then %q", on, off)
+	}
 	servers.Eventually(t, "the page is another", func() bool { return eval[bool](p, `!window.old.isConnected`) })
 	for what, expression := range map[string]string{
 		"what was opened is open":   `document.querySelector("#counts-class_1").open`,
@@ -191,10 +195,37 @@ func TestStatusLooks(t *testing.T) {
 			for _, low := range eval[[]string](p, lowContrast) {
 				t.Errorf("dark %t, width %d: hard to read: %s", dark, width, low)
 			}
+			for _, fault := range eval[[]string](p, faultsOfMarkup) {
+				t.Errorf("dark %t, width %d: %s", dark, width, fault)
+			}
 			quiet(t, p)
 		}
 	}
 }
+
+// faultsOfMarkup are what a screen reader would stumble over.
+const faultsOfMarkup = `(() => {
+  const out = [], all = q => [...document.querySelectorAll(q)];
+  const ids = all("[id]").map(e => e.id);
+  ids.forEach((id, i) => ids.indexOf(id) < i && out.push("two elements are called " + id));
+  for (const a of ["aria-labelledby", "aria-describedby"]) for (const e of all("[" + a + "]")) if (!document.getElementById(e.getAttribute(a))) out.push(a + " leads nowhere: " + e.getAttribute(a));
+  for (const e of all("input:not([type=hidden]),select")) if (!e.labels.length) out.push("no label: " + e.name);
+  for (const e of all("table")) {
+    const heads = [...e.tHead.rows[0].cells];
+    if (heads.some(h => h.scope !== "col")) out.push("a head without a scope");
+    for (const r of [...e.tBodies].flatMap(b => [...b.rows])) {
+      if (r.cells.length !== heads.length) out.push(r.cells.length + " cells under " + heads.length + " heads");
+      if (![...r.cells].some(c => c.tagName === "TH" && c.scope === "row")) out.push("a row without a head: " + r.textContent);
+      if (getComputedStyle(e.tBodies[0]).display === "block") for (const c of [r, ...r.cells]) if (!c.role) out.push("laid out otherwise, and no role: " + c.tagName + " " + c.textContent);
+      if (e.closest(".cards")) for (const c of r.cells) if (c.tagName === "TD" && !c.dataset.l) out.push("a card's line without a label: " + c.textContent);
+    }
+  }
+  for (const e of all(".wide,.matrix")) if (e.tabIndex !== 0 || e.role !== "region" || !(e.ariaLabel || e.getAttribute("aria-labelledby"))) out.push("a region that scrolls and can't be reached: " + e.id);
+  for (const e of all("a,button,summary")) if (!e.textContent.trim()) out.push("nothing to read in " + e.outerHTML);
+  const levels = all("h1,h2,h3").map(e => +e.tagName[1]);
+  levels.forEach((l, i) => i && l > levels[i - 1] + 1 && out.push("a heading of level " + l + " after one of " + levels[i - 1]));
+  return [...new Set(out)].slice(0, 20);
+})()`
 
 // lowContrast are texts whose contrast is below WCAG's 4.5 to 1.
 const lowContrast = `(() => {
