@@ -181,7 +181,7 @@ func TestRepairCommand(t *testing.T) {
 		{"--strategy=majority", `class "c" has a version`},
 		{"--strategy=origin", "needs origin in the class"},
 		{"--strategy=newest --class=none", `no canary class "none"`},
-		{"--strategy=newest --rate=-1", "--rate is -1"},
+		{"--strategy=newest --rate=-1", `--rate is "-1"`},
 		{"--undo=/none/undo.jsonl", "the undo file can't be read"},
 	} {
 		args := append([]string{"repair", "--config.file", path}, strings.Fields(c.args)...)
