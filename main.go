@@ -40,6 +40,8 @@ type commandLine struct {
 	command.Flags
 	scenario, output, form string
 	bundle                 bundle.Options
+	repair                 command.RepairFlags
+	recover                command.RecoverFlags
 }
 
 // run a command line and give its exit code: 0, 1 for a failure, 64 for usage or configuration, and the commands' own.
@@ -57,8 +59,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return command.ExitUsage
 	}
 	err = line.Valid()
-	if name == "bundle" {
+	switch name {
+	case "bundle":
 		err = errors.Join(err, line.bundle.Valid())
+	case "repair":
+		err = errors.Join(err, line.repair.Valid())
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "cacheinv_exporter: %v\n", err)
@@ -84,6 +89,10 @@ func (l *commandLine) declare(app *kingpin.Application) {
 	diagnose := app.Command("diagnose", "Say from two samplings what causes stale data, and what to run next. Exit code 1: a cause stands; "+
 		"2: nothing could be sampled.")
 	diagnose.Flag("output", "text or json.").Short('o').Default("text").EnumVar(&l.form, "text", "json")
+	l.repair.Declare(app.Command("repair", "Repair the stale copies that check finds; without --apply say what would be done. Exit code 1: there is "+
+		"something to write; 3: something can't be done, or was not."))
+	l.recover.Declare(app.Command("recover", "End an incident of queues: apply the backlog, delete stale patterns, restart processors, and see that it is over. "+
+		"A plan unless --apply. Exit code 1: a step failed; 3: something is not done, and still in the queue."))
 	app.Command("check-config", "Validate the configuration file.")
 	out := app.Command("bundle", "Write the rules, dashboards and runbooks of this build.")
 	out.Flag("out", "Folder to write to; it gets the folders alerts, dashboards and runbooks.").Required().StringVar(&l.bundle.Dir)
@@ -106,6 +115,14 @@ func (l *commandLine) do(ctx context.Context, name string, stdout io.Writer, log
 	case "diagnose":
 		opt.Exporter.MinInterval = 0 // each of its samplings is a new one
 		return command.Diagnose(ctx, collector.New(opt.Exporter), opt.Load, l.form, stdout)
+	case "repair":
+		return command.Repair(ctx, opt, l.repair, stdout)
+	case "recover":
+		recovering, err := l.recover.Options(l.ConfigFile, opt.AuditDir, opt.Exporter.Env)
+		if err != nil {
+			return 0, err
+		}
+		return command.Recover(ctx, opt.Load, recovering, l.recover.Output, stdout)
 	case "bundle":
 		return 0, bundle.Write(l.bundle, stdout)
 	case "demo":

@@ -51,6 +51,8 @@ type Options struct {
 	Signals []Signal
 	// Enabled signals, by name (--collector.NAME); one that is not in it is enabled.
 	Enabled map[string]*bool
+	// AuditDir has the audit logs of commands that change caches (--audit.dir); empty: none are counted.
+	AuditDir string
 	// Sampler and Env are handed on.
 	Sampler consistency.Options
 	Env     *probes.Env

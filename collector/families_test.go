@@ -50,6 +50,8 @@ func metricsPage() string {
 		"| window | `0s`, `1m`, `5m`, `10m`: at least so long |\n" +
 		"| reason | why a missing copy is no surprise: `loading`, `restart`, `resharding`, `eviction`; for at most the layer's `ttl`; of failed probes `lost`, `publish`, `setup` |\n" +
 		"| result | of origins `ok`, `not_found`, `error`; of own reads `hit`, `miss` |\n" +
+		"| strategy | of repairs `" + strings.Join(repairStrategies, "`, `") + "` |\n" +
+		"| outcome | of repairs `" + strings.Join(repairOutcomes, "`, `") + "` ([what they mean](repair.md#what-came-of-it)) |\n" +
 		"| kind | " + kinds() + " |\n\n")
 	b.WriteString("| family | type | labels | meaning |\n|---|---|---|---|\n")
 	for _, f := range Families() {

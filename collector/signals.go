@@ -28,6 +28,7 @@ var Signals = []Signal{
 	{Name: "config_drift", New: newConfigDriftSignal},
 	{Name: "history", Configured: hasHistory, New: newHistorySignal},
 	{Name: "invalidation_probe", New: newRoundTripSignal},
+	{Name: "repair", New: newRepairSignal},
 	{Name: causeName}, // it judges what the others found, once they are back
 }
 

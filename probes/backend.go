@@ -23,9 +23,14 @@ type Backend struct {
 	Publisher func(block form.Value, known Known) PublisherSource
 	// Origin reads where the truth of a key is asked: canaries[].origin.NAME. keyNames may stand in templates; nil: any.
 	Origin func(block form.Value, keyNames []string) OriginSource
+	// Refresher reads how an application is asked to make its copies of a key anew: canaries[].refresh.NAME. keyNames may stand
+	// in templates; nil: any.
+	Refresher func(block form.Value, keyNames []string) RefresherSource
 	// Application reads the fields of versions[] but for the application's name. One backend alone plays this role, as
 	// nothing in the block names it.
 	Application func(fields *form.Block) ApplicationSource
+	// Health reads a URL at which an application tells whether it is well: recovery.health_url. One backend alone plays this role.
+	Health func(url form.Value) HealthSource
 }
 
 // Layer is where a node stands in the configuration.

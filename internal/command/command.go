@@ -15,6 +15,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/demo"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/incident"
+	"github.com/cacheinv/cacheinv_exporter/internal/recovery"
 	"github.com/cacheinv/cacheinv_exporter/internal/server"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -33,7 +34,7 @@ func ExitCode(err error, stderr io.Writer) int {
 		return ExitUsage
 	}
 	fmt.Fprintf(stderr, "cacheinv_exporter: %v\n", err)
-	if errors.Is(err, errConfiguration) || errors.Is(err, incident.ErrUsage) {
+	if errors.Is(err, errConfiguration) || errors.Is(err, incident.ErrUsage) || errors.Is(err, recovery.ErrUsage) {
 		return ExitUsage
 	}
 	return 1

@@ -44,6 +44,8 @@ type Options struct {
 	Check    incident.CheckOptions
 	// Load reads the configuration file.
 	Load Loader
+	// AuditDir is where commands put what they changed on record; empty: nowhere.
+	AuditDir string
 	// AddressGiven: the command line says where to listen, so that no other port will do.
 	AddressGiven bool
 }
@@ -67,6 +69,7 @@ func (f *Flags) Declare(app *kingpin.Application) {
 	app.Flag("http.max-body", "Largest HTTP body that is read.").Default("4MiB").BytesVar(&f.maxBody)
 	app.Flag("discovery.forget-after", "How long a node that left its group is still queried.").Default("10m").DurationVar(&f.env.ForgetAfter)
 	app.Flag("digest.key-file", "File with the key for digests and the choice of sampled keys.").StringVar(&f.keyFile)
+	app.Flag("audit.dir", "Folder for the audit logs of what commands change, and for what undoes it or could not be applied; serve counts what repairs came to.").StringVar(&e.AuditDir)
 	e.Enabled = map[string]*bool{}
 	for _, s := range collector.Signals {
 		e.Enabled[s.Name] = app.Flag("collector."+s.Name, "Enable the "+s.Name+" collector.").Default("true").Bool()
@@ -126,7 +129,7 @@ func (f *Flags) Options(log *slog.Logger) (Options, error) {
 	serving := f.server
 	load := func() (*config.Config, error) { return config.Load(f.ConfigFile, f.Backends) }
 	serving.Load = load
-	return Options{Exporter: exporter, Server: serving, Check: check, Load: load, AddressGiven: f.addressGiven}, nil
+	return Options{Exporter: exporter, Server: serving, Check: check, Load: load, AuditDir: f.exporter.AuditDir, AddressGiven: f.addressGiven}, nil
 }
 
 // readKey of --digest.key-file; an empty path gives none.

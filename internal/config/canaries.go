@@ -57,8 +57,24 @@ func (r *reader) class(v form.Value, classes form.Taken) Class {
 			origin.Fault("conflicts with type: hash, as a body can't be compared with fields; leave it out")
 		}
 	}
+	if refresh := b.Get("refresh"); refresh.Given() {
+		k.Refresh = r.refresher(refresh, names)
+	}
 	b.Done()
 	return k
+}
+
+// refresher reads how an application is asked to make its copies of a key anew.
+func (r *reader) refresher(v form.Value, names []string) probes.RefresherSource {
+	b := v.Block()
+	_, source := choose(b, r.backends, "where copies are asked to be made anew", func(k *probes.Backend) func(form.Value) probes.RefresherSource {
+		if k.Refresher == nil {
+			return nil
+		}
+		return func(block form.Value) probes.RefresherSource { return k.Refresher(block, names) }
+	})
+	b.Done()
+	return source
 }
 
 // readKeys reads which keys a class has, and the names that templates may use for their parts; nil: any.

@@ -22,6 +22,8 @@ type Config struct {
 	Canaries   []Class
 	Versions   []App
 	RoundTrips []RoundTrip
+	// Recovery is nil where the file has no block for it; DefaultRecovery stands for it then.
+	Recovery *Recovery
 }
 
 // Layer is a tier of cache.
@@ -103,6 +105,8 @@ type Class struct {
 	// Absent matches an origin's answer that stands for "not there"; nil: none does. Copies go by their layer's.
 	Absent *regexp.Regexp
 	Origin *Origin
+	// Refresh asks the application to make the copies of a key anew (repair --strategy=refresh); nil: it can't be asked.
+	Refresh probes.RefresherSource
 }
 
 // ClassLayer is one layer of a class, with what differs there; Decode, Select Absent and MaxStaleness are already resolved.

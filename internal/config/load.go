@@ -38,7 +38,7 @@ func readConfig(d *form.Document, backends []probes.Backend) *Config {
 	b := root.Block()
 	layers, queues, history := b.Get("layers"), b.Get("queues"), b.Get("history")
 	canaries, versions := b.Get("canaries"), b.Get("versions")
-	invalidationProbes := b.Get("invalidation_probes")
+	invalidationProbes, recovery := b.Get("invalidation_probes"), b.Get("recovery")
 	if b.NoneGiven(layers, queues, history, versions) {
 		b.Fault("holds nothing to watch; write at least one of layers, queues, history and versions")
 	}
@@ -65,6 +65,9 @@ func readConfig(d *form.Document, backends []probes.Backend) *Config {
 	names = form.Taken{}
 	for _, v := range invalidationProbes.List("invalidation probes") {
 		c.RoundTrips = append(c.RoundTrips, r.roundTrip(v, names))
+	}
+	if recovery.Given() {
+		c.Recovery = r.recovery(recovery)
 	}
 	b.Done()
 	return c
@@ -95,6 +98,9 @@ func (c *Config) Advice() []string {
 	for _, q := range c.Queues {
 		if advice := q.Source.Advice(); advice != "" {
 			out = append(out, fmt.Sprintf("queue %q: %s", q.Name, advice))
+		}
+		if c.Recovery != nil && q.Source.Traits().Messages && (q.Message == nil || q.Message.Key == "") {
+			out = append(out, fmt.Sprintf("queue %q: without message.key recover can't apply its backlog; write where a message has its key, such as message: {key: $.key}", q.Name))
 		}
 	}
 	for _, k := range c.Canaries {

@@ -345,8 +345,10 @@ func TestFull(t *testing.T) {
 		"queue tokens":              "kafka: kafka-consumer-groups --bootstrap-server kafka:9093 --describe --all-groups",
 		"queue app-queue":           "http: curl -sS -m 5 http://app-1:8080/queue",
 
-		"origin user_profile":  "http://app/api/users/{id}",
-		"origin product_price": "https://prices.example/{key}",
+		"origin user_profile":   "http://app/api/users/{id}",
+		"origin product_price":  "https://prices.example/{key}",
+		"refresh user_profile":  "POST http://app/cache/refresh/ID",
+		"refresh product_price": "PURGE https://prices.example/KEY",
 
 		"versions web":    `for url in http://app-1:8080/cache/version http://app-2:8080/cache/version; do echo "$url: $(curl -sS -m 5 "$url")"; done`,
 		"versions worker": `for url in https://worker-1/version; do echo "$url: $(curl -sS -m 5 "$url")"; done`,
@@ -378,6 +380,10 @@ func takeSources(c *Config) map[string]string {
 		q.Source = nil
 	}
 	for i := range c.Canaries {
+		if k := &c.Canaries[i]; k.Refresh != nil {
+			out["refresh "+k.Name] = k.Refresh.Request(map[string]string{"key": "KEY", "id": "ID"})
+			k.Refresh = nil
+		}
 		if k := &c.Canaries[i]; k.Origin != nil {
 			out["origin "+k.Name] = k.Origin.Source.Identity()
 			k.Origin.Source = nil
@@ -475,6 +481,63 @@ canaries:
 	}
 	if d := cmp.Diff(want, c.Advice()); d != "" {
 		t.Error(d)
+	}
+}
+
+// What recover needs is advised only where there is a block for it.
+func TestAdviceForRecovery(t *testing.T) {
+	const text = `
+layers: [{name: l2, ttl: 1h, nodes: [{name: redis-1, redis: {address: "cache-1:6379"}}]}]
+queues:
+  - {name: list, redis: {node: redis-1, list: inv}}
+  - {name: told, redis: {node: redis-1, list: told}, message: {key: "$.key"}}
+  - {name: version, redis: {node: redis-1, stream: inv}, message: {version: "$.version"}}
+  - {name: app, http: {url: "http://app/queue", depth: "$.depth"}}
+`
+	for recovery, want := range map[string]int{"": 0, "recovery: {standard_above: 10}\n": 2} {
+		c, err := Parse("c.yml", []byte(text+recovery), backends.All)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Advice(); len(got) != want {
+			t.Errorf("%q: %q", recovery, got)
+		}
+	}
+}
+
+func TestRecovery(t *testing.T) {
+	got := load(t, "recovery.yml").Recovery
+	program := func(timeout time.Duration, args ...string) Hook {
+		return Hook{Args: args, Written: args, Timeout: timeout}
+	}
+	if got.Health == nil || got.Breaker.Health == nil {
+		t.Error("a health URL is not read")
+	}
+	got.Health, got.Breaker.Health = nil, nil
+	last := len(got.Breaker.Command.Args) - 1
+	if got.Breaker.Command.Args[last] == "${CACHEINV_TEST_HOST}" || got.Breaker.Command.Written[last] != "${CACHEINV_TEST_HOST}" {
+		t.Errorf("the environment's argument is %q, written %q", got.Breaker.Command.Args[last], got.Breaker.Command.Written[last])
+	}
+	got.Breaker.Command.Args = got.Breaker.Command.Written
+	const short = 30 * time.Second
+	want := &Recovery{
+		Patterns: []string{"user:*:profile", "session:*"}, AggressiveAbove: 8000, StandardAbove: 2000, Rate: 500,
+		BypassOn:       program(short, "kubectl", "set", "env", "deployment/app", "CACHE_BYPASS=on"),
+		BypassOff:      program(short, "kubectl", "set", "env", "deployment/app", "CACHE_BYPASS-"),
+		StopJobs:       program(short, "kubectl", "patch", "cronjob/reprice", "-p", `{"spec":{"suspend":true}}`),
+		StopProcessors: program(short, "kubectl", "scale", "deployment/cache-invalidation-processor", "--replicas=0"),
+		Restart:        program(short, "kubectl", "scale", "deployment/cache-invalidation-processor", "--replicas=3"),
+		Wait:           program(6*time.Minute, "kubectl", "rollout", "status", "deployment/cache-invalidation-processor", "--timeout=5m"),
+		Breaker: Breaker{
+			Command: program(5*time.Second, "/usr/local/bin/error-ratio", "--below=0.05", "${CACHEINV_TEST_HOST}"), Every: 2 * time.Second, Failures: 2,
+		},
+		Monitor: Monitor{Depth: 50, Every: 10 * time.Second, Looks: 6, Timeout: 20 * time.Minute},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want (-), got (+):\n%s", d)
+	}
+	if c := load(t, "minimal.yml"); c.Recovery != nil || DefaultRecovery().AggressiveAbove != 5000 || DefaultRecovery().StandardAbove != 1000 {
+		t.Errorf("without a block: %+v", c.Recovery)
 	}
 }
 

@@ -321,7 +321,7 @@ func (ct *counts) count(key int, h *keyMemory, v *verdict.Verdict) {
 		fresh = fresh || cp.state == verdict.Fresh
 		differs = differs || bad || cp.state == verdict.Error
 		if ct.round.opt.Details {
-			report = append(report, cp.report())
+			report = append(report, cp.report(ct.class.nameIn(cp.on.column.layer, k.names[key])))
 		}
 	}
 	ct.addRow(key, v, worst)
@@ -331,7 +331,9 @@ func (ct *counts) count(key int, h *keyMemory, v *verdict.Verdict) {
 		ct.result.KeyConsistent[k.names[key]] = !worst
 	}
 	if ct.round.opt.Details && differs {
-		ct.result.Reports = append(ct.result.Reports, KeyReport{Key: k.names[key], Reference: v.Reference, Copies: report})
+		ct.result.Reports = append(ct.result.Reports, KeyReport{
+			Key: k.names[key], Reference: v.Reference, Copies: report, Vars: ct.class.vars(k.names[key]),
+		})
 	}
 }
 
@@ -442,12 +444,12 @@ func (ct *counts) divergence(key int, h *keyMemory) {
 	}
 }
 
-// report of a copy for check.
-func (cp *copyCount) report() CopyReport {
+// report of a copy for check; name is the key's in the copy's layer.
+func (cp *copyCount) report(name string) CopyReport {
 	node, o := cp.on.column.result, cp.last
 	c := CopyReport{
-		Layer: node.Layer, Node: node.Name, State: cp.state, Present: o.Presence == verdict.Present, Digest: o.Content,
-		Version: o.Version, TTL: o.ttl, HasTTL: o.hasTTL, NoExpiry: o.noExpiry, Err: o.why(),
+		Layer: node.Layer, Node: node.Name, Name: name, State: cp.state, Present: o.Presence == verdict.Present, Digest: o.Content,
+		Version: o.Version, TTL: o.ttl, HasTTL: o.hasTTL, NoExpiry: o.noExpiry, Err: o.why(), cachedAt: o.cachedAt,
 	}
 	if o.detail != nil {
 		c.Value = o.value

@@ -33,11 +33,16 @@ func (r *round) plan(layer string) *plan {
 		p.at, p.keys = slices.Grow(p.at, len(r.keys[i].names)), slices.Grow(p.keys, len(r.keys[i].names))
 		for key, name := range r.keys[i].names {
 			if template.String() != "{key}" {
-				name = template.Expand(c.vars(name), nil)
+				name = c.nameIn(own, name)
 			}
 			p.at = append(p.at, keyAt{class: i, key: key})
 			p.keys = append(p.keys, probes.Key{Name: name, Hash: c.Hash})
 		}
 	}
 	return p
+}
+
+// nameIn a layer, by the class's own index, is what a key is called there.
+func (c *class) nameIn(layer int, key string) string {
+	return c.Layers[layer].Key.Expand(c.vars(key), nil)
 }

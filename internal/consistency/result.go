@@ -126,20 +126,26 @@ type KeyReport struct {
 	Key       string
 	Reference verdict.Reference
 	Copies    []CopyReport
+	// Vars are what templates of the class may name for the key.
+	Vars map[string]string
 }
 
 // CopyReport is one copy for check.
 type CopyReport struct {
 	Layer, Node string
-	State       verdict.State
-	Present     bool
-	Digest      content.Digest
-	Version     content.Version
-	TTL         time.Duration
-	HasTTL      bool
-	NoExpiry    bool
+	// Name of the key in this layer.
+	Name     string
+	State    verdict.State
+	Present  bool
+	Digest   content.Digest
+	Version  content.Version
+	TTL      time.Duration
+	HasTTL   bool
+	NoExpiry bool
 	// Err says why a copy is Error.
 	Err error
 	// Value only where asked for.
 	Value []byte
+	// cachedAt is when the copy says it was made, in unix nanoseconds; 0: it does not.
+	cachedAt int64
 }

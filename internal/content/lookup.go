@@ -37,3 +37,29 @@ func ReadVersion(s string) Version {
 
 // ReadVersionOf reads a version of a kind, as in VersionSpec; the zero Version where it is none.
 func ReadVersionOf(kind, s string) Version { return parseVersion(kind, s) }
+
+// LookupList gives what Lookup does as a list of one, and an array of such values as all of them. json is false where the
+// document is not JSON; ok is false where there is no such thing at the path, or an element of the array is none.
+func LookupList(doc []byte, p Path) (values []string, ok, json bool) {
+	d := newDocument()
+	defer d.release()
+	v, json := d.parse(doc)
+	if !json {
+		return nil, false, false
+	}
+	if v, ok = d.find(v, p); !ok {
+		return nil, false, true
+	}
+	elements := []uint32{v}
+	if d.nodes[v].kind == array {
+		elements = d.kids(v)
+	}
+	for _, e := range elements {
+		value, plain := d.plain(e)
+		if !plain {
+			return nil, false, true
+		}
+		values = append(values, value)
+	}
+	return values, true, true
+}

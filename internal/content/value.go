@@ -69,6 +69,30 @@ func (r *Reader) Value(value []byte) (Content, error) {
 	return c, nil
 }
 
+// Left gives what decoding and selection leave of a value, as it stands there: what Value compares, with all that it leaves
+// out. ErrAbsent: it stands for "not there".
+func (r *Reader) Left(value []byte) ([]byte, error) {
+	whole, err := r.decode(value)
+	if err != nil {
+		return nil, err
+	}
+	s := sight{r: r, whole: whole, text: whole}
+	if r.selected != nil {
+		s.outer = newDocument()
+		defer s.release()
+		s.root, s.parsed = s.outer.parse(whole)
+		s.doc, s.left = s.outer, s.root
+		err = s.choose()
+	}
+	if r.absent != nil && r.absent.Match(s.text) {
+		return nil, ErrAbsent
+	}
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Clone(s.text), nil
+}
+
 // bracketed: the first byte after white space is one that content compared as JSON begins with.
 func bracketed(b []byte) bool {
 	b = bytes.TrimLeft(b, " \t\r\n")

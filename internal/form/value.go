@@ -125,6 +125,9 @@ func (v Value) fillIn(s string) (string, bool) {
 
 var environmentName = regexp.MustCompile(`^[A-Za-z_]\w*$`)
 
+// Written is a single value's text as the file has it, before ${NAME} is filled in: what may be shown.
+func (v Value) Written() string { return v.node.Value }
+
 var loginInAddress = regexp.MustCompile(`(?s)^(\w[\w+.-]*://)?[^:]*:.*@`)
 
 // Quoted is a given value for a fault: as written, since what the environment filled in may be a secret, and without a

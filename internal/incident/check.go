@@ -47,8 +47,25 @@ type CheckOptions struct {
 	Progress func(step, steps int)
 }
 
-// Check reads what opt asks for and reports. An error that wraps ErrUsage is the user's.
-func Check(ctx context.Context, cfg *config.Config, opt CheckOptions) (*Report, error) {
+// Look is one reading of the canaries, with the connections that it was made over.
+type Look struct {
+	// Config is narrowed to what was read.
+	Config  *config.Config
+	Fleet   *probes.Fleet
+	Sampler *consistency.Sampler
+	Result  *consistency.Result
+}
+
+// Close ends the connections.
+func (l *Look) Close() {
+	if l.Sampler != nil {
+		l.Sampler.Close()
+	}
+	l.Fleet.Close()
+}
+
+// TakeLook reads what opt asks for, key by key. An error that wraps ErrUsage is the user's.
+func TakeLook(ctx context.Context, cfg *config.Config, opt CheckOptions) (*Look, error) {
 	chosen, err := choose(cfg, opt)
 	if err != nil {
 		return nil, err
@@ -57,24 +74,33 @@ func Check(ctx context.Context, cfg *config.Config, opt CheckOptions) (*Report, 
 	if err != nil {
 		return nil, fmt.Errorf("opening the nodes: %w", err)
 	}
-	defer fleet.Close()
+	l := &Look{Config: chosen, Fleet: fleet}
 	opt.Sampler.Details = true
-	s, err := consistency.NewSampler(chosen, fleet, opt.Sampler, opt.Env, consistency.NewMemory())
-	if err != nil {
+	if l.Sampler, err = consistency.NewSampler(chosen, fleet, opt.Sampler, opt.Env, consistency.NewMemory()); err != nil {
+		l.Close()
 		return nil, fmt.Errorf("opening the canaries: %w", err)
 	}
-	defer s.Close()
-	result, err := read(ctx, chosen, s, opt)
+	if l.Result, err = read(ctx, chosen, l.Sampler, opt); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Check reads what opt asks for and reports. An error that wraps ErrUsage is the user's.
+func Check(ctx context.Context, cfg *config.Config, opt CheckOptions) (*Report, error) {
+	l, err := TakeLook(ctx, cfg, opt)
 	if err != nil {
 		return nil, err
 	}
-	return newReport(chosen, result, opt.Sampler.DigestKey)
+	defer l.Close()
+	return newReport(l.Config, l.Result, opt.Sampler.DigestKey)
 }
 
 // RunCheck writes Check's report to stdout, as table or json, and gives its exit code.
 func RunCheck(ctx context.Context, cfg *config.Config, opt CheckOptions, output string, stdout io.Writer) (int, error) {
 	var stop func()
-	opt.Progress, stop = progressBar(os.Stderr)
+	opt.Progress, stop = ProgressBar(os.Stderr, "looking for keys")
 	report, err := Check(ctx, cfg, opt)
 	stop()
 	if err != nil {
@@ -184,7 +210,7 @@ func read(ctx context.Context, cfg *config.Config, s sampler, opt CheckOptions) 
 	defer cancel()
 	r := s.Sample(sampling)
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("check was interrupted: %w", err)
+		return nil, fmt.Errorf("interrupted: %w", err)
 	}
 	return r, nil
 }

@@ -58,7 +58,7 @@ func RunDiagnose(ctx context.Context, r Reporter, output string, stdout io.Write
 		return 0, err
 	}
 	if output == "json" {
-		err = writeJSON(stdout, d)
+		err = WriteJSON(stdout, d)
 	} else {
 		_, err = io.WriteString(stdout, diagnosisText(d))
 	}
@@ -79,7 +79,8 @@ func diagnosisCode(d *diagnosis.Diagnosis) int {
 	return 1
 }
 
-func writeJSON(w io.Writer, v any) error {
+// WriteJSON writes v for machines and for people's eyes: indented, with < and > as they are.
+func WriteJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
@@ -107,9 +108,9 @@ func diagnosisText(d *diagnosis.Diagnosis) string {
 	for _, s := range d.Steps {
 		fmt.Fprintf(&b, "\n%s  %s\n", s.Step, s.Title)
 		for _, line := range s.Evidence {
-			fmt.Fprintf(&b, "   - %s\n", printable(line))
+			fmt.Fprintf(&b, "   - %s\n", Printable(line))
 		}
 	}
-	fmt.Fprintf(&b, "\nNext:\n  %s\n", printable(d.Next))
+	fmt.Fprintf(&b, "\nNext:\n  %s\n", Printable(d.Next))
 	return b.String()
 }

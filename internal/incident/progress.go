@@ -8,9 +8,9 @@ import (
 	"golang.org/x/term"
 )
 
-// progressBar draws a bar on file if it is a terminal. show is what CheckOptions.Progress wants, nil elsewhere; stop
-// clears the bar.
-func progressBar(file *os.File) (show func(step, steps int), stop func()) {
+// ProgressBar draws a bar on file if it is a terminal, with a message beside it. show is what CheckOptions.Progress wants, nil
+// elsewhere; stop ends the bar.
+func ProgressBar(file *os.File, message string) (show func(step, steps int), stop func()) {
 	if !term.IsTerminal(int(file.Fd())) {
 		return nil, func() {}
 	}
@@ -18,7 +18,7 @@ func progressBar(file *os.File) (show func(step, steps int), stop func()) {
 	bar.SetOutputWriter(file)
 	bar.SetUpdateFrequency(100 * time.Millisecond)
 	bar.SetStyle(progress.StyleBlocks)
-	tracker := &progress.Tracker{Message: "looking for keys"}
+	tracker := &progress.Tracker{Message: message}
 	bar.AppendTracker(tracker)
 	done := make(chan struct{})
 	go func() {

@@ -1,7 +1,10 @@
 package incident
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
@@ -96,13 +100,32 @@ type Copy struct {
 	ValueBase64 []byte  `json:"value_base64,omitempty"`
 }
 
+// Digests are contents as they are shown: keyed, so that nobody can try which value has one.
+type Digests struct{ key []byte }
+
+// NewDigests with a key; where it is empty, a random one.
+func NewDigests(key []byte) (Digests, error) {
+	if len(key) == 0 {
+		key = make([]byte, 32)
+		if _, err := rand.Read(key); err != nil {
+			return Digests{}, fmt.Errorf("no randomness for the digests: %w", err)
+		}
+	}
+	return Digests{key}, nil
+}
+
+// Of a content.
+func (d Digests) Of(c content.Digest) string {
+	mac := hmac.New(sha256.New, d.key)
+	mac.Write(c[:])
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
 // newReport of a sampling. Digests are keyed by digestKey; empty: by a random one.
 func newReport(cfg *config.Config, r *consistency.Result, digestKey []byte) (*Report, error) {
-	if len(digestKey) == 0 {
-		digestKey = make([]byte, 32)
-		if _, err := rand.Read(digestKey); err != nil {
-			return nil, fmt.Errorf("no randomness for the digests: %w", err)
-		}
+	digests, err := NewDigests(digestKey)
+	if err != nil {
+		return nil, err
 	}
 	literal := map[string]int{}
 	for _, c := range cfg.Canaries {
@@ -111,12 +134,12 @@ func newReport(cfg *config.Config, r *consistency.Result, digestKey []byte) (*Re
 	report := &Report{Classes: []ClassReport{}}
 	for i := range r.Classes {
 		c := &r.Classes[i]
-		report.Classes = append(report.Classes, newClassReport(c, literal[c.Class]+c.SampledKeys, digestKey))
+		report.Classes = append(report.Classes, newClassReport(c, literal[c.Class]+c.SampledKeys, digests))
 	}
 	return report, nil
 }
 
-func newClassReport(c *consistency.ClassResult, keys int, digestKey []byte) ClassReport {
+func newClassReport(c *consistency.ClassResult, keys int, digests Digests) ClassReport {
 	out := ClassReport{Class: c.Class, Keys: keys, Layers: []LayerReport{}, Differing: []Differing{}, Unreadable: unreadableOf(c.Reports)}
 	stale, compared := 0, 0
 	at := map[string]int{}
@@ -137,7 +160,7 @@ func newClassReport(c *consistency.ClassResult, keys int, digestKey []byte) Clas
 	}
 	out.Share = newShare(stale, compared)
 	for i := range c.Reports {
-		if d, ok := newDiffering(&c.Reports[i], digestKey); ok {
+		if d, ok := newDiffering(&c.Reports[i], digests); ok {
 			out.Differing = append(out.Differing, d)
 		}
 	}
@@ -167,18 +190,18 @@ func unreadableOf(reports []consistency.KeyReport) []Unreadable {
 	return out
 }
 
-func newDiffering(k *consistency.KeyReport, digestKey []byte) (Differing, bool) {
+func newDiffering(k *consistency.KeyReport, digests Digests) (Differing, bool) {
 	d := Differing{Key: k.Key, Reference: k.Reference.String()}
 	differs := false
 	for i := range k.Copies {
 		c := &k.Copies[i]
 		differs = differs || c.State == verdict.Stale || c.State == verdict.Undecided
-		d.Copies = append(d.Copies, newCopy(c, digestKey))
+		d.Copies = append(d.Copies, newCopy(c, digests))
 	}
 	return d, differs
 }
 
-func newCopy(c *consistency.CopyReport, digestKey []byte) Copy {
+func newCopy(c *consistency.CopyReport, digests Digests) Copy {
 	out := Copy{Layer: c.Layer, Node: c.Node, State: c.State.String()}
 	if c.Err != nil {
 		out.Error = new(c.Err.Error())
@@ -186,7 +209,7 @@ func newCopy(c *consistency.CopyReport, digestKey []byte) Copy {
 	if !c.Present {
 		return out
 	}
-	out.Digest = new(keyedDigest(digestKey, c.Digest))
+	out.Digest = new(digests.Of(c.Digest))
 	if !c.Version.IsZero() {
 		out.Version = new(c.Version.String())
 	}
@@ -229,7 +252,7 @@ func (r *Report) ExitCode() int {
 
 // JSON writes the report for machines.
 func (r *Report) JSON(w io.Writer) error {
-	if err := writeJSON(w, r); err != nil {
+	if err := WriteJSON(w, r); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	return nil
@@ -240,7 +263,7 @@ func (r *Report) Table(w io.Writer) error {
 	for i := range r.Classes {
 		c := &r.Classes[i]
 		if _, err := fmt.Fprintf(w, "%s: %d keys read, %d copies compared, %d undecided, %d stale%s\n",
-			printable(c.Class), c.Keys, c.Compared, c.undecided(), c.Stale, c.interval()); err != nil {
+			Printable(c.Class), c.Keys, c.Compared, c.undecided(), c.Stale, c.interval()); err != nil {
 			return fmt.Errorf("writing the report: %w", err)
 		}
 		nodes := table.NewWriter()
@@ -259,7 +282,7 @@ func (r *Report) Table(w io.Writer) error {
 			out += "\n" + differingTable(c.Differing) + "\n"
 		}
 		for _, u := range c.Unreadable {
-			out += fmt.Sprintf("\n%s: %d not read, such as %s: %s\n", u.Node, u.Copies, printable(u.Key), printable(u.Error))
+			out += fmt.Sprintf("\n%s: %d not read, such as %s: %s\n", u.Node, u.Copies, Printable(u.Key), Printable(u.Error))
 		}
 		if c.Keys == 0 {
 			out += "\nNo key was found: no node lists any that matches the pattern.\n"
@@ -295,7 +318,7 @@ func differingTable(differing []Differing) string {
 	}
 	t.AppendHeader(header)
 	for _, d := range differing {
-		key, by := printable(d.Key), d.Reference
+		key, by := Printable(d.Key), d.Reference
 		for _, c := range d.Copies {
 			row := table.Row{key, by, c.Layer, c.Node, c.State, short(c.Digest), text(c.Version), c.ttl()}
 			if values {
@@ -337,7 +360,7 @@ func text(s *string) string {
 	if s == nil {
 		return ""
 	}
-	return printable(*s)
+	return Printable(*s)
 }
 
 func short(digest *string) string {
@@ -347,8 +370,8 @@ func short(digest *string) string {
 	return (*digest)[:8]
 }
 
-// printable quotes what would move a terminal's cursor.
-func printable(s string) string {
+// Printable quotes what would move a terminal's cursor.
+func Printable(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) || !utf8.ValidString(s) {
 		return strconv.Quote(s)
 	}

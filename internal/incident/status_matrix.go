@@ -69,7 +69,7 @@ func (w *matrix) put(parts ...string) {
 }
 
 // text from outside.
-func (w *matrix) text(s string) { template.HTMLEscape(w, []byte(printable(s))) }
+func (w *matrix) text(s string) { template.HTMLEscape(w, []byte(Printable(s))) }
 
 // key with places where its line may break.
 func (w *matrix) key(key string) {

@@ -64,6 +64,15 @@ type originConfig struct {
 	Client  form.HTTPClient
 }
 
+// refresherConfig is where an application is asked to make its copies of a key anew.
+type refresherConfig struct {
+	// URL may hold {key} and the names of the class's match.
+	URL     form.Template
+	Method  string
+	Headers map[string]string
+	Client  form.HTTPClient
+}
+
 // applicationConfig is an application whose instances report the version of their caching code.
 type applicationConfig struct {
 	// Nodes: instance name -> URL. Instead of it, DNS names the instances, and URL holds {host} and {port}.
@@ -217,6 +226,27 @@ func readOrigin(v form.Value, keyNames []string) *originConfig {
 	o.Headers = b.Headers(o.Client)
 	b.Done()
 	return o
+}
+
+// refreshMethods are those by which applications and edges are asked to drop a copy or to make it anew.
+var refreshMethods = []string{"POST", "PUT", "PATCH", "DELETE", "GET", "PURGE"}
+
+// readRefresher reads where copies are asked to be made anew; keyNames may stand in the URL.
+func readRefresher(v form.Value, keyNames []string) *refresherConfig {
+	b := v.Block()
+	r := &refresherConfig{}
+	u := b.Get("url")
+	if b.Require(u, "the URL that makes a key's copies anew, such as http://app/cache/refresh/{key}") {
+		r.URL = u.URLTemplate(keyNames)
+		if !r.URL.IsZero() && len(r.URL.Names()) == 0 {
+			u.Fault("holds no {key}; write it, or a name of match, where the key stands")
+		}
+	}
+	r.Method = b.Get("method").OneOf("POST", refreshMethods...)
+	r.Client = b.Client()
+	r.Headers = b.Headers(r.Client)
+	b.Done()
+	return r
 }
 
 // readApplication reads where the instances of an application report their versions.

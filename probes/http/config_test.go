@@ -229,6 +229,36 @@ func TestOriginsAreRead(t *testing.T) {
 	}
 }
 
+func TestRefreshersAreRead(t *testing.T) {
+	dir := configfiles.Fixtures(t)
+	const list = `
+- url: "http://app/cache/refresh/{id}"
+  headers: {Accept: application/json}
+  username: exporter
+  password: ${APP_PASSWORD}
+- {url: "https://edge.example/{key}", method: PURGE, bearer_token_file: edge.token, tls: {}}
+- {url: "http://app/{key}", method: GET, username: u, password_file: redis.password}
+`
+	got := configfiles.Blocks(t, dir, list, func(v form.Value) *refresherConfig { return readRefresher(v, []string{"key", "id"}) })
+	want := []*refresherConfig{
+		{
+			URL: configTemplate(t, "http://app/cache/refresh/{id}"), Method: "POST", Headers: map[string]string{"Accept": "application/json"},
+			Client: form.HTTPClient{Credentials: appLogin},
+		},
+		{
+			URL: configTemplate(t, "https://edge.example/{key}"), Method: "PURGE",
+			Client: form.HTTPClient{BearerTokenFile: filepath.Join(dir, "edge.token"), TLS: &form.TLS{}},
+		},
+		{
+			URL: configTemplate(t, "http://app/{key}"), Method: "GET",
+			Client: form.HTTPClient{Credentials: form.Credentials{Username: "u", PasswordFile: filepath.Join(dir, "redis.password")}},
+		},
+	}
+	if d := cmp.Diff(want, got, sameConfig); d != "" {
+		t.Errorf("want (-), got (+):\n%s", d)
+	}
+}
+
 func TestApplicationsAreRead(t *testing.T) {
 	dir := configfiles.Fixtures(t)
 	const list = `

@@ -1,7 +1,7 @@
 // Package http asks whatever answers over HTTP: edges, applications' local caches, queues and processors that report their
 // counters in JSON, origins that know the truth, and instances that report their version.
 //
-// Each role has a file and a type of its own: node, queue, history, publisher, origin and application. Package httpclient has
+// Each role has a file and a type of its own: node, queue, history, publisher, origin, refresher and application. Package httpclient has
 // what their requests share.
 package http
 
@@ -17,14 +17,18 @@ import (
 
 // Backend is HTTP.
 var Backend = probes.Backend{
-	Name:        backendName,
-	Node:        func(block form.Value, in probes.Layer) probes.NodeSource { return readNode(block, in.Name, in.Once) },
-	NodeTraits:  probes.NodeTraits{Fills: true},
-	Queue:       func(block form.Value, _ probes.Known) probes.QueueSource { return readQueue(block) },
-	History:     func(block form.Value) probes.HistorySource { return readHistory(block) },
-	Publisher:   func(block form.Value, _ probes.Known) probes.PublisherSource { return readPublisher(block) },
-	Origin:      func(block form.Value, keyNames []string) probes.OriginSource { return readOrigin(block, keyNames) },
+	Name:       backendName,
+	Node:       func(block form.Value, in probes.Layer) probes.NodeSource { return readNode(block, in.Name, in.Once) },
+	NodeTraits: probes.NodeTraits{Fills: true},
+	Queue:      func(block form.Value, _ probes.Known) probes.QueueSource { return readQueue(block) },
+	History:    func(block form.Value) probes.HistorySource { return readHistory(block) },
+	Publisher:  func(block form.Value, _ probes.Known) probes.PublisherSource { return readPublisher(block) },
+	Origin:     func(block form.Value, keyNames []string) probes.OriginSource { return readOrigin(block, keyNames) },
+	Refresher: func(block form.Value, keyNames []string) probes.RefresherSource {
+		return readRefresher(block, keyNames)
+	},
 	Application: func(fields *form.Block) probes.ApplicationSource { return readApplication(fields) },
+	Health:      func(url form.Value) probes.HealthSource { return healthConfig{url.URL()} },
 }
 
 const backendName = "http"

@@ -42,6 +42,9 @@ type queue struct {
 	cancel   context.CancelFunc
 	budget   *probes.Budget
 	messages *message.Reader
+	// keys of records that are taken; nil where keysErr says why they can't be.
+	keys    *message.KeyReader
+	keysErr error
 	// newest is how many of the newest messages are looked at; 0: none.
 	newest int
 
@@ -87,6 +90,7 @@ func newQueue(c queueConfig, m *probes.Message, env *probes.Env, log *slog.Logge
 		batchSizes: batchSizes{by: map[string]int32{}},
 		budget:     env.Budget, messages: messages, newest: env.SampleMessages,
 	}
+	q.keys, q.keysErr = message.NewKeyReader(m)
 	q.closing, q.cancel = context.WithCancel(context.Background())
 	for _, seed := range c.Brokers { // a bad address is a fault of the configuration, not of a sampling
 		if _, err := q.conns.at(seed); err != nil {

@@ -47,10 +47,11 @@ func FuzzReplies(f *testing.F) {
 			t.Errorf("%+v, %v", reply, err)
 		}
 		_ = wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), wire.Request{Commands: nil, Read: func(x *wire.Exchange) error {
-			refused, err := readDump(x, func(key string) {
+			refused, err := readDump(x, func(key string) error {
 				if cannotHold(probes.Key{Name: key}) != nil {
 					t.Errorf("%q was listed", key)
 				}
+				return nil
 			})
 			if refused != "" && err != nil {
 				t.Errorf("%q and %v", refused, err)

@@ -43,7 +43,7 @@ type listing struct {
 // keyList is what one node wants of its server's keys. A listing goes on in the background, over a connection of its own.
 type keyList struct {
 	// dump asks the server for its keys, and gives each to found.
-	dump    func(ctx context.Context, found func(key string)) error
+	dump    func(ctx context.Context, found func(key string) error) error
 	listing *listing
 
 	life    context.Context // until close
@@ -56,7 +56,7 @@ type keyList struct {
 	err            error    // of the last listing
 }
 
-func newKeyList(dump func(context.Context, func(string)) error, of *listing) *keyList {
+func newKeyList(dump func(context.Context, func(string) error) error, of *listing) *keyList {
 	k := &keyList{dump: dump, listing: of}
 	k.life, k.end = context.WithCancel(context.Background())
 	return k
@@ -110,9 +110,12 @@ func (k *keyList) run() {
 	ctx, cancel := context.WithTimeout(k.life, listLongest)
 	defer cancel()
 	began, listed := time.Now(), 0
-	err := k.dump(ctx, func(key string) {
-		listed++
+	err := k.dump(ctx, func(key string) error {
+		if listed++; listed > listMost {
+			return errEnough
+		}
 		k.listing.add(key)
+		return nil
 	})
 	switch {
 	case errors.Is(err, errEnough) || listed > 0 && ctx.Err() != nil:
@@ -166,7 +169,7 @@ func literalEnds(glob string) (prefix, suffix string) {
 }
 
 // listKeys has the server's crawler list keys: by the hash table or, where that is unknown, by the LRUs.
-func (n *node) listKeys(ctx context.Context, found func(string)) error {
+func (n *node) listKeys(ctx context.Context, found func(string) error) error {
 	conn, err := n.link.Dial(ctx)
 	if err != nil {
 		return err
@@ -189,8 +192,7 @@ func (n *node) listKeys(ctx context.Context, found func(string)) error {
 		case word == "BADCLASS" && what == "hash":
 			what = "all"
 		case word != "BUSY":
-			return fmt.Errorf("refused (%.100s); run memcached 1.5.6 or newer with lru_crawler and without -X, "+
-				"or give the class keys instead of a pattern", refused)
+			return refusedDump{refused}
 		default:
 			if !pause.For(ctx, busyPause) {
 				return fmt.Errorf("refused (%.100s)", refused)
@@ -199,8 +201,16 @@ func (n *node) listKeys(ctx context.Context, found func(string)) error {
 	}
 }
 
+// refusedDump is the error of a server that does not list its keys.
+type refusedDump struct{ said string }
+
+// Error says what to do about it.
+func (e refusedDump) Error() string {
+	return fmt.Sprintf("refused (%.100s); run memcached 1.5.6 or newer with lru_crawler and without -X, or give the class keys instead of a pattern", e.said)
+}
+
 // readDump reads a listing, or why it was refused. Its lines end in a line feed alone, unlike all other answers.
-func readDump(x *wire.Exchange, found func(string)) (refused string, err error) {
+func readDump(x *wire.Exchange, found func(string) error) (refused string, err error) {
 	for listed := 0; ; {
 		line, err := x.Reader.ReadSlice('\n')
 		if err != nil {
@@ -213,11 +223,11 @@ func readDump(x *wire.Exchange, found func(string)) (refused string, err error) 
 		}
 		name, _, _ := bytes.Cut(rest, []byte{' '})
 		if key, err := url.PathUnescape(string(name)); err == nil && cannotHold(probes.Key{Name: key}) == nil {
-			found(key) // binary clients may use keys that nobody could ask for here
+			if err := found(key); err != nil { // binary clients may use keys that nobody could ask for here
+				return "", err
+			}
 		}
-		if listed++; listed == listMost {
-			return "", errEnough
-		}
+		listed++
 	}
 }
 

@@ -53,8 +53,10 @@ type node struct {
 	// the connection over that. It belongs to who holds asking.
 	ownStats bool
 
-	// asking is held by a survey and by the methods of probes.Writable, which come from several goroutines.
+	// asking is held by a survey and by the methods of probes.Writable and probes.Editable, which come from several goroutines.
 	asking sync.Mutex
+	// library is what changes the server's keys at a command's behest.
+	library libraryClient
 }
 
 func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
@@ -84,6 +86,7 @@ func (n *node) Answered() bool { return n.answered.Load() }
 // Close ends the connections, and waits for what goes on over them.
 func (n *node) Close() {
 	n.keys.close()
+	n.library.close()
 	n.link.Close()
 }
 

@@ -200,6 +200,8 @@ type metaFlags struct {
 	forever bool
 	cas     uint64
 	won     bool
+	// client's flags, where they were asked for.
+	client uint32
 }
 
 // parse reads flags; false: they are none, or answer another command than that for key i.
@@ -223,6 +225,12 @@ func (m *metaFlags) parse(flags []byte, i int) bool {
 				return false
 			}
 			m.cas = cas
+		case 'f':
+			client, err := strconv.ParseUint(string(token), 10, 32)
+			if err != nil {
+				return false
+			}
+			m.client = uint32(client)
 		case 'O':
 			if n, ok := wire.ParseInt(token); !ok || n != int64(i) {
 				return false

@@ -19,6 +19,9 @@ type listQueue struct {
 	server   commander
 	key      string
 	messages *message.Reader
+	// keys of messages that are taken; nil where keysErr says why they can't be.
+	keys    *message.KeyReader
+	keysErr error
 	// sample is how many messages are sampled; 0: none.
 	sample int
 	size   messageSize

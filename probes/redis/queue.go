@@ -47,14 +47,15 @@ func (c *queueConfig) Open(_ string, m *probes.Message, fleet *probes.Fleet, env
 	if err != nil {
 		return nil, err
 	}
+	keys, keysErr := message.NewKeyReader(m)
 	if c.List != "" {
 		return &listQueue{
-			server: server, key: c.List, messages: messages, sample: env.SampleMessages,
+			server: server, key: c.List, messages: messages, keys: keys, keysErr: keysErr, sample: env.SampleMessages,
 			size: messageSize{limit: env.MaxValueBytes}, budget: env.Budget,
 		}, nil
 	}
 	return &streamQueue{
-		server: server, key: c.Stream, groups: c.Groups, messages: messages, sample: env.SampleMessages,
+		server: server, key: c.Stream, groups: c.Groups, messages: messages, keys: keys, keysErr: keysErr, sample: env.SampleMessages,
 		size: messageSize{limit: env.MaxValueBytes}, budget: env.Budget,
 	}, nil
 }

@@ -23,6 +23,9 @@ type streamQueue struct {
 	key      string
 	groups   []form.NameMatch // none: all
 	messages *message.Reader
+	// keys of entries that are taken; nil where keysErr says why they can't be.
+	keys    *message.KeyReader
+	keysErr error
 	// sample is how many entries are sampled; 0: none.
 	sample int
 	size   messageSize
