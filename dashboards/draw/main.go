@@ -68,7 +68,7 @@ func draw(ctx context.Context, scenarios, boards []string, status string, wait t
 			}
 			defer p.stop()
 			if scenario == status {
-				if err := photograph(asking, p.exporter+"/status?reload=off", filepath.Join(out, "status.png"), statusHeight); err != nil {
+				if err := photograph(asking, p.exporter+"/status", filepath.Join(out, "status.png"), statusHeight); err != nil {
 					return err
 				}
 			}

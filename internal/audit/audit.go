@@ -37,8 +37,20 @@ func Open(dir, kind string, now time.Time) (*Log, error) {
 		if err != nil {
 			return nil, fmt.Errorf("making a file in --audit.dir: %w", err)
 		}
+		if err := syncDir(dir); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
 		return &Log{file: f, path: path}, nil
 	}
+}
+
+// syncDir waits until the names of a folder's files are on the disk: a line is worth nothing in a file that nobody finds.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("making a file in --audit.dir: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // Path of the file.

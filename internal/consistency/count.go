@@ -449,7 +449,7 @@ func (cp *copyCount) report(name string) CopyReport {
 	node, o := cp.on.column.result, cp.last
 	c := CopyReport{
 		Layer: node.Layer, Node: node.Name, Name: name, State: cp.state, Present: o.Presence == verdict.Present, Digest: o.Content,
-		Version: o.Version, TTL: o.ttl, HasTTL: o.hasTTL, NoExpiry: o.noExpiry, Err: o.why(),
+		Version: o.Version, TTL: o.ttl, HasTTL: o.hasTTL, NoExpiry: o.noExpiry, Err: o.why(), cachedAt: o.cachedAt,
 	}
 	if o.detail != nil {
 		c.Value = o.value

@@ -11,11 +11,14 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// Seen is what a copy was seen to hold. Two that are equal are the same content of the same version.
+// Seen is what a copy was seen to hold. Two that are equal are the same content of the same version, made at the same time where
+// copies say so.
 type Seen struct {
 	Present bool
 	Digest  content.Digest
 	Version content.Version
+	// cachedAt in unix nanoseconds; 0: none.
+	cachedAt int64
 }
 
 // Seen is what the report's copy was seen to hold.
@@ -23,7 +26,7 @@ func (c CopyReport) Seen() Seen {
 	if !c.Present {
 		return Seen{}
 	}
-	return Seen{Present: true, Digest: c.Digest, Version: c.Version}
+	return Seen{Present: true, Digest: c.Digest, Version: c.Version, cachedAt: c.cachedAt}
 }
 
 // Truth is what an origin said of a key.
@@ -49,7 +52,7 @@ func (s *Sampler) Inspect(class, layer string, raw probes.Raw) (Seen, error) {
 	if err := got.why(); err != nil {
 		return Seen{}, err
 	}
-	return Seen{Present: got.Presence == verdict.Present, Digest: got.Content, Version: got.Version}, nil
+	return Seen{Present: got.Presence == verdict.Present, Digest: got.Content, Version: got.Version, cachedAt: got.cachedAt}, nil
 }
 
 // AskOrigin of a class for the truth of a key. It may be called by several goroutines at once.

@@ -146,4 +146,6 @@ type CopyReport struct {
 	Err error
 	// Value only where asked for.
 	Value []byte
+	// cachedAt is when the copy says it was made, in unix nanoseconds; 0: it does not.
+	cachedAt int64
 }

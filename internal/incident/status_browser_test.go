@@ -155,7 +155,9 @@ func TestStatusReloads(t *testing.T) {
 	p := browser.Start(t).Open(url+"?class=class_1", browser.Look{Width: 1000, Height: 800})
 	sampled := func() string { return eval[string](p, `document.querySelector("#top time").dateTime`) }
 	eval[bool](p, `(document.querySelector("#counts-class_1 summary").click(), document.querySelector("#matrix-class_1").scrollTop = 50, true)`)
-	pause := func() string { return eval[string](p, `(document.querySelector("#pause").click(), document.querySelector("#pause").textContent)`) }
+	pause := func() string {
+		return eval[string](p, `(document.querySelector("#pause").click(), document.querySelector("#pause").textContent)`)
+	}
 	eval[bool](p, `(window.old = document.querySelector("#classes"), true)`)
 	if on, off := pause(), pause(); on != "Resume reloading" || off != "Pause reloading" { // the second loads at once
 		t.Errorf("the button says %q, then %q", on, off)
