@@ -372,6 +372,7 @@ func TestVersion(t *testing.T) {
 		{"conflict, one against one", "a=x@2 b=y@2", "undecided undecided / none conflict"},
 		{"conflict, a majority among the highest", "a=x@2 b=y@2 c=y@2", "stale:majority fresh:majority fresh / majority conflict"},
 		{"conflict: lower versions are stale all the same", "a=x@2 b=y@2 c=z@1", "undecided undecided stale:version / none conflict"},
+		{"conflict: equal content of a lower version is never behind", "l1: a=x@2 b=x@1 l2: c=y@2", "undecided undecided undecided / none conflict"},
 		{
 			"conflict: lower versions have no vote in it", "a=x@2 b=y@2 c=z@1 d=z@1 e=z@1",
 			"undecided undecided stale:version stale:version stale:version / none conflict",
