@@ -40,6 +40,11 @@ func TestEpisodes(t *testing.T) {
 			"cut=r p=y -> r=stale convicted:r=primary",
 			"p=x wait=9s -> r=fresh ended=1 lasted=10s",
 		}},
+		{"ends when confirmed by what convicted it: primary, which the majority confirms", "l2: p r<p b", "", []string{
+			"p=x b=x -> r=fresh",
+			"cut=r p=y b=y -> p=fresh b=fresh r=stale convicted:r=primary",
+			"p=x b=x wait=9s -> p=fresh b=fresh r=fresh ended=1 lasted=10s",
+		}},
 		{"ends when confirmed by something stronger: origin", "l2: a b c", asking, []string{
 			"a=x b=x c=y -> c=stale convicted:c=majority",
 			"origin=y -> c=fresh a=stale b=stale ended=1",
@@ -72,6 +77,12 @@ func TestEpisodes(t *testing.T) {
 			"cut=r p=y -> r=stale convicted:r=primary",
 			"freeze=p wait=5s -> p=error r=stale ended=0",
 			"promote=r wait=3s -> p=error r=unverified ended=1 lasted=20s",
+		}},
+		{"ends when its node has become its group's primary, and another begins", "l2: p r<p b c d", "", []string{
+			"p=x -> r=fresh",
+			"cut=r p=y -> r=stale convicted:r=primary",
+			"freeze=p wait=50s -> p=error r=stale ended=0",
+			"promote=r b=z c=z d=z -> p=error b=fresh r=stale convicted:r=majority age:r=5s ended=1", // a sampling with a frozen node
 		}},
 		{"does not end because its node became a primary: convicted by version", "l2: p r<p", versioned, []string{
 			"p=x@1 -> r=fresh",

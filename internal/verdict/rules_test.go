@@ -422,7 +422,7 @@ func TestVersion(t *testing.T) {
 func TestPrimary(t *testing.T) {
 	testRules(t, []rule{
 		{"equal to its primary, which is unverified", "p=x r<p=x", "unverified fresh:primary / primary"},
-		{"equal to its primary, it shares fresh", "p=x r<p=x b=x", "fresh fresh:majority fresh / majority"},
+		{"equal to its primary, it shares fresh", "p=x r<p=x b=x", "fresh:majority fresh:primary fresh / majority"},
 		{"equal to its primary, it shares stale", "p=y r<p=y b=x c=x", "stale:majority stale:majority fresh fresh / majority"},
 		{"equal to its primary, it shares stale by version", "p=y@1 r<p=y@1 b=x@2", "stale:version stale:version fresh / version"},
 		{"equal to its primary, it shares stale by origin", "p=y r<p=y origin=x", "stale:origin stale:origin / origin"},
