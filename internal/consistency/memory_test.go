@@ -38,6 +38,15 @@ func TestMemories(t *testing.T) {
 			"a=x@2 origin=x@2 -> a=fresh origin",
 			"a=- b=y@1 origin=? -> b=stale convicted:b=version version",
 		}},
+		{"confirmed by the origin, though it is behind", "l2: a b", versioned + ", " + asking, []string{
+			"a=x@3 origin=w@2 -> a=fresh behind=1 version",
+			"a=- b=y@1 origin=? -> b=stale convicted:b=version version",
+		}},
+		{"confirmed by two votes that end a regression", "l2: a b c", versioned, []string{
+			"a=x@9 b=x@9 -> a=fresh",
+			"a=y@3 b=y@3 -> a=fresh b=fresh majority regressions=1",
+			"a=- b=- c=z@2 -> c=stale convicted:c=version version",
+		}},
 		{"confirmed by the origin, though no copy has it yet", "l2: a b", versioned + ", " + asking, []string{
 			"a=w@1 origin=x@3 -> a=stale origin",
 			"a=- b=y@2 origin=? -> b=stale convicted:b=version version",
