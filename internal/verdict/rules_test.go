@@ -374,6 +374,11 @@ func TestVersion(t *testing.T) {
 		{"conflict: lower versions are stale all the same", "a=x@2 b=y@2 c=z@1", "undecided undecided stale:version / none conflict"},
 		{"conflict: equal content of a lower version is never behind", "l1: a=x@2 b=x@1 l2: c=y@2", "undecided undecided undecided / none conflict"},
 		{
+			"conflict: equal content is never behind, where the majority may not convict it", "a=x@2 b=x@2 c=x@2 d=y@2 e=y@1 known=x",
+			"undecided undecided undecided undecided undecided / majority conflict",
+		},
+		{"conflict: equal content is never behind, though the majority convicts it", "a=x@2 b=x@2 c=x@2 d=y@2 e=z@1>y@1", "fresh fresh fresh stale:majority fresh / majority conflict"},
+		{
 			"conflict: lower versions have no vote in it", "a=x@2 b=y@2 c=z@1 d=z@1 e=z@1",
 			"undecided undecided stale:version stale:version stale:version / none conflict",
 		},

@@ -153,9 +153,10 @@ func (j *judgement) excuses(i CopyAt) bool {
 	return f.opinion == right && f.by == ByOrigin || j.behind && j.c.Copies[i].Reads[1].Content == j.c.Origin[1].Content
 }
 
-// isReached: the content is that of the reference's version, in a conflict that nothing settles one of those.
+// isReached: the content is that of the reference's version, in a conflict one of those: which of them is right, versions do
+// not say.
 func (j *judgement) isReached(d content.Digest) bool {
-	if j.top.conflict && j.top.id == noContent && j.reached == j.top.version {
+	if j.top.conflict && j.reached == j.top.version {
 		id := j.id(d)
 		return id != noContent && j.top.contents[id]
 	}

@@ -1294,8 +1294,6 @@ func readOnce(c *Case, read int, asked, versions bool) oneRead {
 	out := oneRead{version: top, contents: slices.Collect(maps.Keys(highest)), reference: ByNone}
 	if conflict && !decided {
 		out.unsettled = append(out.unsettled, c.RememberedContent)
-	} else if conflict {
-		out.contents = []content.Digest{among}
 	}
 	if used && versions && answer.Version.Compare(top) > 0 {
 		out.version, out.contents = answer.Version, []content.Digest{answer.Content}
