@@ -42,6 +42,9 @@ func TestSurvivors(t *testing.T) {
 			"wait=3s -> survivors:c=1 survivors:a=0",
 			"b=y -> survivors:c=0",
 		}},
+		{"two losers, one of which holds another content now", "l2: a b c", "", []string{
+			"counting a=x b=x c=x ->", "a=- b=- -> survivors:c=1", "a=y -> survivors:c=1", "b=y -> survivors:c=0",
+		}},
 		{"a delete that comes late to one of two survivors", "l2: a b c", "", []string{
 			"counting a=x b=x c=x ->", "a=- -> survivors:b=1 survivors:c=1", "b=- -> survivors:b=0 survivors:c=1", "c=- -> survivors:c=0",
 		}},
