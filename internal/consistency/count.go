@@ -221,7 +221,7 @@ func (ct *counts) judge(key int) {
 	if c.Version != nil && (len(ct.copies) > 0 || ct.nobodyHas(key)) {
 		useOrigin := ct.c.Origin[0].Asked && ct.c.Origin[ct.c.Final()].Asked
 		h.remember(&judgedKey{
-			c: &ct.c, copies: ct.copies, outcomes: judged.Copies, useOrigin: useOrigin && !judged.OriginBehind, at: ct.at, ttl: c.ttl,
+			c: &ct.c, copies: ct.copies, outcomes: judged.Copies, useOrigin: useOrigin, at: ct.at, ttl: c.ttl,
 		})
 	}
 }

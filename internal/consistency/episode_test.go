@@ -40,6 +40,11 @@ func TestEpisodes(t *testing.T) {
 			"cut=r p=y -> r=stale convicted:r=primary",
 			"p=x wait=9s -> r=fresh ended=1 lasted=10s",
 		}},
+		{"ends when confirmed by what convicted it: primary, which the majority confirms", "l2: p r<p b", "", []string{
+			"p=x b=x -> r=fresh",
+			"cut=r p=y b=y -> p=fresh b=fresh r=stale convicted:r=primary",
+			"p=x b=x wait=9s -> p=fresh b=fresh r=fresh ended=1 lasted=10s",
+		}},
 		{"ends when confirmed by something stronger: origin", "l2: a b c", asking, []string{
 			"a=x b=x c=y -> c=stale convicted:c=majority",
 			"origin=y -> c=fresh a=stale b=stale ended=1",
@@ -47,6 +52,11 @@ func TestEpisodes(t *testing.T) {
 		{"ends when confirmed by something stronger: the origin, of one convicted by version", "l2: a b", versioned + ", " + asking, []string{
 			"a=x@2 b=y@1 -> b=stale convicted:b=version",
 			"a=- origin=y@1 -> b=fresh origin ended=1",
+		}},
+		{"ends when confirmed by the origin, which is not behind any more", "l2: a b", versioned + ", " + asking, []string{
+			"a=x@9 b=y@5 -> b=stale convicted:b=version",
+			"origin=y@5 -> a=fresh b=stale version behind=1 ended=0",
+			"wait=1m -> a=stale b=fresh origin behind=0 ended=1",
 		}},
 		{"ends when confirmed by version, at the version that convicted it", "l2: a b", versioned, []string{
 			"a=x@2 b=y@1 -> b=stale convicted:b=version",
@@ -72,6 +82,12 @@ func TestEpisodes(t *testing.T) {
 			"cut=r p=y -> r=stale convicted:r=primary",
 			"freeze=p wait=5s -> p=error r=stale ended=0",
 			"promote=r wait=3s -> p=error r=unverified ended=1 lasted=20s",
+		}},
+		{"ends when its node has become its group's primary, and another begins", "l2: p r<p b c d", "", []string{
+			"p=x -> r=fresh",
+			"cut=r p=y -> r=stale convicted:r=primary",
+			"freeze=p wait=50s -> p=error r=stale ended=0",
+			"promote=r b=z c=z d=z -> p=error b=fresh r=stale convicted:r=majority age:r=5s ended=1", // a sampling with a frozen node
 		}},
 		{"does not end because its node became a primary: convicted by version", "l2: p r<p", versioned, []string{
 			"p=x@1 -> r=fresh",
@@ -206,6 +222,41 @@ func TestEpisodes(t *testing.T) {
 			"c=x wait=8s -> c=fresh ended=1 lasted=10s",
 		}},
 
+		// The origin behind, of a copy and its replica; deleted there, within max_lag and after; newcomers; votes that can't be read.
+		{"a write that is rolled back, of a primary with a replica that is cut off", "l2: p r<p", versioned + ", " + asking, []string{
+			"p=y@2 origin=y@2 -> p=fresh r=fresh origin",
+			"cut=r p=x@3 -> p=fresh r=undecided version behind=1",
+			"wait=57s -> p=fresh r=undecided version behind=1",
+			"wait=2s -> p=stale r=fresh convicted:p=origin origin behind=0",
+		}},
+		{"deleted at the origin, which lags", "l2: a b c", `origin: {http: {url: "http://o/{key}"}, max_lag: 30s}`, []string{
+			"a=x b=x c=y origin=404 -> a=fresh b=fresh c=undecided origin",
+			"wait=28s -> a=fresh b=fresh c=undecided origin",
+			"wait=1s -> a=stale b=stale c=stale convicted:c=origin",
+			"origin=? -> a=stale b=stale c=stale majority ended=0",
+			"a=- b=- c=- -> ended=3 uncounted",
+		}},
+		{"a newcomer that becomes the majority, and another that is left alone", "l2: a b c", "", []string{
+			"a=x b=x c=x -> majority",
+			"a=y -> a=undecided b=undecided c=undecided majority",
+			"b=y -> a=fresh b=fresh c=stale majority",
+			"c=y -> c=fresh ended=1",
+			"a=z b=- c=- -> a=unverified none",
+			"b=y c=y -> a=undecided b=undecided c=undecided majority",
+		}},
+		{"a newcomer that the origin knows", "l2: a b c", asking, []string{
+			"a=x b=x c=x -> a=fresh",
+			"c=y -> a=undecided c=undecided",
+			"origin=y -> a=stale b=stale c=fresh origin",
+			"origin=? -> a=stale b=stale c=undecided majority",
+			"a=y -> a=fresh b=stale c=fresh majority ended=1",
+		}},
+		{"what can't be read denies a majority, until it has left", "l2: a b c d e", "", []string{
+			"a=x b=x c=x d=x e=x ->",
+			"freeze=d freeze=e a=y b=y -> a=undecided b=undecided c=undecided none",
+			"left:d=true left:e=true -> a=fresh b=fresh c=stale d=error e=error majority",
+		}},
+
 		// So a copy always a little behind is stale but never long, and one hours behind is, though it moves.
 		{"always a little behind, by version", "l2 max_staleness=3s: a b", versioned, []string{
 			"a=x@2 b=w@1 wait=1s -> b=stale overdue= age:b=0s",
@@ -275,6 +326,18 @@ func TestEpisodes(t *testing.T) {
 			"wait=1m -> divergent=1,1,0,0",
 			"b=- -> divergent=0,0,0,0",
 			"b=y -> divergent=1,0,0,0",
+		}},
+
+		{"divergent while one of two can't be read", "l2: a b", "", []string{
+			"a=x b=y -> divergent=1,0,0,0",
+			"freeze=b wait=1m -> divergent=1,1,0,0",
+			"thaw=b -> divergent=1,1,0,0",
+			"b=x -> divergent=0,0,0,0",
+		}},
+		{"divergent until one is left", "l2: a b c", "", []string{
+			"a=x b=x c=y -> divergent=1,0,0,0",
+			"a=- -> divergent=1,0,0,0",
+			"b=- -> divergent=0,0,0,0 c=stale",
 		}},
 
 		// Counted by what convicted it, as long as the episode lasts.

@@ -270,9 +270,9 @@ type copyMemory struct {
 	// content that was last seen, first at heldSince (in Unix nanoseconds).
 	content   content.Digest
 	heldSince int64
-	// survivesSince is when another copy of the content was first missed, in Unix nanoseconds. It means nothing without
-	// markSurvivor.
-	survivesSince int64
+	// markedSince is when the copy was found lost, or first found to survive another, in Unix nanoseconds. It means nothing
+	// without markLost or markSurvivor, of which a copy has one at most.
+	markedSince int64
 	// version seen last, kept while the copy is missing.
 	version content.Version
 	// lastPresent is what the node was when the copy was last present; nil: never.

@@ -38,6 +38,15 @@ func TestMemories(t *testing.T) {
 			"a=x@2 origin=x@2 -> a=fresh origin",
 			"a=- b=y@1 origin=? -> b=stale convicted:b=version version",
 		}},
+		{"confirmed by the origin, though it is behind", "l2: a b", versioned + ", " + asking, []string{
+			"a=x@3 origin=w@2 -> a=fresh behind=1 version",
+			"a=- b=y@1 origin=? -> b=stale convicted:b=version version",
+		}},
+		{"confirmed by two votes that end a regression", "l2: a b c", versioned, []string{
+			"a=x@9 b=x@9 -> a=fresh",
+			"a=y@3 b=y@3 -> a=fresh b=fresh majority regressions=1",
+			"a=- b=- c=z@2 -> c=stale convicted:c=version version",
+		}},
 		{"confirmed by the origin, though no copy has it yet", "l2: a b", versioned + ", " + asking, []string{
 			"a=w@1 origin=x@3 -> a=stale origin",
 			"a=- b=y@2 origin=? -> b=stale convicted:b=version version",
@@ -51,6 +60,12 @@ func TestMemories(t *testing.T) {
 		{"remembered for no longer than the TTL", "l2 ttl=10m: a b c", versioned, []string{
 			"a=x@2 b=x@2 -> a=fresh",
 			"a=- b=- c=y@1 wait=10m -> c=unverified",
+		}},
+		{"remembered for the longest TTL of the layers", "l1 ttl=10m: a b; l2 ttl=1h: c", versioned, []string{
+			"a=x@2 b=x@2 -> a=fresh",
+			"a=- b=- c=y@1 wait=59m -> c=stale",
+			"wait=2m -> c=stale",
+			"c=z@1 -> c=unverified",
 		}},
 		{"remembered since last seen", "l2 ttl=10m: a b c", versioned, []string{
 			"a=x@2 b=x@2 -> a=fresh",
@@ -88,6 +103,21 @@ func TestMemories(t *testing.T) {
 			"a=- b=- c=z@5 -> c=unverified version regressions=1",
 		}},
 
+		// Two votes alike on nodes without a past end it. Nodes that left their source do not keep it alive.
+		{"new nodes beside old ones that can't be read", "l2: a b c d", versioned, []string{
+			"a=x@9 b=x@9 -> a=fresh",
+			"freeze=a freeze=b c=y@1 d=y@1 -> c=stale d=stale version",
+		}},
+		{"new nodes beside old ones that can't be read and have left", "l2: a b c d", versioned, []string{
+			"a=x@9 b=x@9 -> a=fresh",
+			"freeze=a freeze=b left:a=true left:b=true c=y@1 d=y@1 -> c=fresh d=fresh version",
+		}},
+		{"new nodes beside one that lost it just now", "l2: a b c d", versioned, []string{
+			"a=x@9 b=x@9 -> a=fresh",
+			"a=- -> b=unverified",
+			"b=- c=y@1 d=y@1 -> c=stale d=stale version",
+		}},
+
 		// Regression: a version went down on its own node and the highest did not rise. Counted once.
 		{"regression, then all agree", "l2: a b", versioned, []string{
 			"a=x@9 b=x@9 -> regressions=0",
@@ -118,6 +148,41 @@ func TestMemories(t *testing.T) {
 			"p=y@1 -> p=undecided r=undecided b=undecided regressions=1",
 			"b=- -> p=unverified r=fresh primary",
 			"b=z@3 -> p=undecided r=undecided b=undecided none regressions=1",
+		}},
+		{"regression: a version higher than any before, and the others are below it", "l2: a b c", versioned, []string{
+			"a=x@9 b=x@9 c=x@9 ->",
+			"a=y@1 b=y@1 -> a=fresh b=fresh c=stale convicted:c=majority majority regressions=1",
+			"b=z@10 -> a=stale b=fresh c=stale convicted:a=version version",
+		}},
+		{"regression: counted once a key and sampling, and no more until it is over", "l2: a b c", versioned, []string{
+			"a=x@9 b=x@9 c=x@9 ->",
+			"a=y@2 b=z@2 -> a=undecided b=undecided c=undecided none regressions=1",
+			"a=w@1 b=v@1 -> none regressions=1",
+			"a=v@1 c=v@1 -> a=fresh b=fresh c=fresh majority regressions=1",
+			"a=u@2 -> a=fresh b=stale c=stale version regressions=1",
+		}},
+		{"regression: a replica that differs does not agree", "l2: p r<p b", versioned, []string{
+			"p=x@9 b=x@9 ->",
+			"cut=r p=y@1 -> p=undecided b=undecided r=stale convicted:r=primary regressions=1",
+			"b=y@1 -> p=fresh b=fresh r=stale majority",
+			"r=y@1 -> p=fresh r=fresh majority",
+			"-> version",
+		}},
+		{"back to the sixth content before: a late write", "l2: a b", versioned, []string{
+			"a=s@1 b=s@1 ->", "a=t@2 b=t@2 ->", "a=u@3 b=u@3 ->", "a=v@4 b=v@4 ->", "a=w@5 b=w@5 ->", "a=x@6 b=x@6 ->",
+			"a=s@1 -> a=stale b=fresh version regressions=1",
+		}},
+		{"back to the seventh content before: a regression", "l2: a b", versioned, []string{
+			"a=s@1 b=s@1 ->", "a=t@2 b=t@2 ->", "a=u@3 b=u@3 ->", "a=v@4 b=v@4 ->", "a=w@5 b=w@5 ->", "a=x@6 b=x@6 ->", "a=y@7 b=y@7 ->",
+			"a=s@1 -> a=undecided b=undecided none regressions=1",
+		}},
+		{"spread to all, and deleted everywhere then", "l1: a b; l2: c", versioned, []string{
+			"a=x@5 b=x@5 c=x@5 ->",
+			"a=y@6 b=y@6 -> c=stale",
+			"a=x@5 -> a=stale b=fresh c=stale version regressions=1",
+			"b=x@5 -> a=stale b=stale c=stale version regressions=2",
+			"a=- b=- c=- -> ended=3",
+			"a=w@1 -> a=unverified regressions=2",
 		}},
 		{"no regression where the highest rose", "l2: a b", versioned, []string{
 			"a=x@5 b=x@5 -> regressions=0",
@@ -154,6 +219,21 @@ func TestMemories(t *testing.T) {
 		{"in a regression the origin is used as if there were no versions", "l2: a b", versioned + ", " + asking, []string{
 			"a=x@9 b=x@9 origin=x@9 -> a=fresh b=fresh origin",
 			"a=y@1 origin=y@1 -> a=fresh b=stale convicted:b=origin origin behind=0 regressions=1",
+		}},
+		{"in a regression the origin has its max_lag", "l2: a b", versioned + `, origin: {http: {url: "http://o/{key}"}, max_lag: 30s}`, []string{
+			"a=x@9 b=x@9 origin=x@9 -> a=fresh b=fresh origin",
+			"a=y@1 origin=y@1 -> a=fresh b=undecided origin regressions=1 behind=0",
+			"wait=30s -> a=fresh b=stale convicted:b=origin origin",
+			"b=y@1 -> a=fresh b=fresh origin ended=1",
+			"origin=? -> a=fresh b=fresh version",
+		}},
+		{"a restore that the origin shows first, then one copy after the other", "l2: a b c", versioned + ", " + asking, []string{
+			"a=x@9 b=x@9 c=x@9 origin=x@9 -> a=fresh origin",
+			"origin=y@5 -> a=fresh b=fresh c=fresh version behind=1",
+			"wait=1m -> a=stale b=stale c=stale origin behind=0",
+			"a=y@5 -> a=fresh b=stale c=stale origin regressions=1 ended=1",
+			"b=y@5 -> a=fresh b=fresh c=stale origin ended=1",
+			"c=y@5 -> c=fresh origin",
 		}},
 		{"a class without versions has no regressions", "l2: a b", `ignore: ["$.v"]`, []string{
 			"a=x@9 b=x@9 -> majority regressions=0",

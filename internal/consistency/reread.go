@@ -111,8 +111,8 @@ type keyOf struct {
 	key   int
 }
 
-// behindPrimaries are the keys of which a replica stood still at something else than its primary, which stood still, too. One
-// that is in an episode with what it holds was behind already.
+// behindPrimaries are the keys of which a replica held something else than its primary in both reads. One that is in an
+// episode with what it holds was behind already.
 func (r *round) behindPrimaries() map[keyOf]bool {
 	behind := map[keyOf]bool{}
 	for i, c := range r.classes {
@@ -132,16 +132,18 @@ func (k *classKeys) isBehind(h *keyMemory, key int) bool {
 		if col.primary == nil || col.foreign(key) {
 			continue
 		}
-		last, primary := k.secondRead(col, key), k.secondRead(col.primary, key)
-		if last.Presence != verdict.Present || primary.Presence == verdict.Unread || primary.Same(&last.Observation) ||
-			!last.Same(&col.read(key).Observation) || !primary.Same(&col.primary.read(key).Observation) {
-			continue
-		}
-		if !h.isStale(col.memoryAt, last.Content) {
+		last := k.secondRead(col, key)
+		if last.Presence == verdict.Present && differs(col.read(key), col.primary.read(key)) && differs(last, k.secondRead(col.primary, key)) &&
+			!h.isStale(col.memoryAt, last.Content) {
 			return true
 		}
 	}
 	return false
+}
+
+// differs: a replica holds something else than its primary, as far as both could be read.
+func differs(replica, primary *reading) bool {
+	return replica.Presence != verdict.Unread && primary.Presence != verdict.Unread && !replica.Same(&primary.Observation)
 }
 
 // isStale: the copy at this index is in an episode with this content.

@@ -138,6 +138,38 @@ func TestAReplicaBehindItsPrimaryIsReadAThirdTime(t *testing.T) {
 	})
 }
 
+// One that is behind in both reads is, too, where either moves: a primary that is written to again, a replica that comes nearer.
+func TestAReplicaBehindAPrimaryThatMovesIsReadAThirdTime(t *testing.T) {
+	for _, c := range []struct {
+		name, class string
+		// what each of the three reads finds.
+		primary, replica [3]string
+		want             string
+	}{
+		{"the primary moves", "", [3]string{"y", "z", "z"}, [3]string{"x", "x", "z"}, "r=fresh"},
+		{"the primary moves, with versions", versioned, [3]string{"y@2", "z@3", "z@3"}, [3]string{"x@1", "x@1", "z@3"}, "r=fresh"},
+		{"both move, with versions", versioned, [3]string{"y@5", "z@6", "z@6"}, [3]string{"x@1", "w@2", "z@6"}, "r=fresh"},
+		{"it never comes near", versioned, [3]string{"y@5", "z@6", "z@6"}, [3]string{"x@1", "w@2", "v@3"}, "r=stale"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inFakeTime(t, func(t *testing.T) {
+				w := newWorld(t, "l2: p r<p", c.class)
+				w.play("p=" + c.replica[0] + " -> r=fresh")
+				moves := func(name string, contents [3]string) {
+					n := w.node(name)
+					n.twist = func(_ int, _ string, raw *probes.Raw) { raw.Value = []byte(w.body(contents[min(len(n.asked), 3)-1])) }
+				}
+				moves("p", c.primary)
+				moves("r", c.replica)
+				w.play("-> " + c.want)
+				if n := w.node("r"); len(n.asked) != 3 {
+					t.Errorf("it was asked for %v", n.asked)
+				}
+			})
+		})
+	}
+}
+
 // One that is behind for longer is stale, and read twice from then on, as any copy that differs.
 func TestAReplicaThatStaysBehindIsReadAThirdTimeOnce(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package consistency
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
@@ -122,32 +123,35 @@ func (ct *counts) markSurvivors(h *keyMemory, gone *copyCount) {
 		if ct.class.outlives(h, gone.memory, cp.on.column, cp.first) && cp.last.Presence == verdict.Present && cp.last.Content == cp.first.Content {
 			if cp.memory.marks&markSurvivor == 0 {
 				cp.memory.marks = cp.memory.marks&^markStill | markSurvivor
-				cp.memory.survivesSince = ct.round.began.UnixNano()
+				cp.memory.markedSince = ct.round.began.UnixNano()
 			}
 			gone.memory.marks |= markLost
+			gone.memory.markedSince = ct.round.began.UnixNano()
 		}
 	}
 }
 
-// countSurvivors whose loss still stands, for longer than the layer's max_staleness: a node that lost the same content is
-// still without the key, or does not say.
+// countSurvivors of a loss that has stood for longer than the layer's max_staleness: a node that lost the same content is
+// still without the key, or does not say. Of several losses the first that stands counts.
 func (ct *counts) countSurvivors() {
 	for i := range ct.copies {
 		cp := &ct.copies[i]
 		if cp.memory.marks&markSurvivor == 0 {
 			continue
 		}
-		stands := false
+		stands, since := false, int64(math.MaxInt64)
 		for other := range ct.copies {
 			loser := &ct.copies[other]
-			stands = stands || loser.memory.marks&markLost != 0 && loser.memory.content == cp.memory.content &&
-				cp.on.column.mayOutlive(loser.on.column)
+			if loser.memory.marks&markLost != 0 && loser.memory.content == cp.memory.content && cp.on.column.mayOutlive(loser.on.column) {
+				stands, since = true, min(since, loser.memory.markedSince)
+			}
 		}
+		since = max(since, cp.memory.markedSince) // what was lost before the copy was there says nothing of it
 		switch {
 		case !stands:
 			cp.memory.marks &^= markSurvivor
 		case cp.last.Presence == verdict.Present:
-			if ct.at.Sub(time.Unix(0, cp.memory.survivesSince)) > ct.c.Layers[cp.on.column.layer] {
+			if ct.at.Sub(time.Unix(0, since)) > ct.c.Layers[cp.on.column.layer] {
 				cp.on.node.Survivors++
 				if cp.memory.marks&markStill != 0 {
 					cp.on.node.StillSurvivors++

@@ -34,6 +34,20 @@ func TestSurvivors(t *testing.T) {
 			"counting a=x b=x ->", "a=- -> survivors:b=1", "freeze=a -> survivors:b=1", "thaw=a freeze=b -> survivors:b=0", "thaw=b -> survivors:b=1",
 		}},
 		{"two survivors", "l2: a b c", "", []string{"counting a=x b=x c=x ->", "a=- -> survivors:a=0 survivors:b=1 survivors:c=1"}},
+		{"losses one after another, each for so long", "l2 max_staleness=10s: a b c", "", []string{
+			"counting a=x b=x c=x ->",
+			"a=- -> survivors:b=0 survivors:c=0",
+			"b=- wait=5s -> survivors:c=0",
+			"a=x wait=5s -> survivors:c=0", // what b lost is not so long ago
+			"wait=3s -> survivors:c=1 survivors:a=0",
+			"b=y -> survivors:c=0",
+		}},
+		{"two losers, one of which holds another content now", "l2: a b c", "", []string{
+			"counting a=x b=x c=x ->", "a=- b=- -> survivors:c=1", "a=y -> survivors:c=1", "b=y -> survivors:c=0",
+		}},
+		{"a delete that comes late to one of two survivors", "l2: a b c", "", []string{
+			"counting a=x b=x c=x ->", "a=- -> survivors:b=1 survivors:c=1", "b=- -> survivors:b=0 survivors:c=1", "c=- -> survivors:c=0",
+		}},
 		{"other content is none", "l2: a b c", "", []string{"counting a=x b=y c=x ->", "a=- -> survivors:b=0 survivors:c=1"}},
 		{"content that changed meanwhile is none", "l2: a b", "", []string{"counting a=x b=x ->", "a=- b=y -> survivors:b=0", "-> survivors:b=0"}},
 		{"content that came meanwhile is none", "l2: a b", "", []string{"counting a=x ->", "a=- b=x -> survivors:b=0"}},

@@ -79,10 +79,10 @@ func (k *keyMemory) remember(j *judgedKey) {
 		}
 	}
 	if k.regressed {
-		if alike && votes >= 2 {
-			k.endRegression(j, top)
+		if !alike || votes < 2 {
+			return
 		}
-		return
+		k.endRegression(j, top)
 	}
 	if top.Compare(k.highest) > 0 {
 		k.highest = top

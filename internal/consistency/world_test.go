@@ -61,6 +61,7 @@ func (s *spy) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, err
 	}
 	survey, err := s.memoryNode.Survey(ctx, scan)
 	if err != nil {
+		survey.Left = s.survey.Left // what its source says needs no answer
 		return survey, err
 	}
 	if survey.Replication != nil {
@@ -437,6 +438,8 @@ func (w *world) do(token string) {
 			}
 		}
 		w.node(node).place = func(string) probes.Placement { return p }
+	case "left": // its source does not announce it any more
+		w.node(node).survey.Left = value == "true"
 	case "loading":
 		w.node(node).survey.Loading = value == "true"
 	case "leave":

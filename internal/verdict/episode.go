@@ -56,7 +56,7 @@ func Follow(e *Episode, s Sighting) (State, *Episode, bool) {
 	case !stale:
 		// Neither that the witnesses went away nor a weaker reference makes it right.
 		return Stale, e, false
-	case s.Content != e.Content && e.reachedBy(s):
+	case e.By == ByPrimary && !s.Replica, s.Content != e.Content && e.reachedBy(s):
 		return Stale, begin(s), true
 	}
 	e.Content = s.Content

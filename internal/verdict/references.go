@@ -41,12 +41,13 @@ func (j *judgement) confirmed() finding {
 }
 
 // findReplica judges a replica whose primary was read: it shares the primary's finding where it holds the same, and is
-// measured as any other copy where it differs.
+// measured as any other copy where it differs. Where the majority confirms the primary, the primary confirms the replica: it
+// is the stronger reference of the two.
 func (j *judgement) findReplica(i CopyAt) finding {
 	p := j.c.Copies[i].Primary.At
 	if j.ids[p] == j.ids[i] {
 		f := j.findings[p]
-		if f.opinion == unopposed {
+		if f.opinion == unopposed || f.opinion == right && f.by == ByMajority {
 			return finding{opinion: right, by: ByPrimary, against: noContent}
 		}
 		return f

@@ -298,6 +298,8 @@ func TestOrigin(t *testing.T) {
 		{"404: within max_lag what stands alone is undecided", "a=x@9~1s b=- origin=404 lag=30s", "undecided missing / origin"},
 		{"404: within max_lag a primary and its replicas stand alone", "p=x@9~1s r<p=x@9~1s origin=404 lag=30s", "undecided undecided / origin"},
 		{"404: within max_lag the next reference judges what does not", "a=x~1s b=x~1s origin=404 lag=30s", "fresh:majority fresh:majority / origin"},
+		{"404: each copy by its own time", "a=x~30s b=x~1s origin=404 lag=30s", "stale:origin fresh:majority / origin"},
+		{"404: within max_lag no majority convicts in a conflict", "a=x@2~1s b=y@2~1s c=x@2~1s origin=404 lag=30s", "fresh undecided fresh / origin"},
 		{"404: whatever the version", "a=x@9 b=x@9 origin=404", "stale:origin stale:origin / origin"},
 		{"no answer: not asked", "a=x b=x c=y origin=?", "fresh fresh stale:majority / majority"},
 		{"no answer before the first read: not asked", "a=x b=x c=y origin=?>y", "fresh fresh stale:majority / majority"},
@@ -342,6 +344,7 @@ func TestOrigin(t *testing.T) {
 		{"behind: for no longer than a minute", "a=x@3~60s b=z@1 origin=y@2 lag=30s", "stale:origin stale:origin / origin"},
 		{"behind: for max_lag", "a=x@3~119s b=z@1 origin=y@2 lag=2m", "fresh stale:version / version behind"},
 		{"behind: for no longer than max_lag", "a=x@3~120s b=y@2 origin=y@2 lag=2m", "stale:origin fresh:origin / origin"},
+		{"behind: while one of two that are alike came late", "a=x@3~1h b=x@3~5s origin=y@2", "fresh fresh / version behind"},
 		{"behind: while a copy is above it that came late", "a=x@3~1h b=z@4~5s c=y@2 origin=y@2", "stale:version fresh undecided / version behind"},
 		{"behind: a copy alone is compared all the same", "p=x r<p=y@9~5s origin=z@2", "undecided stale:primary / primary behind"},
 		{"deleted is never behind", "a=x@3 b=x@3 origin=404", "stale stale / origin"},
@@ -372,6 +375,12 @@ func TestVersion(t *testing.T) {
 		{"conflict, one against one", "a=x@2 b=y@2", "undecided undecided / none conflict"},
 		{"conflict, a majority among the highest", "a=x@2 b=y@2 c=y@2", "stale:majority fresh:majority fresh / majority conflict"},
 		{"conflict: lower versions are stale all the same", "a=x@2 b=y@2 c=z@1", "undecided undecided stale:version / none conflict"},
+		{"conflict: equal content of a lower version is never behind", "l1: a=x@2 b=x@1 l2: c=y@2", "undecided undecided undecided / none conflict"},
+		{
+			"conflict: equal content is never behind, where the majority may not convict it", "a=x@2 b=x@2 c=x@2 d=y@2 e=y@1 known=x",
+			"undecided undecided undecided undecided undecided / majority conflict",
+		},
+		{"conflict: equal content is never behind, though the majority convicts it", "a=x@2 b=x@2 c=x@2 d=y@2 e=z@1>y@1", "fresh fresh fresh stale:majority fresh / majority conflict"},
 		{
 			"conflict: lower versions have no vote in it", "a=x@2 b=y@2 c=z@1 d=z@1 e=z@1",
 			"undecided undecided stale:version stale:version stale:version / none conflict",
@@ -421,7 +430,7 @@ func TestVersion(t *testing.T) {
 func TestPrimary(t *testing.T) {
 	testRules(t, []rule{
 		{"equal to its primary, which is unverified", "p=x r<p=x", "unverified fresh:primary / primary"},
-		{"equal to its primary, it shares fresh", "p=x r<p=x b=x", "fresh fresh:majority fresh / majority"},
+		{"equal to its primary, it shares fresh", "p=x r<p=x b=x", "fresh:majority fresh:primary fresh / majority"},
 		{"equal to its primary, it shares stale", "p=y r<p=y b=x c=x", "stale:majority stale:majority fresh fresh / majority"},
 		{"equal to its primary, it shares stale by version", "p=y@1 r<p=y@1 b=x@2", "stale:version stale:version fresh / version"},
 		{"equal to its primary, it shares stale by origin", "p=y r<p=y origin=x", "stale:origin stale:origin / origin"},
@@ -669,6 +678,8 @@ func TestFalls(t *testing.T) {
 		{"spread has no end: from one that it reached before", "a=x@5^y@6 b=x@5^x@5 c=y@6^y@6 known=x,y", "stale stale fresh / version fell"},
 
 		// Otherwise falls are weighed against the copies that still hold the highest version.
+		{"spread of one, and another that fell by itself", "a=x@5^y@6 b=w@3^y@6 c=x@5^x@5 d=y@6^y@6 known=x,y", "undecided undecided undecided undecided / none fell regressed"},
+		{"of the version alone, equal content is never behind", "a=y@5^y@6 b=y@6^y@6 known=y", "fresh fresh / version fell"},
 		{"fewer falls: late writes", "a=x@5^y@6 b=y@6^y@6 c=y@6^y@6 known=y", "stale:version fresh fresh / version fell"},
 		{"as many, to what was seen before: late writes", "a=x@5^y@6 b=y@6^y@6 known=x,y", "stale fresh / version fell"},
 		{"as many, each seen before", "a=x@5^y@6 b=z@4^y@6 c=y@6^y@6 d=y@6^y@6 known=z,x,y", "stale stale fresh fresh / version fell"},
@@ -714,6 +725,7 @@ func TestFutureVersions(t *testing.T) {
 		{"a majority may confirm it, and convicts the other", "a=x@5 b=x@5 c=y@+", "fresh:majority fresh:majority stale:majority / version"},
 		{"what is below is wrong all the same", "a=x@5 b=z@4 c=y@+", "undecided stale:version undecided / version"},
 		{"while it lasts", "a=x@5 b=z@4 c=y@+>-", "fresh:version stale:version missing / version"},
+		{"on a replica it says nothing", "p=x@5 r<p=y@+ b=x@5", "fresh:version stale:primary fresh / version"},
 		{"alone it says nothing", "a=y@+ versions", "unverified / none"},
 	})
 }
@@ -727,6 +739,7 @@ func TestNewcomers(t *testing.T) {
 		{"seen in the same sampling", "a=x b=x c=y known=z", "fresh fresh stale / majority"},
 		{"an older one beside it", "a=x b=x c=x d=x e=y f=z known=z,x", "undecided undecided undecided undecided undecided stale:majority / majority"},
 		{"in another layer", "l1: a=x b=x l2: c=x d=x e=y known=x", "undecided undecided undecided undecided undecided / majority"},
+		{"in a laxer layer", "edge/60s: c=y l1: a=x l2: b=x known=x", "undecided undecided undecided / majority"},
 		{"its replicas", "a=x b=x p=y r<p=y known=x", "undecided undecided undecided undecided / majority"},
 		{"a replica that lags behind it", "a=x b=x p=y r<p=x known=x", "undecided undecided undecided undecided / majority"},
 		{"a replica's own is none: its primary judges it", "a=x b=x p=x r<p=y known=x", "fresh fresh fresh stale:primary / majority"},

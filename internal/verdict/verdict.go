@@ -144,11 +144,21 @@ func stoodStill(k *Copy, first, second *judgement, fa, fb *finding) bool {
 // above: in this read, the first, something newer existed than what the copy holds in the second.
 func (j *judgement) above(i CopyAt) bool {
 	b := &j.c.Copies[i].Reads[1]
-	return j.versions && !b.Version.IsZero() && b.Version.Compare(j.reached) < 0 && b.Content != j.reachedContent
+	return j.versions && !b.Version.IsZero() && b.Version.Compare(j.reached) < 0 && !j.isReached(b.Content)
 }
 
 // excuses: in this read, the second, the origin holds what the copy holds, though its version is low.
 func (j *judgement) excuses(i CopyAt) bool {
 	f := &j.findings[i]
 	return f.opinion == right && f.by == ByOrigin || j.behind && j.c.Copies[i].Reads[1].Content == j.c.Origin[1].Content
+}
+
+// isReached: the content is that of the reference's version, in a conflict one of those: which of them is right, versions do
+// not say.
+func (j *judgement) isReached(d content.Digest) bool {
+	if j.top.conflict && j.reached == j.top.version {
+		id := j.id(d)
+		return id != noContent && j.top.contents[id]
+	}
+	return d == j.reachedContent
 }

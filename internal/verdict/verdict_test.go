@@ -885,7 +885,7 @@ type oneRead struct {
 	// version of the reference, and its contents (several in a conflict).
 	version  content.Version
 	contents []content.Digest
-	// unsettled are the contents of a conflict that nothing decided.
+	// unsettled is what is remembered beside a conflict that nothing decided.
 	unsettled []content.Digest
 	doubt     bool
 }
@@ -1293,9 +1293,7 @@ func readOnce(c *Case, read int, asked, versions bool) oneRead {
 
 	out := oneRead{version: top, contents: slices.Collect(maps.Keys(highest)), reference: ByNone}
 	if conflict && !decided {
-		out.contents, out.unsettled = nil, append(out.contents, c.RememberedContent)
-	} else if conflict {
-		out.contents = []content.Digest{among}
+		out.unsettled = append(out.unsettled, c.RememberedContent)
 	}
 	if used && versions && answer.Version.Compare(top) > 0 {
 		out.version, out.contents = answer.Version, []content.Digest{answer.Content}

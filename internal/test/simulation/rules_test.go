@@ -23,7 +23,7 @@ var rules = []rule{
 	{"regression", verdict.Regression, "missed-delete"},
 	{"origin behind ends", verdict.OriginBehindEnds, "restore"},
 	{"recently deleted", verdict.RecentlyDeleted, "missed-delete-origin"},
-	{"what convicts stood still", verdict.Still, "bursts-replicas"},
+	{"what convicts stood still", verdict.Still, "bursts"},
 	{"newcomer", verdict.Newcomer, "missed-everywhere"},
 	{"unread votes", verdict.UnreadVotes, "partition"},
 	{"lax majority", verdict.LaxMajority, "lax-missed"},
