@@ -77,6 +77,8 @@ type copyCount struct {
 	// first and last of its reads; the same one where one was enough.
 	first, last *reading
 	state       verdict.State
+	// survivor: the copy is counted as one.
+	survivor bool
 }
 
 func (r *round) finishClass(c *class, k *classKeys) ClassResult {
@@ -244,7 +246,7 @@ func (ct *counts) build(key int, h *keyMemory) {
 	for i := range ct.copies {
 		cp, copied := &ct.copies[i], &ct.c.Copies[i]
 		cp.first, cp.last = ct.reads(cp.on.column, key)
-		cp.memory = &h.copies[cp.on.column.memoryAt]
+		cp.memory, cp.survivor = &h.copies[cp.on.column.memoryAt], false
 		copied.Reads = [2]verdict.Observation{cp.first.Observation, cp.last.Observation}
 		copied.Past, copied.Held = cp.memory.past(), ct.held(cp)
 	}

@@ -106,7 +106,7 @@ func (ct *counts) keyCopy(i verdict.CopyAt) KeyCopy {
 	}
 	c.TTL, c.HasTTL, c.NoExpiry = o.ttl, o.hasTTL, o.noExpiry
 	c.Version, c.Content, c.SeenFor = o.Version, o.Content, ct.c.Copies[i].Held
-	c.Survivor = cp.memory.marks&markSurvivor != 0 && ct.at.Sub(time.Unix(0, cp.memory.survivesSince)) > policy
+	c.Survivor = cp.survivor
 	if o.cachedAt != 0 {
 		c.Age = ct.at.Sub(time.Unix(0, o.cachedAt))
 		c.HasAge = c.Age >= 0 // else clocks differ, and nothing is known

@@ -152,6 +152,7 @@ func (ct *counts) countSurvivors() {
 			cp.memory.marks &^= markSurvivor
 		case cp.last.Presence == verdict.Present:
 			if ct.at.Sub(time.Unix(0, since)) > ct.c.Layers[cp.on.column.layer] {
+				cp.survivor = true
 				cp.on.node.Survivors++
 				if cp.memory.marks&markStill != 0 {
 					cp.on.node.StillSurvivors++

@@ -93,7 +93,13 @@ func (s *station) end(t *testing.T, e ending) {
 	for _, line := range lines {
 		person.paste(line)
 	}
-	await(t, "the end of the page", func() bool { return s.over(e.name) })
+	ends := time.Now()
+	await(t, "the end of the page", func() bool {
+		if time.Since(ends) > hopeless {
+			t.Fatalf("the page stays\n%s", s.evidence(t, e.name, ends))
+		}
+		return s.over(e.name)
+	})
 	await(t, "a check that finds nothing", func() bool { return person.checks() == 0 })
 	if took := time.Since(paged); took > longestIncident {
 		t.Errorf("it took %s", took)
