@@ -90,9 +90,14 @@ func (s *station) end(t *testing.T, e ending) {
 	}
 	person := person{t: t, binary: s.binary, config: config, audit: filepath.Join(dir, "audit"), class: alert.Labels["class"]}
 	lines := person.mitigation(path.Base(alert.Annotations["runbook_url"]), e.command)
-	for _, line := range lines {
-		person.paste(line)
-	}
+	await(t, "a check that finds nothing", func() bool {
+		for _, line := range lines {
+			person.paste(line)
+		}
+		// Keys that had one copy alone, which nothing could be compared to, may have others now.
+		time.Sleep(interval)
+		return person.checks() == 0
+	})
 	ends := time.Now()
 	await(t, "the end of the page", func() bool {
 		if time.Since(ends) > hopeless {
@@ -100,7 +105,6 @@ func (s *station) end(t *testing.T, e ending) {
 		}
 		return s.over(e.name)
 	})
-	await(t, "a check that finds nothing", func() bool { return person.checks() == 0 })
 	if took := time.Since(paged); took > longestIncident {
 		t.Errorf("it took %s", took)
 	}
