@@ -108,7 +108,7 @@ bench: ## Run the benchmarks; tables tell each way as a ratio to the first
 
 .PHONY: soak
 soak: ## Run the acceptance tests, the incidents of detection and the simulation with their full counts, and all mutants of the rules (hours)
-	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/test/acceptance/... ./probes/... ./alerts ./internal/test/detection/... ./internal/test/simulation/... ./internal/verdict ./internal/drain ./internal/repair
+	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/test/acceptance/... ./probes/... ./alerts ./internal/test/detection/... ./internal/test/simulation/... ./internal/verdict ./internal/drain ./internal/repair ./internal/recovery
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)

@@ -28,6 +28,6 @@ var ErrNoList = errors.New("the server does not list its keys")
 // KeyedQueue is a QueueSource whose messages lie under keys of a cache node.
 type KeyedQueue interface {
 	QueueSource
-	// Keys that hold messages of the queue.
+	// Keys that may hold messages of the queue, which Backlogged.OwnKeys tells exactly once it is open.
 	Keys() []string
 }

@@ -11,9 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/drain"
-	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -114,9 +112,9 @@ func (r *run) layersLeft() []drain.LayerLeft {
 // queueKeys are the keys that queues have on nodes of the layers. They are never deleted.
 func (r *run) queueKeys() map[string]bool {
 	out := map[string]bool{}
-	for _, q := range r.config.Queues {
-		if keyed, ok := q.Source.(probes.KeyedQueue); ok {
-			for _, k := range keyed.Keys() {
+	for _, q := range r.queues {
+		if own, ok := q.(probes.Backlogged); ok {
+			for _, k := range own.OwnKeys() {
 				out[k] = true
 			}
 		}
@@ -271,48 +269,6 @@ func (i *invalidating) passGate() error {
 	return err
 }
 
-// keyFilter says which keys of a layer are wanted. hint is a glob for the server; empty: none serves.
-type keyFilter struct {
-	hint   string
-	wanted func(name string) bool
-}
-
-// wantedIn a layer: the keys that match a pattern, by their own name or by the key that the layer's name stands for.
-func (r *run) wantedIn(layer string) keyFilter {
-	patterns := r.recovery.Patterns
-	matches := func(key string) bool {
-		for _, p := range patterns {
-			if glob.Match(p, key) {
-				return true
-			}
-		}
-		return false
-	}
-	var renaming []config.ClassLayer
-	for _, c := range r.config.Canaries {
-		for _, l := range c.Layers {
-			if l.Name == layer && l.Key.String() != "{key}" && !l.Key.IsZero() {
-				renaming = append(renaming, l)
-			}
-		}
-	}
-	out := keyFilter{wanted: func(name string) bool {
-		if matches(name) {
-			return true
-		}
-		for _, l := range renaming {
-			if key, ok := l.Key.Key(name); ok && matches(key) {
-				return true
-			}
-		}
-		return false
-	}}
-	if len(patterns) == 1 && len(renaming) == 0 {
-		out.hint = patterns[0]
-	}
-	return out
-}
-
 // matching keys of those that were listed, without those of queues.
 func (i *invalidating) matching(keys []string, wanted keyFilter) []string {
 	out := keys[:0:0]
@@ -457,6 +413,7 @@ func (r *run) tellInvalidation(s *Step, out *Invalidation, stopped error) {
 		s.note(fmt.Sprintf("%s to be deleted in all, by the patterns %s", plural(matched, "key", "keys"), strings.Join(out.Patterns, " ")))
 	}
 	r.noteLeft(s, out.NotInvalidated)
+	r.noteBlind(s)
 	switch {
 	case errors.Is(stopped, errInterrupted):
 		s.fail(Incomplete, "interrupted")

@@ -13,7 +13,7 @@ import (
 )
 
 // lookLongest is how long one look at all nodes or queues may take.
-const lookLongest = 10 * time.Second
+const lookLongest = 5 * time.Second
 
 // nodeSeen is a node as its survey showed it.
 type nodeSeen struct {

@@ -47,8 +47,10 @@ func TestAggressive(t *testing.T) {
 	if n := s.primary.LLen(t.Context(), "inv").Val(); n != 0 {
 		t.Errorf("%d messages are left", n)
 	}
-	if !says(r, "inv:dead-letter") || !says(r, "l1 is not invalidated") {
-		t.Error("dead letters, or a layer that is not invalidated, are not named")
+	for _, want := range []string{"inv:dead-letter", "l1 is not invalidated", "l3: patterns can't find the keys of class cart, which are named c-{id} there"} {
+		if !says(r, want) {
+			t.Errorf("the report does not say: %s", want)
+		}
 	}
 	if n := left(t, s.primary, "cacheinv:recover:*"); n > 0 {
 		t.Errorf("%d keys of the validation are left", n)
@@ -299,6 +301,25 @@ func TestInterruptedAmongPatterns(t *testing.T) {
 	}
 	if n := s.primary.LLen(t.Context(), "inv").Val(); n != 25 {
 		t.Errorf("%d messages are left of 25", n)
+	}
+}
+
+// A pattern that the configuration could not refuse leaves the keys of queues alone.
+func TestPatternsLeaveQueuesAlone(t *testing.T) {
+	s := newSite(t, "")
+	s.fill(3)
+	s.enqueue(3)
+	s.primary.Must(t, "rpush", "inv:dead-letter", "x")
+	s.follows()
+	cfg := s.config()
+	cfg.Recovery.Patterns = []string{"inv*"}
+	r, err := Run(t.Context(), cfg, Options{Apply: true, Strategy: Aggressive, Env: testEnv()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, r)
+	if dead := s.primary.LLen(t.Context(), "inv:dead-letter").Val(); r.ExitCode != ExitDone || dead != 1 || left(t, s.other, "product:*") != 0 {
+		t.Errorf("exit code %d, %d dead letters, %d products", r.ExitCode, dead, left(t, s.other, "product:*"))
 	}
 }
 

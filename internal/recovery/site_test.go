@@ -98,6 +98,7 @@ queues:
   - {name: inv, redis: {node: redis-1, list: inv}, message: {key: "$.key"}}
 canaries:
   - {class: user, pattern: "user:*", layers: [l2, {name: l3, key: "v3:{key}"}]}
+  - {class: cart, keys: ["cart:1"], match: "^cart:(?P<id>.*)$", layers: [l2, {name: l3, key: "c-{id}"}]}
 recovery:
   patterns: ["user:*:profile", "session:*"]
   aggressive_above: 20
