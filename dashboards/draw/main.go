@@ -1,6 +1,6 @@
 // Command draw shows what the dashboards show, without Grafana: it runs the demo's scenarios under Prometheus with the rules of this
-// repository for a few minutes, asks each panel's queries and draws the answers as a page and a picture. Prometheus and Chromium
-// have to be installed. The pictures are close to Grafana's, not the same.
+// repository for a few minutes, asks each panel's queries and draws the answers as a page and a picture. Of one scenario it also
+// takes a picture of the exporter's /status. Prometheus and Chromium have to be installed. The pictures are close to Grafana's, not the same.
 package main
 
 import (
@@ -30,17 +30,18 @@ func main() {
 	boards := flag.String("dashboards", "overview", "dashboards to draw: names of files in dashboards/, without .json")
 	wait := flag.Duration("for", 5*time.Minute, "how long each scenario runs; alerts need some minutes")
 	out := flag.String("out", "docs/pictures", "folder for the pictures")
+	status := flag.String("status", "partition", "scenario of which /status is drawn as status.png; empty: none")
 	pages := flag.Bool("pages", false, "keep the HTML pages, too")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := draw(ctx, strings.Split(*scenarios, ","), strings.Split(*boards, ","), *wait, *out, *pages); err != nil {
+	if err := draw(ctx, strings.Split(*scenarios, ","), strings.Split(*boards, ","), *status, *wait, *out, *pages); err != nil {
 		slog.Error("draw", "err", err)
 		os.Exit(1) //nolint:gocritic // nothing is left to stop
 	}
 }
 
-func draw(ctx context.Context, scenarios, boards []string, wait time.Duration, out string, pages bool) error {
+func draw(ctx context.Context, scenarios, boards []string, status string, wait time.Duration, out string, pages bool) error {
 	dir, err := os.MkdirTemp("", "draw")
 	if err != nil {
 		return err
@@ -66,6 +67,11 @@ func draw(ctx context.Context, scenarios, boards []string, wait time.Duration, o
 				return fmt.Errorf("%s: %w", scenario, err)
 			}
 			defer p.stop()
+			if scenario == status {
+				if err := photograph(asking, p.exporter+"/status", filepath.Join(out, "status.png"), statusHeight); err != nil {
+					return err
+				}
+			}
 			for _, board := range boards {
 				name := scenario
 				if len(boards) > 1 {
@@ -113,9 +119,10 @@ func writeRules(dir string) error {
 
 // play is one scenario under a Prometheus of its own.
 type play struct {
-	prometheus string // base URL
-	began      time.Time
-	processes  []*exec.Cmd
+	// Base URLs.
+	prometheus, exporter string
+	began                time.Time
+	processes            []*exec.Cmd
 }
 
 // start runs a scenario and its Prometheus, and comes back after the time to wait.
@@ -129,7 +136,7 @@ func start(ctx context.Context, dir, exporter, scenario string, wait time.Durati
 	if err != nil {
 		return nil, err
 	}
-	p.prometheus = "http://" + own
+	p.prometheus, p.exporter = "http://"+own, "http://"+target
 	config := filepath.Join(dir, scenario+".yml")
 	text := fmt.Sprintf("global: {scrape_interval: 5s, scrape_timeout: 5s, evaluation_interval: 5s}\nrule_files: [%q]\nscrape_configs: [{job_name: cacheinv_exporter, static_configs: [{targets: [%q]}]}]\n",
 		filepath.Join(dir, "rules-*.yml"), target)
@@ -149,7 +156,7 @@ func start(ctx context.Context, dir, exporter, scenario string, wait time.Durati
 		p.processes = append(p.processes, c)
 	}
 	p.began = time.Now()
-	slog.Info("running", "scenario", scenario, "exporter", "http://"+target, "prometheus", p.prometheus)
+	slog.Info("running", "scenario", scenario, "exporter", p.exporter, "prometheus", p.prometheus)
 	select {
 	case <-ctx.Done():
 		p.stop()
@@ -210,6 +217,14 @@ func (d drawing) write(ctx context.Context, keep bool) error {
 	if err != nil {
 		return err
 	}
+	return photograph(ctx, "file://"+full, picture, d.height)
+}
+
+// statusHeight is how much of /status is shown, in pixels.
+const statusHeight = 1250
+
+// photograph a page as PNG, of this height in pixels.
+func photograph(ctx context.Context, url, picture string, height int) error {
 	profile, err := os.MkdirTemp("", "draw-chromium")
 	if err != nil {
 		return err
@@ -218,7 +233,7 @@ func (d drawing) write(ctx context.Context, keep bool) error {
 	//nolint:gosec // arguments of our own
 	chromium := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir="+profile, "--hide-scrollbars",
-		fmt.Sprintf("--window-size=%d,%d", pageWidth, d.height), "--screenshot="+picture, "file://"+full)
+		fmt.Sprintf("--window-size=%d,%d", pageWidth, height), "--screenshot="+picture, url)
 	if out, err := chromium.CombinedOutput(); err != nil {
 		return fmt.Errorf("chromium: %w\n%s", err, out)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // benchSampler over nodes in memory that all hold the same.
-func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memoryNode) {
+func benchSampler(b *testing.B, nodes, keys, series int) (*Sampler, []*memoryNode) {
 	b.Helper()
 	var names []string
 	for i := range keys {
@@ -37,7 +37,7 @@ func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memoryNode) {
 		fleet = append(fleet, m)
 	}
 	s, err := NewSampler(cfg, fleet, Options{
-		RereadDelay: time.Millisecond, ScanCount: 1000, MaxKeySeries: 1000, DigestKey: []byte("a key of a benchmark"),
+		RereadDelay: time.Millisecond, ScanCount: 1000, MaxKeySeries: series, DigestKey: []byte("a key of a benchmark"),
 	}, testEnv, NewMemory())
 	if err != nil {
 		b.Fatal(err)
@@ -49,7 +49,7 @@ func benchSampler(b *testing.B, nodes, keys int) (*Sampler, []*memoryNode) {
 // remembered afterwards.
 func BenchmarkSample(b *testing.B) {
 	const nodes, keys = 12, 10_000
-	s, _ := benchSampler(b, nodes, keys)
+	s, _ := benchSampler(b, nodes, keys, 1000)
 	before := heap()
 	for b.Loop() {
 		ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
@@ -68,4 +68,18 @@ func heap() float64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc)
+}
+
+// BenchmarkMatrix is what it costs to tell each key by itself: in the matrix of the incident page, and whether it is consistent.
+func BenchmarkMatrix(b *testing.B) {
+	for _, rows := range []int{0, 1000} {
+		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
+			s, _ := benchSampler(b, 12, 1000, rows)
+			for b.Loop() {
+				if r := s.Sample(b.Context()); len(r.Classes[0].Matrix.Rows) != rows {
+					b.Fatalf("%d rows", len(r.Classes[0].Matrix.Rows))
+				}
+			}
+		})
+	}
 }

@@ -40,6 +40,8 @@ type counts struct {
 	// used again from key to key.
 	c      verdict.Case
 	copies []copyCount
+	// rows of the matrix.
+	rows matrixRows
 }
 
 // layerCount is what is counted of a class in one layer.
@@ -82,6 +84,7 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 	for key := range k.names {
 		ct.judge(key)
 	}
+	ct.result.Matrix.Rows = append(ct.rows.differing, ct.rows.others...)
 	ct.forget()
 	ct.warnOfVersions()
 	c.memory.sampledAt = ct.at
@@ -321,6 +324,7 @@ func (ct *counts) count(key int, h *keyMemory, v *verdict.Verdict) {
 			report = append(report, cp.report(ct.class.nameIn(cp.on.column.layer, k.names[key])))
 		}
 	}
+	ct.addRow(key, v, worst)
 	ct.spreads()
 	ct.divergence(key, h)
 	if key < k.literal && key < ct.round.opt.MaxKeySeries && (worst || fresh) {

@@ -67,6 +67,8 @@ type ClassResult struct {
 	OriginRequests map[string]uint64
 	// KeyConsistent of literal keys: 1, 0; a key with neither is not in it.
 	KeyConsistent map[string]bool
+	// Matrix of the keys, for the incident page.
+	Matrix Matrix
 	// Reports, key by key, where asked for (check).
 	Reports []KeyReport
 	// Err: something that this class needed failed (a node, the origin).

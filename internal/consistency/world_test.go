@@ -341,6 +341,7 @@ func (w *world) sample() *Result {
 	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
 	defer cancel()
 	w.last = w.sampler.Sample(ctx)
+	matrixCounts(w.t, w.last)
 	return w.last
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/shell"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -48,7 +49,14 @@ func (e *Evidence) look(c Cause, f finding) string {
 		return e.ask(f.subject)
 	case clusterDown, dividedViews, splitBrain:
 		return e.askGroup(f.subject)
-	case brokerDown, queueUnreached, backlog, fallingBehind, oldMessages, stalledGroup, noMembers, lostMessages, rewound, underTarget, loop:
+	case backlog, fallingBehind, oldMessages, stalledGroup, noMembers, underTarget:
+		if e.recovers(queue) {
+			return "cacheinv_exporter recover"
+		}
+		return e.askQueue(queue, group, false)
+	case lostMessages:
+		return cmp.Or(e.repairWorst(), e.askQueue(queue, group, false))
+	case brokerDown, queueUnreached, rewound, loop:
 		return e.askQueue(queue, group, f.weight == loop)
 	case groupIncomplete:
 		return e.askGroup(f.subject)
@@ -60,7 +68,10 @@ func (e *Evidence) look(c Cause, f finding) string {
 		}
 	case settingsDiffer, serversDiffer:
 		return e.askSetting(f.subject)
-	case strayCopies, survivorCopies, unexplainedStale, immortalCopies:
+	case unexplainedStale:
+		class, _, _ := strings.Cut(f.subject, "/")
+		return cmp.Or(e.repair(class), e.check())
+	case strayCopies, survivorCopies, immortalCopies:
 		class, _, _ := strings.Cut(f.subject, "/")
 		return "cacheinv_exporter check --class=" + shell.Quote(class)
 	case versionConflicts:
@@ -74,23 +85,78 @@ func (e *Evidence) look(c Cause, f finding) string {
 
 // check of the class that has the most wrong copies.
 func (e *Evidence) check() string {
-	worst, most := "", 0
-	if e.Result != nil {
-		for i := range e.Result.Classes {
-			c := &e.Result.Classes[i]
-			wrong := 0
-			for k := range c.Nodes {
-				wrong += c.Nodes[k].Copies[verdict.Stale] + c.Nodes[k].Copies[verdict.Undecided]
-			}
-			if wrong > most {
-				worst, most = c.Class, wrong
-			}
-		}
-	}
-	if worst == "" {
+	worst := e.worst(func(n *consistency.ClassNode) int { return n.Copies[verdict.Stale] + n.Copies[verdict.Undecided] })
+	if worst == nil {
 		return "cacheinv_exporter check"
 	}
-	return "cacheinv_exporter check --class=" + shell.Quote(worst)
+	return "cacheinv_exporter check --class=" + shell.Quote(worst.Class)
+}
+
+// worst is the class with most copies of a kind; nil: there are none.
+func (e *Evidence) worst(count func(*consistency.ClassNode) int) (worst *consistency.ClassResult) {
+	if e.Result == nil {
+		return nil
+	}
+	most := 0
+	for i := range e.Result.Classes {
+		c, copies := &e.Result.Classes[i], 0
+		for k := range c.Nodes {
+			copies += count(&c.Nodes[k])
+		}
+		if copies > most {
+			worst, most = c, copies
+		}
+	}
+	return worst
+}
+
+// repairWorst repairs the class that has the most stale copies; empty: none is stale.
+func (e *Evidence) repairWorst() string {
+	if worst := e.worst(func(n *consistency.ClassNode) int { return n.Copies[verdict.Stale] }); worst != nil {
+		return e.repair(worst.Class)
+	}
+	return ""
+}
+
+// repair shows the plan of a class's repair, by who knows best which copies are right; empty: none of them is stale.
+func (e *Evidence) repair(class string) string {
+	if e.Result == nil {
+		return ""
+	}
+	for i := range e.Result.Classes {
+		c := &e.Result.Classes[i]
+		stale, old := 0, 0
+		for k := range c.Nodes {
+			stale, old = stale+c.Nodes[k].Copies[verdict.Stale], old+c.Nodes[k].Convicted[verdict.ByAge]
+		}
+		if c.Class != class || stale == 0 {
+			continue
+		}
+		strategy := "majority"
+		switch {
+		case c.HasOrigin:
+			strategy = "origin"
+		case old > 0: // no copy need be right
+			strategy = "delete"
+		case c.HasVersion:
+			strategy = "newest"
+		}
+		return "cacheinv_exporter repair --strategy=" + strategy + " --class=" + shell.Quote(class)
+	}
+	return ""
+}
+
+// recovers: what waits in the queue can be applied by recover, and is not applied soon without it.
+func (e *Evidence) recovers(queue string) bool {
+	for i := range e.Queues {
+		q := &e.Queues[i]
+		if q.Name != queue || q.Sample == nil || !q.Sample.HasKeys {
+			continue
+		}
+		left, known := e.TimeToDrain(q)
+		return !known || left > drainsSoon.Value
+	}
+	return false
 }
 
 // commands of a node: as configured, or of a server that a group found (GROUP/HOST:PORT).

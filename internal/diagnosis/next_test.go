@@ -2,11 +2,14 @@ package diagnosis
 
 import (
 	"maps"
+	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
@@ -70,6 +73,40 @@ func (e *Evidence) join(node string, up bool) {
 	e.Result.Nodes = append(e.Result.Nodes, n)
 }
 
+// spread overdue copies over all nodes, so that nothing but logic explains them.
+func (e *Evidence) spread() {
+	for _, node := range []string{"redis-1", "redis-2", "redis-3", "memcached-1", "memcached-2"} {
+		n := e.on(1, node)
+		n.Copies[verdict.Stale], n.Overdue, n.OldestStale = 8, 8, time.Minute
+	}
+}
+
+// TestTimeToDrain: by the rates, else by how the depth changes; unknown where nothing is known of either.
+func TestTimeToDrain(t *testing.T) {
+	never := math.Inf(1)
+	for name, tt := range map[string]struct {
+		queue  Queue
+		growth map[string]float64
+		want   float64
+		known  bool
+	}{
+		"no depth":         {Queue{EnqueuedRate: num(1), ProcessedRate: num(2)}, nil, 0, false},
+		"no rate":          {Queue{Depth: num(10)}, nil, 0, false},
+		"empty":            {Queue{Depth: num(0)}, nil, 0, true},
+		"by rates":         {Queue{Depth: num(10), EnqueuedRate: num(1), ProcessedRate: num(3)}, map[string]float64{"q": 9}, 5, true},
+		"more comes in":    {Queue{Depth: num(10), EnqueuedRate: num(3), ProcessedRate: num(3)}, nil, never, true},
+		"it shrinks":       {Queue{Depth: num(10), EnqueuedRate: num(3)}, map[string]float64{"q": -2}, 5, true},
+		"it stands still":  {Queue{Depth: num(10)}, map[string]float64{"q": 0}, never, true},
+		"another's growth": {Queue{Depth: num(10)}, map[string]float64{"p": 1}, 0, false},
+	} {
+		tt.queue.Name = "q"
+		e := Evidence{Past: Past{Growth: tt.growth}}
+		if left, known := e.TimeToDrain(&tt.queue); left != tt.want || known != tt.known {
+			t.Errorf("%s: %v, %t", name, left, known)
+		}
+	}
+}
+
 // TestNext: the command fits what weighs most, and a shell takes names for what they are.
 func TestNext(t *testing.T) {
 	where := places(t)
@@ -98,11 +135,11 @@ func TestNext(t *testing.T) {
 		}, "cacheinv_exporter check"},
 		"backlog of a group's list": {func(e *Evidence) {
 			e.join("pair/10.0.0.8:6379", true)
-			e.Queues[0].Depth = num(19000)
+			e.Queues[0].Depth, e.Queues[0].Sample = num(19000), nil // whose messages name no keys
 		}, "timeout 5 redis-cli -h 10.0.0.8 -p 6379 LLEN 'inv; rm -rf'"},
 		"backlog of a list whose primary nobody knows": {func(e *Evidence) {
 			e.Configured.Queues["list"] = e.Configured.Queues["sentinels"]
-			e.Queues[0].Depth = num(19000)
+			e.Queues[0].Depth, e.Queues[0].Sample = num(19000), nil
 		}, "cacheinv_exporter check"},
 		"backlog of a stream": {func(e *Evidence) {
 			e.Queues = append(e.Queues, Queue{Name: "stream", Up: true, Depth: num(9000)})
@@ -110,8 +147,36 @@ func TestNext(t *testing.T) {
 		"backlog over http": {func(e *Evidence) {
 			e.Queues = append(e.Queues, Queue{Name: "web", Up: true, Depth: num(9000)})
 		}, "curl -sS -m 5 http://web/queue"},
+		"backlog that recover applies": {func(e *Evidence) {
+			e.Queues[0].Depth, e.Queues[0].Sample = num(19000), &probes.MessageSample{Messages: 1000, HasKeys: true, DistinctKeys: 900}
+		}, "cacheinv_exporter recover"},
+		"backlog that drains soon": {func(e *Evidence) {
+			e.Queues[0].Depth, e.Queues[0].Sample = num(19000), &probes.MessageSample{Messages: 1000, HasKeys: true, DistinctKeys: 900}
+			e.Queues[0].EnqueuedRate, e.Queues[0].ProcessedRate = num(10), num(500)
+		}, "timeout 5 redis-cli -h seed -p 6379 LLEN 'inv; rm -rf'"},
+		"stalled, and recover applies what waits": {func(e *Evidence) {
+			e.Queues[1].Groups = append(e.Queues[1].Groups, Group{Name: "inv", Stalled: num(1)})
+			e.Queues[1].Depth, e.Queues[1].Sample = num(90), &probes.MessageSample{Messages: 90, HasKeys: true, DistinctKeys: 90}
+		}, "cacheinv_exporter recover"},
+		"lost messages": {func(e *Evidence) {
+			e.Queues[1].Groups = append(e.Queues[1].Groups, Group{Name: "inv", Lost: 500})
+			e.on(1, "redis-2").Copies[verdict.Stale] = 4
+		}, "cacheinv_exporter repair --strategy=majority --class=product"},
+		"unexplained, with an origin": {func(e *Evidence) {
+			e.Result.Classes[1].HasOrigin, e.Result.Classes[1].HasVersion = true, true
+			e.spread()
+		}, "cacheinv_exporter repair --strategy=origin --class=product"},
+		"unexplained, with versions": {func(e *Evidence) {
+			e.Result.Classes[1].HasVersion = true
+			e.spread()
+		}, "cacheinv_exporter repair --strategy=newest --class=product"},
+		"unexplained, too old": {func(e *Evidence) {
+			e.Result.Classes[1].HasVersion = true
+			e.spread()
+			e.on(1, "redis-2").Convicted[verdict.ByAge] = 3
+		}, "cacheinv_exporter repair --strategy=delete --class=product"},
 		"stalled": {func(e *Evidence) {
-			e.Queues[1].Groups = append(e.Queues[1].Groups, Group{Name: "it's", Stalled: num(1)})
+			e.Queues[1].Groups, e.Queues[1].Sample = append(e.Queues[1].Groups, Group{Name: "it's", Stalled: num(1)}), nil
 		}, `kafka-consumer-groups --bootstrap-server k1:9092,k2:9092 --describe --group 'it'\''s'`},
 		"versions": {
 			func(e *Evidence) { e.Apps[0].Versions["app-3"] = "2" },

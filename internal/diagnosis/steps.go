@@ -112,23 +112,32 @@ func staleData(e *Evidence) (out lines) {
 	return out
 }
 
-// DrainSeconds is the time until a queue is empty at its present rates: +Inf where it never is; unknown where a rate is.
-func DrainSeconds(q *Queue) (left float64, known bool) {
-	switch {
-	case !q.Depth.Known || !q.ProcessedRate.Known || !q.EnqueuedRate.Known:
+// TimeToDrain is how many seconds are left until a queue is empty at its present rates, or by how it shrinks where a rate is
+// unknown: +Inf where it never is. It is unknown where neither is known.
+func (e *Evidence) TimeToDrain(q *Queue) (left float64, known bool) {
+	var gain float64 // messages a second by which the queue shrinks
+	switch growth, watched := e.Past.Growth[q.Name]; {
+	case !q.Depth.Known:
 		return 0, false
 	case q.Depth.Value <= 0:
 		return 0, true
-	case q.ProcessedRate.Value <= q.EnqueuedRate.Value:
+	case q.ProcessedRate.Known && q.EnqueuedRate.Known:
+		gain = q.ProcessedRate.Value - q.EnqueuedRate.Value
+	case watched:
+		gain = -growth
+	default:
+		return 0, false
+	}
+	if gain <= 0 {
 		return math.Inf(1), true
 	}
-	return q.Depth.Value / (q.ProcessedRate.Value - q.EnqueuedRate.Value), true
+	return q.Depth.Value / gain, true
 }
 
 func queueLines(e *Evidence, found []finding) (out lines) {
 	out = unknownParts(e, "queue")
 	for i := range e.Queues {
-		out = append(out, queueLine(&e.Queues[i]))
+		out = append(out, queueLine(e, &e.Queues[i]))
 	}
 	out = append(out, texts(found, brokerDown, fallingBehind, stalledGroup, noMembers, lostMessages, rewound, underTarget, loop)...)
 	out = append(out, unknownParts(e, "history")...)
@@ -147,7 +156,7 @@ func queueLines(e *Evidence, found []finding) (out lines) {
 	return append(out, texts(found, probeLostSome, probeLostAll, probeUnpublished)...)
 }
 
-func queueLine(q *Queue) string {
+func queueLine(e *Evidence, q *Queue) string {
 	parts := []string{"depth unknown"}
 	if q.Depth.Known {
 		parts[0] = Count(q.Depth.Value) + " messages wait"
@@ -171,7 +180,7 @@ func queueLine(q *Queue) string {
 		}
 		parts = append(parts, done)
 	}
-	switch drain, known := DrainSeconds(q); {
+	switch drain, known := e.TimeToDrain(q); {
 	case !known || drain == 0:
 	case math.IsInf(drain, 1) && q.Depth.Value < backlogLeast.Value: // what comes in and goes out
 	case math.IsInf(drain, 1):

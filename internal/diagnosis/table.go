@@ -134,6 +134,7 @@ var (
 	burstSeconds       = limitRow(Limit{"burst_seconds", 10, "A queue without capacity whose oldest message is younger than this, and which is empty in less than this at its present pace, ..."})
 	burstFactor        = limitRow(Limit{"burst_factor", 6, "... has so many times the limit: a burst that is being processed."})
 	projectionSeconds  = limitRow(Limit{"projection", 10, "Seconds ahead of falling_behind."})
+	drainsSoon         = limitRow(Limit{"drains_soon", 600, "Seconds in which a backlog that is processed is let be; where it takes longer, the next command is recover."})
 	idleSeconds        = limitRow(Limit{"idle_seconds", 30, "Age of waiting messages from which a group without members counts."})
 	leastFailures      = limitRow(Limit{"failures", 3, "Failed invalidations, at least."})
 	deleteSeconds      = limitRow(Limit{"delete_seconds", 1, "Age of a waiting message from which survivors may be copies whose delete is on its way."})

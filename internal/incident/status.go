@@ -1,14 +1,8 @@
 package incident
 
 import (
-	"bytes"
-	_ "embed"
-	"fmt"
-	"html/template"
 	"math"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +19,10 @@ type Status struct {
 	Diagnosis diagnosis.Diagnosis `json:"diagnosis"`
 	Queues    []QueueStatus       `json:"queues"`
 	Nodes     []NodeStatus        `json:"nodes"`
-	Canaries  []CanaryStatus      `json:"canaries"`
+	// Groups of nodes that find their members by themselves.
+	Groups       []GroupView    `json:"groups"`
+	Applications []AppStatus    `json:"applications"`
+	Canaries     []CanaryStatus `json:"canaries"`
 }
 
 // QueueStatus is one queue.
@@ -96,6 +93,11 @@ type CanaryStatus struct {
 	Overdue       int           `json:"overdue"`
 	Undecided     int           `json:"undecided"`
 	Layers        []LayerStatus `json:"layers"`
+	// KeysRead, and those of them that differ: with a copy that is stale or undecided. Keys holds them one by one, at most
+	// 1,000 that differ, first, and --canary.max-key-series others.
+	KeysRead      int         `json:"keys_read"`
+	KeysDiffering int         `json:"keys_differing"`
+	Keys          []KeyStatus `json:"keys"`
 }
 
 // LayerStatus is a class in one layer.
@@ -114,17 +116,19 @@ type CopiesStatus struct {
 	Strays        *int           `json:"strays"`
 }
 
-// NewStatus of a sampling's report; nil: nothing could be sampled, or nobody says what it points to.
-func NewStatus(r *diagnosis.Report) *Status {
+// NewStatus of a sampling's report; nil: nothing could be sampled, or nobody says what it points to. Digests of copies are
+// keyed by digestKey.
+func NewStatus(r *diagnosis.Report, digestKey []byte) *Status {
 	if r == nil {
 		return &Status{Diagnosis: diagnosis.Diagnose(diagnosis.Evidence{})}
 	}
 	e := &r.Evidence
 	s := &Status{SampledAt: new(e.At.UTC()), Diagnosis: r.Diagnosis, Queues: []QueueStatus{}}
 	for i := range e.Queues {
-		s.Queues = append(s.Queues, newQueueStatus(&e.Queues[i]))
+		s.Queues = append(s.Queues, newQueueStatus(e, &e.Queues[i]))
 	}
 	slices.SortFunc(s.Queues, func(a, b QueueStatus) int { return strings.Compare(a.Queue, b.Queue) })
+	s.Applications = newAppStatuses(e)
 	if e.Result == nil {
 		return s
 	}
@@ -137,8 +141,11 @@ func NewStatus(r *diagnosis.Report) *Status {
 		n := &e.Result.Nodes[i]
 		s.Nodes = append(s.Nodes, newNodeStatus(n, replicas[n.Name]))
 	}
+	s.Groups = newGroupViews(e)
 	for i := range e.Result.Classes {
-		s.Canaries = append(s.Canaries, newCanaryStatus(&e.Result.Classes[i]))
+		c := newCanaryStatus(&e.Result.Classes[i])
+		c.addKeys(&e.Result.Classes[i], digestKey)
+		s.Canaries = append(s.Canaries, c)
 	}
 	return s
 }
@@ -160,7 +167,7 @@ func orNil[T comparable](v T) *T {
 	return &v
 }
 
-func newQueueStatus(q *diagnosis.Queue) QueueStatus {
+func newQueueStatus(e *diagnosis.Evidence, q *diagnosis.Queue) QueueStatus {
 	out := QueueStatus{
 		Queue: q.Name, Kind: q.Kind, Up: q.Up, Depth: known(q.Depth), Capacity: orNil(float64(q.Capacity)), TargetPerSecond: orNil(q.Target),
 		OldestSeconds: known(q.OldestSeconds), EnqueuedPerSecond: known(q.EnqueuedRate), ProcessedPerSecond: known(q.ProcessedRate),
@@ -172,7 +179,7 @@ func newQueueStatus(q *diagnosis.Queue) QueueStatus {
 	if q.Traits.Brokers && (q.Up || q.Answered) { // else no broker answered in time to say so
 		out.BrokersDown = &q.BrokersDown
 	}
-	if drain, ok := diagnosis.DrainSeconds(q); ok {
+	if drain, ok := e.TimeToDrain(q); ok {
 		out.NeverDrains = new(math.IsInf(drain, 1))
 		out.DrainSeconds = known(probes.Count{Value: drain, Known: true})
 	}
@@ -234,101 +241,4 @@ func newCanaryStatus(c *consistency.ClassResult) CanaryStatus {
 		out.Layers[at].Nodes = append(out.Layers[at].Nodes, copies)
 	}
 	return out
-}
-
-// RequestReporter gives the report that a scrape like this request would be answered from; *collector.Exporter is one.
-type RequestReporter interface {
-	ReportFor(r *http.Request) *diagnosis.Report
-}
-
-// StatusJSON is /api/v1/status.
-func StatusJSON(from RequestReporter) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var b bytes.Buffer
-		if err := WriteJSON(&b, NewStatus(from.ReportFor(r))); err != nil {
-			http.Error(w, "writing the status: "+err.Error(), http.StatusInternalServerError)
-			return
-		}
-		answer(w, "application/json", b.Bytes())
-	})
-}
-
-//go:embed status.html
-var statusHTML string
-
-var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{
-	"headline": func(verdict string) string { return headlines[verdict] },
-	"percent":  func(share float64) string { return strconv.Itoa(int(math.Round(share * 100))) },
-	"stands":   stands,
-	"count":    pageCount,
-	"number":   func(v int) string { return pageCount(new(float64(v))) },
-	"age":      pageAge,
-	"bytes":    pageBytes,
-	"whole":    func(v *int) string { return orUnknown(v, strconv.Itoa) },
-	"state":    nodeState,
-	"ms":       func(seconds float64) float64 { return seconds * 1000 },
-	"yes":      yes,
-	"positive": func(v int) bool { return v > 0 },
-	"never":    func(q QueueStatus) bool { return yes(q.NeverDrains) },
-}).Parse(statusHTML))
-
-// StatusPage is /status.
-func StatusPage(from RequestReporter) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var b bytes.Buffer
-		if err := statusTemplate.Execute(&b, NewStatus(from.ReportFor(r))); err != nil {
-			http.Error(w, "writing the page: "+err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		answer(w, "text/html; charset=utf-8", b.Bytes())
-	})
-}
-
-func answer(w http.ResponseWriter, kind string, body []byte) {
-	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(body) // the client is gone
-}
-
-func stands(d diagnosis.Diagnosis, c diagnosis.Cause) bool {
-	return slices.ContainsFunc(d.Causes, func(s diagnosis.Score) bool { return s.Cause == c })
-}
-
-// unknownText stands where a number would be.
-const unknownText = "?"
-
-func orUnknown[T any](v *T, write func(T) string) string {
-	if v == nil {
-		return unknownText
-	}
-	return write(*v)
-}
-
-func pageCount(v *float64) string { return orUnknown(v, diagnosis.Count) }
-
-func pageAge(v *float64) string { return orUnknown(v, diagnosis.Duration) }
-
-func pageBytes(v *float64) string {
-	return orUnknown(v, func(v float64) string {
-		units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-		i := 0
-		for v >= 1024 && i < len(units)-1 {
-			v, i = v/1024, i+1
-		}
-		return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") + " " + units[i]
-	})
-}
-
-func yes(v *bool) bool { return v != nil && *v }
-
-func nodeState(n NodeStatus) string {
-	switch {
-	case !n.Up:
-		return "down"
-	case n.Loading != nil && *n.Loading:
-		return "loading"
-	}
-	return "up"
 }
