@@ -1,7 +1,10 @@
 package incident
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
@@ -111,8 +115,10 @@ func NewDigests(key []byte) (Digests, error) {
 }
 
 // Of a content.
-func (d Digests) Of(c [16]byte) string {
-	return keyedDigest(d.key, c)
+func (d Digests) Of(c content.Digest) string {
+	mac := hmac.New(sha256.New, d.key)
+	mac.Write(c[:])
+	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
 // newReport of a sampling. Digests are keyed by digestKey; empty: by a random one.

@@ -116,9 +116,9 @@ type CopiesStatus struct {
 	Strays        *int           `json:"strays"`
 }
 
-// NewStatus of a sampling's report; nil: nothing could be sampled, or nobody says what it points to. Digests of copies are
-// keyed by digestKey.
-func NewStatus(r *diagnosis.Report, digestKey []byte) *Status {
+// NewStatus of a sampling's report; nil: nothing could be sampled, or nobody says what it points to. Contents are
+// shown as digests.
+func NewStatus(r *diagnosis.Report, digests Digests) *Status {
 	if r == nil {
 		return &Status{Diagnosis: diagnosis.Diagnose(diagnosis.Evidence{})}
 	}
@@ -144,7 +144,7 @@ func NewStatus(r *diagnosis.Report, digestKey []byte) *Status {
 	s.Groups = newGroupViews(e)
 	for i := range e.Result.Classes {
 		c := newCanaryStatus(&e.Result.Classes[i])
-		c.addKeys(&e.Result.Classes[i], digestKey)
+		c.addKeys(&e.Result.Classes[i], digests)
 		s.Canaries = append(s.Canaries, c)
 	}
 	return s

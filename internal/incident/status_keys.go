@@ -1,13 +1,11 @@
 package incident
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"math"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
@@ -45,9 +43,9 @@ type KeyCopyStatus struct {
 }
 
 // addKeys of a class, one by one.
-func (s *CanaryStatus) addKeys(c *consistency.ClassResult, digestKey []byte) {
+func (s *CanaryStatus) addKeys(c *consistency.ClassResult, digests Digests) {
 	s.KeysRead, s.KeysDiffering, s.Keys = c.Matrix.Keys, c.Matrix.Differing, make([]KeyStatus, 0, len(c.Matrix.Rows))
-	digests := newDigests(digestKey)
+	shown := &shownDigests{Digests: digests, known: map[content.Digest]*string{}}
 	for i := range c.Matrix.Rows {
 		row := &c.Matrix.Rows[i]
 		key := KeyStatus{Key: row.Key, Differs: row.Differs, Copies: make([]KeyCopyStatus, 0, len(row.Copies))}
@@ -55,13 +53,13 @@ func (s *CanaryStatus) addKeys(c *consistency.ClassResult, digestKey []byte) {
 			key.Reference = new(row.Reference.String())
 		}
 		for k := range row.Copies {
-			key.Copies = append(key.Copies, newKeyCopyStatus(&row.Copies[k], c, digests))
+			key.Copies = append(key.Copies, newKeyCopyStatus(&row.Copies[k], c, shown))
 		}
 		s.Keys = append(s.Keys, key)
 	}
 }
 
-func newKeyCopyStatus(k *consistency.KeyCopy, c *consistency.ClassResult, digests *digests) KeyCopyStatus {
+func newKeyCopyStatus(k *consistency.KeyCopy, c *consistency.ClassResult, digests *shownDigests) KeyCopyStatus {
 	on := &c.Nodes[k.Node]
 	out := KeyCopyStatus{Layer: on.Layer, Node: on.Node, State: k.State.String()}
 	if !k.Present {
@@ -93,26 +91,17 @@ func rounded(d time.Duration) *float64 {
 	return new(math.Round(d.Seconds()*1000) / 1000)
 }
 
-// digests of contents, keyed. Copies of one key mostly hold the same, so each is made once.
-type digests struct {
-	key   []byte
-	known map[[16]byte]*string
+// shownDigests of contents. Copies of one key mostly hold the same, so each is made once.
+type shownDigests struct {
+	Digests
+	known map[content.Digest]*string
 }
 
-func newDigests(key []byte) *digests { return &digests{key: key, known: map[[16]byte]*string{}} }
-
-func (d *digests) of(c [16]byte) *string {
+func (d *shownDigests) of(c content.Digest) *string {
 	if known := d.known[c]; known != nil {
 		return known
 	}
-	text := keyedDigest(d.key, c)
+	text := d.Of(c)
 	d.known[c] = &text
 	return &text
-}
-
-// keyedDigest tells contents apart, and says nothing of them without the key.
-func keyedDigest(key []byte, c [16]byte) string {
-	mac := hmac.New(sha256.New, key)
-	mac.Write(c[:])
-	return hex.EncodeToString(mac.Sum(nil)[:16])
 }

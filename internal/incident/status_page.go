@@ -2,7 +2,6 @@ package incident
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -26,23 +25,20 @@ type RequestReporter interface {
 // patience is how long a browser is left without anything to show while a sampling is under way.
 const patience = 30 * time.Millisecond
 
-// newDigestKey for the digests of one process.
-func newDigestKey() []byte {
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // it never fails
-	return key
-}
-
 // StatusJSON is /api/v1/status. Its parameters class, state, key and sort choose among the keys of the canaries.
 func StatusJSON(from RequestReporter) http.Handler {
-	digestKey := newDigestKey()
+	digests, noDigests := NewDigests(nil)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if noDigests != nil {
+			http.Error(w, noDigests.Error(), http.StatusInternalServerError)
+			return
+		}
 		v, err := viewOf(r.URL.Query())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		s := NewStatus(from.ReportFor(r), digestKey)
+		s := NewStatus(from.ReportFor(r), digests)
 		v.narrow(s)
 		var b bytes.Buffer
 		if err := WriteJSON(&b, s); err != nil {
@@ -148,7 +144,7 @@ func StatusPage(from RequestReporter) http.Handler {
 			_ = http.NewResponseController(w).Flush() // else it comes with the rest
 			report = <-sampled
 		}
-		p.fill(NewStatus(report, nil))
+		p.fill(NewStatus(report, Digests{}))
 		if !began {
 			p.write(w, "head")
 		}

@@ -117,7 +117,7 @@ func TestStatusJSON(t *testing.T) {
 
 func TestStatusUnknown(t *testing.T) {
 	var b bytes.Buffer
-	if err := WriteJSON(&b, NewStatus(nil, nil)); err != nil {
+	if err := WriteJSON(&b, NewStatus(nil, Digests{})); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`"verdict": "unknown"`, `"queues": null`, `"nodes": null`, `"canaries": null`, `"scores": null`, `"causes": []`} {
