@@ -30,7 +30,10 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A client of go-redis that could not dial looks once more for up to a second after it was closed.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 // parse a configuration.
 func parse(t testing.TB, text string) *config.Config {
