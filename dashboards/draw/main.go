@@ -1,5 +1,5 @@
 // Command draw shows what the dashboards show, without Grafana: it runs the demo's scenarios under Prometheus with the rules of this
-// repository for a few minutes, asks each panel's queries and draws the answers as a page and a picture. Of one scenario it also
+// repository for a few minutes, asks each panel's queries and draws the answers as a page and a picture. Of some scenarios it also
 // takes a picture of the exporter's /status. Prometheus and Chromium have to be installed. The pictures are close to Grafana's, not the same.
 package main
 
@@ -30,18 +30,18 @@ func main() {
 	boards := flag.String("dashboards", "overview", "dashboards to draw: names of files in dashboards/, without .json")
 	wait := flag.Duration("for", 5*time.Minute, "how long each scenario runs; alerts need some minutes")
 	out := flag.String("out", "docs/pictures", "folder for the pictures")
-	status := flag.String("status", "partition", "scenario of which /status is drawn as status.png; empty: none")
+	status := flag.String("status", "partition,queue-backlog", "scenarios of which /status is drawn: the first as status.png, others as status-SCENARIO.png; empty: none")
 	pages := flag.Bool("pages", false, "keep the HTML pages, too")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := draw(ctx, strings.Split(*scenarios, ","), strings.Split(*boards, ","), *status, *wait, *out, *pages); err != nil {
+	if err := draw(ctx, strings.Split(*scenarios, ","), strings.Split(*boards, ","), strings.Split(*status, ","), *wait, *out, *pages); err != nil {
 		slog.Error("draw", "err", err)
 		os.Exit(1) //nolint:gocritic // nothing is left to stop
 	}
 }
 
-func draw(ctx context.Context, scenarios, boards []string, status string, wait time.Duration, out string, pages bool) error {
+func draw(ctx context.Context, scenarios, boards, statuses []string, wait time.Duration, out string, pages bool) error {
 	dir, err := os.MkdirTemp("", "draw")
 	if err != nil {
 		return err
@@ -67,8 +67,12 @@ func draw(ctx context.Context, scenarios, boards []string, status string, wait t
 				return fmt.Errorf("%s: %w", scenario, err)
 			}
 			defer p.stop()
-			if scenario == status {
-				if err := photograph(asking, p.exporter+"/status", filepath.Join(out, "status.png"), statusHeight); err != nil {
+			if i := slices.Index(statuses, scenario); i >= 0 {
+				name := "status.png"
+				if i > 0 {
+					name = "status-" + scenario + ".png"
+				}
+				if err := photograph(asking, p.exporter+"/status", filepath.Join(out, name), statusHeight); err != nil {
 					return err
 				}
 			}

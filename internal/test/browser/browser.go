@@ -58,7 +58,7 @@ func Start(t testing.TB) *Browser {
 		t.Fatal(err)
 	}
 	b := &Browser{t: t, to: to, answers: map[int]chan message{}, pages: map[string]*Page{}, gone: make(chan struct{})}
-	//nolint:gosec // the folder is the test's own
+	//nolint:gosec,noctx // the folder is the test's own, and the browser is ended in its own way
 	cmd := exec.Command("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--disable-dev-shm-usage",
 		"--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
