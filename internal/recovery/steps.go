@@ -11,18 +11,25 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/drain"
 )
 
+// due says whether the program of a step is to be run now. Where it is not, the step says why, or what is planned.
+func (r *run) due(s *Step, name, planned string) bool {
+	switch {
+	case !r.hook(name).Given():
+		s.skip("recovery." + name + " is not configured")
+	case !r.wants(Standard):
+		s.skip("not in a minimal recovery")
+	case !r.opt.Apply:
+		s.plan(planned)
+	default:
+		return true
+	}
+	return false
+}
+
 // before runs a program ahead of the backlog. Where it fails the procedure ends: nothing was deleted yet.
 func (r *run) before(ctx context.Context, s *Step, name string) error {
 	h := r.hook(name)
-	switch {
-	case !h.Given():
-		s.skip("recovery." + name + " is not configured")
-		return nil
-	case !r.wants(Standard):
-		s.skip("not in a minimal recovery")
-		return nil
-	case !r.opt.Apply:
-		s.plan(h.shown())
+	if !r.due(s, name, h.shown()) {
 		return nil
 	}
 	work, cancel := inHand(ctx)
@@ -188,15 +195,7 @@ func (r *run) noteLeft(s *Step, left []drain.LayerLeft) {
 // restart the processors.
 func (r *run) restart(ctx context.Context, s *Step) error {
 	h := r.hook("restart")
-	switch {
-	case !h.Given():
-		s.skip("recovery.restart is not configured")
-		return nil
-	case !r.wants(Standard):
-		s.skip("not in a minimal recovery")
-		return nil
-	case !r.opt.Apply:
-		s.plan(h.shown())
+	if !r.due(s, "restart", h.shown()) {
 		return nil
 	}
 	work, cancel := inHand(ctx)
@@ -212,15 +211,7 @@ func (r *run) restart(ctx context.Context, s *Step) error {
 // wait for the restart to be done, by a program that knows.
 func (r *run) wait(ctx context.Context, s *Step) error {
 	h := r.hook("wait")
-	switch {
-	case !h.Given():
-		s.skip("recovery.wait is not configured")
-		return nil
-	case !r.wants(Standard):
-		s.skip("not in a minimal recovery")
-		return nil
-	case !r.opt.Apply:
-		s.plan(fmt.Sprintf("%s, for at most %s", h.shown(), shown(h.Timeout)))
+	if !r.due(s, "wait", fmt.Sprintf("%s, for at most %s", h.shown(), shown(h.Timeout))) {
 		return nil
 	}
 	if err := r.recordHook(h); err != nil {
