@@ -89,8 +89,8 @@ func (l *commandLine) declare(app *kingpin.Application) {
 	diagnose := app.Command("diagnose", "Say from two samplings what causes stale data, and what to run next. Exit code 1: a cause stands; "+
 		"2: nothing could be sampled.")
 	diagnose.Flag("output", "text or json.").Short('o').Default("text").EnumVar(&l.form, "text", "json")
-	l.repair.Declare(app.Command("repair", "Repair the stale copies that check finds; without --apply say what would be done. Exit code 1: there is "+
-		"something to write; 3: something can't be done, or was not."))
+	l.repair.Declare(app.Command("repair", "Repair the stale copies that check finds; without --apply say what would be done. Exit code 3: "+
+		"something was not done, or of a plan can't be."))
 	l.recover.Declare(app.Command("recover", "End an incident of queues: apply the backlog, delete stale patterns, restart processors, and see that it is over. "+
 		"A plan unless --apply. Exit code 1: a step failed; 3: something is not done, and still in the queue."))
 	app.Command("check-config", "Validate the configuration file.")

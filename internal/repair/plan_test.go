@@ -240,8 +240,8 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{Report{Compared: new(4)}, 0},
 		{Report{Compared: new(0)}, 3},
-		{Report{Compared: new(4), Writes: one}, 1},
-		{Report{Compared: new(4), Writes: one, NotRepaired: left}, 1},
+		{Report{Compared: new(4), Writes: one}, 0},
+		{Report{Compared: new(4), Writes: one, NotRepaired: left}, 3},
 		{Report{Compared: new(4), NotRepaired: left}, 3},
 		{Report{Compared: new(4), Unreadable: []Unreadable{{}}}, 3},
 		{Report{Compared: new(4), Applied: true, Writes: one, Outcomes: map[string]int{Repaired: 1}}, 0},

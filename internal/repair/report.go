@@ -126,13 +126,9 @@ func (r *Report) count() {
 	}
 }
 
-// ExitCode of the command: of a plan that was not applied 1 if it has writes; else 3 if something could not be done or read, or
-// nothing was compared; else 0. Copies that changed meanwhile are left alone, which is as it should be; an undo has then not been
+// ExitCode of the command: 3 if something could not be done or read (of a plan: can't be done), or nothing was compared; else 0. Copies that changed meanwhile are left alone, which is as it should be; an undo has then not been
 // done.
 func (r *Report) ExitCode() int {
-	if !r.Applied && len(r.Writes) > 0 {
-		return 1
-	}
 	blind := r.Compared != nil && *r.Compared == 0
 	undone := r.Outcomes[Failed] + r.Outcomes[NotRepaired]
 	if r.Strategy == undoing {

@@ -298,7 +298,7 @@ func TestStrategies(t *testing.T) {
 				watch = append(watch, monitor(t, r))
 			}
 			before := []int{len(e.mem[0].Output()), len(e.mem[1].Output())}
-			plan := run(t, text, options(c.strategy), 1)
+			plan := run(t, text, options(c.strategy), 0)
 			if len(plan.Writes) != 4 || *plan.Stale != 4 || *plan.Compared != 15 || plan.Applied || plan.Outcomes != nil {
 				t.Fatalf("the plan is %+v", plan)
 			}
@@ -338,7 +338,7 @@ func TestStrategies(t *testing.T) {
 			}
 			undo := options("")
 			undo.Undo, undo.Check.Class = done.UndoFile, "c"
-			if plan := run(t, text, undo, 1); len(plan.Writes) != 4 {
+			if plan := run(t, text, undo, 0); len(plan.Writes) != 4 {
 				t.Errorf("the undo's plan is %+v", plan)
 			}
 			e.want("1", c.after, 600)
