@@ -116,6 +116,7 @@ func (l *commandLine) do(ctx context.Context, name string, stdout io.Writer, log
 		opt.Exporter.MinInterval = 0 // each of its samplings is a new one
 		return command.Diagnose(ctx, collector.New(opt.Exporter), opt.Load, l.form, stdout)
 	case "repair":
+		l.repair.ConfigFile = l.ConfigFile
 		return command.Repair(ctx, opt, l.repair, stdout)
 	case "recover":
 		recovering, err := l.recover.Options(l.ConfigFile, opt.AuditDir, opt.Exporter.Env)

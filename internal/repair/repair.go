@@ -81,6 +81,8 @@ type Options struct {
 	Rate float64
 	// AuditDir gets the audit log and the undo file; empty: neither is written.
 	AuditDir string
+	// ConfigFile of the command line, for the line that undoes the repair.
+	ConfigFile string
 	// Check says what is read: the class, the limits, how nodes are asked.
 	Check incident.CheckOptions
 	Log   *slog.Logger
@@ -124,7 +126,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) (*Report, error) 
 
 // apply what a report plans, on record where there is a place for it.
 func apply(ctx context.Context, report *Report, opt Options, c changer) (err error) {
-	report.Applied = true
+	report.Applied, report.configFile = true, opt.ConfigFile
 	e := newExecutor(report.Strategy, opt.Rate, c)
 	defer c.close()
 	if opt.AuditDir == "" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/incident"
+	"github.com/cacheinv/cacheinv_exporter/internal/shell"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -42,6 +43,8 @@ type Report struct {
 	Outcomes  map[string]int `json:"outcomes"`
 	AuditFile string         `json:"audit_file,omitempty"`
 	UndoFile  string         `json:"undo_file,omitempty"`
+	// configFile of the command line, as the line that undoes the repair names it.
+	configFile string
 }
 
 // Place of a copy.
@@ -236,7 +239,8 @@ func (r *Report) table() string {
 func (r *Report) epilogue() string {
 	var b strings.Builder
 	if r.AuditFile != "" {
-		fmt.Fprintf(&b, "\nAudit log: %s\nTo put back what was overwritten: cacheinv_exporter repair --undo=%s --apply\n", r.AuditFile, r.UndoFile)
+		fmt.Fprintf(&b, "\nAudit log: %s\nTo put back what was overwritten: cacheinv_exporter repair --config.file=%s --undo=%s --apply\n",
+			r.AuditFile, shell.Quote(r.configFile), shell.Quote(r.UndoFile))
 	}
 	if r.Outcomes[Changed] > 0 {
 		b.WriteString("\nCopies that changed after they were read were left alone; run check again to see whether they are right now.\n")
