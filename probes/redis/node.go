@@ -212,7 +212,7 @@ func (n *node) readInfo(x *wire.Exchange, unsettled []string) (probes.Survey, er
 			return probes.Survey{}, err
 		}
 	}
-	text, err := readText(x)
+	text, err := readInfoText(x)
 	if err != nil {
 		return probes.Survey{}, err
 	}
