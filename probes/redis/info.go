@@ -13,11 +13,11 @@ import (
 func infoRefused(said errReply) error {
 	switch said.word() {
 	case "NOAUTH":
-		return errors.New("INFO was refused (NOAUTH); give the node a password or password_file")
+		return probes.Refusal(errors.New("INFO was refused (NOAUTH); give the node a password or password_file"))
 	case "NOPERM":
-		return errors.New("INFO was refused (NOPERM); grant its user +info +mget +pttl +type +hgetall +scan and the keys' patterns")
+		return probes.Refusal(errors.New("INFO was refused (NOPERM); grant its user +info +mget +pttl +type +hgetall +scan and the keys' patterns"))
 	}
-	return fmt.Errorf("INFO was refused: %w", said)
+	return probes.Refusal(fmt.Errorf("INFO was refused: %w", said))
 }
 
 var errNoScan = errors.New("SCAN's answer can't be read; is the server a Redis or Valkey?")

@@ -53,6 +53,7 @@ func (n *node) read(ctx context.Context, keys []probes.Key, visit func(int, prob
 	if len(keys) == 0 {
 		return nil
 	}
+	n.asked.Store(true)
 	var requests []wire.Request
 	for first := 0; first < len(keys); first += probes.BatchKeys {
 		p := &pipeline{node: n, keys: keys[first:min(first+probes.BatchKeys, len(keys))], first: first, visit: visit, redirected: redirected}
@@ -224,6 +225,7 @@ func (p *pipeline) readMGet(x *wire.Exchange, keys []int) error {
 		}
 		return skip(x, kind, size)
 	}
+	p.node.answered.Store(true)
 	for _, i := range keys {
 		if err := p.readValue(x, i); err != nil {
 			return err
@@ -349,10 +351,12 @@ func (p *pipeline) readHash(x *wire.Exchange, i int) error {
 		p.deliver(x, i, probes.Raw{Err: keyRefused("HGETALL", errUnusable)})
 		return skip(x, kind, size)
 	case size <= 0:
+		p.node.answered.Store(true)
 		p.node.account.Misses++
 		p.deliver(x, i, probes.Raw{Suspect: p.ttls[i] != ttlMissing && !p.keys[i].Check})
 		return nil
 	}
+	p.node.answered.Store(true)
 	p.node.account.Hits++
 	return p.readFields(x, i, size)
 }
