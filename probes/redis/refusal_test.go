@@ -4,10 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -94,29 +93,13 @@ func TestRefusedConnectionIsNoEmptyQueue(t *testing.T) {
 // refusing gives the address of a server that answers each connection by said and then closes it, once something came, or at once.
 func refusing(t *testing.T, said string, atOnce bool) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			if !atOnce {
-				_, _ = bufio.NewReader(c).ReadByte()
-			}
-			_, _ = fmt.Fprint(c, said)
-			_ = c.Close()
+	return servers.Listen(t, func(c net.Conn) {
+		defer c.Close()
+		if !atOnce {
+			_, _ = bufio.NewReader(c).ReadByte()
 		}
+		_, _ = io.WriteString(c, said)
 	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		serving.Wait()
-	})
-	return l.Addr().String()
 }
 
 // What a server says before it hangs up is told, with a password and without, and repeats no part of one.
