@@ -69,7 +69,7 @@ func (c *causeJudge) send(r *diagnosis.Report, took time.Duration, ch chan<- pro
 			causeScore.send(ch, s.Score, string(s.Cause))
 		}
 	}
-	collectorSuccess.send(ch, number(r != nil && r.Diagnosis.Verdict != diagnosis.Nothing), causeName)
+	collectorSuccess.send(ch, number(r != nil && r.Diagnosis.Scores != nil), causeName)
 	collectorDuration.send(ch, took.Seconds(), causeName)
 }
 
@@ -81,7 +81,7 @@ func unknownOf(cfg *config.Config, opt Options) (out []diagnosis.Unknown) {
 		case s.Configured != nil && !s.Configured(cfg):
 			out = append(out, diagnosis.Unknown{Part: s.Name, Why: diagnosis.NotConfigured})
 		case !opt.enabled(s.Name):
-			out = append(out, diagnosis.Unknown{Part: s.Name, Why: "its collector is off"})
+			out = append(out, diagnosis.Unknown{Part: s.Name, Why: diagnosis.SwitchedOff})
 		}
 	}
 	return out

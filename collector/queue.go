@@ -158,7 +158,7 @@ func (c *queueCollector) send(a queueAnswer, ch chan<- prometheus.Metric) error 
 	}
 	c.counters.observe(t.queueID, b, now)
 	c.counters.send(t.queueID, now, ch)
-	evidence := c.evidenceOf(t, &b, b.Complete, now)
+	evidence := c.evidenceOf(t, &b, b.Complete, a.err, now)
 	c.mu.Lock()
 	c.evidence = append(c.evidence, evidence)
 	c.mu.Unlock()

@@ -15,11 +15,11 @@ func (c *queueCollector) AddEvidence(e *diagnosis.Evidence) {
 }
 
 // evidenceOf a queue: what it reported, with what was counted of it.
-func (c *queueCollector) evidenceOf(t *watchedQueue, b *probes.Backlog, up bool, now time.Time) diagnosis.Queue {
+func (c *queueCollector) evidenceOf(t *watchedQueue, b *probes.Backlog, up bool, err error, now time.Time) diagnosis.Queue {
 	q := diagnosis.Queue{
 		Name: t.name, Kind: t.kind, Traits: t.traits, Up: up, Answered: up || b.Depth.Known || b.Groups != nil || b.Ends != nil || b.BrokersUp > 0,
 		Depth: b.Depth, Capacity: t.capacity, Target: t.targetRate,
-		OldestSeconds: b.OldestAge, BrokersDown: b.BrokersDown, Sample: b.Sample,
+		OldestSeconds: b.OldestAge, Err: err, BrokersDown: b.BrokersDown, Sample: b.Sample,
 	}
 	c.counters.addRates(t.queueID, b, &q, now)
 	return q

@@ -68,6 +68,9 @@ type Survey struct {
 	// Unasked: there was nothing to ask this node (an HTTP node without stats and health URL), or it reported nothing that
 	// counts; its keys are read all the same, and Answerer says whether it is up.
 	Unasked bool
+	// Refused says why the server gave no account of itself, though it answered; nil: it gave one, or has none. Its keys are read all
+	// the same.
+	Refused error
 	// Left: the group's source no longer has the node, which is asked for a while all the same.
 	Left bool
 	// Loading: it still loads its data.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 )
 
@@ -22,7 +23,7 @@ type Count struct {
 // ParseCount reads a decimal number, as INFO and stats report them; text that is none gives a Count that is not known.
 func ParseCount(s string) Count {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil {
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 		return Count{}
 	}
 	return Count{Value: f, Known: true}

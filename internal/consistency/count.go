@@ -197,6 +197,7 @@ func (ct *counts) unreadable() error {
 			errs = append(errs, fmt.Errorf("node %s: %w", node.Name, node.Survey.ScanErr))
 		}
 		if !on.node.Read && on.why != nil {
+			on.node.Why = on.why
 			errs = append(errs, fmt.Errorf("node %s: no copy could be read: %w", node.Name, on.why))
 		}
 	}

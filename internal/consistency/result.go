@@ -1,6 +1,8 @@
 package consistency
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
@@ -78,8 +80,9 @@ type ClassResult struct {
 // ClassNode is a class on one node.
 type ClassNode struct {
 	Layer, Node string
-	// Read: at least one copy was read.
+	// Read: at least one copy was read. Why none of those asked for was, where the node answered; nil where it did not, too.
 	Read         bool
+	Why          error
 	Copies       [verdict.NumStates]int
 	Reads        [verdict.NumStates]uint64
 	Convicted    [verdict.NumReferences]int
@@ -148,4 +151,24 @@ type CopyReport struct {
 	Value []byte
 	// cachedAt is when the copy says it was made, in unix nanoseconds; 0: it does not.
 	cachedAt int64
+}
+
+// Unlearned says what nodes and groups were asked for and did not tell, though they can be reached: views, listings, all of a node.
+func (r *Result) Unlearned() []string {
+	var out []string
+	for i := range r.Groups {
+		if g := &r.Groups[i]; g.Err != nil {
+			out = append(out, fmt.Sprintf("%s %s: %v", g.Layer, g.Name, g.Err))
+		}
+	}
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		switch {
+		case !n.Up && errors.Is(n.Err, probes.ErrRefused):
+			out = append(out, fmt.Sprintf("%s %s answers, and refuses what it is asked: %v", n.Layer, n.Name, n.Err))
+		case n.Survey.ScanErr != nil:
+			out = append(out, fmt.Sprintf("%s %s does not list its keys: %v", n.Layer, n.Name, n.Survey.ScanErr))
+		}
+	}
+	return out
 }

@@ -117,7 +117,9 @@ func (r *round) readFirst(ctx context.Context) {
 			nr.result.Err = errors.Join(err, failed)
 		}
 		if a, ok := n.(probes.Answerer); ok && survey.Unasked {
-			nr.result.Up = a.Answered()
+			if nr.result.Up = a.Answered(); !nr.result.Up && nr.result.Err == nil {
+				nr.result.Err = survey.Refused
+			}
 		}
 		nr.result.Took = survey.Took + time.Since(start)
 	})

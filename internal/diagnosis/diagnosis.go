@@ -7,7 +7,8 @@ import (
 
 // Diagnosis of one sampling.
 type Diagnosis struct {
-	// Verdict is the outcome: the first cause that stands, in their order; None where none does, Nothing where nothing is known.
+	// Verdict is the outcome: the first cause that stands, in their order; None where none does, Nothing where nothing is known, or
+	// where none stands and something could not be learned.
 	Verdict string `json:"verdict"`
 	// Causes that stand, in their order.
 	Causes []Score `json:"causes"`
@@ -63,6 +64,9 @@ func conclude(e *Evidence, w *weighing) Diagnosis {
 			d.Verdict = string(c)
 		}
 	}
+	if d.Verdict == None && len(e.unlearned()) > 0 {
+		d.Verdict = Nothing
+	}
 	d.Steps, d.Next = steps(e, w.found, w), next(e, w)
 	return d
 }
@@ -82,6 +86,37 @@ func (e *Evidence) known() bool {
 		slices.ContainsFunc(e.Apps, func(a App) bool { return len(a.Versions) > 0 }) ||
 		slices.ContainsFunc(e.Histories, func(h History) bool { return h.Up }) ||
 		slices.ContainsFunc(e.RoundTrips, func(p RoundTrip) bool { return p.Sent > 0 })
+}
+
+// unlearned says what was asked for and not learned, though nothing of it is a finding: it may hide anything.
+func (e *Evidence) unlearned() (out lines) {
+	if e.Result != nil {
+		out = e.Result.Unlearned()
+		for i := range e.Result.Classes {
+			c := &e.Result.Classes[i]
+			for k := range c.Nodes {
+				if n := &c.Nodes[k]; n.Why != nil {
+					out.add("%s on %s %s: none of its copies could be read%s", c.Class, n.Layer, n.Node, because(n.Why))
+				}
+			}
+		}
+	}
+	for i := range e.Queues {
+		if q := &e.Queues[i]; !q.Up {
+			out.add("queue %s could not be queried as a whole%s", q.Name, because(q.Err))
+		}
+	}
+	for _, h := range e.Histories {
+		if !h.Up {
+			out.add("history %s could not be queried", h.Name)
+		}
+	}
+	for _, u := range e.Unknown {
+		if u.Why != NotConfigured && u.Why != SwitchedOff {
+			out.add("%s: %s", u.Part, u.Why)
+		}
+	}
+	return out
 }
 
 // weighing is the findings with their part in the scores.

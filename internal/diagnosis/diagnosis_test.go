@@ -380,10 +380,10 @@ func TestUnknown(t *testing.T) {
 	// A part that is not there weighs nothing, and is named.
 	d := watch(2, func(_ int, e *Evidence) {
 		e.Queues, e.Apps = nil, nil
-		e.Unknown = []Unknown{{"queue", "not back in time"}, {"app_version", "off"}, {"history", "not configured"}}
+		e.Unknown = []Unknown{{Part: "queue", Why: "not back in time"}, {Part: "app_version", Why: SwitchedOff}, {Part: "history", Why: "not configured"}}
 	})[1]
 	text := fmt.Sprint(d.Steps)
-	if d.Verdict != None || !strings.Contains(text, "not back in time") || !strings.Contains(text, "app_version") {
+	if d.Verdict != Nothing || !strings.Contains(text, "not back in time") || !strings.Contains(text, "app_version") {
 		t.Errorf("%s: %s", d.Verdict, text)
 	}
 }

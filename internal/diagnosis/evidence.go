@@ -46,8 +46,12 @@ type Primaries struct {
 	Count        int
 }
 
-// NotConfigured is why nothing is known of a part that the configuration leaves out.
-const NotConfigured = "not configured"
+const (
+	// NotConfigured is why nothing is known of a part that the configuration leaves out.
+	NotConfigured = "not configured"
+	// SwitchedOff is why nothing is known of a part that a flag leaves out.
+	SwitchedOff = "its collector is off"
+)
 
 // Unknown is a part of the evidence that is not there.
 type Unknown struct {
@@ -121,7 +125,9 @@ type Queue struct {
 	Traits     probes.QueueTraits
 	// Up: depth or lag was learned for all that is configured. Answered: at least something was learned.
 	Up, Answered bool
-	Depth        probes.Count
+	// Err: why something of it could not be learned; nil where all was.
+	Err   error
+	Depth probes.Count
 	// Capacity in messages and Target in messages per second; 0: not configured.
 	Capacity int64
 	Target   float64

@@ -1,11 +1,14 @@
 package diagnosis
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // finding is what one subject shows of a kind that has a weight.
@@ -55,7 +58,8 @@ func (s *finder) add(weight *Weight, subject string, size float64, format string
 func (s *finder) nodes() {
 	for i := range s.e.Result.Nodes {
 		n := &s.e.Result.Nodes[i]
-		if !n.Up && !n.Survey.Left { // a deployment takes nodes away
+		// A deployment takes nodes away, and one that refuses is reached.
+		if !n.Up && !n.Survey.Left && !errors.Is(n.Err, probes.ErrRefused) {
 			s.add(nodeUnreached, n.Name, 1, "%s %s does not answer%s", n.Layer, n.Name, because(n.Err))
 		}
 	}
@@ -73,6 +77,7 @@ func because(err error) string {
 func (s *finder) groups() {
 	for _, g := range s.e.Result.Groups {
 		switch {
+		case len(g.Nodes) == 0 && errors.Is(g.Err, probes.ErrRefused):
 		case g.Err != nil && len(g.Nodes) == 0:
 			s.add(groupIncomplete, g.Name, 1, "%s %s: none of its nodes is known%s", g.Layer, g.Name, because(g.Err))
 		case len(g.Nodes) < g.Expected:
@@ -234,7 +239,7 @@ func oldestWait(q *Queue) (age float64, known bool) {
 }
 
 func (s *finder) queue(q *Queue) {
-	if !q.Up && !q.Answered {
+	if !q.Up && !q.Answered && !errors.Is(q.Err, probes.ErrRefused) {
 		s.add(queueUnreached, q.Name, 1, "queue %s did not answer", q.Name)
 	}
 	if q.BrokersDown > 0 {

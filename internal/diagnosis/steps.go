@@ -326,7 +326,11 @@ func rootCause(e *Evidence, w *weighing) (out lines) {
 		out = append(out, some(w.texts(c))...)
 	}
 	if none {
-		out.add("nothing points to a cause")
+		if len(e.unlearned()) > 0 {
+			out.add("nothing that was learned points to a cause, and not all was learned")
+		} else {
+			out.add("nothing points to a cause")
+		}
 		for _, c := range Causes {
 			out = append(out, some(w.texts(c))...)
 		}
@@ -335,6 +339,9 @@ func rootCause(e *Evidence, w *weighing) (out lines) {
 		if reason := w.muted[row]; reason != "" && len(texts(w.found, row)) > 0 {
 			out.add("%s does not count: %s", row.Name, reason)
 		}
+	}
+	for _, text := range some(e.unlearned()) {
+		out.add("not learned: %s", text)
 	}
 	return append(out, why(e)...)
 }

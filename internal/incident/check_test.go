@@ -17,6 +17,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -232,5 +233,45 @@ func TestReadLooksThroughTheKeyspace(t *testing.T) {
 	cancel()
 	if _, err := read(ended, cfg, &growing{}, opt); err == nil {
 		t.Error("an interrupted check reported")
+	}
+}
+
+// A refused listing, or a view that could not be read, is told, and is not well; keys that are no UTF-8 stay distinct.
+func TestReportUnlearned(t *testing.T) {
+	refused := probes.Refusal(errors.New("BUSY"))
+	fresh := []consistency.ClassResult{{Class: "user", Nodes: []consistency.ClassNode{node("l2", "redis-1", map[verdict.State]int{verdict.Fresh: 3})}}}
+	for name, r := range map[string]*consistency.Result{
+		"SCAN": {Classes: fresh, Nodes: []consistency.NodeResult{{Identity: probes.Identity{Layer: "l2", Name: "redis-1"}, Up: true, Survey: probes.Survey{ScanErr: refused}}}},
+		"all":  {Classes: fresh, Nodes: []consistency.NodeResult{{Identity: probes.Identity{Layer: "l2", Name: "redis-1"}, Err: refused}}},
+		"view": {Classes: fresh, Groups: []probes.NodeGroup{{Layer: "l2", Name: "redis-1", Nodes: []string{"x"}, Err: refused}}},
+	} {
+		got := report(t, r)
+		var table bytes.Buffer
+		if err := got.Table(&table); err != nil {
+			t.Fatal(err)
+		}
+		if got.ExitCode() != 2 || len(got.Unlearned) != 1 || !strings.Contains(table.String(), "Not learned: l2 redis-1") || !strings.Contains(table.String(), "BUSY") {
+			t.Errorf("%s: code %d, %v:\n%s", name, got.ExitCode(), got.Unlearned, &table)
+		}
+	}
+	if got := report(t, &consistency.Result{Classes: fresh}); got.ExitCode() != 0 || got.Unlearned == nil {
+		t.Errorf("all is well: code %d, %v", got.ExitCode(), got.Unlearned)
+	}
+	var keys []consistency.KeyReport
+	for _, key := range []string{"user:\xff", "user:\xfe", "user:é"} {
+		keys = append(keys, consistency.KeyReport{Key: key, Copies: []consistency.CopyReport{{Layer: "l2", Node: "redis-1", State: verdict.Stale}}})
+	}
+	var b bytes.Buffer
+	if err := report(t, &consistency.Result{Classes: []consistency.ClassResult{{Class: "user", Reports: keys}}}).JSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	var got Report
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []Differing{{Key: `user:\xff`, KeyBase64: []byte("user:\xff")}, {Key: `user:\xfe`, KeyBase64: []byte("user:\xfe")}, {Key: "user:é"}} {
+		if d := got.Classes[0].Differing[i]; d.Key != want.Key || !bytes.Equal(d.KeyBase64, want.KeyBase64) {
+			t.Errorf("%q, %q", d.Key, d.KeyBase64)
+		}
 	}
 }

@@ -18,6 +18,8 @@ import (
 // Report of check. What is unknown is nil, never 0.
 type Report struct {
 	Classes []ClassReport `json:"classes"`
+	// Unlearned says which views and listings could not be read, and which nodes refuse all.
+	Unlearned []string `json:"unlearned"`
 }
 
 // Share of stale among compared copies, with its Wilson interval of 95%.
@@ -55,8 +57,9 @@ type Unreadable struct {
 	Node   string `json:"node"`
 	Error  string `json:"error"`
 	Copies int    `json:"copies"`
-	// Key is one of theirs.
-	Key string `json:"key"`
+	// Key is one of theirs, KeyBase64 where it is no text.
+	Key       string `json:"key"`
+	KeyBase64 []byte `json:"key_base64,omitempty"`
 }
 
 // LayerReport is a class in one layer.
@@ -75,6 +78,7 @@ type NodeReport struct {
 // Differing is a key with a copy that is stale or undecided.
 type Differing struct {
 	Key       string `json:"key"`
+	KeyBase64 []byte `json:"key_base64,omitempty"`
 	Reference string `json:"reference"`
 	Copies    []Copy `json:"copies"`
 }
@@ -102,7 +106,7 @@ func newReport(cfg *config.Config, r *consistency.Result, digestKey []byte) *Rep
 	for _, c := range cfg.Canaries {
 		literal[c.Name] = len(c.Keys)
 	}
-	report := &Report{Classes: []ClassReport{}}
+	report := &Report{Classes: []ClassReport{}, Unlearned: append([]string{}, r.Unlearned()...)}
 	for i := range r.Classes {
 		c := &r.Classes[i]
 		report.Classes = append(report.Classes, newClassReport(c, literal[c.Class]+c.SampledKeys, digests))
@@ -146,7 +150,8 @@ func unreadableOf(reports []consistency.KeyReport) []Unreadable {
 			if c.State != verdict.Error {
 				continue
 			}
-			why := Unreadable{Layer: c.Layer, Node: c.Node, Error: "not read in time", Copies: 1, Key: k.Key}
+			why := Unreadable{Layer: c.Layer, Node: c.Node, Error: "not read in time", Copies: 1}
+			why.Key, why.KeyBase64 = KeyText(k.Key)
 			if c.Err != nil {
 				why.Error = c.Err.Error()
 			}
@@ -162,7 +167,8 @@ func unreadableOf(reports []consistency.KeyReport) []Unreadable {
 }
 
 func newDiffering(k *consistency.KeyReport, digests Digests) (Differing, bool) {
-	d := Differing{Key: k.Key, Reference: k.Reference.String()}
+	d := Differing{Reference: k.Reference.String()}
+	d.Key, d.KeyBase64 = KeyText(k.Key)
 	differs := false
 	for i := range k.Copies {
 		c := &k.Copies[i]
@@ -200,7 +206,8 @@ func newCopy(c *consistency.CopyReport, digests Digests) Copy {
 	return out
 }
 
-// ExitCode of check: 1 any copy is stale or undecided; else 2 any could not be read, or nothing was compared; else 0.
+// ExitCode of check: 1 any copy is stale or undecided; else 2 any could not be read, or something else was not learned, or nothing was
+// compared; else 0.
 func (r *Report) ExitCode() int {
 	wrong, failed, compared := 0, 0, 0
 	for _, c := range r.Classes {
@@ -215,7 +222,7 @@ func (r *Report) ExitCode() int {
 	switch {
 	case wrong > 0:
 		return 1
-	case failed > 0 || compared == 0:
+	case failed > 0 || compared == 0 || len(r.Unlearned) > 0:
 		return 2
 	}
 	return 0
@@ -259,6 +266,11 @@ func (r *Report) Table(w io.Writer) error {
 			out += "\nNo key was found: no node lists any that matches the pattern.\n"
 		}
 		if _, err := fmt.Fprintln(w, out); err != nil {
+			return fmt.Errorf("writing the report: %w", err)
+		}
+	}
+	for _, text := range r.Unlearned {
+		if _, err := fmt.Fprintf(w, "Not learned: %s\n", Printable(text)); err != nil {
 			return fmt.Errorf("writing the report: %w", err)
 		}
 	}
@@ -347,4 +359,13 @@ func Printable(s string) string {
 		return strconv.Quote(s)
 	}
 	return s
+}
+
+// KeyText is a key as JSON can hold it. Of one that is no UTF-8 raw holds the bytes: JSON would write one sign for many.
+func KeyText(key string) (text string, raw []byte) {
+	if utf8.ValidString(key) {
+		return key, nil
+	}
+	quoted := strconv.Quote(key)
+	return quoted[1 : len(quoted)-1], []byte(key)
 }

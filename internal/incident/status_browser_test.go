@@ -254,7 +254,7 @@ func TestStatusBegins(t *testing.T) {
 	if eval[bool](p, `document.querySelector("#wait").checkVisibility()`) {
 		t.Error("it still says that it samples")
 	}
-	if text := eval[string](p, `document.querySelector("#top").textContent`); !strings.Contains(text, "All well") {
+	if text := eval[string](p, `document.querySelector("#top").textContent`); !strings.Contains(text, "Unknown") {
 		t.Errorf("it says %q", text)
 	}
 	quiet(t, p)

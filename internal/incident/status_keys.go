@@ -12,6 +12,8 @@ import (
 // KeyStatus is one key of a class, with its copies on the nodes that should hold it.
 type KeyStatus struct {
 	Key string `json:"key"`
+	// KeyBase64 is the key where it is no text.
+	KeyBase64 []byte `json:"key_base64,omitempty"`
 	// Reference is what decided which copies are right; nil where no copy is there.
 	Reference *string `json:"reference"`
 	// Differs: a copy is stale or undecided.
@@ -48,7 +50,8 @@ func (s *CanaryStatus) addKeys(c *consistency.ClassResult, digests Digests) {
 	known := &knownDigests{Digests: digests, known: map[content.Digest]*string{}}
 	for i := range c.Matrix.Rows {
 		row := &c.Matrix.Rows[i]
-		key := KeyStatus{Key: row.Key, Differs: row.Differs, Copies: make([]KeyCopyStatus, 0, len(row.Copies))}
+		key := KeyStatus{Differs: row.Differs, Copies: make([]KeyCopyStatus, 0, len(row.Copies))}
+		key.Key, key.KeyBase64 = KeyText(row.Key)
 		if row.Counted {
 			key.Reference = new(row.Reference.String())
 		}

@@ -98,7 +98,7 @@ func TestStatusJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, ok := range map[string]bool{
-		"diagnosis":      got.Diagnosis.Verdict == "none" && len(got.Diagnosis.Steps) == 7,
+		"diagnosis":      got.Diagnosis.Verdict == "unknown" && len(got.Diagnosis.Steps) == 7,
 		"top key":        got.Queues[0]["sample"].(map[string]any)["top_key"] == "user:<1>",
 		"never drains":   got.Queues[0]["drain_seconds"] == nil && got.Queues[0]["never_drains"] == true,
 		"unknown depth":  got.Queues[2]["depth"] == nil && got.Queues[2]["up"] == false && got.Queues[2]["sample"] == nil && got.Queues[2]["never_drains"] == nil,
@@ -133,7 +133,7 @@ func TestStatusPage(t *testing.T) {
 	page := w.Body.String()
 	for _, want := range []string{
 		"redis-11", "class_9", "dial tcp: &lt;refused&gt;", "user:&lt;1&gt;", "15,000", ">never<", "90 s", ">2 brokers down<",
-		`<span class="ok">link up</span>`, `<span class="bad">link down</span>, 0.2 s behind`, "<title>none ·", `content="10"`,
+		`<span class="ok">link up</span>`, `<span class="bad">link down</span>, 0.2 s behind`, "<title>unknown ·", `content="10"`,
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not on the page", want)

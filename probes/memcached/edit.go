@@ -81,10 +81,10 @@ func (n *node) readStored(x *wire.Exchange, key probes.Key, give func(probes.Sto
 			return
 		}
 		s := probes.Stored{
-			Present: true, Value: slices.Clone(raw.Value), Flags: m.client, HasFlags: true, Token: m.cas, NoExpiry: m.forever,
+			Present: true, Value: slices.Clone(raw.Value), Flags: m.client, HasFlags: m.hasClient, Token: m.cas, NoExpiry: m.forever,
 		}
 		if m.hasTTL {
-			s.Expires = time.Now().Add(time.Duration(m.ttl) * time.Second)
+			s.Expires = time.Now().Add(wire.TTL(m.ttl, time.Second))
 		}
 		deliver(s, nil)
 	})

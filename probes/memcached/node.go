@@ -20,8 +20,8 @@ const closesKept = 10 * time.Minute
 
 var (
 	errNotMemcached = errors.New("the server's answer is not memcached's text protocol")
-	errLogin        = errors.New(
-		"the server asks for a user name and a password (CLIENT_ERROR unauthenticated); give the node username and password_file")
+	errLogin        = probes.Refusal(errors.New(
+		"the server asks for a user name and a password (CLIENT_ERROR unauthenticated); give the node username and password_file"))
 	errNoHostPort = errors.New("the address is not host:port")
 )
 
@@ -46,7 +46,9 @@ type node struct {
 	// goroutine that surveys and reads.
 	closes struct {
 		meta, stats bool
-		since       time.Time
+		// binary: it speaks the binary protocol alone.
+		binary bool
+		since  time.Time
 	}
 	answered atomic.Bool // a read since the last Survey
 	// ownStats: the last Survey's stats were a memcached's own, which can be asked for its settings, too; a proxy may close
@@ -55,6 +57,8 @@ type node struct {
 
 	// asking is held by a survey and by the methods of probes.Writable and probes.Editable, which come from several goroutines.
 	asking sync.Mutex
+	// secret is the password that was given last, which no error may repeat.
+	secret atomic.Pointer[string]
 	// library is what changes the server's keys at a command's behest.
 	library libraryClient
 }
@@ -73,6 +77,7 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 			}
 			return nil // a server that closes is alive, too
 		}},
+		Words: n.lastWords,
 	}
 	n.keys = newKeyList(n.listKeys, &n.kept.listing)
 	return n, nil
@@ -101,7 +106,7 @@ func (n *node) greet(ctx context.Context, c *wire.Conn) ([]wire.Request, error) 
 		n.forgetCloses()
 	}
 	var reply statsReply
-	err := n.introduce(ctx, c, &reply)
+	err := n.introduceOrTell(ctx, c, &reply)
 	switch {
 	case err == nil || ctx.Err() != nil || !wire.Dropped(err):
 		return nil, err
@@ -133,7 +138,7 @@ func (n *node) introduce(ctx context.Context, c *wire.Conn, reply *statsReply) e
 }
 
 // forgetCloses has the next new connection try all commands again.
-func (n *node) forgetCloses() { n.closes.meta, n.closes.stats = false, false }
+func (n *node) forgetCloses() { n.closes.meta, n.closes.stats, n.closes.binary = false, false, false }
 
 // readNoop reads mn's answer: where meta commands are known, MN, or EN as early versions had it.
 func (n *node) readNoop(x *wire.Exchange) error {
@@ -163,10 +168,14 @@ func (n *node) login(ctx context.Context, c *wire.Conn) error {
 	if user == "" || password == "" || strings.ContainsAny(user+password, " \r\n\x00") {
 		return errors.New("memcached needs both a username and a password, without white space; give the node username and password_file")
 	}
+	n.secret.Store(&password)
 	asks := false
 	err = c.Converse(ctx, wire.Request{Commands: []byte("version\r\n"), Read: func(x *wire.Exchange) error {
 		line, err := x.ReadLine()
 		asks = string(line) == "CLIENT_ERROR unauthenticated"
+		if word := verb(line); err == nil && (word == "ERROR" || word == "SERVER_ERROR") && len(line) > len(word) { // such as ERROR Too many open connections
+			return saidError(line)
+		}
 		return err
 	}})
 	if err != nil || !asks {
@@ -176,7 +185,7 @@ func (n *node) login(ctx context.Context, c *wire.Conn) error {
 	return c.Converse(ctx, wire.Request{Commands: fmt.Appendf(nil, "set login 0 0 %d\r\n%s\r\n", len(secret), secret), Read: func(x *wire.Exchange) error {
 		line, err := x.ReadLine()
 		if err == nil && string(line) != "STORED" { // not the server's words: a proxy may repeat the secret
-			err = fmt.Errorf("username and password were refused (%s); check the node's username and password_file", verb(line))
+			err = probes.Refusal(fmt.Errorf("username and password were refused (%s); check the node's username and password_file", verb(line)))
 		}
 		return err
 	}})
@@ -189,7 +198,23 @@ func verb(line []byte) string {
 }
 
 // saidError is the error of a server that says that it can't do what it was asked.
-func saidError(line []byte) error { return fmt.Errorf("the server said: %.200s", line) }
+func saidError(line []byte) error { return probes.Refusal(fmt.Errorf("the server said: %.200s", line)) }
+
+// lastWords of a server that closes a new connection. A word alone, as a proxy says of a command that it does not know, is no reason.
+func (n *node) lastWords(line string) (said string, opening bool) {
+	word, more, _ := strings.Cut(line, " ")
+	if !isError([]byte(line)) {
+		return "", word == "VERSION" || line == "STORED"
+	}
+	if more == "" || line == "CLIENT_ERROR unauthenticated" {
+		return "", true
+	}
+	secret := ""
+	if s := n.secret.Load(); s != nil {
+		secret = *s
+	}
+	return wire.Cut(line, secret), true
+}
 
 // Survey asks for stats, and has the server's keys listed where that is asked and due.
 func (n *node) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, error) {

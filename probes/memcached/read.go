@@ -170,7 +170,7 @@ func (r *reading) readMeta(x *wire.Exchange, i int) error {
 	}
 	return x.ReadValue(r.node.env, size, func(raw probes.Raw) {
 		if raw.Err == nil {
-			raw.TTL, raw.HasTTL, raw.NoExpiry = time.Duration(m.ttl)*time.Second, m.hasTTL, m.forever
+			raw.TTL, raw.HasTTL, raw.NoExpiry = wire.TTL(m.ttl, time.Second), m.hasTTL, m.forever
 		}
 		r.hand(x, i, raw)
 	})
@@ -201,10 +201,11 @@ type metaFlags struct {
 	cas     uint64
 	won     bool
 	// client's flags, where they were asked for.
-	client uint32
+	client    uint32
+	hasClient bool
 }
 
-// parse reads flags; false: they are none, or answer another command than that for key i.
+// parse reads flags; false: they answer another command than that for key i. A flag that can't be read is not there.
 func (m *metaFlags) parse(flags []byte, i int) bool {
 	for len(flags) > 0 {
 		var f []byte
@@ -214,23 +215,16 @@ func (m *metaFlags) parse(flags []byte, i int) bool {
 		}
 		switch token := f[1:]; f[0] {
 		case 't':
-			ttl, ok := wire.ParseInt(token)
-			if !ok || ttl < -1 {
-				return false
+			if ttl, ok := wire.ParseInt(token); ok {
+				m.ttl, m.hasTTL, m.forever = ttl, ttl >= 0, ttl == -1
 			}
-			m.ttl, m.hasTTL, m.forever = ttl, ttl >= 0, ttl == -1
 		case 'c':
-			cas, err := strconv.ParseUint(string(token), 10, 64)
-			if err != nil {
-				return false
+			if cas, err := strconv.ParseUint(string(token), 10, 64); err == nil {
+				m.cas = cas
 			}
-			m.cas = cas
 		case 'f':
 			client, err := strconv.ParseUint(string(token), 10, 32)
-			if err != nil {
-				return false
-			}
-			m.client = uint32(client)
+			m.client, m.hasClient = uint32(client), err == nil
 		case 'O':
 			if n, ok := wire.ParseInt(token); !ok || n != int64(i) {
 				return false
@@ -294,7 +288,11 @@ func (r *reading) readGet(x *wire.Exchange, asked map[string][]int) error {
 		switch string(word) {
 		case "END":
 			r.node.answered.Store(true)
-			r.node.account.Misses += uint64(len(asked))
+			for _, at := range asked {
+				if at != nil {
+					r.node.account.Misses++
+				}
+			}
 			r.handAll(x, asked, probes.Raw{})
 			return nil
 		case "ERROR", "CLIENT_ERROR", "SERVER_ERROR":
@@ -306,11 +304,17 @@ func (r *reading) readGet(x *wire.Exchange, asked map[string][]int) error {
 			return x.Foreign
 		}
 		name, size, ok := parseValue(rest)
-		at := asked[name]
-		if !ok || at == nil {
+		at, isAsked := asked[name]
+		if !ok || !isAsked { // whose answers are these?
 			return x.Foreign
 		}
-		delete(asked, name)
+		if at == nil { // it has told this key already
+			if err := x.Discard(size); err != nil {
+				return err
+			}
+			continue
+		}
+		asked[name] = nil
 		r.node.answered.Store(true)
 		r.node.account.Hits++
 		err = x.ReadValue(r.node.env, size, func(raw probes.Raw) {

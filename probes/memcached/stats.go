@@ -61,16 +61,20 @@ func (r *statsReply) read(x *wire.Exchange) error {
 		"get_expired": &expired[0], "reclaimed": &expired[1], "crawler_reclaimed": &expired[2],
 		"curr_items": &r.Items, "bytes": &r.MemoryUsed, "limit_maxbytes": &r.MemoryLimit,
 	}
-	for {
+	for begun := false; ; begun = true {
 		line, err := x.ReadLine()
 		if err != nil {
 			return err
 		}
 		rest, ok := bytes.CutPrefix(line, []byte("STAT "))
-		if !ok {
-			if string(line) == "END" {
-				break
-			}
+		switch {
+		case ok:
+		case string(line) == "END":
+			r.finish(&expired, pid, uptime, now, flushes)
+			return nil
+		case begun && !isError(line): // a line of an extension's own
+			continue
+		default:
 			return r.refused(x, line)
 		}
 		name, value, _ := strings.Cut(string(rest), " ")
@@ -80,6 +84,10 @@ func (r *statsReply) read(x *wire.Exchange) error {
 			r.Version = value
 		}
 	}
+}
+
+// finish says what follows from several numbers.
+func (r *statsReply) finish(expired *[3]probes.Count, pid, uptime, now, flushes probes.Count) {
 	r.pid, r.UptimeSeconds = int64(pid.Value), uptime
 	if r.MemoryLimit.Value == 0 {
 		r.MemoryLimit = probes.Count{} // no limit
@@ -92,7 +100,12 @@ func (r *statsReply) read(x *wire.Exchange) error {
 	if expired[0].Known && expired[1].Known && flushes == (probes.Count{Known: true}) {
 		r.Expired = probes.Count{Value: expired[0].Value + expired[1].Value + expired[2].Value, Known: true}
 	}
-	return nil
+}
+
+// isError reports whether a line is an error of the protocol.
+func isError(line []byte) bool {
+	word := verb(line)
+	return word == "ERROR" || word == "CLIENT_ERROR" || word == "SERVER_ERROR"
 }
 
 // refused reads an answer that is no statistics. A server that doesn't know stats has answered for all that.

@@ -2,8 +2,10 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -100,6 +102,50 @@ func (n *node) goRedis() (*redis.Client, error) {
 			Dialer:                     func(ctx context.Context, _, _ string) (net.Conn, error) { return n.link.Dial(ctx) },
 			CredentialsProviderContext: func(context.Context) (string, string, error) { return n.credentials() },
 		})
+		n.client.AddHook(answers{n})
 	}
 	return n.client, nil
+}
+
+// answers sees to it that a command without an error is one that was answered: the library leaves the commands of a batch without
+// an error where the login or SELECT of the connection was refused.
+type answers struct{ node *node }
+
+var errUnanswered = errors.New("the command was not answered")
+
+// DialHook implements redis.Hook.
+func (answers) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook implements redis.Hook.
+func (a answers) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { return a.opening(cmd, next(ctx, cmd)) }
+}
+
+// ProcessPipelineHook implements redis.Hook. Reading a command's answer sets its error, to none too.
+func (a answers) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		for _, c := range commands {
+			c.SetErr(errUnanswered)
+		}
+		err := next(ctx, commands)
+		for _, c := range commands {
+			if errors.Is(c.Err(), errUnanswered) && err != nil {
+				c.SetErr(err)
+			}
+		}
+		if len(commands) > 0 {
+			err = a.opening(commands[0], err)
+		}
+		return err
+	}
+}
+
+// opening explains why the server refused a command with which the library opens a connection; to its callers the refusal would
+// be that of their own command.
+func (a answers) opening(cmd redis.Cmder, err error) error {
+	var said redis.Error
+	if name := cmd.Name(); name != "auth" && name != "select" || !errors.As(err, &said) {
+		return err
+	}
+	return a.node.openingRefused(strings.ToUpper(cmd.Name()), errReply(said.Error()))
 }

@@ -317,6 +317,11 @@ func (g *clusterGroup) Group() (probes.NodeGroup, bool) {
 	defer g.Mu.Unlock()
 	state := g.reported
 	out.Cluster = &state
+	for _, m := range g.All {
+		if m.refused != "" && m.err == nil {
+			out.Err = errors.Join(out.Err, probes.Refusal(fmt.Errorf("%s does not tell its view: %s", m.server.id.Name, m.refused)))
+		}
+	}
 	return out, true
 }
 

@@ -98,8 +98,8 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 	blind := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{Username: "blind", Password: "pw"}}, probetest.Env())
-	if _, err := blind.Survey(probetest.Within(t, time.Second), nil); err == nil || !strings.Contains(err.Error(), "+info") {
-		t.Errorf("without +info: %v", err)
+	if s, err := blind.Survey(probetest.Within(t, time.Second), nil); err != nil || !s.Unasked || s.Refused == nil || !strings.Contains(s.Refused.Error(), "+info") {
+		t.Errorf("without +info: %+v, %v", s, err)
 	}
 	seer := openNode(t, nodeConfig{Address: r.Addr, Credentials: form.Credentials{Username: "seer", Password: "pw"}}, probetest.Env())
 	s, err := seer.Survey(probetest.Within(t, time.Second), &probes.Scan{Count: 10})

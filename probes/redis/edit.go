@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
 
 // loadScript gives the TTL of a copy and the copy itself, of one moment.
@@ -19,7 +20,7 @@ var loadScript = redis.NewScript(`return {redis.call('PTTL', KEYS[1]), redis.cal
 // exchangeScript puts another copy in the place of one that is exactly what was seen, byte for byte. It answers 1, or 0
 // where the copy is another, which it leaves alone. ARGV: string or hash; how many arguments follow for what was seen, and for
 // what is put, below 0 for nothing; in how many milliseconds that expires (keep: when what was there does; below 0: never);
-// and these arguments.
+// and these arguments. Lua writes numbers above 1e17 in a way that PEXPIRE does not read.
 var exchangeScript = redis.NewScript(`
 local key, kind, seen, put, ttl, at = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], 5
 local is = redis.call('TYPE', key).ok
@@ -50,7 +51,7 @@ else
   redis.call('DEL', key)
   for i = at, at + put - 1, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 end
-if ttl >= 0 then redis.call('PEXPIRE', key, math.max(ttl, 1)) end
+if ttl >= 0 then redis.call('PEXPIRE', key, math.min(math.max(ttl, 1), 1000000000000000)) end
 return 1`)
 
 // editReply is what a script answered.
@@ -110,7 +111,7 @@ func (n *node) Load(ctx context.Context, key probes.Key) (probes.Stored, error) 
 	}
 	out.Present = true
 	if out.NoExpiry = ttl < 0; !out.NoExpiry {
-		out.Expires = time.Now().Add(time.Duration(ttl) * time.Millisecond)
+		out.Expires = time.Now().Add(wire.TTL(ttl, time.Millisecond))
 	}
 	return out, nil
 }

@@ -13,14 +13,16 @@ import (
 func infoRefused(said errReply) error {
 	switch said.word() {
 	case "NOAUTH":
-		return errors.New("INFO was refused (NOAUTH); give the node a password or password_file")
+		return probes.Refusal(errors.New("INFO was refused (NOAUTH); give the node a password or password_file"))
 	case "NOPERM":
-		return errors.New("INFO was refused (NOPERM); grant its user +info +mget +pttl +type +hgetall +scan and the keys' patterns")
+		return probes.Refusal(errors.New("INFO was refused (NOPERM); grant its user +info +mget +pttl +type +hgetall +scan and the keys' patterns"))
 	}
-	return fmt.Errorf("INFO was refused: %w", said)
+	return probes.Refusal(fmt.Errorf("INFO was refused: %w", said))
 }
 
-// readScan reads SCAN's reply. refused is the server's, and the connection is in order.
+var errNoScan = errors.New("SCAN's answer can't be read; is the server a Redis or Valkey?")
+
+// readScan reads SCAN's reply. A key that can't be used costs itself alone. refused is the server's, and the connection is in order.
 func readScan(x *wire.Exchange) (cursor string, found []string, refused, err error) {
 	kind, size, said, err := readHeader(x)
 	switch {
@@ -34,22 +36,30 @@ func readScan(x *wire.Exchange) (cursor string, found []string, refused, err err
 		}
 		return "0", nil, refused, nil
 	case kind != '*' || size != 2:
-		return "", nil, nil, errProtocol
+		return "0", nil, errNoScan, skip(x, kind, size)
 	}
-	if cursor, err = readText(x); err != nil {
+	var odd errReply
+	if cursor, err = readText(x); errors.As(err, &odd) {
+		cursor, refused = "0", errNoScan // the next step begins anew
+	} else if err != nil {
 		return "", nil, nil, err
 	}
-	if kind, size, _, err = readHeader(x); err != nil || kind != '*' {
-		return "", nil, nil, errors.Join(errProtocol, err)
+	if kind, size, _, err = readHeader(x); err != nil {
+		return "", nil, nil, err
+	}
+	if kind != '*' {
+		return "0", nil, errNoScan, skip(x, kind, size)
 	}
 	for range size {
-		key, err := readText(x)
+		key, ok, err := readKey(x)
 		if err != nil {
 			return "", nil, nil, err
 		}
-		found = append(found, key)
+		if ok {
+			found = append(found, key)
+		}
 	}
-	return cursor, found, nil, nil
+	return cursor, found, refused, nil
 }
 
 // parseInfo reads INFO's text.
@@ -111,7 +121,8 @@ type infoReplication struct {
 	probes.Replication
 	// host and port of a replica's primary.
 	host, port                   string
-	primaryOffset, replicaOffset probes.Count
+	primaryOffset, replicaOffset int64
+	hasReplicaOffset             bool
 }
 
 // line reads one line of INFO.
@@ -130,9 +141,9 @@ func (r *infoReplication) line(name, value string) {
 	case "master_link_status":
 		r.LinkUp = value == "up"
 	case "master_repl_offset":
-		r.primaryOffset = probes.ParseCount(value)
+		r.primaryOffset, _ = wire.ParseInt([]byte(value))
 	case "slave_repl_offset":
-		r.replicaOffset = probes.ParseCount(value)
+		r.replicaOffset, r.hasReplicaOffset = wire.ParseInt([]byte(value))
 	default:
 		if strings.HasPrefix(name, "slave") && strings.HasPrefix(value, "ip=") {
 			if replica, ok := parseReplica(value); ok {
@@ -147,9 +158,9 @@ func (r *infoReplication) replication(role string) *probes.Replication {
 	if r.host != "" {
 		r.Primary = net.JoinHostPort(r.host, r.port)
 	}
-	r.Offset = int64(r.primaryOffset.Value)
-	if role == "replica" && r.replicaOffset.Known {
-		r.Offset = int64(r.replicaOffset.Value)
+	r.Offset = r.primaryOffset
+	if role == "replica" && r.hasReplicaOffset {
+		r.Offset = r.replicaOffset
 	}
 	return &r.Replication
 }
@@ -169,7 +180,7 @@ func parseReplica(value string) (probes.Replica, bool) {
 		case "state":
 			r.Online = v == "online"
 		case "offset":
-			r.Offset = int64(probes.ParseCount(v).Value)
+			r.Offset, _ = wire.ParseInt([]byte(v))
 		}
 	}
 	r.Address = net.JoinHostPort(ip, port)

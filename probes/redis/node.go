@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -38,6 +40,11 @@ type node struct {
 	// type, and a miss where it went in between. The next survey asks for its type.
 	unsettled map[string]uint64
 
+	// Since the last Survey began: asked for keys; answered, a key was read or SCAN made a step; pinged, PING was answered.
+	asked, answered, pinged atomic.Bool
+	// secret is the password that was given last, which no error may repeat.
+	secret atomic.Pointer[string]
+
 	mu     sync.Mutex // guards what follows
 	client *redis.Client
 	closed bool
@@ -55,7 +62,7 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 	n := &node{id: id, config: c, url: u, env: env, account: wire.AccountOf(env.Kept, "redis", u.Addr), cursor: "0", unsettled: map[string]uint64{}}
 	n.link = &wire.Link{
 		Address: u.Addr, TLS: n.tls(), Foreign: errProtocol, Greet: n.greet, Account: n.account,
-		Ping: wire.Request{Commands: appendCommand(nil, "PING"), Read: ignore},
+		Ping: wire.Request{Commands: appendCommand(nil, "PING"), Read: ignore}, Words: n.lastWords,
 	}
 	return n, nil
 }
@@ -87,7 +94,35 @@ func (n *node) credentials() (user, password string, err error) {
 	if password == "" {
 		password = n.url.Password
 	}
+	n.secret.Store(&password)
 	return user, password, nil
+}
+
+// said is an error's text as it can be told.
+func (n *node) said(e errReply) string {
+	secret := ""
+	if s := n.secret.Load(); s != nil {
+		secret = *s
+	}
+	return wire.Cut(string(e), secret)
+}
+
+// lastWords of a server that closes a new connection.
+func (n *node) lastWords(line string) (said string, opening bool) {
+	if e, ok := strings.CutPrefix(line, "-"); ok {
+		return n.said(errReply(e)), true
+	}
+	return "", strings.HasPrefix(line, "+")
+}
+
+// openingRefused is the error of a login or SELECT that the server refused. What the first word does not say, the rest may, such as
+// that there are too many clients.
+func (n *node) openingRefused(what string, e errReply) error {
+	text := e.word()
+	if !slices.Contains([]string{"WRONGPASS", "NOAUTH", "NOPERM"}, text) {
+		text = n.said(e)
+	}
+	return probes.Refusal(fmt.Errorf("%s was refused (%s)", what, text))
 }
 
 // tls gives the settings of the block tls or, without one, those of a rediss:// address; nil for plain connections.
@@ -108,8 +143,8 @@ func (n *node) greet(context.Context, *wire.Conn) ([]wire.Request, error) {
 		return func(x *wire.Exchange) error {
 			_, err := readText(x)
 			var said errReply
-			if errors.As(err, &said) { // the first word alone: a proxy may repeat the arguments
-				return fmt.Errorf("%s was refused (%s)", what, said.word())
+			if errors.As(err, &said) {
+				return n.openingRefused(what, said)
 			}
 			return err
 		}
@@ -141,6 +176,9 @@ func (n *node) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, er
 // surveyWith asks for something else in the same round trip, behind INFO.
 func (n *node) surveyWith(ctx context.Context, also wire.Request, scan *probes.Scan) (probes.Survey, error) {
 	start := time.Now()
+	n.asked.Store(false)
+	n.answered.Store(false)
+	n.pinged.Store(false)
 	var s probes.Survey
 	var refused error
 	err := n.link.Do(ctx, func() []wire.Request {
@@ -150,7 +188,7 @@ func (n *node) surveyWith(ctx context.Context, also wire.Request, scan *probes.S
 		err = refused
 	}
 	if err != nil {
-		return probes.Survey{Took: time.Since(start)}, err
+		return probes.Survey{Took: time.Since(start), Unasked: s.Unasked, Refused: s.Refused}, err
 	}
 	s.Took = time.Since(start)
 	return s, nil
@@ -193,17 +231,47 @@ func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(
 				n.cursor = cursor
 			}
 			if refused != "" {
-				deliver(probes.Survey{}, infoRefused(refused))
-				return
+				s.Refused = infoRefused(refused)
+				s.Unasked = refused.word() != "NOAUTH"
+				n.answered.Store(n.answered.Load() || scan != nil && s.ScanErr == nil)
 			}
-			deliver(s, nil)
+			deliver(s, lasting(refused, s.Refused))
 		})
-		if refused.word() == "NOAUTH" {
+		switch refused.word() {
+		case "":
+		case "NOAUTH":
 			return infoRefused(refused) // a new connection may have a password
+		default:
+			x.More = &wire.Request{Commands: appendCommand(nil, "PING"), Read: n.readPing}
 		}
 		return nil
 	}}
 }
+
+// lasting gives why INFO was refused, unless that is how it stays: by a proxy, or to a user of few rights.
+func lasting(refused errReply, err error) error {
+	if slices.Contains([]string{"NOAUTH", "BUSY", "LOADING", "MASTERDOWN", "DENIED"}, refused.word()) {
+		return err
+	}
+	return nil
+}
+
+// readPing reads PING's answer.
+func (n *node) readPing(x *wire.Exchange) error {
+	_, err := readText(x)
+	var refused errReply
+	if errors.As(err, &refused) {
+		return nil
+	}
+	if err == nil {
+		n.pinged.Store(true)
+	}
+	return err
+}
+
+// Answered implements probes.Answerer: a server that refuses INFO is up when its keys can be read; without keys, when it answers
+// PING.
+func (n *node) Answered() bool { return n.answered.Load() || n.pinged.Load() && !n.asked.Load() }
 
 // readInfo reads the types of unsettled keys, then INFO, beside which our own reads are counted.
 func (n *node) readInfo(x *wire.Exchange, unsettled []string) (probes.Survey, error) {
@@ -212,7 +280,7 @@ func (n *node) readInfo(x *wire.Exchange, unsettled []string) (probes.Survey, er
 			return probes.Survey{}, err
 		}
 	}
-	text, err := readText(x)
+	text, err := readInfoText(x)
 	if err != nil {
 		return probes.Survey{}, err
 	}

@@ -190,7 +190,7 @@ func queueRefused(command, key, kind string, err error) error {
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
 		return fmt.Errorf("the key %q is of another type, not a %s; write the key of a %s", key, kind, kind)
 	case errors.As(err, &said):
-		return keyRefused(command, errReply(said.Error()))
+		return probes.Refusal(keyRefused(command, errReply(said.Error())))
 	}
 	return err
 }

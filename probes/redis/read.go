@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +53,7 @@ func (n *node) read(ctx context.Context, keys []probes.Key, visit func(int, prob
 	if len(keys) == 0 {
 		return nil
 	}
+	n.asked.Store(true)
 	var requests []wire.Request
 	for first := 0; first < len(keys); first += probes.BatchKeys {
 		p := &pipeline{node: n, keys: keys[first:min(first+probes.BatchKeys, len(keys))], first: first, visit: visit, redirected: redirected}
@@ -180,10 +182,8 @@ func (p *pipeline) readTTL(x *wire.Exchange) (int64, error) {
 	switch {
 	case err != nil:
 		return 0, err
-	case kind == '-':
-		return ttlUnknown, nil
 	case kind != ':':
-		return 0, errProtocol
+		return ttlUnknown, skip(x, kind, ttl)
 	case ttl == ttlMissing:
 		p.node.account.Misses++
 	default:
@@ -198,7 +198,7 @@ func (p *pipeline) deliver(x *wire.Exchange, i int, raw probes.Raw) {
 		ttl := p.ttls[i]
 		raw.NoExpiry = ttl == ttlNone
 		if raw.HasTTL = ttl >= 0; raw.HasTTL {
-			raw.TTL = time.Duration(ttl) * time.Millisecond
+			raw.TTL = wire.TTL(ttl, time.Millisecond)
 		}
 	}
 	x.Deliver(func() { p.visit(p.first+i, raw) })
@@ -219,26 +219,39 @@ func (p *pipeline) readMGet(x *wire.Exchange, keys []int) error {
 			p.refuse(x, i, "MGET", refused)
 		}
 		return nil
-	case kind != '*' || int(size) != len(keys):
-		return errProtocol
-	}
-	for _, i := range keys {
-		kind, size, _, err := readHeader(x)
-		switch {
-		case err != nil:
-			return err
-		case kind != '$':
-			return errProtocol
-		case size < 0:
-			p.deliver(x, i, p.absent(i))
-			continue
+	case kind != '*' || size != int64(len(keys)): // nothing says which element would be whose
+		for _, i := range keys {
+			p.deliver(x, i, probes.Raw{Err: keyRefused("MGET", errUnusable)})
 		}
-		p.node.account.Hits++
-		if err := x.ReadValue(p.node.env, size, func(raw probes.Raw) { p.deliver(x, i, raw) }); err != nil {
+		return skip(x, kind, size)
+	}
+	p.node.answered.Store(true)
+	for _, i := range keys {
+		if err := p.readValue(x, i); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// readValue reads one key's element of MGET's answer.
+func (p *pipeline) readValue(x *wire.Exchange, i int) error {
+	kind, size, said, err := readHeader(x)
+	switch {
+	case err != nil:
+		return err
+	case kind == '-': // as a proxy says it of one server among several
+		p.refuse(x, i, "MGET", errReply(said))
+		return nil
+	case kind != '$':
+		p.deliver(x, i, probes.Raw{Err: keyRefused("MGET", errUnusable)})
+		return skip(x, kind, size)
+	case size < 0:
+		p.deliver(x, i, p.absent(i))
+		return nil
+	}
+	p.node.account.Hits++
+	return x.ReadValue(p.node.env, size, func(raw probes.Raw) { p.deliver(x, i, raw) })
 }
 
 // ofOneKey are refusals of MGET that may concern one of its keys alone: one may not be read, or has gone ahead of its slot.
@@ -294,6 +307,9 @@ func keyRefused(command string, said errReply) error {
 	case "CLUSTERDOWN":
 		return errors.New("the Redis Cluster does not serve the key's slot (CLUSTERDOWN)")
 	}
+	if said == errUnusable {
+		return fmt.Errorf("the answer to %s is of another kind than that command's; is the server a Redis or Valkey?", command)
+	}
 	return fmt.Errorf("%s was refused: %w", command, said)
 }
 
@@ -331,13 +347,16 @@ func (p *pipeline) readHash(x *wire.Exchange, i int) error {
 			p.refuse(x, i, "HGETALL", refused)
 		}
 		return nil
-	case kind != '*' || size%2 != 0:
-		return errProtocol
+	case kind != '*' || size%2 != 0 && size > 0:
+		p.deliver(x, i, probes.Raw{Err: keyRefused("HGETALL", errUnusable)})
+		return skip(x, kind, size)
 	case size <= 0:
+		p.node.answered.Store(true)
 		p.node.account.Misses++
 		p.deliver(x, i, probes.Raw{Suspect: p.ttls[i] != ttlMissing && !p.keys[i].Check})
 		return nil
 	}
+	p.node.answered.Store(true)
 	p.node.account.Hits++
 	return p.readFields(x, i, size)
 }
@@ -349,16 +368,20 @@ func (p *pipeline) readFields(x *wire.Exchange, i int, size int64) error {
 	defer x.Release()
 	x.Buf = x.Buf[:0]
 	ends := make([]int, 0, min(size, 256))
-	total := int64(0)
+	total, odd := int64(0), false
 	for range size {
 		kind, length, _, err := readHeader(x)
 		if err != nil {
 			return err
 		}
 		if kind != '$' || length < 0 {
-			return errProtocol
+			odd = true
+			if err := skip(x, kind, length); err != nil {
+				return err
+			}
+			continue
 		}
-		if total += length; !keep || total > limit {
+		if total = min(total, math.MaxInt64-length) + length; !keep || total > limit {
 			if err := x.Discard(length); err != nil {
 				return err
 			}
@@ -371,6 +394,8 @@ func (p *pipeline) readFields(x *wire.Exchange, i int, size int64) error {
 	}
 	switch {
 	case !keep:
+	case odd:
+		p.deliver(x, i, probes.Raw{Err: keyRefused("HGETALL", errUnusable)})
 	case total > limit:
 		p.deliver(x, i, probes.Raw{Err: wire.TooLarge(total)})
 	default:

@@ -1,7 +1,9 @@
 package redis
 
 import (
+	"bytes"
 	"errors"
+	"math"
 	"strconv"
 
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
@@ -24,6 +26,12 @@ func (e errReply) word() string {
 
 var errProtocol = errors.New("the server's answer is not RESP")
 
+// unusable is what readHeader gives for a reply of one line whose content can't be used: it costs itself alone.
+const unusable = '?'
+
+// errUnusable is in the place of a reply that is none to what was asked. The connection is in order.
+const errUnusable errReply = "UNUSABLE the answer is of another kind than the command's"
+
 // readHeader reads a reply's first line (RESP2): its type and number, or the text of a status or an error, valid until the
 // next read.
 func readHeader(x *wire.Exchange) (kind byte, n int64, text []byte, err error) {
@@ -39,16 +47,43 @@ func readHeader(x *wire.Exchange) (kind byte, n int64, text []byte, err error) {
 	case '-', '+':
 		return kind, 0, b, nil
 	case ':', '$', '*':
-		n, ok := wire.ParseInt(b)
-		if !ok {
-			return 0, 0, nil, errProtocol
+		n, ok := wire.ParseInt(bytes.TrimPrefix(b, []byte{'+'}))
+		switch {
+		case ok:
+			return kind, n, nil, nil
+		case kind == ':': // it announces nothing that follows
+			return unusable, 0, b, nil
 		}
-		return kind, n, nil, nil
 	}
 	return 0, 0, nil, errProtocol
 }
 
-// readText reads a short reply as text; what the server refused is errReply.
+// skip drops what follows a reply's first line.
+func skip(x *wire.Exchange, kind byte, n int64) error {
+	for left := int64(1); ; {
+		left--
+		switch {
+		case kind == '$' && n >= 0:
+			if err := x.Discard(n); err != nil {
+				return err
+			}
+		case kind == '*' && n > 0:
+			if n > math.MaxInt64-left {
+				return errProtocol
+			}
+			left += n
+		}
+		if left == 0 {
+			return nil
+		}
+		var err error
+		if kind, n, _, err = readHeader(x); err != nil {
+			return err
+		}
+	}
+}
+
+// readText reads a short reply as text; what the server refused, or gave no text for, is errReply.
 func readText(x *wire.Exchange) (string, error) {
 	kind, n, s, err := readHeader(x)
 	switch {
@@ -62,27 +97,73 @@ func readText(x *wire.Exchange) (string, error) {
 		return strconv.FormatInt(n, 10), nil
 	case kind == '$' && n < 0:
 		return "", nil
-	case kind == '$' && n <= 1<<20:
+	case kind == '$' && n <= longestText:
 		b, err := x.ReadBulk(nil, n)
 		return string(b), err
 	}
-	return "", errProtocol
+	if err := skip(x, kind, n); err != nil {
+		return "", err
+	}
+	return "", errUnusable
 }
 
-// mostElements of a reply that is read as a whole.
-const mostElements = 1 << 20
+const (
+	// longestText that is read as a whole, but for INFO's: its sections of commands and errors have no bound.
+	longestText = 8 << 20
+	// longestInfo is how much of INFO is kept: the sections that count are at its beginning, and the last.
+	longestInfo = 1 << 20
+)
 
-// readReply reads a whole reply: int64, string, nil, or []any of these; what the server refused is errReply.
+// readInfoText reads INFO's reply: of one that is very long, what it begins and ends with.
+func readInfoText(x *wire.Exchange) (string, error) {
+	kind, n, s, err := readHeader(x)
+	switch {
+	case err != nil:
+		return "", err
+	case kind == '-':
+		return "", errReply(s)
+	case kind == '$' && n >= 0:
+		b, err := x.ReadEnds(nil, n, longestInfo)
+		return string(b), err
+	}
+	if err := skip(x, kind, n); err != nil {
+		return "", err
+	}
+	return "", errUnusable
+}
+
+// readKey reads an element of SCAN's reply; false: it is no key that could be asked for.
+func readKey(x *wire.Exchange) (string, bool, error) {
+	kind, n, _, err := readHeader(x)
+	if err != nil {
+		return "", false, err
+	}
+	if kind != '$' || n < 0 || n > longestKey {
+		return "", false, skip(x, kind, n)
+	}
+	b, err := x.ReadBulk(nil, n)
+	return string(b), err == nil, err
+}
+
+// longestKey whose name is kept.
+const longestKey = 64 << 10
+
+// mostElements of a reply that is read as a whole, and how deep they are; what is beyond is nil.
+const (
+	mostElements = 1 << 20
+	mostDepth    = 8
+)
+
+// readReply reads a whole reply: int64, string, nil, or []any of these; what the server refused is errReply. An element that
+// can't be used is nil.
 func readReply(x *wire.Exchange) (any, error) {
 	left := mostElements
 	return readElement(x, &left, 0)
 }
 
 func readElement(x *wire.Exchange, left *int, depth int) (any, error) {
-	if *left--; *left < 0 || depth > 8 {
-		return nil, errProtocol
-	}
 	kind, n, s, err := readHeader(x)
+	*left--
 	switch {
 	case err != nil:
 		return nil, err
@@ -92,16 +173,16 @@ func readElement(x *wire.Exchange, left *int, depth int) (any, error) {
 		return string(s), nil
 	case kind == ':':
 		return n, nil
-	case n < 0:
+	case kind == unusable, n < 0:
 		return nil, nil
-	case kind == '$' && n <= 1<<20:
+	case *left < 0 || depth > mostDepth || kind == '$' && n > longestText:
+		return nil, skip(x, kind, n)
+	case kind == '$':
 		b, err := x.ReadBulk(nil, n)
 		if err != nil {
 			return nil, err
 		}
 		return string(b), nil
-	case kind == '$':
-		return nil, errProtocol
 	}
 	var out []any
 	for range n {
@@ -110,7 +191,9 @@ func readElement(x *wire.Exchange, left *int, depth int) (any, error) {
 		if err != nil && !errors.As(err, &refused) {
 			return nil, err
 		}
-		out = append(out, e)
+		if *left >= 0 {
+			out = append(out, e)
+		}
 	}
 	return out, nil
 }

@@ -30,6 +30,8 @@ type sentinels struct {
 	done     chan struct{}
 	// failing is why no Sentinel gave an address in the last survey; empty: one did.
 	failing string
+	// refuses: one of them answered, and refused to tell.
+	refuses bool
 }
 
 // newSentinelGroup gives a group that knows no member yet: its seeds are what Sentinels report.
@@ -65,6 +67,9 @@ func (g *sentinelGroup) Group() (probes.NodeGroup, bool) {
 	defer g.Mu.Unlock()
 	if g.sentinels.failing != "" {
 		out.Err = errors.New("no Sentinel tells its nodes: " + g.sentinels.failing)
+		if g.sentinels.refuses {
+			out.Err = probes.Refusal(out.Err)
+		}
 	}
 	return out, true
 }
@@ -196,7 +201,7 @@ func (g *sentinelGroup) logChange(seeds []string, errs []error) {
 	case failing == "" && s.failing != "":
 		g.Env.Log.Info("Sentinels tell the group's nodes again", "group", g.ID.Name)
 	}
-	g.sentinels.failing = failing
+	g.sentinels.failing, g.sentinels.refuses = failing, errors.Is(errors.Join(errs...), probes.ErrRefused)
 }
 
 // Ask one Sentinel, in one round trip.
@@ -220,11 +225,11 @@ func (s *sentinels) ask(ctx context.Context, n *node) ([]string, error) {
 			x.Deliver(func() {
 				primary, replicas = p, r
 				if said != "" {
-					refused = said
+					refused = probes.Refusal(said)
 				}
 			})
 			if said.word() == "NOAUTH" {
-				return errors.New("it refused (NOAUTH); give sentinel a password or password_file of its own")
+				return probes.Refusal(errors.New("it refused (NOAUTH); give sentinel a password or password_file of its own"))
 			}
 			return nil
 		},

@@ -114,7 +114,7 @@ func (n *node) readSeen(x *wire.Exchange, value []byte) (s probes.Seen, refused,
 	case kind == '-':
 		return probes.NotTold, keyRefused("GET", errReply(said)), nil
 	case kind != '$':
-		return probes.NotTold, nil, errProtocol
+		return probes.NotTold, keyRefused("GET", errUnusable), skip(x, kind, size)
 	case size < 0:
 		n.account.Misses++
 		return probes.Gone, nil, nil

@@ -6,11 +6,14 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +26,9 @@ const OwedLongest = 30 * time.Second
 
 // lastWords is how long the replies of a server that takes no more commands are still read: they may say why.
 const lastWords = time.Second
+
+// longestLine is how long a line may be before it is taken for none.
+const longestLine = 16 << 20
 
 // Conn is a connection whose replies are read while they arrive, so that a value need never be held beside the others.
 // It knows lines, and values that follow them; the protocol is the requests' own.
@@ -205,13 +211,14 @@ func (x *Exchange) Release() {
 	}
 }
 
-// ReadLine reads one line and gives it without its end, valid until the next read.
+// ReadLine reads one line and gives it without its end, valid until the next read. A line that is longer than the buffer is
+// cut.
 func (x *Exchange) ReadLine() ([]byte, error) {
 	b, err := x.Reader.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		return x.cutLine(b)
+	}
 	if err != nil {
-		if errors.Is(err, bufio.ErrBufferFull) {
-			err = x.Foreign
-		}
 		return nil, err
 	}
 	x.answered = true
@@ -219,6 +226,23 @@ func (x *Exchange) ReadLine() ([]byte, error) {
 		return nil, x.Foreign
 	}
 	return b[:len(b)-2], nil
+}
+
+// cutLine gives the start of a line, and drops the rest. What is not in lines at all must not be read for ever.
+func (x *Exchange) cutLine(start []byte) ([]byte, error) {
+	start = slices.Clone(start)
+	for dropped := 0; dropped < longestLine; {
+		b, err := x.Reader.ReadSlice('\n')
+		dropped += len(b)
+		switch {
+		case err == nil:
+			x.answered = true
+			return bytes.TrimSuffix(start, []byte{'\r'}), nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
+	}
+	return nil, x.Foreign
 }
 
 // ReadValue reads a value of size bytes and gives it to hand, or an error if it is larger than env allows.
@@ -246,6 +270,14 @@ func TooLarge(size int64) error {
 
 // ReadBulk appends n bytes to buf, and reads the end of line behind them.
 func (x *Exchange) ReadBulk(buf []byte, n int64) ([]byte, error) {
+	buf, err := x.readFull(buf, n)
+	if err != nil {
+		return buf, err
+	}
+	return buf, x.endOfLine()
+}
+
+func (x *Exchange) readFull(buf []byte, n int64) ([]byte, error) {
 	start := len(buf)
 	if int64(cap(buf)-start) < n {
 		grown := make([]byte, start, max(int64(2*cap(buf)), int64(start)+n))
@@ -256,12 +288,33 @@ func (x *Exchange) ReadBulk(buf []byte, n int64) ([]byte, error) {
 	if _, err := io.ReadFull(x.Reader, buf[start:]); err != nil {
 		return buf[:start], err
 	}
-	return buf, x.endOfLine()
+	return buf, nil
+}
+
+// ReadEnds appends what a text of n bytes begins and ends with to buf, most bytes at the most, and drops what is between. It is cut
+// at the ends of lines.
+func (x *Exchange) ReadEnds(buf []byte, n, most int64) ([]byte, error) {
+	if n <= most {
+		return x.ReadBulk(buf, n)
+	}
+	buf, err := x.readFull(buf, most/2)
+	if err != nil {
+		return buf, err
+	}
+	buf = buf[:bytes.LastIndexByte(buf, '\n')+1]
+	if _, err := io.CopyN(io.Discard, x.Reader, n-most/2*2); err != nil {
+		return buf, err
+	}
+	rest, err := x.ReadBulk(nil, most/2)
+	if err != nil {
+		return buf, err
+	}
+	return append(buf, rest[bytes.IndexByte(rest, '\n')+1:]...), nil
 }
 
 // Discard reads n bytes and the end of line behind them, and drops them.
 func (x *Exchange) Discard(n int64) error {
-	if _, err := x.Reader.Discard(int(n)); err != nil {
+	if _, err := io.CopyN(io.Discard, x.Reader, n); err != nil {
 		return err
 	}
 	return x.endOfLine()
@@ -279,24 +332,37 @@ func (x *Exchange) endOfLine() error {
 	return err
 }
 
-// ParseInt reads a decimal number of at most 18 digits.
+// ParseInt reads a decimal number. What an int64 can't hold saturates.
 func ParseInt(b []byte) (int64, bool) {
-	digits := b
-	if len(b) > 0 && b[0] == '-' {
-		digits = b[1:]
+	digits, most := b, uint64(math.MaxInt64)
+	negative := len(b) > 0 && b[0] == '-'
+	if negative {
+		digits, most = b[1:], most+1
 	}
-	if len(digits) == 0 || len(digits) > 18 {
+	if len(digits) == 0 {
 		return 0, false
 	}
-	n := int64(0)
+	n := uint64(0)
 	for _, c := range digits {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
-		n = n*10 + int64(c-'0')
+		if d := uint64(c - '0'); n > (most-d)/10 {
+			n = most
+		} else {
+			n = n*10 + d
+		}
 	}
-	if len(digits) < len(b) {
-		n = -n
+	if negative {
+		return -int64(n), true // of most, too: it is its own opposite
 	}
-	return n, true
+	return int64(n), true
+}
+
+// TTL of so many units, saturating: a copy may be kept for thousands of years.
+func TTL(n int64, unit time.Duration) time.Duration {
+	if n > int64(math.MaxInt64/unit) {
+		return math.MaxInt64
+	}
+	return time.Duration(n) * unit
 }

@@ -32,6 +32,8 @@ type Link struct {
 	Outdated func() bool
 	// Ping is what any server that is alive answers at once.
 	Ping Request
+	// Words tells why a server closes a connection; nil: nothing does.
+	Words Words
 	// Account of the server, which counts what requests add to its hits and misses.
 	Account *Account
 
@@ -57,7 +59,13 @@ func (l *Link) Close() {
 }
 
 // Dial opens another connection to the server, which is the caller's to close.
-func (l *Link) Dial(ctx context.Context) (net.Conn, error) { return l.TLS.Dial(ctx, l.Address) }
+func (l *Link) Dial(ctx context.Context) (net.Conn, error) {
+	conn, err := l.TLS.Dial(ctx, l.Address)
+	if err != nil {
+		return nil, err
+	}
+	return withWords(conn, l.Words), nil
+}
 
 // connect gives the connection and, for a new one (fresh), what is to be sent before all else.
 func (l *Link) connect(ctx context.Context) (c *Conn, greeting []Request, fresh bool, err error) {

@@ -1,0 +1,62 @@
+package acceptance
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+)
+
+// TestNothingLearned: what could not be read is told by check and diagnose, which end with 2. A server that refuses is no network's
+// fault, and one that refuses INFO alone is read all the same.
+func TestNothingLearned(t *testing.T) {
+	servers.NoLeaks(t)
+	a, b := servers.Redis(t), servers.Redis(t)
+	for _, r := range []*servers.RedisServer{a, b} {
+		r.Must(t, "set", "user:1:profile", `{"version":1}`, "ex", 3600)
+	}
+	for user, rules := range map[string][]any{
+		"noinfo": {"~*", "+mget", "+pttl", "+type", "+hgetall", "+scan"}, "noscan": {"~*", "+@all", "-scan"}, "noread": {"~*", "+@all", "-mget"}, "nothing": {},
+	} {
+		b.Must(t, append([]any{"acl", "setuser", user, "on", ">pw"}, rules...)...)
+	}
+	binary := servers.Memcached(t, "-B", "binary")
+	for name, c := range map[string]struct {
+		node, class string
+		code        int
+		want        string
+	}{
+		"INFO refused":    {fmt.Sprintf(`redis: {address: "%s", username: noinfo, password: pw}`, b.Addr), "", 0, ""},
+		"SCAN refused":    {fmt.Sprintf(`redis: {address: "%s", username: noscan, password: pw}`, b.Addr), `, pattern: "user:*"`, 2, "+scan"},
+		"copies refused":  {fmt.Sprintf(`redis: {address: "%s", username: noread, password: pw}`, b.Addr), "", 2, "+mget"},
+		"all refused":     {fmt.Sprintf(`redis: {address: "%s", username: nothing, password: pw}`, b.Addr), "", 2, "NOPERM"},
+		"a wrong login":   {fmt.Sprintf(`redis: {address: "%s", username: nobody, password: pw}`, b.Addr), "", 2, "WRONGPASS"},
+		"binary protocol": {fmt.Sprintf(`memcached: {address: "%s"}`, binary.Addr), "", 2, "binary protocol alone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := fmt.Sprintf(`
+layers:
+  - name: l2
+    ttl: 1h
+    nodes:
+      - {name: good, redis: {address: "%s"}}
+      - {name: odd, %s}
+canaries:
+  - {class: user_profile, keys: ["user:1:profile"], layers: [l2], version: {json: "$.version"}%s}
+`, a.Addr, c.node, c.class)
+			code, d := diagnose(t, cfg)
+			text := ""
+			for _, s := range d.Steps {
+				text += strings.Join(s.Evidence, "\n")
+			}
+			if want := map[int]string{0: "none", 2: "unknown"}[c.code]; code != c.code || *d.Verdict != want || !strings.Contains(text, c.want) {
+				t.Errorf("diagnose: code %d, %s:\n%s", code, *d.Verdict, text)
+			}
+			code, table := once(t, "check", "--log.level", "error", "--config.file", writeFile(t, "cacheinv.yml", cfg))
+			if code != c.code || !strings.Contains(table, c.want) || !strings.Contains(table, "good") {
+				t.Errorf("check: code %d:\n%s", code, table)
+			}
+		})
+	}
+}

@@ -1,0 +1,98 @@
+package memcached
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
+)
+
+// What can't be used of an answer to mg costs its own copy at most.
+func TestOddFlagsCostThemselvesAlone(t *testing.T) {
+	for said, want := range map[string]probes.Raw{
+		"VA 2 t99999999999999999999 c1 O0": {Present: true, TTL: math.MaxInt64, HasTTL: true},
+		"VA 2 t1000000000000 c1 O0":        {Present: true, TTL: math.MaxInt64, HasTTL: true},
+		"VA 2 tx c1 O0":                    {Present: true},
+		"VA 2 t c O0":                      {Present: true},
+		"VA 2 t-1 cx O0":                   {Present: true, NoExpiry: true},
+		"VA 2 t5 c99999999999999999999 O0": {Present: true, TTL: 5 * time.Second, HasTTL: true},
+		"VA 2 t5 fx q! O0":                 {Present: true, TTL: 5 * time.Second, HasTTL: true},
+	} {
+		n, err := newNode(probes.Identity{}, nodeConfig{Address: "127.0.0.1:1"}, probetest.Env())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]probes.Raw, 2)
+		r := &reading{node: n, keys: []probes.Key{{Name: "a"}, {Name: "b"}}, visit: func(i int, raw probes.Raw) {
+			if raw.Present && string(raw.Value) != "hi" {
+				t.Errorf("%s: value %q", said, raw.Value)
+			}
+			raw.Value = nil
+			got[i] = raw
+		}}
+		err = wire.NewConn(probetest.NewReplay([]byte(said+"\r\nhi\r\nVA 2 t7 c1 O1\r\nhi\r\n")), errNotMemcached).Converse(context.Background(), r.metaGets([]int{0, 1})...)
+		if err != nil || got[0].Present != want.Present || want.HasTTL && got[0].TTL != want.TTL || got[0].HasTTL != want.HasTTL || got[0].NoExpiry != want.NoExpiry ||
+			!got[1].Present || got[1].TTL != 7*time.Second {
+			t.Errorf("%s: %+v, %v", said, got, err)
+		}
+	}
+}
+
+// A line of stats that can't be used costs itself alone.
+func TestOddStats(t *testing.T) {
+	addr := scripted(t, func(line string, out *bufio.Writer) bool {
+		switch line {
+		case "stats":
+			_, _ = io.WriteString(out, "STAT version 1.6.18\r\nSTAT\r\nwhat is this\r\nSTAT curr_items nan\r\nSTAT bytes "+strings.Repeat("9", 400)+"\r\nSTAT evictions x\r\n"+
+				"STAT long "+strings.Repeat("x", 100<<10)+"\r\nSTAT get_hits 5\r\nSTAT get_misses 7\r\nEND\r\n")
+		case "mn":
+			_, _ = io.WriteString(out, "MN\r\n")
+		}
+		return true
+	})
+	s := probetest.Survey(t, openNode(t, nodeConfig{Address: addr}, probetest.Env()))
+	known := func(v float64) probes.Count { return probes.Count{Value: v, Known: true} }
+	if s.Version != "1.6.18" || s.Hits != known(5) || s.Misses != known(7) || s.Items.Known || s.MemoryUsed.Known || s.Evicted.Known {
+		t.Errorf("%+v", s)
+	}
+}
+
+// What a server says before it hangs up is told, with a login and without; twice it is asked, and twice it is the same.
+func TestLastWords(t *testing.T) {
+	servers.NoLeaks(t)
+	for _, said := range []string{"ERROR Too many open connections\r\n", "SERVER_ERROR out of connections\r\n"} {
+		for _, password := range []form.Secret{"", "secret"} {
+			for _, atOnce := range []bool{true, false} {
+				addr := servers.Listen(t, func(c net.Conn) {
+					defer c.Close()
+					if !atOnce {
+						_, _ = bufio.NewReader(c).ReadByte()
+					}
+					_, _ = io.WriteString(c, said)
+				})
+				c := nodeConfig{Address: addr}
+				if password != "" {
+					c.Credentials = form.Credentials{Username: "exporter", Password: password}
+				}
+				n := openNode(t, c, probetest.Env())
+				for range 2 {
+					_, err := n.Survey(probetest.Within(t, 5*time.Second), nil)
+					if err == nil || !errors.Is(err, probes.ErrRefused) || !strings.Contains(err.Error(), strings.TrimSpace(said)) || strings.Contains(err.Error(), "secret") {
+						t.Errorf("%.30q, %q, %v: %v", said, password, atOnce, err)
+					}
+				}
+			}
+		}
+	}
+}
