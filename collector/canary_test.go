@@ -199,6 +199,7 @@ func count(v float64) probes.Count { return probes.Count{Value: v, Known: true} 
 func member(name string) probes.Identity {
 	id := identityOf("l2", name, "redis")
 	id.Group = "pair"
+	_, id.Address, _ = strings.Cut(name, "/")
 	return id
 }
 

@@ -13,6 +13,8 @@ var (
 		"Nodes that are known of a group which finds its nodes by itself.", "layer", "group")
 	groupExpected = gauge("group_expected_nodes",
 		"Nodes that the group is expected to have, as configured.", "layer", "group")
+	groupUnreached = gauge("group_unreached_addresses",
+		"Addresses that somebody announced as the group's, and that have not answered yet; they are no nodes.", "layer", "group")
 	clusterOK = gauge("cluster_ok",
 		"Whether every node of the Redis Cluster that answered says that all is in order (1) or not, also where none answered (0).",
 		"layer", "group")
@@ -26,10 +28,11 @@ var (
 		"layer", "group")
 )
 
-// sendGroups gives how many nodes each group has.
+// sendGroups gives how many nodes each group has, and how many addresses that may be some.
 func sendGroups(r *consistency.Result, ch chan<- prometheus.Metric) {
 	for _, g := range r.Groups {
 		groupNodes.send(ch, float64(len(g.Nodes)), g.Layer, g.Name)
+		groupUnreached.send(ch, float64(g.Unreached), g.Layer, g.Name)
 		if g.Expected > 0 {
 			groupExpected.send(ch, float64(g.Expected), g.Layer, g.Name)
 		}

@@ -14,6 +14,9 @@ import (
 var (
 	nodeUp = gauge("node_up",
 		"Whether the cache node answered in this sampling (1) or not (0).", "layer", "node", "kind")
+	nodeLeft = gauge("node_left",
+		"Whether the source of the node's group (a DNS name, a topology) no longer has the node, or calls it down, and it is only asked "+
+			"for a while yet (1) or not (0).", "layer", "node", "kind")
 	nodeDuration = gauge("node_scrape_duration_seconds",
 		"Time that asking the node and reading its keys needed, in seconds.", "layer", "node", "kind")
 	nodeInfo = gauge("node_info",
@@ -79,6 +82,9 @@ func (nodeCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus
 		n := &r.Nodes[i]
 		nodeUp.send(ch, number(n.Up), n.Layer, n.Name, n.Kind)
 		nodeDuration.send(ch, n.Took.Seconds(), n.Layer, n.Name, n.Kind)
+		if n.Group != "" {
+			nodeLeft.send(ch, number(n.Survey.Left || n.Survey.CalledDown), n.Layer, n.Name, n.Kind)
+		}
 		switch {
 		case n.Err != nil:
 			errs = append(errs, fmt.Errorf("node %s: %w", n.Name, n.Err))

@@ -142,7 +142,7 @@ func (c *replicationCollector) Update(_ context.Context, s *Sampling, ch chan<- 
 			errs = append(errs, fmt.Errorf("node %s: %w", n.Name, cmp.Or(n.Err, errNoAnswer)))
 		}
 		switch {
-		case !n.Up && (c.known.by[n.Name] != nil || streams.listed[n.Name] != nil):
+		case !n.Up && (c.known.by[n.Name] != nil || streams.listed[placeOf(n.Layer, n.Address)] != nil):
 		case n.Up && n.Survey.Role == "replica":
 		case n.Up && n.Survey.Role != "":
 			delete(c.known.by, n.Name)
@@ -196,20 +196,33 @@ var errNoAnswer = errors.New("no answer")
 type replicationStreams struct {
 	// primaries by the id of their stream, and by name.
 	primaries, byName map[string]*consistency.NodeResult
-	// listed are the primaries by the names of the nodes that they list as their replicas.
-	listed map[string]*consistency.NodeResult
-	// up are the nodes that answered.
-	up map[string]bool
+	// listed are what primaries say of their replicas, by the places of these.
+	listed map[place]*listing
+	// at are the names of the nodes at a place.
+	at map[place]string
+}
+
+// place is where a layer's node is asked.
+type place struct{ layer, address string }
+
+func placeOf(layer, address string) place { return place{layer, strings.ToLower(address)} }
+
+// listing is a primary's account of one of its replicas.
+type listing struct {
+	primary *consistency.NodeResult
+	replica *probes.Replica
 }
 
 func streamsOf(r *consistency.Result) replicationStreams {
 	s := replicationStreams{
 		primaries: map[string]*consistency.NodeResult{}, byName: map[string]*consistency.NodeResult{},
-		listed: map[string]*consistency.NodeResult{}, up: map[string]bool{},
+		listed: map[place]*listing{}, at: map[place]string{},
 	}
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
-		s.up[n.Name] = n.Up
+		if n.Address != "" {
+			s.at[placeOf(n.Layer, n.Address)] = n.Name
+		}
 		rep := n.Survey.Replication
 		if !n.Up || rep == nil {
 			continue
@@ -217,43 +230,41 @@ func streamsOf(r *consistency.Result) replicationStreams {
 		if n.Survey.Role == "primary" && rep.ReplID != "" {
 			s.primaries[rep.ReplID], s.byName[n.Name] = n, n
 		}
-		if n.Group == "" {
-			continue
-		}
-		for _, replica := range rep.Replicas {
-			s.listed[listedName(n, replica)] = n
+		for k := range rep.Replicas {
+			s.listed[placeOf(n.Layer, rep.Replicas[k].Address)] = &listing{n, &rep.Replicas[k]}
 		}
 	}
 	return s
 }
 
-// listedName is the name that a replica has in its primary's group.
-func listedName(primary *consistency.NodeResult, r probes.Replica) string {
-	return primary.Group + "/" + strings.TrimSpace(r.Address)
-}
-
 // account is what a primary says of a replica that does not answer. A primary may know it by another address than we do:
 // then it is the only one of its list that is not accounted for.
 func (s replicationStreams) account(n *consistency.NodeResult, h *replicaHistory, known map[string]*replicaHistory) (*consistency.NodeResult, *probes.Replica) {
-	if primary := s.listed[n.Name]; primary != nil {
-		for i, r := range primary.Survey.Replication.Replicas {
-			if listedName(primary, r) == n.Name {
-				return primary, &primary.Survey.Replication.Replicas[i]
-			}
-		}
+	if l := s.listed[placeOf(n.Layer, n.Address)]; l != nil && n.Address != "" {
+		return l.primary, l.replica
 	}
 	primary := s.byName[h.primary]
 	if primary == nil {
 		return nil, nil
 	}
+	found := map[string]bool{} // followers that are listed at their place
+	var open []*probes.Replica
+	for i := range primary.Survey.Replication.Replicas {
+		r := &primary.Survey.Replication.Replicas[i]
+		if name, ok := s.at[placeOf(primary.Layer, r.Address)]; ok {
+			found[name] = true
+		} else {
+			open = append(open, r)
+		}
+	}
 	followers := 0
-	for _, k := range known {
-		if k.primary == h.primary {
+	for name, k := range known {
+		if k.primary == h.primary && !found[name] {
 			followers++
 		}
 	}
-	if list := primary.Survey.Replication.Replicas; len(list) == 1 && followers == 1 {
-		return primary, &list[0]
+	if len(open) == 1 && followers == 1 {
+		return primary, open[0]
 	}
 	return nil, nil
 }

@@ -25,6 +25,8 @@ type NodeGroup struct {
 	Layer, Name string
 	// Nodes known, by name.
 	Nodes []string
+	// Unreached are addresses that somebody announced and that never answered; they are no nodes.
+	Unreached int
 	// Expected is min_nodes; 0: not configured.
 	Expected int
 	// Err says why the nodes are not known, or no longer surely known; nil: they are.

@@ -16,6 +16,8 @@ type Identity struct {
 	Traits NodeTraits
 	// Group is the configured group that found the node; empty for a node configured by itself.
 	Group string
+	// Address is the host:port at which the node is asked, where replicas may be listed by theirs.
+	Address string
 }
 
 // Node is one cache server. Survey and Read are called by one goroutine at a time; both return soon after ctx ends.
@@ -71,8 +73,9 @@ type Survey struct {
 	// Refused says why the server gave no account of itself, though it answered; nil: it gave one, or has none. Its keys are read all
 	// the same.
 	Refused error
-	// Left: the group's source no longer has the node, which is asked for a while all the same.
-	Left bool
+	// Left: the group's source no longer has the node, which is asked for a while all the same. CalledDown: the source has it,
+	// and says itself that it is down, and it does not answer.
+	Left, CalledDown bool
 	// Loading: it still loads its data.
 	Loading bool
 	// RunID names the server's process: another one means that it began anew.
@@ -80,6 +83,8 @@ type Survey struct {
 	Version string
 	// Role: primary or replica.
 	Role string
+	// Active: a replica that takes writes of its own, so that it may vote.
+	Active bool
 	// EvictionPolicy in the server's own words.
 	EvictionPolicy string
 
@@ -101,12 +106,23 @@ type Survey struct {
 // Replication is a Redis server's own account (INFO replication).
 type Replication struct {
 	ReplID, ReplID2 string
-	// Primary is host:port of the replica's primary.
-	Primary string
-	LinkUp  bool
+	// Primary is host:port of the replica's primary, the first of its primaries.
+	Primary   string
+	Primaries []PrimaryLink
+	// LinkUp: the links to all its primaries are up.
+	LinkUp bool
 	// Offset: master_repl_offset of a primary, slave_repl_offset of a replica, in bytes.
 	Offset   int64
 	Replicas []Replica
+}
+
+// Follows: the node is a replica whose copies are its primary's: it takes no writes, and has no vote beside that one.
+func (s *Survey) Follows() bool { return s.Role == "replica" && !s.Active }
+
+// PrimaryLink is a replica's link to one of its primaries. Address is host:port.
+type PrimaryLink struct {
+	Address string
+	LinkUp  bool
 }
 
 // Replica is one replica as its primary reports it. Offset is in bytes.

@@ -138,7 +138,7 @@ func (ct *counts) add(on *columnCount) {
 	on.at = verdict.CopyAt(len(ct.copies))
 	ct.copies = append(ct.copies, copyCount{on: on})
 	ct.c.Copies = append(ct.c.Copies, verdict.Copy{
-		Layer: on.column.layer, Primary: on.column.primaryInCase(), Left: on.column.result.Survey.Left,
+		Layer: on.column.layer, Primary: on.column.primaryInCase(), Left: on.column.result.Survey.Left || on.column.result.Survey.CalledDown,
 	})
 }
 

@@ -406,7 +406,7 @@ type nodeMemory struct {
 	// counted: it told uptime, evictions and items.
 	counted bool
 	loading bool
-	// role, replID, primary and offset as the node last told.
+	// role, replID, primary and offset as the node last told. A replica that takes writes of its own has no role.
 	role, replID, replID2 string
 	offset                int64
 }

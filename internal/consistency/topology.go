@@ -100,6 +100,9 @@ func (r *round) noteNodes() {
 			h.boots++
 		}
 		h.uptime, h.evicted, h.loading, h.role = v.UptimeSeconds.Value, v.Evicted.Value, v.Loading, v.Role
+		if v.Active {
+			h.role = "" // it has a vote of its own
+		}
 		h.items = v.Items.Value
 		h.counted = v.UptimeSeconds.Known && v.Evicted.Known && v.Items.Known
 		if v.RunID != "" {

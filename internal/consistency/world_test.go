@@ -61,7 +61,7 @@ func (s *spy) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, err
 	}
 	survey, err := s.memoryNode.Survey(ctx, scan)
 	if err != nil {
-		survey.Left = s.survey.Left // what its source says needs no answer
+		survey.Left, survey.CalledDown = s.survey.Left, s.survey.CalledDown // what its source says needs no answer
 		return survey, err
 	}
 	if survey.Replication != nil {

@@ -169,8 +169,13 @@ func (t *targets) used() []NodeReport {
 	return out
 }
 
-// role of a target as it last told; empty: it never did.
-func (k *target) role() string { return k.last.Role }
+// role of a target as it last told; empty: it never did, or it is a replica that takes writes.
+func (k *target) role() string {
+	if k.last.Active {
+		return ""
+	}
+	return k.last.Role
+}
 
 // replicaOf reports whether a primary that answered is the one that k follows.
 func (k *target) replicaOf(p *target) bool {

@@ -25,7 +25,7 @@ type nodeSeen struct {
 func (n *nodeSeen) id() probes.Identity { return n.Identity() }
 
 // replica reports whether the node takes no writes.
-func (n *nodeSeen) replica() bool { return n.survey.Role == "replica" }
+func (n *nodeSeen) replica() bool { return n.survey.Follows() }
 
 // survey all nodes, and give them by layer and name.
 func (r *run) survey(ctx context.Context) []nodeSeen {

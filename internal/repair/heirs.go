@@ -34,7 +34,7 @@ func survey(ctx context.Context, fleet *probes.Fleet) *heirs {
 	fleet.Survey(ctx, none, func(n probes.Node, s probes.Survey, err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		h.nodes[n.Identity().Name] = &surveyed{Node: n, replica: s.Role == "replica", err: err}
+		h.nodes[n.Identity().Name] = &surveyed{Node: n, replica: s.Follows(), err: err}
 	})
 	for _, g := range fleet.Groups() {
 		h.handsOver[g.Name] = g.Replication || g.Cluster != nil

@@ -49,7 +49,7 @@ func nodesOf(all []probes.Node, r *consistency.Result) map[string]*node {
 		if n == nil {
 			continue
 		}
-		n.replica = told.Survey.Role == "replica"
+		n.replica = told.Survey.Follows()
 		if told.Survey.Replication != nil {
 			n.run = told.Survey.Replication.ReplID
 		}

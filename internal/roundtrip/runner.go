@@ -254,7 +254,7 @@ func (r *Runner) learn(n probes.Node, s probes.Survey, err error) {
 		r.nodes[name] = known
 	}
 	if err == nil {
-		known.replica.Store(s.Role == "replica")
+		known.replica.Store(s.Follows())
 	}
 }
 

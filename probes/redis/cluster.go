@@ -33,17 +33,24 @@ type clusterGroup struct {
 	primaryWait time.Duration
 	// reported is what Group gives of the Cluster; of the last survey.
 	reported probes.Cluster
+	// skipped parts of views that were logged.
+	skipped map[string]bool
+	// unaddressed are the ids of nodes that others know and whose address nobody tells; lost: of those that own slots.
+	unaddressed, lost []string
 	// collision of epochs that was logged last; empty: none.
 	collision string
 }
+
+// mostSkippedLogged parts of views are logged.
+const mostSkippedLogged = 100
 
 func newClusterGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*clusterGroup, error) {
 	g := &clusterGroup{
 		members: newMembers(id, c, expected, env), known: make(chan struct{}),
 		owners: make([]string, clusterSlots), moves: make([]int, clusterSlots),
-		moving: map[int]bool{}, followed: map[string]string{},
+		moving: map[int]bool{}, followed: map[string]string{}, skipped: map[string]bool{},
 	}
-	g.seeds = c.Cluster
+	g.seeds, g.configured = c.Cluster, true
 	g.wrap = func(m *member) probes.Node {
 		m.server.cluster, m.done = true, make(chan struct{})
 		return &clusterNode{node: m.server, group: g, member: m}
@@ -76,6 +83,7 @@ func (g *clusterGroup) Begin() []*member {
 func (g *clusterGroup) Ask(ctx context.Context, m *member, scan *probes.Scan) (probes.Survey, error) {
 	s, view, refused, err := m.server.surveyCluster(ctx, scan)
 	if err != nil {
+		g.mark(m, &s, err)
 		return s, err
 	}
 	g.Mu.Lock()
@@ -83,11 +91,25 @@ func (g *clusterGroup) Ask(ctx context.Context, m *member, scan *probes.Scan) (p
 	if refused != nil && m.refused == "" {
 		g.Env.Log.Warn("a node does not tell its Cluster", "group", g.ID.Name, "node", m.server.id.Name, "err", refused)
 	}
+	if view != nil {
+		g.logSkipped(m, view)
+	}
 	m.view, m.refused = view, ""
 	if refused != nil {
 		m.refused = refused.Error()
 	}
 	return s, nil
+}
+
+// logSkipped logs once what of a node's view can't be read.
+func (g *clusterGroup) logSkipped(m *member, v *clusterView) {
+	for _, what := range v.skipped {
+		if len(g.skipped) == mostSkippedLogged || g.skipped[what] {
+			continue
+		}
+		g.skipped[what] = true
+		g.Env.Log.Warn("a part of a node's CLUSTER NODES can't be read, and is left out", "group", g.ID.Name, "node", m.server.id.Name, "part", what)
+	}
 }
 
 // Learn implements group.Topology.
@@ -100,19 +122,30 @@ func (g *clusterGroup) Learn(m *member, s probes.Survey, err error) (sure bool) 
 	}
 	m.Survey, m.Answered, m.seen = s, true, time.Now()
 	if v := m.view; v != nil {
-		if at := v.nodes[v.myself].address; at != "" && g.Find(at) == nil {
-			g.Aliases[at] = m // it need not be asked there too
-		}
+		g.foundAt(m, v.nodes[v.myself].address)
 		for slot := range v.moving {
 			g.moving[slot] = true
 		}
 	}
 	g.chooseView()
-	return m.Run != "" && m.Run == s.RunID
+	return m.IsStill(&s)
+}
+
+// foundAt notes the address at which a member says that it is: it need not be asked there too.
+func (g *clusterGroup) foundAt(m *member, address string) {
+	if address == "" {
+		return
+	}
+	if other := g.Find(address); other != nil && other != m && other.Candidate && !g.isSeed(other) {
+		g.Drop(other)
+	}
+	if g.Find(address) == nil {
+		g.Aliases[address] = m
+	}
 }
 
 // chooseView sets best: of the views reported in this survey the one with the highest epoch, from a node for which all is in
-// order, if there is one.
+// order, if there is one, and of which all could be read.
 func (g *clusterGroup) chooseView() {
 	var best *clusterView
 	for _, m := range g.All {
@@ -120,7 +153,7 @@ func (g *clusterGroup) chooseView() {
 		if !m.Answered || v == nil {
 			continue
 		}
-		if best == nil || v.ok && !best.ok || v.ok == best.ok && v.epoch > best.epoch {
+		if best == nil || v.betterThan(best) {
 			best = v
 		}
 	}
@@ -190,8 +223,12 @@ func (g *clusterGroup) Announced(context.Context, time.Duration) []*member {
 			if n.address == "" || id == m.view.myself {
 				continue
 			}
-			if k, isNew := g.discover(n.address); isNew {
+			k, isNew := g.discover(n.address, n.failed)
+			if isNew {
 				found = append(found, k)
+			}
+			if k != nil && n.primary && m.view.owning[id] {
+				k.Candidate = false // without it there are keys that nobody looks at
 			}
 		}
 	}
@@ -206,7 +243,7 @@ func (g *clusterGroup) End() {
 	g.countMoves()
 	listed, reported := map[*member]bool{}, false
 	for _, m := range g.All {
-		if !m.Answered || m.view == nil || !m.view.ok {
+		if !m.Answered || m.view == nil || !m.view.ok && !m.view.mute {
 			continue
 		}
 		reported = true
@@ -217,112 +254,22 @@ func (g *clusterGroup) End() {
 		}
 	}
 	delete(listed, nil)
+	for _, m := range g.All {
+		if m.Answered && m.view != nil && len(m.view.skipped) > 0 {
+			reported = false // who is not listed may be in what can't be read
+		}
+	}
 	for _, m := range slices.Clone(g.All) {
 		switch {
 		case g.isSeed(m), listed[m], m.Answered && m.Survey.Role == "primary":
-		case reported && len(listed) > 0, !m.Answered && time.Since(m.seen) > g.Env.ForgetAfter:
+		case reported && len(listed) > 0:
 			g.Drop(m)
 		}
 	}
+	g.forget()
+	g.judge()
+	g.noteUnaddressed()
 	g.reported = g.summarize(listed)
-}
-
-// countMoves counts the slots that changed their owner. A replica that takes over from its primary leaves them in their shard.
-func (g *clusterGroup) countMoves() {
-	type claim struct {
-		id    string
-		epoch int64
-	}
-	claims := make([]claim, clusterSlots)
-	epochs := map[int64]string{}
-	collision := ""
-	for _, m := range g.All {
-		v := m.view
-		if !m.Answered || v == nil || !v.primary {
-			continue
-		}
-		epoch := v.nodes[v.myself].epoch
-		if other, taken := epochs[epoch]; taken && other != v.myself && epoch > 0 {
-			collision = fmt.Sprintf("%s and %s in %d", other, v.myself, epoch)
-		}
-		epochs[epoch] = v.myself
-		for slot := range claims {
-			if v.claims(slot) && (claims[slot].id == "" || epoch > claims[slot].epoch) {
-				claims[slot] = claim{v.myself, epoch}
-			}
-		}
-	}
-	if collision != "" && collision != g.collision {
-		g.Env.Log.Warn("two primaries of the Cluster have the same config epoch", "group", g.ID.Name, "nodes", collision)
-	}
-	g.collision = collision
-	for slot, c := range claims {
-		if c.id == "" {
-			continue
-		}
-		if old := g.owners[slot]; old != "" && old != c.id && g.followed[c.id] != old && g.followed[old] != c.id {
-			g.moves[slot]++
-		}
-		g.owners[slot] = c.id
-	}
-	for _, m := range g.All {
-		if !m.Answered || m.view == nil {
-			continue
-		}
-		delete(g.followed, m.view.myself)
-		if of := m.view.nodes[m.view.myself].of; of != "" {
-			g.followed[m.view.myself] = of
-		}
-	}
-}
-
-// summarize the views: whether there is one Cluster, or several. Nodes that the others dropped and that own nothing have no say.
-func (g *clusterGroup) summarize(listed map[*member]bool) probes.Cluster {
-	out := probes.Cluster{OK: true}
-	views := map[string]bool{}
-	claims := make([]int, clusterSlots)
-	for _, m := range g.All {
-		v := m.view
-		if !m.Answered || v == nil {
-			continue
-		}
-		owns := false
-		for slot := range claims {
-			if v.claims(slot) {
-				owns = true
-				claims[slot]++
-			}
-		}
-		out.Answered++
-		if !owns && len(listed) > 0 && !listed[m] {
-			continue
-		}
-		out.OK = out.OK && v.ok
-		views[v.fingerprint()] = true
-	}
-	for _, n := range claims {
-		out.Primaries = max(out.Primaries, n)
-		if n > 1 {
-			out.ContestedSlots++
-		}
-	}
-	out.OK, out.Views = out.OK && out.Answered > 0, len(views)
-	return out
-}
-
-// Group implements probes.Members.
-func (g *clusterGroup) Group() (probes.NodeGroup, bool) {
-	out := g.Known()
-	g.Mu.Lock()
-	defer g.Mu.Unlock()
-	state := g.reported
-	out.Cluster = &state
-	for _, m := range g.All {
-		if m.refused != "" && m.err == nil {
-			out.Err = errors.Join(out.Err, probes.Refusal(fmt.Errorf("%s does not tell its view: %s", m.server.id.Name, m.refused)))
-		}
-	}
-	return out, true
 }
 
 // clusterNode is one server of a Cluster.
@@ -355,10 +302,21 @@ func (n *clusterNode) Place(key string) probes.Placement {
 			}
 		}
 	}
-	if owner := v.owners[slot]; owner == "" || owner != v.shard(id) {
+	if shard := v.shard(id); shard == "" || shard != g.ownerIn(v, slot, shard) {
 		out.Holding = probes.Elsewhere
 	}
 	return out
+}
+
+// ownerIn a view, of a slot. Where a part of the view can't be read, the shard's primary is asked whether the slot is its own.
+func (g *clusterGroup) ownerIn(v *clusterView, slot int, shard string) string {
+	if owner := v.owners[slot]; owner != "" || len(v.skipped) == 0 {
+		return owner
+	}
+	if p := g.byID(shard); p != nil && p.Answered && p.view != nil && p.view.myself == shard && p.view.claims(slot) {
+		return shard
+	}
+	return ""
 }
 
 // Read asks, besides, another node for the keys that have gone ahead of their slot.

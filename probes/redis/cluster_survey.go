@@ -28,11 +28,12 @@ func (n *node) surveyCluster(ctx context.Context, scan *probes.Scan) (s probes.S
 	return s, view, refused, nil
 }
 
-// readView reads the answers to CLUSTER INFO, NODES and SHARDS; the last is missing before Redis 7.
+// readView reads the answers to CLUSTER INFO, NODES and SHARDS; the last is missing before Redis 7, and NODES tells enough
+// without the others.
 func (n *node) readView(x *wire.Exchange) (view *clusterView, refused, err error) {
-	var said errReply
+	var noInfo, said, old errReply
 	info, err := readText(x)
-	if err != nil && !errors.As(err, &said) {
+	if err != nil && !errors.As(err, &noInfo) {
 		return nil, nil, err
 	}
 	nodes, err := readText(x)
@@ -40,7 +41,6 @@ func (n *node) readView(x *wire.Exchange) (view *clusterView, refused, err error
 		return nil, nil, err
 	}
 	shards, err := readReply(x)
-	var old errReply
 	if err != nil && !errors.As(err, &old) {
 		return nil, nil, err
 	}
@@ -53,23 +53,24 @@ func (n *node) readView(x *wire.Exchange) (view *clusterView, refused, err error
 	if view, refused = parseClusterNodes(nodes); refused != nil {
 		return nil, refused, nil
 	}
-	view.ok, view.epoch = parseClusterInfo(info)
+	view.ok, view.mute, view.epoch = parseClusterInfo(info)
 	view.useShards(shards, n.config.TLS != nil)
-	for id, peer := range view.nodes {
-		peer.address = announcedAt(peer.address, n.url.Addr)
-		view.nodes[id] = peer
+	if self := view.nodes[view.myself]; self.address == "" { // it does not know its own host, and is where it was asked
+		self.address = n.url.Addr
+		view.nodes[view.myself] = self
 	}
 	return view, nil, nil
 }
 
-func parseClusterInfo(text string) (ok bool, epoch int64) {
+func parseClusterInfo(text string) (ok, mute bool, epoch int64) {
+	mute = true
 	for line := range strings.Lines(text) {
 		switch name, value, _ := strings.Cut(strings.TrimSpace(line), ":"); name {
 		case "cluster_state":
-			ok = value == "ok"
+			ok, mute = value == "ok", false
 		case "cluster_current_epoch":
 			epoch, _ = strconv.ParseInt(value, 10, 64)
 		}
 	}
-	return ok, epoch
+	return ok, mute, epoch
 }

@@ -3,7 +3,6 @@ package redis
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,8 +13,8 @@ const clusterSlots = 16384
 
 // clusterView is a Redis Cluster as one of its nodes reports it.
 type clusterView struct {
-	// ok: cluster_state:ok.
-	ok bool
+	// ok: cluster_state:ok. mute: the node does not tell its state.
+	ok, mute bool
 	// epoch is the Cluster's current one, in this node's eyes.
 	epoch int64
 	// myself is this node's id; primary: it is one.
@@ -25,19 +24,25 @@ type clusterView struct {
 	nodes map[string]clusterPeer
 	// owners are the ids of the slots' primaries; empty: nobody owns it.
 	owners []string
+	// owning are the ids of nodes that own slots.
+	owning map[string]bool
 	// moving slots, which this node gives away or takes over.
 	moving map[int]bool
+	// skipped is what of the reply can't be read.
+	skipped []string
 }
 
 // clusterPeer is one node in another's view.
 type clusterPeer struct {
-	// address is host:port as announced; empty where it is not known. A host that is empty is the one that was asked.
+	// address is host:port as announced; empty where it is not known.
 	address string
 	primary bool
 	// of is the id of a replica's primary.
 	of string
 	// epoch of the configuration that this node brought.
 	epoch int64
+	// failed: the teller calls the node down (fail). suspected: or thinks so (fail?).
+	failed, suspected bool
 }
 
 // shard is the id of the primary whose slots a node holds; empty: it is not known.
@@ -55,8 +60,9 @@ func (v *clusterView) claims(slot int) bool {
 	return v.primary && v.owners[slot] == v.myself
 }
 
-// fingerprint is alike for views that agree on which primary owns which slots and who replicates whom.
-func (v *clusterView) fingerprint() string {
+// fingerprint is alike for views that agree on which primary owns which slots and who replicates whom, of the replicas that
+// take part.
+func (v *clusterView) fingerprint(takesPart func(id string) bool) string {
 	var b strings.Builder
 	for slot, owner := range v.owners {
 		if slot == 0 || owner != v.owners[slot-1] {
@@ -65,7 +71,7 @@ func (v *clusterView) fingerprint() string {
 	}
 	var follows []string
 	for id, n := range v.nodes {
-		if !n.primary {
+		if !n.primary && takesPart(id) {
 			follows = append(follows, id+">"+n.of)
 		}
 	}
@@ -73,37 +79,62 @@ func (v *clusterView) fingerprint() string {
 	return b.String() + strings.Join(follows, "\n")
 }
 
+// isPartial: a part of the view could not be read, or it knows a replica, by hearsay, and not whose.
+func (v *clusterView) isPartial(takesPart func(id string) bool) bool {
+	if len(v.skipped) > 0 {
+		return true
+	}
+	for id, n := range v.nodes {
+		if !n.primary && n.of == "" && takesPart(id) {
+			return true
+		}
+	}
+	return false
+}
+
+// agrees: nothing that both views tell differs.
+func (v *clusterView) agrees(other *clusterView, takesPart func(id string) bool) bool {
+	for slot, owner := range v.owners {
+		if o := other.owners[slot]; owner != o && owner != "" && o != "" {
+			return false
+		}
+	}
+	for id, n := range v.nodes {
+		o, known := other.nodes[id]
+		if known && takesPart(id) && (n.primary != o.primary || n.of != o.of && n.of != "" && o.of != "") {
+			return false
+		}
+	}
+	return true
+}
+
+// betterThan another view: from a node for which all is in order, then one of which all could be read, then a later one.
+func (v *clusterView) betterThan(other *clusterView) bool {
+	switch {
+	case v.ok != other.ok:
+		return v.ok
+	case (len(v.skipped) == 0) != (len(other.skipped) == 0):
+		return len(v.skipped) == 0
+	}
+	return v.epoch > other.epoch
+}
+
 var errNoCluster = errors.New("the server's CLUSTER NODES can't be read; is it a node of a Redis Cluster?")
 
-// parseClusterNodes reads CLUSTER NODES.
+// parseClusterNodes reads CLUSTER NODES. What can't be read costs itself alone: a line, a range of slots. Only without a line
+// of the server itself there is no view.
 func parseClusterNodes(text string) (*clusterView, error) {
-	v := &clusterView{nodes: map[string]clusterPeer{}, owners: make([]string, clusterSlots), moving: map[int]bool{}}
+	v := &clusterView{nodes: map[string]clusterPeer{}, owners: make([]string, clusterSlots), owning: map[string]bool{}, moving: map[int]bool{}}
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
 		if len(f) == 0 {
 			continue
 		}
-		if len(f) < 8 {
-			return nil, errNoCluster
-		}
-		id, flags := f[0], strings.Split(f[2], ",")
-		has := func(flag string) bool { return slices.Contains(flags, flag) }
-		if has("myself") {
-			v.myself = id
-		} else if has("handshake") || has("noaddr") {
+		if len(f) < 3 || !isNodeID(f[0]) {
+			v.skip("a line with %d fields, of %q", len(f), f[0])
 			continue
 		}
-		epoch, _ := strconv.ParseInt(f[6], 10, 64)
-		n := clusterPeer{address: clusterAddress(f[1]), primary: has("master"), epoch: epoch}
-		if f[3] != "-" {
-			n.of = f[3]
-		}
-		v.nodes[id] = n
-		for _, part := range f[8:] {
-			if err := v.slots(id, part); err != nil {
-				return nil, err
-			}
-		}
+		v.readNode(f)
 	}
 	if v.myself == "" {
 		return nil, errNoCluster
@@ -112,16 +143,76 @@ func parseClusterNodes(text string) (*clusterView, error) {
 	return v, nil
 }
 
-// slots reads 5, 5-7, [5->-id] (given away) or [5-<-id] (taken over).
-func (v *clusterView) slots(id, part string) error {
+// isNodeID: Redis's ids are 40 hexadecimal digits; a word that no id can be is none.
+func isNodeID(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return s != "-"
+}
+
+// readNode reads the fields of one line: id, address, flags, primary, two times, epoch, link, slots. A line that is cut short
+// counts as far as it goes only where it is the server's own.
+func (v *clusterView) readNode(f []string) {
+	id, flags := f[0], strings.Split(f[2], ",")
+	has := func(flag string) bool { return slices.Contains(flags, flag) }
+	mine := has("myself")
+	switch {
+	case mine && v.myself != "", v.nodes[id] != clusterPeer{} && !mine:
+		v.skip("another line of %s", id)
+		return
+	case !mine && len(f) < 8:
+		v.skip("a line with %d fields, of %s", len(f), id)
+		return
+	case !mine && (has("handshake") || has("noaddr")):
+		return
+	case !has("master") && !has("slave"):
+		v.skip("no role of %s", id)
+		if !mine {
+			return
+		}
+	}
+	if mine {
+		v.myself = id
+	}
+	n := clusterPeer{address: clusterAddress(f[1]), primary: has("master"), failed: has("fail"), suspected: has("fail?")}
+	if len(f) > 3 && f[3] != "-" {
+		n.of = f[3]
+	}
+	if len(f) > 6 {
+		n.epoch, _ = strconv.ParseInt(f[6], 10, 64)
+	}
+	v.nodes[id] = n
+	for _, part := range f[min(8, len(f)):] {
+		if !v.slots(id, part) {
+			v.skip("slots %q of %s", part, id)
+		}
+	}
+}
+
+// mostSkipped is how much of a view that can't be read is told.
+const mostSkipped = 20
+
+// skip notes what can't be read.
+func (v *clusterView) skip(format string, args ...any) {
+	if len(v.skipped) < mostSkipped {
+		what := fmt.Sprintf(format, args...)
+		v.skipped = append(v.skipped, what[:min(len(what), 100)])
+	}
+}
+
+// slots reads 5, 5-7, [5->-id] (given away) or [5-<-id] (taken over). false: it is none of these.
+func (v *clusterView) slots(id, part string) bool {
 	if inner, ok := strings.CutPrefix(part, "["); ok {
 		number, _, _ := strings.Cut(inner, "-")
 		slot, err := strconv.ParseUint(number, 10, 16)
 		if err != nil || slot >= clusterSlots {
-			return errNoCluster
+			return false
 		}
 		v.moving[int(slot)] = true
-		return nil
+		return true
 	}
 	first, last, isRange := strings.Cut(part, "-")
 	if !isRange {
@@ -130,12 +221,13 @@ func (v *clusterView) slots(id, part string) error {
 	from, err := strconv.ParseUint(first, 10, 16)
 	to, err2 := strconv.ParseUint(last, 10, 16)
 	if err != nil || err2 != nil || from > to || to >= clusterSlots {
-		return errNoCluster
+		return false
 	}
+	v.owning[id] = true
 	for slot := from; slot <= to; slot++ {
 		v.owners[slot] = id
 	}
-	return nil
+	return true
 }
 
 // clusterAddress takes host:port out of host:port@busport,hostname. A Cluster writes IPv6 without brackets.
@@ -143,14 +235,14 @@ func clusterAddress(s string) string {
 	s, _, _ = strings.Cut(s, ",")
 	s, _, _ = strings.Cut(s, "@")
 	i := strings.LastIndexByte(s, ':')
-	if i < 0 || s[i+1:] == "" || s[i+1:] == "0" {
+	if i < 0 {
 		return ""
 	}
-	return net.JoinHostPort(strings.Trim(s[:i], "[]"), s[i+1:])
+	return announcedAddress(strings.Trim(s[:i], "[]"), s[i+1:])
 }
 
 // useShards takes the addresses out of CLUSTER SHARDS, which knows the endpoint that clients are meant to use. Where it
-// has none, that of CLUSTER NODES stays.
+// has none, its ip counts; where it has neither, the address of CLUSTER NODES stays.
 func (v *clusterView) useShards(reply any, secure bool) {
 	shards, _ := reply.([]any)
 	for _, s := range shards {
@@ -164,29 +256,19 @@ func (v *clusterView) useShards(reply any, secure bool) {
 			if tls, ok := f.number("tls-port"); ok && (secure || !hasPort) {
 				port, hasPort = tls, true
 			}
-			endpoint, ok := f["endpoint"].(string)
-			if !known || !hasPort || !ok {
+			if !known || !hasPort {
 				continue
 			}
-			if endpoint == "?" {
-				endpoint = ""
+			for _, field := range []string{"endpoint", "ip"} {
+				host, _ := f[field].(string)
+				if at := announcedAddress(host, strconv.FormatInt(port, 10)); at != "" {
+					n.address = at
+					v.nodes[id] = n
+					break
+				}
 			}
-			n.address = net.JoinHostPort(endpoint, strconv.FormatInt(port, 10))
-			v.nodes[id] = n
 		}
 	}
-}
-
-// announcedAt gives the address at which an announced node is asked: one without a host has the host of who announced it.
-func announcedAt(address, announcer string) string {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || port == "" {
-		return ""
-	}
-	if host == "" || host == "?" {
-		host, _, _ = net.SplitHostPort(announcer)
-	}
-	return net.JoinHostPort(host, port)
 }
 
 // slotOf a key: of what is in its first {}, if anything is.

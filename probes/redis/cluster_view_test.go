@@ -1,6 +1,9 @@
 package redis
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,23 +21,161 @@ func TestSlotsAreRedissOwn(t *testing.T) {
 	}
 }
 
+// wholeView is three shards, of which the first is the teller's.
+const wholeView = `a 10.0.0.1:7000@17000 myself,master - 0 0 1 connected 0-5460
+b 10.0.0.2:7000@17000 master - 0 1426238317239 2 connected 5461-10922
+c 10.0.0.3:7000@17000 master - 0 1426238317239 3 connected 10923-16383
+d 10.0.0.4:7000@17000 slave a 0 1426238317239 1 connected
+`
+
+// Whatever stands in one line, the others are read.
+func TestClusterNodesWithAnOddLine(t *testing.T) {
+	whole, err := parseClusterNodes(wholeView)
+	if err != nil || len(whole.skipped) > 0 {
+		t.Fatal(err, whole.skipped)
+	}
+	for name, odd := range map[string]struct {
+		line    string
+		skipped int
+		node    clusterPeer
+		slots   int // of e
+	}{
+		"nothing":                      {"", 0, clusterPeer{}, 0},
+		"one word":                     {"e", 1, clusterPeer{}, 0},
+		"cut short":                    {"e 10.0.0.5:7000@17000 master - 0", 1, clusterPeer{}, 0},
+		"the file's last line":         {"vars currentEpoch 6 lastVoteEpoch 0", 1, clusterPeer{}, 0},
+		"a proxy's text":               {"# served by the proxy, which knows no more than this of it", 1, clusterPeer{}, 0},
+		"bytes":                        {"\x00\xff\xfe \x01 \x02 \x03 \x04 \x05 \x06 \x07", 1, clusterPeer{}, 0},
+		"no role":                      {"e 10.0.0.5:7000@17000 noflags - 0 0 4 connected", 1, clusterPeer{}, 0},
+		"a known node again":           {"b 10.9.9.9:7000@17000 slave c 0 0 2 connected 0-16383", 1, clusterPeer{}, 0},
+		"a second self":                {"e 10.9.9.9:7000@17000 myself,slave c 0 0 2 connected 0-16383", 1, clusterPeer{}, 0},
+		"slots above the last":         {"e 10.0.0.5:7000@17000 master - 0 0 4 connected 16384 16380-99999", 2, clusterPeer{address: "10.0.0.5:7000", primary: true, epoch: 4}, 0},
+		"slots backwards":              {"e 10.0.0.5:7000@17000 master - 0 0 4 connected 5-3 7", 1, clusterPeer{address: "10.0.0.5:7000", primary: true, epoch: 4}, 1},
+		"a move that is none":          {"e 10.0.0.5:7000@17000 master - 0 0 4 connected [x-] [99999->-a] 8-9", 2, clusterPeer{address: "10.0.0.5:7000", primary: true, epoch: 4}, 2},
+		"no number is an epoch":        {"e 10.0.0.5:7000@17000 master - x y z connected", 0, clusterPeer{address: "10.0.0.5:7000", primary: true}, 0},
+		"no host":                      {"e :7000@17000 master - 0 0 4 connected", 0, clusterPeer{primary: true, epoch: 4}, 0},
+		"a host that is ?":             {"e ?:7000@17000 master - 0 0 4 connected", 0, clusterPeer{primary: true, epoch: 4}, 0},
+		"no port":                      {"e 10.0.0.5:0@0 slave - 0 0 4 connected", 0, clusterPeer{epoch: 4}, 0},
+		"a port that is no number":     {"e 10.0.0.5:x@0 slave a 0 0 4 connected", 0, clusterPeer{of: "a", epoch: 4}, 0},
+		"Redis 3, without a bus port":  {"e 10.0.0.5:7000 slave a 0 0 4 connected", 0, clusterPeer{address: "10.0.0.5:7000", of: "a", epoch: 4}, 0},
+		"IPv6":                         {"e fd00::5:7000@17000,,tls-port=0,shard-id=1 slave a 0 0 4 connected", 0, clusterPeer{address: "[fd00::5]:7000", of: "a", epoch: 4}, 0},
+		"a host name beside":           {"e 10.0.0.5:7000@17000,e.example slave a 0 0 4 connected", 0, clusterPeer{address: "10.0.0.5:7000", of: "a", epoch: 4}, 0},
+		"dead, known by hearsay alone": {"e 10.0.0.5:7000@17000 slave,fail - 1 1 4 disconnected", 0, clusterPeer{address: "10.0.0.5:7000", epoch: 4, failed: true}, 0},
+		"no longer addressed":          {"e :0@0 slave,fail,noaddr a 1 1 4 disconnected", 0, clusterPeer{}, 0},
+	} {
+		for at := range 5 {
+			lines := slices.Collect(strings.Lines(wholeView))
+			if at == 0 && (name == "a known node again" || name == "a second self") {
+				continue // the first one counts
+			}
+			v, err := parseClusterNodes(strings.Join(slices.Insert(lines, min(at, len(lines)), odd.line+"\n"), ""))
+			if name == "a known node again" && at == 1 {
+				continue
+			}
+			if err != nil || v.myself != "a" || !v.primary || len(v.skipped) != odd.skipped {
+				t.Errorf("%s, line %d: %+v, %v, skipped %q", name, at, v != nil, err, v.skipped)
+				continue
+			}
+			if v.nodes["e"] != odd.node {
+				t.Errorf("%s: e is %+v", name, v.nodes["e"])
+			}
+			delete(v.nodes, "e")
+			delete(v.nodes, "vars")
+			if !maps.Equal(v.nodes, whole.nodes) {
+				t.Errorf("%s, line %d: %+v, want %+v", name, at, v.nodes, whole.nodes)
+			}
+			lost := 0
+			for slot, owner := range v.owners {
+				if owner != whole.owners[slot] {
+					lost++
+				}
+			}
+			if lost > odd.slots {
+				t.Errorf("%s, line %d: %d slots have another owner", name, at, lost)
+			}
+		}
+	}
+	if v, err := parseClusterNodes("b 10.0.0.2:7000@17000 master - 0 0 2 connected 0-16383\n"); err == nil {
+		t.Errorf("nobody told it: %+v", v)
+	}
+	if v, err := parseClusterNodes("a 10.0.0.1:7000@17000 myself,master\n" + wholeView[strings.Index(wholeView, "b "):]); err != nil || !v.primary || v.owners[16383] != "c" {
+		t.Errorf("its own line is cut short: %+v, %v", v, err)
+	}
+}
+
+// What is said of hosts and ports, and what of it can be asked.
+func TestAnnouncedAddresses(t *testing.T) {
+	for _, c := range []struct{ host, port, want string }{
+		{"10.0.0.1", "6379", "10.0.0.1:6379"},
+		{" 10.0.0.1", "6379 ", "10.0.0.1:6379"},
+		{"fd00::1", "6379", "[fd00::1]:6379"},
+		{"fe80::1%eth0", "6379", "[fe80::1%eth0]:6379"},
+		{"redis-0.redis_headless.svc.cluster.local.", "6379", "redis-0.redis_headless.svc.cluster.local.:6379"},
+		{"", "6379", ""}, {"?", "6379", ""}, {"-", "6379", ""}, {"(nil)", "6379", ""}, {"0.0.0.0", "6379", ""}, {"::", "6379", ""},
+		{"a b", "6379", ""}, {"a\x00", "6379", ""}, {"user@host", "6379", ""}, {"redis://host", "6379", ""}, {strings.Repeat("a", 300), "6379", ""},
+		{"host", "", ""}, {"host", "0", ""}, {"host", "65536", ""}, {"host", "-1", ""}, {"host", "http", ""}, {"host", "+1", ""},
+	} {
+		if got := announcedAddress(c.host, c.port); got != c.want {
+			t.Errorf("%q and %q: %q, want %q", c.host, c.port, got, c.want)
+		}
+	}
+}
+
+// CLUSTER SHARDS gives nobody the teller's host.
+func TestClusterShardsWithOddEndpoints(t *testing.T) {
+	node := func(fields ...any) any { return fields }
+	shards := []any{
+		[]any{"slots", []any{int64(0), int64(5460)}, "nodes", []any{
+			node("id", "a", "port", int64(7000), "ip", "10.0.0.1", "endpoint", "a.example", "hostname", "a.example"),
+			node("id", "d", "port", int64(7000), "ip", "10.0.0.4", "endpoint", "?"),
+			"no node", node("id"), node("id", "x", "port", int64(1), "endpoint", "x"),
+		}},
+		"no shard", nil, []any{"nodes", int64(5)},
+		[]any{"nodes", []any{node("id", "b", "port", int64(7001), "ip", "", "endpoint", ""), node("id", "c", "port", "7", "endpoint", nil)}},
+	}
+	v, _ := parseClusterNodes(wholeView)
+	v.useShards(shards, false)
+	for id, want := range map[string]string{"a": "a.example:7000", "b": "10.0.0.2:7000", "c": "10.0.0.3:7000", "d": "10.0.0.4:7000"} {
+		if v.nodes[id].address != want {
+			t.Errorf("%s is at %q, want %q", id, v.nodes[id].address, want)
+		}
+	}
+	for _, odd := range []any{nil, "text", int64(1), []any{}, []any{nil}, []any{[]any{"nodes"}}} {
+		v, _ := parseClusterNodes(wholeView)
+		v.useShards(odd, true)
+		if v.nodes["b"].address != "10.0.0.2:7000" {
+			t.Errorf("%v: %+v", odd, v.nodes)
+		}
+	}
+}
+
+// FuzzClusterNodes puts anything between lines that are in order: nothing of those is lost, but where it says otherwise of
+// the same nodes or slots.
 func FuzzClusterNodes(f *testing.F) {
 	f.Add("07c3 127.0.0.1:30004@31004,host slave e7d1 0 1426238317239 4 connected\n" +
-		"e7d1 127.0.0.1:30001@31001 myself,master - 0 0 1 connected 0-5460 7000 [93->-292f] [77-<-e7d1]\n")
+		"e7d1 127.0.0.1:30001@31001 master - 0 0 1 connected 0-5460 7000 [93->-292f] [77-<-e7d1]\n")
 	f.Add("a :0@0 master,noaddr - 0 0 1 disconnected\nb ::1:7000@1 myself,master - 0 0 1 connected 16383")
 	f.Add("a :1 myself,master - 0 0 1 connected 5-3 99999 [x-] -")
+	whole, _ := parseClusterNodes(wholeView)
 	f.Fuzz(func(t *testing.T, text string) {
-		v, err := parseClusterNodes(text)
-		if (v == nil) == (err == nil) {
+		if v, err := parseClusterNodes(text); (v == nil) == (err == nil) {
 			t.Fatal(v, err)
 		}
-		if v == nil {
-			return
+		v, err := parseClusterNodes(wholeView + text)
+		if err != nil || v.myself != "a" || !v.primary {
+			t.Fatal(v, err)
 		}
-		v.fingerprint()
+		takesPart := func(string) bool { return true }
+		v.fingerprint(takesPart)
+		v.agrees(whole, takesPart)
+		for id, n := range whole.nodes {
+			if v.nodes[id] != n {
+				t.Errorf("%s is %+v", id, v.nodes[id])
+			}
+		}
 		for slot, owner := range v.owners {
-			if owner != "" && v.shard(owner) == "" && v.nodes[owner].primary {
-				t.Errorf("slot %d: %q", slot, owner)
+			if owner == "" {
+				t.Fatalf("slot %d: %s", slot, fmt.Sprint(v.skipped))
 			}
 		}
 	})

@@ -3,7 +3,6 @@ package redis
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -80,7 +79,7 @@ func parseInfo(text string, s *probes.Survey) {
 		case "run_id":
 			s.RunID = value
 		case "role":
-			s.Role = map[string]string{"master": "primary", "slave": "replica"}[value]
+			s.Role, s.Active = roleOf(value)
 		case "maxmemory_policy":
 			s.EvictionPolicy = value
 		case "keyspace_hits":
@@ -114,75 +113,4 @@ func parseInfo(text string, s *probes.Survey) {
 	if s.Role != "" {
 		s.Replication = rep.replication(s.Role)
 	}
-}
-
-// infoReplication is what INFO says of replication, as read so far.
-type infoReplication struct {
-	probes.Replication
-	// host and port of a replica's primary.
-	host, port                   string
-	primaryOffset, replicaOffset int64
-	hasReplicaOffset             bool
-}
-
-// line reads one line of INFO.
-func (r *infoReplication) line(name, value string) {
-	switch name {
-	case "master_replid":
-		r.ReplID = value
-	case "master_replid2":
-		if strings.Trim(value, "0") != "" {
-			r.ReplID2 = value
-		}
-	case "master_host":
-		r.host = value
-	case "master_port":
-		r.port = value
-	case "master_link_status":
-		r.LinkUp = value == "up"
-	case "master_repl_offset":
-		r.primaryOffset, _ = wire.ParseInt([]byte(value))
-	case "slave_repl_offset":
-		r.replicaOffset, r.hasReplicaOffset = wire.ParseInt([]byte(value))
-	default:
-		if strings.HasPrefix(name, "slave") && strings.HasPrefix(value, "ip=") {
-			if replica, ok := parseReplica(value); ok {
-				r.Replicas = append(r.Replicas, replica)
-			}
-		}
-	}
-}
-
-// replication gives what was read of a server with that role.
-func (r *infoReplication) replication(role string) *probes.Replication {
-	if r.host != "" {
-		r.Primary = net.JoinHostPort(r.host, r.port)
-	}
-	r.Offset = r.primaryOffset
-	if role == "replica" && r.hasReplicaOffset {
-		r.Offset = r.replicaOffset
-	}
-	return &r.Replication
-}
-
-// parseReplica reads a line of INFO. What listens on no port only copies the stream, as a backup by redis-cli --rdb does:
-// that is no node, and false.
-func parseReplica(value string) (probes.Replica, bool) {
-	var r probes.Replica
-	var ip, port string
-	for part := range strings.SplitSeq(value, ",") {
-		name, v, _ := strings.Cut(part, "=")
-		switch name {
-		case "ip":
-			ip = v
-		case "port":
-			port = v
-		case "state":
-			r.Online = v == "online"
-		case "offset":
-			r.Offset, _ = wire.ParseInt([]byte(v))
-		}
-	}
-	r.Address = net.JoinHostPort(ip, port)
-	return r, port != "" && port != "0"
 }

@@ -14,8 +14,10 @@ type members struct {
 	config nodeConfig
 	// wrap makes a group's own node of a member; nil: it is its server.
 	wrap func(*member) probes.Node
-	// seeds are addresses that belong to the group whatever its members say. Mu guards them.
-	seeds []string
+	// seeds are addresses that belong to the group whatever its members say; configured: by the configuration's word, so that
+	// they are nodes at once. Mu guards them.
+	seeds      []string
+	configured bool
 }
 
 // member is one server of a group. Mu of its group guards what can change.
@@ -24,6 +26,10 @@ type member struct {
 	server *node
 	// seen is when it last answered, or was last announced by one that did.
 	seen time.Time
+	// named: it was announced in the survey under way; down: by who calls it down.
+	named, down bool
+	// standing is what the last survey left open of a member that did not answer: whether its source still has it.
+	standing standing
 	// err is of the last survey that it was asked for.
 	err error
 
@@ -32,6 +38,44 @@ type member struct {
 	refused string
 	// done is closed once it has answered, or failed to, in the survey under way.
 	done chan struct{}
+}
+
+// standing of a member that does not answer.
+type standing uint8
+
+const (
+	// expected is for a member that should answer.
+	expected standing = iota
+	// calledDown is for one that its source has, and calls down.
+	calledDown
+	// unnamed is for one that its source no longer has.
+	unnamed
+)
+
+// judge what the sources said in this survey of those that did not answer.
+func (g *members) judge() {
+	for _, m := range g.All {
+		switch {
+		case m.Answered, g.configured && g.isSeed(m) && !m.down:
+			m.standing = expected
+		case !m.named && !g.isSeed(m):
+			m.standing = unnamed
+		case m.down:
+			m.standing = calledDown
+		default:
+			m.standing = expected
+		}
+	}
+}
+
+// mark the survey of a member with what is known of one that does not answer.
+func (g *members) mark(m *member, s *probes.Survey, err error) {
+	if err == nil {
+		return
+	}
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
+	s.Left, s.CalledDown = m.standing == unnamed, m.standing == calledDown
 }
 
 func newMembers(id probes.Identity, c nodeConfig, expected int, env *probes.Env) members {
@@ -44,9 +88,11 @@ func (g *members) openSeeds() error {
 		if g.Find(seed) != nil {
 			continue
 		}
-		if _, err := g.open(seed); err != nil {
+		m, err := g.open(seed)
+		if err != nil {
 			return err
 		}
+		m.Candidate = !g.configured
 	}
 	return nil
 }
@@ -67,13 +113,37 @@ func (g *members) open(address string) (*member, error) {
 	return m, nil
 }
 
-// discover gives the member at an address, or opens it: found is then true.
-func (g *members) discover(address string) (m *member, found bool) {
-	if m := g.Find(address); m != nil {
-		m.seen = time.Now()
-		return m, false
+// discover gives the member at an announced address, or opens it as a candidate: found is then true. down: who announces it
+// says that it is down.
+func (g *members) discover(address string, down bool) (m *member, found bool) {
+	if address == "" {
+		return nil, false
 	}
-	return g.TryOpen(address, func() (*member, error) { return g.open(address) })
+	m = g.Find(address)
+	if m == nil {
+		m, found = g.TryOpen(address, func() (*member, error) { return g.open(address) })
+		if !found {
+			return nil, false
+		}
+		m.Candidate = true
+	}
+	m.down = down && (m.down || !m.named) // only if nobody says otherwise
+	m.named = true
+	if !m.down {
+		m.seen = time.Now()
+	}
+	return m, found
+}
+
+// forget drops candidates that nobody announces, and members that neither answered nor were announced as living for too long.
+func (g *members) forget() {
+	for _, m := range slices.Clone(g.All) {
+		switch {
+		case m.Answered, g.configured && g.isSeed(m):
+		case m.Candidate && !m.named, !m.Candidate && time.Since(m.seen) > g.Env.ForgetAfter:
+			g.Drop(m)
+		}
+	}
 }
 
 // isSeed: a seed is one of this member's addresses.
@@ -85,6 +155,9 @@ func (g *members) isSeed(m *member) bool {
 func (g *members) Begin() []*member {
 	g.Mu.Lock()
 	_ = g.openSeeds() // they could be opened before
+	for _, m := range g.All {
+		m.named, m.down = false, false
+	}
 	g.Mu.Unlock()
 	return g.Members.Begin()
 }

@@ -59,6 +59,7 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 	if err != nil {
 		return nil, errors.New("the address is no redis:// or rediss:// URL") // its text may hold a password
 	}
+	id.Address = u.Addr
 	n := &node{id: id, config: c, url: u, env: env, account: wire.AccountOf(env.Kept, "redis", u.Addr), cursor: "0", unsettled: map[string]uint64{}}
 	n.link = &wire.Link{
 		Address: u.Addr, TLS: n.tls(), Foreign: errProtocol, Greet: n.greet, Account: n.account,

@@ -260,7 +260,7 @@ var ofOneKey = []string{"NOPERM", "ASK", "TRYAGAIN"}
 // refuse delivers why a key was refused, or notes where else it is to be read.
 func (p *pipeline) refuse(x *wire.Exchange, i int, command string, said errReply) {
 	if f := strings.Fields(string(said)); len(f) == 3 && f[0] == "ASK" && p.redirected != nil {
-		address := announcedAt(clusterAddress(f[2]), p.node.url.Addr)
+		address := clusterAddress(f[2])
 		x.Deliver(func() { p.redirected(redirect{p.first + i, address}) })
 		return
 	}

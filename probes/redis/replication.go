@@ -22,7 +22,7 @@ type replicationGroup struct {
 
 func newReplicationGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*replicationGroup, error) {
 	g := &replicationGroup{members: newMembers(id, c, expected, env), lineage: map[string]bool{}}
-	g.seeds = c.Replication
+	g.seeds, g.configured = c.Replication, true
 	return g, g.openSeeds()
 }
 
@@ -33,7 +33,9 @@ func (g *replicationGroup) Survey(ctx context.Context, scanFor func(probes.Ident
 
 // Ask implements group.Topology.
 func (g *replicationGroup) Ask(ctx context.Context, m *member, scan *probes.Scan) (probes.Survey, error) {
-	return m.server.Survey(ctx, scan)
+	s, err := m.server.Survey(ctx, scan)
+	g.mark(m, &s, err)
+	return s, err
 }
 
 // Learn implements group.Topology.
@@ -49,14 +51,14 @@ func (g *replicationGroup) Learn(m *member, s probes.Survey, err error) (sure bo
 		g.lineage[r.ReplID], g.lineage[r.ReplID2] = true, true
 		delete(g.lineage, "")
 	}
-	return m.Run != "" && m.Run == s.RunID && !g.elsewhere(m)
+	return m.IsStill(&s) && !g.elsewhere(m)
 }
 
 // elsewhere: a replica that follows a primary outside the group now, and holds that one's data.
 func (g *replicationGroup) elsewhere(m *member) bool {
 	r := m.Survey.Replication
 	return m.Answered && m.Survey.Role == "replica" && r != nil && r.LinkUp && !g.isSeed(m) &&
-		!g.lineage[r.ReplID] && !g.lineage[r.ReplID2] && g.Find(r.Primary) == nil
+		!g.lineage[r.ReplID] && !g.lineage[r.ReplID2] && !slices.ContainsFunc(r.Primaries, func(p probes.PrimaryLink) bool { return g.Find(p.Address) != nil })
 }
 
 // Settle implements group.Topology: a member is no node that is known by another name, or went elsewhere.
@@ -84,32 +86,30 @@ func (g *replicationGroup) Announced(context.Context, time.Duration) []*member {
 		if !m.Answered || r == nil || g.elsewhere(m) {
 			continue
 		}
-		var addresses []string
-		// A replica on its way elsewhere names its new primary before it holds that one's data.
-		if r.Primary != "" && (g.isSeed(m) || r.LinkUp) {
-			addresses = append(addresses, r.Primary)
-		}
-		for _, replica := range r.Replicas {
-			addresses = append(addresses, replica.Address)
-		}
-		for _, a := range addresses {
-			if k, isNew := g.discover(a); isNew {
+		announced := func(address string, down bool) {
+			if k, isNew := g.discover(address, down); isNew {
 				found = append(found, k)
 			}
+		}
+		// A replica on its way elsewhere names its new primary before it holds that one's data.
+		for _, p := range r.Primaries {
+			if g.isSeed(m) || p.LinkUp {
+				announced(p.Address, !p.LinkUp)
+			}
+		}
+		for _, replica := range r.Replicas {
+			announced(replica.Address, false)
 		}
 	}
 	return found
 }
 
-// End implements group.Topology: it forgets members that no one has announced, and that have not answered, for too long.
+// End implements group.Topology: it forgets members that no one has announced, and that have not answered, for too long. A
+// primary lists the replicas that are connected: that one is not in a list does not say that it left.
 func (g *replicationGroup) End() {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
-	for _, m := range slices.Clone(g.All) {
-		if !m.Answered && !g.isSeed(m) && time.Since(m.seen) > g.Env.ForgetAfter {
-			g.Drop(m)
-		}
-	}
+	g.forget()
 }
 
 // Group implements probes.Members.
@@ -117,6 +117,16 @@ func (g *replicationGroup) Group() (probes.NodeGroup, bool) {
 	out := g.Known()
 	out.Replication = true
 	return out, true
+}
+
+// activeReplica gives a replica that takes writes and answered; nil: there is none.
+func (g *replicationGroup) activeReplica() *member {
+	for _, m := range g.All {
+		if m.err == nil && m.Survey.Active {
+			return m
+		}
+	}
+	return nil
 }
 
 // Do implements commander, on the primary as last surveyed, one that answered then if there is one.
@@ -127,6 +137,9 @@ func (g *replicationGroup) Do(ctx context.Context, use func(ctx context.Context,
 		if m.Survey.Role == "primary" && (primary == nil || primary.err != nil && m.err == nil) {
 			primary = m
 		}
+	}
+	if primary == nil {
+		primary = g.activeReplica()
 	}
 	if primary == nil && len(g.All) > 0 {
 		primary = g.All[0] // nobody has answered as a primary yet

@@ -55,7 +55,7 @@ func FuzzReply(f *testing.F) {
 			}
 			var view clusterView
 			view.useShards(v, false)
-			sentinelAddresses([]any{"a", "1"}, v)
+			sentinelServers([]any{"a", "1"}, v)
 			return err
 		}})
 	})

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,6 +27,8 @@ type sentinels struct {
 	// learn in this one.
 	reported []string
 	done     chan struct{}
+	// calledDown are those of the seeds that every Sentinel which names them calls down.
+	calledDown map[string]bool
 	// failing is why no Sentinel gave an address in the last survey; empty: one did.
 	failing string
 	// refuses: one of them answered, and refused to tell.
@@ -113,7 +114,7 @@ func (g *sentinelGroup) Announced(ctx context.Context, grace time.Duration) []*m
 	g.Mu.Lock()
 	var found []*member
 	for _, seed := range g.seeds {
-		if m, isNew := g.discover(seed); isNew {
+		if m, isNew := g.discover(seed, g.sentinels.calledDown[seed]); isNew {
 			found = append(found, m)
 		}
 	}
@@ -130,14 +131,21 @@ func (g *sentinelGroup) End() {
 		}
 	}
 	g.sentinels.reported = g.seeds
+	g.judge()
 	g.Mu.Unlock()
 	g.replicationGroup.End()
 }
 
 // sentinelAnswer is what one Sentinel knows.
 type sentinelAnswer struct {
-	addresses []string
-	err       error
+	servers []announcedServer
+	err     error
+}
+
+// announcedServer is a server as one Sentinel knows it. down: it calls it down, or has lost it.
+type announcedServer struct {
+	address string
+	down    bool
 }
 
 // askSentinels makes seeds of what those that answer know. One that doesn't answer is waited for only while none has.
@@ -148,11 +156,12 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 	defer cancel()
 	for _, n := range s.nodes {
 		go func() {
-			addresses, err := s.ask(ctx, n)
-			answers <- sentinelAnswer{addresses, err}
+			known, err := s.ask(ctx, n)
+			answers <- sentinelAnswer{known, err}
 		}()
 	}
 	var seeds []string
+	down := map[string]bool{}
 	var errs []error
 	var late <-chan time.Time
 	waiting := len(s.nodes)
@@ -164,10 +173,12 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 				errs = append(errs, a.err)
 				continue
 			}
-			for _, address := range a.addresses {
-				if !slices.Contains(seeds, address) {
-					seeds = append(seeds, address)
+			for _, k := range a.servers {
+				if !slices.Contains(seeds, k.address) {
+					seeds = append(seeds, k.address)
+					down[k.address] = true
 				}
+				down[k.address] = down[k.address] && k.down
 			}
 			if late == nil {
 				late = time.After(sentinelGrace)
@@ -178,7 +189,7 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 	}
 	g.Mu.Lock()
 	if len(seeds) > 0 {
-		g.seeds = seeds
+		g.seeds, s.calledDown = seeds, down
 	}
 	g.logChange(seeds, errs)
 	g.Mu.Unlock()
@@ -205,7 +216,7 @@ func (g *sentinelGroup) logChange(seeds []string, errs []error) {
 }
 
 // Ask one Sentinel, in one round trip.
-func (s *sentinels) ask(ctx context.Context, n *node) ([]string, error) {
+func (s *sentinels) ask(ctx context.Context, n *node) ([]announcedServer, error) {
 	var primary, replicas any
 	var refused error
 	ask := wire.Request{
@@ -245,28 +256,32 @@ func (s *sentinels) ask(ctx context.Context, n *node) ([]string, error) {
 	case !isList || len(at) != 2:
 		return nil, fmt.Errorf("%s knows no master %q; write the name of one into sentinel.master", n.url.Addr, s.config.Master)
 	}
-	addresses := sentinelAddresses(at, replicas)
-	if len(addresses) == 0 {
+	known := sentinelServers(at, replicas)
+	if len(known) == 0 {
 		return nil, fmt.Errorf("%s tells no usable address of the master %q", n.url.Addr, s.config.Master)
 	}
-	return addresses, nil
+	return known, nil
 }
 
-// sentinelAddresses takes host:port of the primary and its replicas out of a Sentinel's answers.
-func sentinelAddresses(primary []any, replicas any) []string {
-	var out []string
-	add := func(host, port any) {
+// sentinelServers takes the primary and its replicas out of a Sentinel's answers. One without a usable address is left out.
+func sentinelServers(primary []any, replicas any) []announcedServer {
+	var out []announcedServer
+	add := func(host, port any, down bool) {
 		h, _ := host.(string)
 		p, _ := port.(string)
-		if n, err := strconv.ParseUint(p, 10, 16); h != "" && err == nil && n > 0 {
-			out = append(out, net.JoinHostPort(h, p))
+		if at := announcedAddress(h, p); at != "" {
+			out = append(out, announcedServer{at, down})
 		}
 	}
-	add(primary[0], primary[1])
+	add(primary[0], primary[1], false)
 	list, _ := replicas.([]any)
 	for _, item := range list {
 		f, _ := replyFields(item)
-		add(f["ip"], f["port"])
+		flags, _ := f["flags"].(string)
+		down := slices.ContainsFunc(strings.Split(flags, ","), func(flag string) bool {
+			return flag == "s_down" || flag == "o_down" || flag == "disconnected"
+		})
+		add(f["ip"], f["port"], down)
 	}
 	return out
 }

@@ -163,7 +163,7 @@ func (t dnsTopology) Learn(m *dnsMember, s probes.Survey, err error) (sure bool)
 		return true
 	}
 	m.Survey, m.Answered = s, true
-	return s.RunID == "" || m.Run == s.RunID
+	return identity(&s) == "" || m.IsStill(&s)
 }
 
 // Settle implements Topology.

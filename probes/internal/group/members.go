@@ -1,7 +1,11 @@
 package group
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,12 +22,18 @@ type Member struct {
 	Node probes.Node
 	// Address is the host:port at which it is asked.
 	Address string
-	// Run is the run_id under which it became a node of its own; empty before that, and where servers have none.
+	// Run is the identity under which it became a node of its own: its run_id, else its stream; empty before that.
 	Run string
+	// was is where it was in its stream when it was identified last.
+	was place
 	// Survey is the last one that it answered.
 	Survey probes.Survey
 	// Answered: it answered in the survey under way, or between surveys in the last one.
 	Answered bool
+	// Candidate: somebody announced the address, and it never answered. It is asked, and is no node.
+	Candidate bool
+	// Err is why a candidate did not answer.
+	Err error
 }
 
 func (m *Member) base() *Member { return m }
@@ -86,12 +96,12 @@ func (g *Members[M]) TryOpen(address string, open func() (M, error)) (m M, ok bo
 	return m, true
 }
 
-// Identify decides by its run_id whether a member is a node of its own. false: the same server is a member at another
-// address, which is the one to be asked from now on.
+// Identify decides by who it says that it is whether a member is a node of its own. false: the same server is a member at
+// another address, which is the one to be asked from now on.
 func (g *Members[M]) Identify(m M) bool {
 	b := m.base()
-	run := b.Survey.RunID
-	if !b.Answered || run == "" || b.Run == run {
+	run := identity(&b.Survey)
+	if !b.Answered || run == "" || b.Run == run && b.Survey.RunID != "" {
 		return true
 	}
 	if other, found := g.holder(m, run); found {
@@ -99,25 +109,75 @@ func (g *Members[M]) Identify(m M) bool {
 		g.Aliases[b.Address] = other
 		return false
 	}
-	if b.Run != "" { // another process: what was known of its addresses was the old one's
+	if b.Run != "" && b.Run != run { // another process: what was known of its addresses was the old one's
 		g.forgetAliases(m)
 	}
-	b.Run = run
+	b.Run, b.was = run, placeOf(&b.Survey)
 	return true
 }
 
-// holder gives the member, other than m, to which a run_id belongs: whose own it is already, else one before m that told it
+// IsStill reports that a survey is of the server that the member was before, so that no other's answer can say otherwise.
+func (m *Member) IsStill(s *probes.Survey) bool { return m.Run != "" && m.Run == s.RunID }
+
+// identity of the server that answered: its run_id, else the stream that a primary without one writes; empty: unknown. A
+// replica's stream is others' too.
+func identity(s *probes.Survey) string {
+	switch {
+	case s.RunID != "":
+		return s.RunID
+	case s.Role == "primary" && s.Replication != nil && s.Replication.ReplID != "":
+		return "stream " + s.Replication.ReplID
+	}
+	return ""
+}
+
+// place in a stream. uptime is the process's.
+type place struct {
+	offset int64
+	uptime probes.Count
+}
+
+func placeOf(s *probes.Survey) place {
+	out := place{uptime: s.UptimeSeconds}
+	if s.Replication != nil {
+		out.offset = s.Replication.Offset
+	}
+	return out
+}
+
+// longestSurvey bounds how far apart two answers of one server in one survey can be, in seconds.
+const longestSurvey = 35
+
+// isSame: two members with one identity are one server. A run_id suffices; primaries that tell only their stream must be at
+// the same place in it, or go on from where both were before.
+func isSame(a, b *Member) bool {
+	if a.Survey.RunID != "" || b.Survey.RunID != "" {
+		return true
+	}
+	if !b.Answered {
+		return false
+	}
+	now, other := placeOf(&a.Survey), placeOf(&b.Survey)
+	if up, k := now.uptime, other.uptime; up.Known && k.Known && math.Abs(up.Value-k.Value) > longestSurvey {
+		return false
+	}
+	return now.offset == other.offset ||
+		a.Run != "" && b.Run != "" && min(now.offset, other.offset) >= max(a.was.offset, b.was.offset)
+}
+
+// holder gives the member, other than m, to which an identity belongs: whose own it is already, else one before m that told it
 // in this survey.
 func (g *Members[M]) holder(m M, run string) (holder M, found bool) {
-	before := true
+	before, isNew := true, m.base().Run != run
 	for _, other := range g.All {
 		b := other.base()
 		switch {
 		case other == m:
 			before = false
-		case b.Run == run:
+		case !isSame(m.base(), b):
+		case b.Run == run && (before || isNew):
 			return other, true
-		case before && !found && b.Answered && b.Survey.RunID == run:
+		case before && !found && b.Answered && identity(&b.Survey) == run:
 			holder, found = other, true
 		}
 	}
@@ -174,23 +234,56 @@ func (g *Members[M]) WaitFor(ctx context.Context, there func() bool) error {
 	}
 }
 
-// Known gives the group as known now.
-func (g *Members[M]) Known() probes.NodeGroup { return Describe(g.ID, g.Expected, g.Nodes()) }
+// Known gives the group as known now. Without a node, its error says what the candidates answered.
+func (g *Members[M]) Known() probes.NodeGroup {
+	out := Describe(g.ID, g.Expected, g.Nodes())
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
+	var errs []error
+	for _, m := range g.All {
+		if b := m.base(); b.Candidate {
+			out.Unreached++
+			errs = append(errs, fmt.Errorf("%s: %w", b.Address, cmp.Or(b.Err, errNotYet)))
+		}
+	}
+	if len(out.Nodes) == 0 && len(errs) > 0 {
+		out.Err = fmt.Errorf("none of the announced addresses answers: %w", errors.Join(errs...))
+	}
+	return out
+}
 
-// Nodes implements probes.Members.
+var errNotYet = errors.New("it was not asked yet")
+
+// Nodes implements probes.Members. Candidates are none yet.
 func (g *Members[M]) Nodes() []probes.Node {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
 	out := make([]probes.Node, 0, len(g.All))
 	for _, m := range g.All {
-		out = append(out, m.base().Node)
+		if b := m.base(); !b.Candidate {
+			out = append(out, b.Node)
+		}
 	}
 	return out
 }
 
+// admit notes what a member answered. A candidate that did is a node from now on; false: it is none yet.
+func (g *Members[M]) admit(m M, err error) bool {
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
+	b := m.base()
+	if b.Err = err; err == nil {
+		b.Candidate = false
+	}
+	return !b.Candidate
+}
+
 // Close implements probes.Members.
 func (g *Members[M]) Close() {
-	for _, n := range g.Nodes() {
-		n.Close()
+	g.Mu.Lock()
+	all := slices.Clone(g.All)
+	g.Mu.Unlock()
+	for _, m := range all {
+		m.base().Node.Close()
 	}
 }

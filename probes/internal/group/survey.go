@@ -12,6 +12,10 @@ import (
 // Grace is how long new members wait for the others to say who they are.
 const Grace = time.Second
 
+// candidateTime is how long a candidate is asked: one that hangs, as addresses behind another network do, must not hold up
+// every survey for as long as it may last.
+const candidateTime = 2 * time.Second
+
 // Topology is a kind of group, as SurveyAs asks it. Ask, Learn and Settle are called for several members at once.
 type Topology[M any] interface {
 	// Begin gives the members to ask first.
@@ -56,13 +60,13 @@ func (g *Members[M]) SurveyAs(
 		for _, m := range wave {
 			n := m.base().Node
 			visits.Go(func() {
-				s, err := t.Ask(ctx, m, scanFor(n.Identity()))
+				s, err := g.ask(ctx, t, m, scanFor(n.Identity()))
 				sure := t.Learn(m, s, err)
 				asking.Done()
 				if !sure {
 					Await(all, grace)
 				}
-				if t.Settle(m) {
+				if t.Settle(m) && g.admit(m, err) {
 					visit(n, s, err)
 				}
 			})
@@ -77,6 +81,23 @@ func (g *Members[M]) SurveyAs(
 	t.End()
 	g.surveyed.Store(true)
 	g.closeLeft()
+}
+
+// ask a member; a candidate for a part of the time.
+func (g *Members[M]) ask(ctx context.Context, t Topology[M], m M, scan *probes.Scan) (probes.Survey, error) {
+	g.Mu.Lock()
+	candidate := m.base().Candidate
+	g.Mu.Unlock()
+	if !candidate {
+		return t.Ask(ctx, m, scan)
+	}
+	longest := candidateTime
+	if d, ok := ctx.Deadline(); ok {
+		longest = min(longest, time.Until(d)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	return t.Ask(ctx, m, scan)
 }
 
 // Await waits until done is closed, but no longer than longest.
