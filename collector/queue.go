@@ -54,6 +54,8 @@ type watchedQueue struct {
 	busy       atomic.Bool
 	// topKey that the log has named.
 	topKey string
+	// unreadable parts of messages that the log has named.
+	unreadable map[string]bool
 }
 
 // newQueueSignal counts what moves over all configurations.
@@ -86,7 +88,7 @@ type queueCollector struct {
 func newQueueCollector(cfg []config.Queue, queues []probes.Queue, counters *queueCounters, log *slog.Logger) Collector {
 	c := &queueCollector{counters: counters, log: log}
 	for i, q := range cfg {
-		c.queues = append(c.queues, &watchedQueue{queueID: idOf(q), capacity: q.Capacity, targetRate: q.TargetRate, queue: queues[i]})
+		c.queues = append(c.queues, &watchedQueue{queueID: idOf(q), capacity: q.Capacity, targetRate: q.TargetRate, queue: queues[i], unreadable: map[string]bool{}})
 	}
 	return c
 }
@@ -151,8 +153,12 @@ func (c *queueCollector) send(a queueAnswer, ch chan<- prometheus.Metric) error 
 	if b.OldestAge.Known {
 		queueOldest.send(ch, b.OldestAge.Value, t.name, t.kind)
 	}
+	if b.LeftoverGroups.Known {
+		queueLeftover.send(ch, b.LeftoverGroups.Value, t.name)
+	}
 	sendSample(t.queueID, b.Sample, ch)
 	t.nameTopKey(b.Sample, c.log)
+	t.nameUnreadable(b.Sample, c.log)
 	for _, g := range b.Groups {
 		sendConsumerGroup(t.name, g, ch)
 	}

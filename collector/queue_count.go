@@ -9,9 +9,6 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-// stallSamplings that a group must be seen without a commit before it counts as stalled.
-const stallSamplings = 3
-
 // queueCounters count what moved through the queues since the exporter's start. They outlive configurations and
 // samplings that failed.
 type queueCounters struct {
@@ -34,6 +31,8 @@ type queueCount struct {
 	enqueued movement
 	groups   map[string]*groupCount
 	step     step
+	// taken from a list; nil: not known of late, or no list.
+	taken *takenCount
 }
 
 // step is what moved between the last two samplings.
@@ -87,9 +86,9 @@ type groupCount struct {
 	commits map[probes.Partition]*committed
 	// changed is when the present commits were first seen; zero until a change was.
 	changed time.Time
-	// seen first; idle since, and over so many samplings, messages waited and nothing was committed.
-	seen, idle        time.Time
-	samplings, idling int
+	// standing is probes.GroupBacklog.Standing of the last sampling.
+	standing string
+	standstill
 }
 
 type groupStep struct {
@@ -135,42 +134,15 @@ func (g *groupCount) observe(b *probes.GroupBacklog, rewinds bool, now time.Time
 	g.step = groupStep{
 		at: now, processed: g.processed - before.processed, lost: g.lost - before.lost, rewound: g.rewound - before.rewound,
 	}
-	if g.samplings == 0 {
-		g.seen = now
+	if b.Standing != "" {
+		moved = g.standing != "" && b.Standing != g.standing
+		g.standing = b.Standing
 	}
-	g.samplings++
 	if moved {
 		g.changed = now
 	}
-	g.wait(b, moved, now)
-}
-
-// wait follows for how long messages have waited without a commit.
-func (g *groupCount) wait(b *probes.GroupBacklog, moved bool, now time.Time) {
-	waiting := b.Pending.Value > 0
-	for _, lag := range b.Lag {
-		waiting = waiting || lag > 0
-	}
-	switch {
-	case moved || len(b.Lag) > 0 && !waiting:
-		g.idle, g.idling = time.Time{}, 0
-	case !waiting: // unknown
-		return
-	case g.idle.IsZero():
-		g.idle = now
-	}
-	if waiting && !moved {
-		g.idling++
-	}
-}
-
-// stalled is unknown before a group was watched for long enough.
-func (g *groupCount) stalled(window time.Duration, now time.Time) probes.Count {
-	if g.samplings < stallSamplings || now.Sub(g.seen) < window {
-		return probes.Count{}
-	}
-	is := g.idling >= stallSamplings && now.Sub(g.idle) >= window
-	return probes.Count{Value: number(is), Known: true}
+	waits, known := b.Waits()
+	g.observeWait(waits, known, moved, now)
 }
 
 // forget partitions that are no longer there.
@@ -216,26 +188,12 @@ func (c *queueCounters) observe(id queueID, b probes.Backlog, now time.Time) {
 		}
 		q.at = now
 	}
+	q.observeTaken(&b, now)
 	watched := map[string]bool{}
 	for i := range b.Groups {
-		g := &b.Groups[i]
-		watched[g.Group] = true
-		count := q.groups[g.Group]
-		if count == nil {
-			if len(g.Positions) == 0 {
-				continue
-			}
-			count = &groupCount{}
-			q.groups[g.Group] = count
-		}
-		last := count.step.at
-		count.step = groupStep{at: last}
-		if len(g.Positions) == 0 {
-			continue // they could not be learned
-		}
-		count.observe(g, id.traits.Positions, now)
-		if !last.IsZero() {
-			count.step.took = now.Sub(last)
+		if g := &b.Groups[i]; !g.Leftover {
+			watched[g.Group] = true
+			q.observeGroup(g, id.traits.Positions, now)
 		}
 	}
 	for name := range q.groups {
@@ -252,6 +210,28 @@ func (c *queueCounters) observe(id queueID, b probes.Backlog, now time.Time) {
 	}
 }
 
+// observeGroup of a queue. Nothing is counted of one whose positions were never learned.
+func (q *queueCount) observeGroup(g *probes.GroupBacklog, positions bool, now time.Time) {
+	learned := len(g.Positions) > 0 || g.Standing != ""
+	count := q.groups[g.Group]
+	if count == nil {
+		if !learned {
+			return
+		}
+		count = &groupCount{}
+		q.groups[g.Group] = count
+	}
+	last := count.step.at
+	count.step = groupStep{at: last}
+	if !learned {
+		return
+	}
+	count.observe(g, positions, now)
+	if !last.IsZero() {
+		count.step.took = now.Sub(last)
+	}
+}
+
 // send what was counted of a queue. Of positions that were never learned nothing is said.
 func (c *queueCounters) send(id queueID, now time.Time, ch chan<- prometheus.Metric) {
 	c.mu.Lock()
@@ -262,6 +242,11 @@ func (c *queueCounters) send(id queueID, now time.Time, ch chan<- prometheus.Met
 	}
 	if q.enqueued.last != nil {
 		queueEnqueued.send(ch, q.enqueued.forward, id.name, id.kind)
+	}
+	if q.taken != nil {
+		if s := q.taken.stalled(c.window, now); s.Known {
+			queueStalled.send(ch, s.Value, id.name)
+		}
 	}
 	for name, g := range q.groups {
 		groupProcessed.send(ch, g.processed, id.name, name)

@@ -36,9 +36,18 @@ func (c *queueCounters) addRates(id queueID, b *probes.Backlog, out *diagnosis.Q
 	if count.step.took > 0 {
 		out.EnqueuedRate = probes.Count{Value: count.step.enqueued / count.step.took.Seconds(), Known: true}
 	}
+	if count.taken != nil {
+		out.Stalled = count.taken.stalled(c.window, now)
+	}
 	for i := range b.Groups {
 		g := &b.Groups[i]
-		group := diagnosis.Group{Name: g.Group, State: g.State, Members: probes.Count{Value: float64(g.Members), Known: g.HasMembers}}
+		if g.Leftover {
+			continue
+		}
+		group := diagnosis.Group{
+			Name: g.Group, State: g.State, Members: probes.Count{Value: float64(g.Members), Known: g.HasMembers},
+			Uncommitted: float64(g.UncommittedMessages),
+		}
 		for _, lag := range g.LagSeconds {
 			group.LagSeconds = probes.Count{Value: max(group.LagSeconds.Value, lag), Known: true}
 		}

@@ -17,6 +17,8 @@ var (
 		"queue", "group", "topic", "partition")
 	groupMembers = gauge("consumer_group_members",
 		"Members of the consumer group; 0 for a group that does not exist.", "queue", "group")
+	queueLeftover = gauge("queue_leftover_groups",
+		"Consumer groups that only a regexp names, without members beside live ones of the same regexp: they count in no depth, age or stall.", "queue")
 	groupState = gauge("consumer_group_state",
 		"State of the consumer group as a label, as Kafka writes it; always 1.", "queue", "group", "state")
 	groupProcessed = counter("consumer_group_processed_total",
@@ -54,6 +56,9 @@ func sendConsumerGroup(queue string, g probes.GroupBacklog, ch chan<- prometheus
 		groupLag.send(ch, float64(lag), queue, g.Group, p.Topic, strconv.Itoa(int(p.ID)))
 	}
 	for p, lag := range g.LagSeconds {
+		if g.Leftover {
+			break // it grows for ever, and nobody waits for it
+		}
 		groupLagSeconds.send(ch, lag, queue, g.Group, p.Topic, strconv.Itoa(int(p.ID)))
 	}
 	if g.Pending.Known {

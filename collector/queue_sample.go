@@ -2,6 +2,8 @@ package collector
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,6 +19,8 @@ var (
 		"Sampled messages of the key that most of them have; /api/v1/status names it.", "queue", "kind")
 	queueRepeats = gauge("queue_sampled_repeats",
 		"Sampled messages that repeat a key without a version higher than any before of that key.", "queue", "kind")
+	queueUnreadable = gauge("queue_unreadable_messages",
+		"Sampled messages in which there is nothing that can be used at the configured path of the part (key, version or timestamp).", "queue", "part")
 )
 
 const (
@@ -39,6 +43,9 @@ func sendSample(id queueID, s *probes.MessageSample, ch chan<- prometheus.Metric
 	if s.Repeats.Known {
 		queueRepeats.send(ch, s.Repeats.Value, id.name, id.kind)
 	}
+	for part, n := range s.Unreadable {
+		queueUnreadable.send(ch, float64(n), id.name, part)
+	}
 }
 
 // nameTopKey on the log, once when a key begins to fill the queue.
@@ -53,5 +60,20 @@ func (t *watchedQueue) nameTopKey(s *probes.MessageSample, log *slog.Logger) {
 	t.topKey = ""
 	if crowded {
 		t.topKey = s.TopKey
+	}
+}
+
+// nameUnreadable says on the log, once a part, that nothing was found in any of the sampled messages where the configuration
+// says that it is.
+func (t *watchedQueue) nameUnreadable(s *probes.MessageSample, log *slog.Logger) {
+	if s == nil || s.Messages == 0 {
+		return
+	}
+	for _, part := range slices.Sorted(maps.Keys(s.Unreadable)) {
+		if s.Unreadable[part] == s.Messages && !t.unreadable[part] {
+			t.unreadable[part] = true
+			log.Warn("no sampled message can be read as configured: there is nothing that can be used at the path; look at a message, "+
+				"and correct the path in the queue's message", "queue", t.name, "part", part, "messages", s.Messages)
+		}
 	}
 }

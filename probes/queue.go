@@ -1,12 +1,6 @@
 package probes
 
-import (
-	"context"
-	"fmt"
-	"slices"
-
-	"github.com/cacheinv/cacheinv_exporter/internal/form"
-)
+import "context"
 
 // Queue is one configured queue. Sample is called by one goroutine at a time and returns soon after ctx ends; the
 // Backlog beside an error holds what was learned all the same.
@@ -15,7 +9,7 @@ type Queue interface {
 	Close()
 }
 
-// Message says where an invalidation's key, version and time (in milliseconds) stand, as paths in its JSON; an empty one is
+// Message says where an invalidation's key, version and time (since 1970) stand, as paths in its JSON; an empty one is
 // unknown. A stream's entry counts as one object of its fields.
 type Message struct {
 	Key, Version, TimestampMS string
@@ -34,8 +28,13 @@ type Backlog struct {
 	// Groups are the consumer groups that are watched, by name; nil where there are none, or it could not be learned which
 	// there are.
 	Groups []GroupBacklog
+	// LeftoverGroups that were found; known where it was learned which groups there are, of a kind that has regexps for them.
+	LeftoverGroups Count
 	// OldestAge in seconds of the oldest message that still waits.
 	OldestAge Count
+	// Next identifies the messages of a list of which one is taken next, by its end: one message where it is known which end that is, and
+	// else both; empty where there is none. nil: not known, or no list.
+	Next map[string]uint64
 	// Sample of the newest messages; nil where they could not be read.
 	Sample *MessageSample
 }
@@ -45,13 +44,18 @@ type MessageSample struct {
 	// Messages looked at.
 	Messages int
 	// DistinctKeys among them, and how many have the most frequent one, TopKey; known where HasKeys. A key is never a
-	// label.
+	// label. TopKey is empty where each key occurs once.
 	HasKeys        bool
 	DistinctKeys   int
 	TopKey         string
 	TopKeyMessages int
 	// Repeats of a key without a higher version; known where messages have versions.
 	Repeats Count
+	// Rate in messages per second at which they were written, by their own times up to now.
+	Rate Count
+	// Unreadable messages by part (key, version, timestamp), of the parts whose path is configured: there was nothing at the
+	// path that can be used.
+	Unreadable map[string]int
 }
 
 // Partition of a topic. A stream is partition 0 of the topic that its key names.
@@ -68,12 +72,22 @@ type GroupBacklog struct {
 	// Members that the group has; known where HasMembers.
 	Members    int
 	HasMembers bool
-	// Lag by partition; a partition whose lag is unknown is absent.
+	// Leftover: it is one of an instance that is gone, and counts nowhere.
+	Leftover bool
+	// Lag by partition, as the server's own tool tells it; a partition whose lag is unknown is absent.
 	Lag map[Partition]int64
+	// Waiting by partition are the messages that the group can still process: its lag without what is known to be none, and of
+	// a stream with the pending ones. nil: as Lag and Pending say.
+	Waiting map[Partition]int64
 	// Positions are commits by partition (streams: entries read less pending).
 	Positions map[Partition]float64
+	// Standing changes whenever the group gets on, and only then; empty: Positions tell. A stream's group has none until it
+	// has read something.
+	Standing string
 	// Uncommitted partitions have no lag; known where HasOffsets.
 	Uncommitted int
+	// UncommittedMessages wait in the log for a group that has committed nothing at all; 0 for others. Kafka alone.
+	UncommittedMessages int64
 	// HasOffsets: which partitions the group has committed was learned.
 	HasOffsets bool
 	// LagSeconds by partition: how long ago the oldest message that the group has not committed (of a stream: not read)
@@ -85,15 +99,19 @@ type GroupBacklog struct {
 	Pending, OldestPending Count
 }
 
-// FirstGroups sorts the names of groups and keeps the first form.MaxGroups; the error says that there are more.
-func FirstGroups(names []string) ([]string, error) {
-	slices.Sort(names)
-	names = slices.Compact(names)
-	if len(names) <= form.MaxGroups {
-		return names, nil
+// Waits reports whether messages wait for the group. Not known: neither lag nor anything else says so.
+func (g *GroupBacklog) Waits() (waits, known bool) {
+	if g.Waiting == nil {
+		for _, n := range g.Lag {
+			waits = waits || n > 0
+		}
+		waits = waits || g.Pending.Value > 0
+		return waits, waits || len(g.Lag) > 0
 	}
-	return names[:form.MaxGroups], fmt.Errorf("%d consumer groups match, and only the first %d by name are watched; "+
-		"write narrower names in groups", len(names), form.MaxGroups)
+	for _, n := range g.Waiting {
+		waits = waits || n > 0
+	}
+	return waits, waits || len(g.Lag) > 0
 }
 
 // Publisher sends invalidations to where an application's processors take them from.

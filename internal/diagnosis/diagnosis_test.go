@@ -184,6 +184,17 @@ var scenarios = map[string]struct {
 	"stale by queue": {Queueing, func(_ int, e *Evidence) { e.Queues[0].Depth = num(15000); e.stale("redis-2", 6, 6, time.Minute) }},
 	"old message":    {Queueing, func(_ int, e *Evidence) { e.Queues[0].OldestSeconds = num(300) }},
 	"stalled group":  {Queueing, func(_ int, e *Evidence) { e.Queues[1].Groups[0].Stalled = num(1) }},
+	"stalled list":   {Queueing, func(_ int, e *Evidence) { e.Queues[0].Stalled = num(1) }},
+	"a group without commits, that nobody runs": {Queueing, func(_ int, e *Evidence) {
+		e.Queues[1].Groups = append(e.Queues[1].Groups, Group{Name: "typo", State: "Dead", Members: num(0), Uncommitted: 50})
+		e.Queues[1].EnqueuedRate = num(0)
+	}},
+	"a group without commits, whose members get messages": {Queueing, func(_ int, e *Evidence) { e.Queues[1].Groups[0].Uncommitted = 50 }},
+	"a loop in a list that keeps up": {Logic, func(_ int, e *Evidence) {
+		q := &e.Queues[0]
+		q.Traits.LengthOnly, q.EnqueuedRate = true, num(0)
+		q.Sample = &probes.MessageSample{Messages: 500, HasKeys: true, DistinctKeys: 8, Repeats: num(400), Rate: num(120)}
+	}},
 	"no members": {Queueing, func(_ int, e *Evidence) {
 		e.Queues[1].Groups[0].Members, e.Queues[1].Groups[0].LagSeconds = num(0), num(40)
 	}},
@@ -266,6 +277,28 @@ func TestScenarios(t *testing.T) {
 				t.Errorf("next %q, steps %v", d.Next, d.Steps)
 			}
 		})
+	}
+}
+
+// TestQueuesThatAreWell: what looks like a fault of a queue and is none.
+func TestQueuesThatAreWell(t *testing.T) {
+	for name, change := range map[string]func(i int, e *Evidence){
+		"members that began behind all messages": func(_ int, e *Evidence) {
+			e.Queues[1].Groups[0].Uncommitted, e.Queues[1].EnqueuedRate = 50, num(0)
+		},
+		"a group without commits in an empty log": func(_ int, e *Evidence) {
+			e.Queues[1].Groups = append(e.Queues[1].Groups, Group{Name: "new", State: "Dead", Members: num(0)})
+		},
+		"repeats in a list that stands still": func(_ int, e *Evidence) {
+			q := &e.Queues[0]
+			q.Traits.LengthOnly, q.EnqueuedRate = true, num(0)
+			q.Sample = &probes.MessageSample{Messages: 500, HasKeys: true, DistinctKeys: 8, Repeats: num(400), Rate: num(0.2)}
+		},
+		"a list that is not stalled": func(_ int, e *Evidence) { e.Queues[0].Stalled = num(0) },
+	} {
+		if d := watch(11, change)[10]; d.Verdict != None {
+			t.Errorf("%s: %s, %v", name, d.Verdict, d.Steps[6].Evidence)
+		}
 	}
 }
 

@@ -136,7 +136,9 @@ type Queue struct {
 	// EnqueuedRate and ProcessedRate are messages per second since the sampling before; of several groups the slowest.
 	EnqueuedRate, ProcessedRate probes.Count
 	BrokersDown                 int
-	Groups                      []Group
+	// Stalled: 1 where nothing was taken from a list for the stall window though messages wait; unknown before that.
+	Stalled probes.Count
+	Groups  []Group
 	// Sample of the newest messages; nil: none was taken.
 	Sample *probes.MessageSample
 }
@@ -147,6 +149,8 @@ type Group struct {
 	Members     probes.Count
 	// Stalled: 1 where nothing was committed for the stall window though messages wait; unknown before that.
 	Stalled probes.Count
+	// Uncommitted messages are in the log of a group that has committed nothing at all.
+	Uncommitted float64
 	// Lost messages, and Rewound ones, since the sampling before.
 	Lost, Rewound float64
 	// LagSeconds is the largest over its partitions.

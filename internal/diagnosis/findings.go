@@ -265,6 +265,9 @@ func (s *finder) queue(q *Queue) {
 	if known {
 		s.add(oldMessages, q.Name, age, "queue %s: the oldest message has waited for %s", q.Name, Duration(age))
 	}
+	if q.Stalled.Known && q.Stalled.Value > 0 {
+		s.add(stalledGroup, q.Name, 1, "queue %s: nothing is taken from it though messages wait", q.Name)
+	}
 	for _, g := range q.Groups {
 		s.group(q, &g, known && age >= idleSeconds.Value)
 	}
@@ -275,6 +278,12 @@ func (s *finder) group(q *Queue, g *Group, waits bool) {
 	subject := q.Name + "/" + g.Name
 	if g.Stalled.Known && g.Stalled.Value > 0 {
 		s.add(stalledGroup, subject, 1, "queue %s: group %s commits nothing though messages wait", q.Name, g.Name)
+	}
+	if g.Uncommitted > 0 {
+		f := s.add(noCommits, subject, 1, "queue %s: group %s has committed nothing, and %s messages are in the log; check its name in groups, or start it",
+			q.Name, g.Name, Count(g.Uncommitted))
+		// A group whose members are there may have begun behind all of them.
+		f.early = g.Members.Known && g.Members.Value > 0 && !(q.EnqueuedRate.Known && q.EnqueuedRate.Value > 0)
 	}
 	if g.Members.Known && g.Members.Value == 0 && waits {
 		s.add(noMembers, subject, 1, "queue %s: group %s has no members", q.Name, g.Name)
@@ -294,12 +303,19 @@ func (s *finder) recent(id string, now float64) float64 {
 
 func (s *finder) sample(q *Queue) {
 	m := q.Sample
-	if m == nil || float64(m.Messages) < loopMessages.Value || q.EnqueuedRate.Known && q.EnqueuedRate.Value < loopRate.Value {
+	if m == nil || float64(m.Messages) < loopMessages.Value {
+		return
+	}
+	in := q.EnqueuedRate
+	if q.Traits.LengthOnly && m.Rate.Known && m.Rate.Value > in.Value {
+		in = m.Rate // a list that keeps up, or is trimmed, does not grow
+	}
+	if in.Known && in.Value < loopRate.Value {
 		return
 	}
 	rate := "at an unknown rate"
-	if q.EnqueuedRate.Known {
-		rate = fmt.Sprintf("at %s messages/s", Count(q.EnqueuedRate.Value))
+	if in.Known {
+		rate = fmt.Sprintf("at %s messages/s", Count(in.Value))
 	}
 	var f *finding
 	switch {
@@ -313,7 +329,7 @@ func (s *finder) sample(q *Queue) {
 	default:
 		return
 	}
-	f.early = !q.EnqueuedRate.Known
+	f.early = !in.Known
 }
 
 func (s *finder) histories() {

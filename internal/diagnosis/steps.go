@@ -139,7 +139,7 @@ func queueLines(e *Evidence, found []finding) (out lines) {
 	for i := range e.Queues {
 		out = append(out, queueLine(e, &e.Queues[i]))
 	}
-	out = append(out, texts(found, brokerDown, fallingBehind, stalledGroup, noMembers, lostMessages, rewound, underTarget, loop)...)
+	out = append(out, texts(found, brokerDown, fallingBehind, stalledGroup, noCommits, noMembers, lostMessages, rewound, underTarget, loop)...)
 	out = append(out, unknownParts(e, "history")...)
 	for _, h := range e.Histories {
 		switch {

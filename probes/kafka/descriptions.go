@@ -17,8 +17,8 @@ const (
 	consumerProtocol          // KIP-848
 )
 
-// stateDead is what Kafka calls a group that does not exist.
-const stateDead = "Dead"
+// stateDead is what Kafka calls a group that does not exist, and stateEmpty one without members.
+const stateDead, stateEmpty = "Dead", "Empty"
 
 // learnDescriptions asks a coordinator for states and members. A group of which the protocol is not known is asked for by
 // both.

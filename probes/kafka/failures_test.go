@@ -218,6 +218,33 @@ func TestGroupsThatReadNothing(t *testing.T) {
 	}
 }
 
+// A share group that is named is told by its kind; the groups beside it are unharmed, and so is one that does not exist.
+func TestShareGroupByName(t *testing.T) {
+	c, u := fakeBroker(t, kfake.NumBrokers(1))
+	u.commit(t, "g", "inv", allAt(4))
+	c.ControlKey(int16(kmsg.ListGroups), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := r.ResponseKind().(*kmsg.ListGroupsResponse)
+		if slices.Contains(r.(*kmsg.ListGroupsRequest).TypesFilter, "share") {
+			one := kmsg.NewListGroupsResponseGroup()
+			one.Group, one.GroupType = "sharing", "Share"
+			resp.Groups = append(resp.Groups, one)
+		}
+		return resp, nil, true
+	})
+	q := openQueue(t, configOf(c.ListenAddrs(), []string{"inv"}, []string{"g", "sharing", "absent"}))
+	for range 2 {
+		b, err := probetest.SampleIn(t, q, 5*time.Second)
+		probetest.WantFault(t, b, err, "group sharing: is a share group, which commits no offsets")
+		if strings.Contains(err.Error(), "absent") || probetest.GroupOf(t, b, "absent").State != "Dead" {
+			t.Errorf("the group that does not exist: %v, %+v", err, probetest.GroupOf(t, b, "absent"))
+		}
+		if g := probetest.GroupOf(t, b, "g"); len(g.Lag) == 0 {
+			t.Errorf("the group beside it is %+v", g)
+		}
+	}
+}
+
 // faultyNetwork is a network between the queue and the brokers.
 type faultyNetwork struct {
 	silent net.Listener // accepts, and never answers

@@ -22,7 +22,9 @@ const maxNamed = 20
 var (
 	errHung     = errors.New("no answer in time")
 	errNoLeader = errors.New("has no leader; start the brokers that hold its replicas")
-	errNoSuch   = errors.New("does not exist, or may not be described; check the name, and grant the exporter's user DESCRIBE on it")
+	// errShareGroup says why nothing can be learned of a share group (KIP-932).
+	errShareGroup = errors.New("is a share group, which commits no offsets, so that no lag of it is known; leave it out of groups")
+	errNoSuch     = errors.New("does not exist, or may not be described; check the name, and grant the exporter's user DESCRIBE on it")
 )
 
 // connectionFault says what to do where a request failed on its connection. No text of a broker's is repeated where it may

@@ -24,6 +24,8 @@ type group struct {
 	// coordinator is a broker's id.
 	coordinator int32
 	protocol    protocol
+	// live: it had members, by the list of groups that the coordinator gave last; valid where listed.
+	live, listed bool
 	// unlisted: it is configured by name, and on no broker's list, so that it does not exist or is not shown.
 	unlisted bool
 
@@ -36,7 +38,14 @@ type group struct {
 	offsets outcome
 	commits map[probes.Partition]int64
 	unread  map[probes.Partition]error
+
+	// share: it was a share group when that was asked, in the sampling of number shareAsked; 0: it was not asked.
+	share      bool
+	shareAsked uint64
 }
+
+// shareSamplings that pass before a group that does not exist is looked for among share groups again.
+const shareSamplings = 10
 
 // selectGroups finds the groups that are selected. Of a broker that did not list its groups, they are those known before.
 func (s *sampling) selectGroups(ctx context.Context) {
@@ -46,24 +55,31 @@ func (s *sampling) selectGroups(ctx context.Context) {
 	}
 	names := form.ExactNames(matches)
 	unlisted := map[string]bool{}
+	var found map[string]*group
+	var list []probes.FoundGroup
 	if len(names) < len(matches) {
-		found, all := s.listGroups(ctx)
+		var all bool
+		found, all = s.listGroups(ctx)
 		for _, name := range names {
 			unlisted[name] = all && found[name] == nil
 		}
-		for name := range found {
-			names = append(names, name)
+		for name, g := range found {
+			list = append(list, probes.FoundGroup{Name: name, Live: g.live, Known: g.listed})
 		}
 	}
-	names, err := probes.FirstGroups(names)
+	chosen, err := probes.ChooseGroups(matches, list)
 	if err != nil {
 		s.faults.other(err)
 	}
+	s.leftover = chosen.Leftover
 	watched := map[string]*group{}
-	for _, name := range names {
+	for _, name := range chosen.Names {
 		g := &group{name: name, coordinator: noCoordinator}
 		if old := s.q.groups[name]; old != nil {
-			g.coordinator, g.protocol = old.coordinator, old.protocol
+			g.coordinator, g.protocol, g.share, g.shareAsked = old.coordinator, old.protocol, old.share, old.shareAsked
+		}
+		if f := found[name]; f != nil {
+			g.live, g.listed = f.live, f.listed
 		}
 		g.description.err, g.offsets.err = errLeftOut, errLeftOut
 		if g.unlisted = unlisted[name]; g.unlisted {
@@ -147,7 +163,8 @@ func (s *sampling) requestGroups(ctx context.Context, b broker) ([]*group, error
 		if !reads || !form.Selected(s.q.config.Groups, g.Group) {
 			continue
 		}
-		one := &group{name: g.Group, coordinator: b.id}
+		one := &group{name: g.Group, coordinator: b.id, listed: g.GroupState != ""} // brokers before Kafka 2.6 tell none
+		one.live = g.GroupState != stateEmpty && g.GroupState != stateDead
 		switch strings.ToLower(g.GroupType) {
 		case "", "classic":
 			one.protocol = classicProtocol
@@ -183,6 +200,7 @@ func (s *sampling) queryGroups(ctx context.Context) {
 		s.findCoordinators(second, moved)
 		s.queryCoordinators(second, moved)
 	}
+	s.findShareGroups(ctx)
 	for _, g := range s.groups {
 		if g.unlisted && g.offsets.err != nil {
 			g.description = g.offsets // it may exist
@@ -198,6 +216,65 @@ func (s *sampling) queryGroups(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// findShareGroups among the named groups that no protocol with commits knows: a share group looks like one that does not exist.
+// What fails here costs that word alone.
+func (s *sampling) findShareGroups(ctx context.Context) {
+	now := s.q.samplings + 1
+	dead := map[int32][]*group{}
+	for _, g := range s.groups {
+		switch {
+		case g.description.err != nil: // nothing new
+		case g.state != stateDead || len(g.commits) > 0 || g.coordinator == noCoordinator:
+			g.share, g.shareAsked = false, 0
+		case g.shareAsked == 0 || now >= g.shareAsked+shareSamplings:
+			dead[g.coordinator] = append(dead[g.coordinator], g)
+		}
+	}
+	var requests sync.WaitGroup
+	for id, groups := range dead {
+		b, ok := s.brokers[id]
+		if !ok {
+			continue
+		}
+		requests.Go(func() {
+			shares := s.requestShareGroups(ctx, b)
+			for _, g := range groups {
+				g.share, g.shareAsked = shares[g.name], now
+			}
+		})
+	}
+	requests.Wait()
+	for _, g := range s.groups {
+		if g.share && g.description.err == nil {
+			g.description = outcome{err: errShareGroup}
+		}
+	}
+}
+
+// requestShareGroups asks a broker for the names of its share groups. Brokers before Kafka 4.0 have none.
+func (s *sampling) requestShareGroups(ctx context.Context, b broker) map[string]bool {
+	conn, err := s.conn(b)
+	if err != nil {
+		return nil
+	}
+	if version, err := conn.maxVersion(ctx, kmsg.ListGroups); err != nil || version < 5 {
+		return nil
+	}
+	req := kmsg.NewPtrListGroupsRequest()
+	req.TypesFilter = []string{"share"}
+	answer, err := req.RequestWith(ctx, conn)
+	if err != nil || answer.ErrorCode != 0 {
+		return nil
+	}
+	out := map[string]bool{}
+	for _, g := range answer.Groups {
+		if strings.EqualFold(g.GroupType, "share") {
+			out[g.Group] = true
+		}
+	}
+	return out
 }
 
 // findCoordinators of groups whose coordinator is not known.

@@ -86,7 +86,7 @@ func (s *sampling) takeNext(f partitionFetch, answer *kmsg.FetchResponseTopicPar
 	switch {
 	case len(got.Records) > 0:
 		first := got.Records[0]
-		record.found, record.to, record.at = true, first.Offset, recordTime(first.Timestamp.UnixMilli())
+		record.found, record.to, record.at = true, first.Offset, unixMilli(writtenAt(first, batchTimes(answer.RecordBatches)))
 		record.undecided = f.readUncommitted
 		if f.readUncommitted && answer.LastStableOffset > record.to { // decided meanwhile: read it as what it became
 			f.log.undecidedAt = -1
@@ -98,9 +98,9 @@ func (s *sampling) takeNext(f partitionFetch, answer *kmsg.FetchResponseTopicPar
 		if err := b.ReadFrom(answer.RecordBatches); err != nil || b.Magic != 2 {
 			return
 		}
-		record.found, record.to, record.at = true, max(f.offset, b.FirstOffset), recordTime(b.FirstTimestamp)
+		record.found, record.to, record.at = true, max(f.offset, b.FirstOffset), unixMilli(message.TimeOf(b.FirstTimestamp))
 		if b.Attributes&8 != 0 { // the broker's time, one for all
-			record.at = recordTime(b.MaxTimestamp)
+			record.at = unixMilli(message.TimeOf(b.MaxTimestamp))
 		}
 	case next > f.offset: // nothing but markers, aborted messages, or what compaction left
 		record.to = next
@@ -113,12 +113,12 @@ func (s *sampling) takeNext(f partitionFetch, answer *kmsg.FetchResponseTopicPar
 	f.log.keep(record)
 }
 
-// recordTime is a record's time in milliseconds; 0 where it has none that can be true.
-func recordTime(ms int64) int64 {
-	if ms < message.Earliest.UnixMilli() {
+// unixMilli is a time in milliseconds since 1970; 0 where it is none.
+func unixMilli(at time.Time) int64 {
+	if at.IsZero() {
 		return 0
 	}
-	return ms
+	return at.UnixMilli()
 }
 
 // lagSeconds of a group whose commit is before the log's end: how long ago the oldest message after it was written; false

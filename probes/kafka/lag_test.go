@@ -377,7 +377,7 @@ func testNewest(t *testing.T, k *servers.KafkaServer, u *user) {
 			u.write(t, r)
 		}
 	}
-	q := openQueue(t, configOf([]string{k.Addr}, []string{"newest"}, nil))
+	q := openQueueWith(t, configOf([]string{k.Addr}, []string{"newest"}, nil), &probes.Message{Key: "$.key"})
 	q.newest = 150
 	s := sampleWell(t, q).Sample
 	if s == nil || s.Messages != 150 || s.DistinctKeys != 51 || s.TopKey != "hot" || s.TopKeyMessages != 50 {
@@ -397,7 +397,7 @@ func testNewest(t *testing.T, k *servers.KafkaServer, u *user) {
 	for i := range 30 {
 		w.transaction(t, kgo.TryCommit, &kgo.Record{Topic: "newest", Partition: 3, Key: fmt.Appendf(nil, "t%d", i), Value: []byte("{}")})
 	}
-	q = openQueue(t, configOf([]string{k.Addr}, []string{"newest"}, nil))
+	q = openQueueWith(t, configOf([]string{k.Addr}, []string{"newest"}, nil), &probes.Message{})
 	q.newest = 4
 	for range 3 {
 		s = sampleWell(t, q).Sample

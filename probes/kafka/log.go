@@ -34,6 +34,14 @@ type partitionLog struct {
 	offsetsPerMessage int64
 	// bytesPerOffset of the newest records; 0: unknown.
 	bytesPerOffset int64
+	// newest is what was seen of the log's last part.
+	newest seenPart
+}
+
+// seenPart is a part of the log of which all was read: from and to are its ends, and messages the offsets of all messages in it.
+type seenPart struct {
+	from, to int64
+	messages []int64
 }
 
 // observedEnd is an end of the log, and when it was seen first and last.
@@ -140,6 +148,25 @@ func (l *partitionLog) oldestAt(offset, end, now int64, current uint64) oldestMe
 		return oldestMessage{none: true, sure: true, from: offset}
 	}
 	return oldestMessage{at: l.estimate(offset, now), from: offset}
+}
+
+// waiting is how many offsets of a log that ends at end, from one on, are not known to hold no message, such as the marker of
+// a transaction; current is the number of the sampling.
+func (l *partitionLog) waiting(offset, end, now int64, current uint64) int64 {
+	oldest := l.oldestAt(offset, end, now, current)
+	if oldest.none {
+		return 0
+	}
+	first := oldest.from
+	if record, ok := l.recordAt(first); ok {
+		first = max(first, record.to)
+	}
+	seen := l.newest
+	if seen.from >= seen.to || first >= seen.to {
+		return max(0, end-first)
+	}
+	i, _ := slices.BinarySearch(seen.messages, first)
+	return max(0, seen.from-first) + int64(len(seen.messages)-i) + max(0, end-seen.to)
 }
 
 // estimate when the record at an offset was written: between the last sampling in which the log ended before it and the

@@ -134,3 +134,34 @@ func TestLogAnyHistory(t *testing.T) {
 		}
 	})
 }
+
+// What waits is what is not known to be none: record by record against a log that is read in parts.
+func TestLogWaiting(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		newest      seenPart
+		records     []nextRecord
+		commit, end int64
+		want        int64
+	}{
+		{"nothing is known", seenPart{}, nil, 10, 30, 20},
+		{"a marker alone", seenPart{}, []nextRecord{{from: 29, to: 30}}, 29, 30, 0},
+		{"messages after the marker came meanwhile", seenPart{}, []nextRecord{{from: 29, to: 30}}, 29, 33, 3},
+		{"markers before the first message", seenPart{}, []nextRecord{{from: 10, to: 14, found: true, at: 1}}, 10, 30, 16},
+		{"the last part is known", seenPart{20, 30, []int64{21, 23, 25, 27, 29}}, nil, 10, 30, 15},
+		{"all is known", seenPart{0, 30, []int64{21, 23}}, nil, 22, 30, 1},
+		{"all is known, and there is none", seenPart{0, 30, []int64{5}}, nil, 22, 30, 0},
+		{"more came behind what is known", seenPart{20, 30, []int64{21}}, nil, 25, 34, 4},
+		{"committed behind what is known", seenPart{20, 30, []int64{21}}, nil, 31, 34, 3},
+		{"committed all", seenPart{20, 30, []int64{21}}, nil, 34, 34, 0},
+	} {
+		l := newPartitionLog([16]byte{})
+		l.newest = c.newest
+		for _, r := range c.records {
+			l.keep(r)
+		}
+		if got := l.waiting(c.commit, c.end, 1000, 1); got != c.want {
+			t.Errorf("%s: %d wait, want %d", c.name, got, c.want)
+		}
+	}
+}

@@ -78,6 +78,12 @@ func (s *sampling) takeNewest(f partitionFetch, answer *kmsg.FetchResponseTopicP
 	if read := next - f.offset; read > 0 {
 		f.log.bytesPerOffset = max(1, int64(len(answer.RecordBatches))/read)
 	}
+	if got.Err == nil && next > f.offset {
+		f.log.newest = seenPart{from: f.offset, to: next, messages: make([]int64, 0, len(records))}
+		for _, r := range records {
+			f.log.newest.messages = append(f.log.newest.messages, r.Offset)
+		}
+	}
 	switch n := int64(len(records)); {
 	case n < s.newestEach && f.offset > f.p.start.offset && f.p.end.offset-f.offset >= s.newestEach*f.log.offsetsPerMessage:
 		f.log.offsetsPerMessage = min(2*f.log.offsetsPerMessage, maxOffsetsPerMessage)
@@ -85,11 +91,11 @@ func (s *sampling) takeNewest(f partitionFetch, answer *kmsg.FetchResponseTopicP
 		f.log.offsetsPerMessage /= 2
 	}
 	records = records[max(0, len(records)-int(s.newestEach)):]
-	out := make([]message.Message, 0, len(records))
+	out, times := make([]message.Message, 0, len(records)), batchTimes(answer.RecordBatches)
 	for _, r := range records {
 		m := s.q.messages.ReadRecord(r.Key, r.Value)
 		if m.At.IsZero() {
-			m.At = r.Timestamp
+			m.At = writtenAt(r, times)
 		}
 		out = append(out, m)
 	}
@@ -115,5 +121,5 @@ func (s *sampling) newestSample() *probes.MessageSample {
 	for _, messages := range s.newestByPartition {
 		all = append(all, messages)
 	}
-	return message.SampleOf(all...)
+	return s.q.messages.Sample(all...)
 }

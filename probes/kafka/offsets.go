@@ -62,10 +62,8 @@ func (s *sampling) movedPartitions() []*partition {
 	return out
 }
 
-// startsNeeded: a group has committed something, or the newest messages are looked at.
-func (s *sampling) startsNeeded() bool {
-	return s.q.newest > 0 || slices.ContainsFunc(s.groups, func(g *group) bool { return len(g.commits) > 0 })
-}
+// startsNeeded: groups are watched, or the newest messages are looked at.
+func (s *sampling) startsNeeded() bool { return s.q.newest > 0 || len(s.groups) > 0 }
 
 // retryMoved asks the present leaders of partitions that moved. Partitions that no longer exist are dropped.
 func (s *sampling) retryMoved(ctx context.Context, moved []*partition) {

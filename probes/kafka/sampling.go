@@ -27,6 +27,8 @@ type sampling struct {
 	partsUnknown bool
 	// groups that are watched.
 	groups []*group
+	// leftover groups, also such as are not watched.
+	leftover map[string]bool
 
 	// newestByPartition are the newest messages that were read, at most newestEach of a partition. newestKnown: they are a
 	// sample, and not empty because none could be read.
@@ -72,7 +74,7 @@ func withPart(ctx context.Context, n int) (context.Context, context.CancelFunc) 
 }
 
 // backlog gives what was learned. Depth and age are those of the group that is furthest behind, and known only where each
-// group's are.
+// group's are, leftover ones left out.
 func (s *sampling) backlog() probes.Backlog {
 	b := probes.Backlog{Ends: map[probes.Partition]float64{}, Sample: s.newestSample()}
 	now := time.Now().UnixMilli()
@@ -83,17 +85,22 @@ func (s *sampling) backlog() probes.Backlog {
 	}
 	if len(s.q.config.Groups) > 0 {
 		b.Groups = make([]probes.GroupBacklog, 0, len(s.groups))
+		b.LeftoverGroups = probes.Count{Value: float64(len(s.leftover)), Known: true}
 	}
 	sure, committed, timed := !s.partsUnknown, false, true
 	for _, g := range s.groups {
-		one, lag, known := s.groupBacklog(g, now)
+		one, waiting, known := s.groupBacklog(g, now)
+		if one.Leftover {
+			b.Groups = append(b.Groups, one)
+			continue
+		}
 		for p := range one.Lag {
 			seconds, ok := one.LagSeconds[p]
 			timed = timed && ok
 			b.OldestAge.Value = max(b.OldestAge.Value, seconds)
 		}
 		b.Groups = append(b.Groups, one)
-		b.Depth.Value = max(b.Depth.Value, float64(lag))
+		b.Depth.Value = max(b.Depth.Value, float64(waiting))
 		sure = sure && known
 		committed = committed || len(one.Positions) > 0
 	}
@@ -106,16 +113,18 @@ func (s *sampling) backlog() probes.Backlog {
 	return b
 }
 
-// groupBacklog gives one group's part, and its lag summed over all committed partitions where that is known.
-func (s *sampling) groupBacklog(g *group, now int64) (out probes.GroupBacklog, lag int64, known bool) {
+// groupBacklog gives one group's part, and what waits for it in all committed partitions where that is known.
+func (s *sampling) groupBacklog(g *group, now int64) (out probes.GroupBacklog, waiting int64, known bool) {
 	out = probes.GroupBacklog{Group: g.name}
 	if g.description.err == nil {
 		out.State, out.Members, out.HasMembers = g.state, g.members, true
 	}
+	out.Leftover = s.leftover[g.name] && g.members == 0
 	if g.offsets.err != nil {
 		return out, 0, false
 	}
 	out.HasOffsets, out.Lag, out.Positions = true, map[probes.Partition]int64{}, map[probes.Partition]float64{}
+	out.Waiting = map[probes.Partition]int64{}
 	out.LagSeconds, out.Starts = map[probes.Partition]float64{}, map[probes.Partition]float64{}
 	known = true
 	for id, p := range s.partitions {
@@ -138,14 +147,30 @@ func (s *sampling) groupBacklog(g *group, now int64) (out probes.GroupBacklog, l
 			continue
 		}
 		out.Lag[id] = left
-		lag += left
+		if left > 0 {
+			out.Waiting[id] = s.q.logs[id].waiting(max(commit, p.start.offset), p.end.offset, now, s.q.samplings)
+			waiting += out.Waiting[id]
+		}
 		if left == 0 {
 			out.LagSeconds[id] = 0
 		} else if seconds, ok := s.lagSeconds(p, commit, now); ok {
 			out.LagSeconds[id] = seconds
 		}
 	}
-	return out, lag, known
+	if len(out.Positions) == 0 && len(g.unread) == 0 {
+		out.UncommittedMessages = s.inLogs(now)
+	}
+	return out, waiting, known
+}
+
+// inLogs is how many messages are in the logs, as far as these are known.
+func (s *sampling) inLogs(now int64) (n int64) {
+	for id, p := range s.partitions {
+		if p.start.err == nil && p.end.err == nil && p.end.offset > p.start.offset {
+			n += s.q.logs[id].waiting(p.start.offset, p.end.offset, now, s.q.samplings)
+		}
+	}
+	return n
 }
 
 // errLeftOut is the outcome of a request until its answer says otherwise.

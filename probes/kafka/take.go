@@ -153,19 +153,18 @@ func (t *taking) learn(ctx context.Context) error {
 // groupNames are the groups that are configured, of regular expressions those that there are.
 func (t *taking) groupNames(ctx context.Context) ([]string, error) {
 	matches := t.queue.config.Groups
-	names := form.ExactNames(matches)
-	if len(names) < len(matches) {
+	var found []probes.FoundGroup
+	if len(form.ExactNames(matches)) < len(matches) {
 		listed, err := t.admin.ListGroups(ctx)
 		if err != nil {
 			return nil, takeFault(ctx, "listing the groups", err)
 		}
 		for _, name := range listed.Groups() {
-			if form.Selected(matches, name) {
-				names = append(names, name)
-			}
+			found = append(found, probes.FoundGroup{Name: name}) // leftover ones too: whose messages they are is not known
 		}
 	}
-	return probes.FirstGroups(names)
+	chosen, err := probes.ChooseGroups(matches, found)
+	return chosen.Names, err
 }
 
 func (t *taking) topicNames(ctx context.Context) ([]string, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -35,6 +36,7 @@ type listReply struct {
 	err    error
 	// head and tail are the messages at the ends; messagesErr is why they or the sample are missing.
 	head, tail  message.Message
+	next        map[string]uint64
 	messagesErr error
 	sample      *probes.MessageSample
 	// large: the messages are too large to look at.
@@ -54,15 +56,16 @@ func (q *listQueue) Sample(ctx context.Context) (probes.Backlog, error) {
 	n := float64(got.length)
 	b := probes.Backlog{Complete: true, Depth: probes.Count{Value: n, Known: true}, Ends: map[probes.Partition]float64{{}: n}, Sample: got.sample}
 	if got.length == 0 {
-		b.OldestAge = probes.Count{Known: true}
+		b.OldestAge, b.Next = probes.Count{Known: true}, map[string]uint64{}
 		if q.sample > 0 {
-			b.Sample = message.SampleOf()
+			b.Sample = q.messages.Sample()
 		}
 		return b, nil
 	}
 	if got.large {
 		return b, q.size.refused(q.key)
 	}
+	b.Next = got.next
 	now := time.Now()
 	head, tail := message.AgeAt(got.head.At, now), message.AgeAt(got.tail.At, now)
 	if head.Known && tail.Known {
@@ -143,8 +146,27 @@ func (a *listSampling) readEnds(ctx context.Context, c redis.Cmdable) (largest i
 	largest = int64(max(len(head.Val()), len(tail.Val())))
 	if a.out.large = a.size.found(largest); !a.out.large {
 		a.out.head, a.out.tail = a.messages.Read([]byte(head.Val())), a.messages.Read([]byte(tail.Val()))
+		if head.Err() == nil && tail.Err() == nil {
+			a.out.next = a.out.nextTaken(head.Val(), tail.Val())
+		}
 	}
 	return largest
+}
+
+// hashSeed of this process: what identifies a message tells nothing of it.
+var hashSeed = maphash.MakeSeed()
+
+// nextTaken identifies the messages of which one is taken next: that at the older end, where it is known which one that is.
+func (l *listReply) nextTaken(head, tail string) map[string]uint64 {
+	out := map[string]uint64{}
+	direction := l.direction()
+	if direction >= 0 {
+		out["head"] = maphash.String(hashSeed, head)
+	}
+	if direction <= 0 {
+		out["tail"] = maphash.String(hashSeed, tail)
+	}
+	return out
 }
 
 // readSample reads so many messages from the front and the back.
@@ -207,11 +229,11 @@ func (q *listQueue) toSample(l *listReply, messages []message.Message) *probes.M
 	slices.Reverse(backwards)
 	switch l.direction() {
 	case 1:
-		return message.SampleOf(messages)
+		return q.messages.Sample(messages)
 	case -1:
-		return message.SampleOf(backwards)
+		return q.messages.Sample(backwards)
 	}
-	one, other := message.SampleOf(messages), message.SampleOf(backwards)
+	one, other := q.messages.Sample(messages), q.messages.Sample(backwards)
 	if other.Repeats.Value < one.Repeats.Value {
 		return other
 	}

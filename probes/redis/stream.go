@@ -42,24 +42,18 @@ type streamReply struct {
 	large     bool
 	length    int64
 	lengthErr error
-	// ages by group; sample of the newest entries; entriesErr is why some of these are missing.
-	ages       map[string]streamAges
+	// seen by group; sample of the newest entries; entriesErr is why some of these are missing.
+	seen       map[string]groupEntries
 	sample     *probes.MessageSample
 	entriesErr error
 }
 
-// streamAges are the ids of a group's oldest entries; empty where there is none.
-type streamAges struct {
-	pending, undelivered string
-	// skipped: the oldest undelivered entry was not asked for.
-	skipped bool
-}
-
 // Sample asks for the stream's length, size and groups, then for what is known of it and the oldest entry of each group,
-// and for the newest of all once it is known how large the last one is: three round trips. Entries that are too large
+// and for the newest of all once it is known how large the last one is: three round trips, and two more where a group's lag is
+// unknown to the server or some of its pending entries may be gone. Entries that are too large
 // are not asked for, and neither is XINFO STREAM then, which gives the first and the last entry whole: nothing else tells
-// how many entries were added. A stream that does not exist is empty, whatever groups are configured; a configured group
-// that does not exist on a stream has nothing committed.
+// how many entries were added. A stream that does not exist is empty, whatever groups are configured; on one that does, a
+// configured group that does not exist is a fault.
 func (q *streamQueue) Sample(ctx context.Context) (probes.Backlog, error) {
 	got, err := askHolding(ctx, q.server, q.budget, q.ask)
 	if err != nil {
@@ -92,6 +86,9 @@ type streamSampling struct {
 	usage *redis.IntCmd
 	// pending by group, and undelivered by the entry delivered last.
 	pending, undelivered map[string]*redis.Cmd
+	// picked groups that exist, and at how many places entries may be read.
+	picked []streamGroup
+	ranges int
 }
 
 func (a *streamSampling) count(err error) {
@@ -104,7 +101,7 @@ func (a *streamSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudg
 		return
 	}
 	each := averageSize(a.usage, a.out.length)
-	release, err := hold(2*sampleBytes + 2*each)
+	release, err := hold(3*sampleBytes + 2*each)
 	if err != nil {
 		a.out.infoErr = err
 		return
@@ -116,7 +113,7 @@ func (a *streamSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudg
 	}
 	if a.out.length == 0 {
 		if a.sample > 0 {
-			a.out.sample = message.SampleOf()
+			a.out.sample = a.messages.Sample()
 		}
 		return
 	}
@@ -139,7 +136,7 @@ func (a *streamSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudg
 		a.tooLarge()
 	case newest.Err() == nil:
 		a.size.average.Store(entrySize(entries) / int64(max(len(entries), 1)))
-		a.out.sample = message.SampleOf(a.read(entries))
+		a.out.sample = a.messages.Sample(a.read(entries))
 	}
 }
 
@@ -176,8 +173,9 @@ func (a *streamSampling) measure(ctx context.Context, c redis.Cmdable) bool {
 // gives the size of the last entry; not ok: there is no more to ask.
 func (a *streamSampling) inspect(ctx context.Context, c redis.Cmdable, ranges int) (last int64, ok bool) {
 	list, _ := a.out.groups.([]any)
-	picked, _ := a.pick(list)                                                               // backlog reports its error
+	picked, _, _ := a.pick(list)                                                            // backlog reports its error
 	picked = slices.DeleteFunc(picked, func(g streamGroup) bool { return g.fields == nil }) // they do not exist
+	a.picked, a.ranges = picked, ranges
 	p := c.Pipeline()
 	kind := p.Type(ctx, a.key) // it tells whether an answer of nothing was a hit or a miss
 	var info *redis.Cmd
@@ -199,23 +197,7 @@ func (a *streamSampling) inspect(ctx context.Context, c redis.Cmdable, ranges in
 		}
 	}
 	_, _ = p.Exec(ctx) // each command has its own error
-	gone := a.gone(kind)
-	size := int64(0)
-	first := map[string]string{} // undelivered entry, by the one delivered last
-	for delivered, cmd := range a.undelivered {
-		entries := a.entries(cmd, gone)
-		first[delivered] = entryID(entries)
-		size = max(size, entrySize(entries))
-	}
-	a.out.ages = map[string]streamAges{}
-	for _, g := range picked {
-		oldest := entryID(a.entries(a.pending[g.name], gone))
-		delivered, told := g.fields["last-delivered-id"].(string)
-		cmd, behind := a.pending[g.name], a.undelivered[delivered]
-		if told && (cmd == nil || cmd.Err() == nil) && (behind == nil || behind.Err() == nil) {
-			a.out.ages[g.name] = streamAges{pending: oldest, undelivered: first[delivered], skipped: skipped[g.name]}
-		}
-	}
+	size := a.takeOldest(a.gone(kind), skipped)
 	if info == nil {
 		return 0, true
 	}
@@ -232,16 +214,41 @@ func (a *streamSampling) inspect(ctx context.Context, c redis.Cmdable, ranges in
 	if a.size.found(max(size, last, entrySize(fields["first-entry"]))) {
 		a.tooLarge()
 	}
+	if !a.out.large {
+		a.look(ctx, c, fields)
+	}
 	return last, true
+}
+
+// takeOldest takes the oldest pending and undelivered entries of the groups, and gives the size of the largest.
+func (a *streamSampling) takeOldest(gone bool, skipped map[string]bool) (size int64) {
+	first := map[string]string{} // undelivered entry, by the one delivered last
+	for delivered, cmd := range a.undelivered {
+		entries := a.entries(cmd, gone)
+		first[delivered] = entryID(entries)
+		size = max(size, entrySize(entries))
+	}
+	a.out.seen = map[string]groupEntries{}
+	for _, g := range a.picked {
+		oldest := entryID(a.entries(a.pending[g.name], gone))
+		delivered, told := g.fields["last-delivered-id"].(string)
+		cmd, behind := a.pending[g.name], a.undelivered[delivered]
+		if told && (cmd == nil || cmd.Err() == nil) && (behind == nil || behind.Err() == nil) {
+			a.out.seen[g.name] = groupEntries{
+				pending: oldest, processable: oldest, undelivered: first[delivered], skipped: skipped[g.name], asked: behind != nil,
+			}
+		}
+	}
+	return size
 }
 
 // tooLarge forgets what was read of entries that will not be read the next time.
 func (a *streamSampling) tooLarge() {
 	a.out.large = true
-	for name, ages := range a.out.ages {
-		if ages.undelivered != "" {
-			ages.undelivered, ages.skipped = "", true
-			a.out.ages[name] = ages
+	for name, seen := range a.out.seen {
+		if seen.undelivered != "" {
+			seen.undelivered, seen.skipped, seen.asked = "", true, false
+			a.out.seen[name] = seen
 		}
 	}
 }
@@ -346,10 +353,10 @@ func (q *streamQueue) partition() probes.Partition { return probes.Partition{Top
 func (q *streamQueue) missing() probes.Backlog {
 	b := probes.Backlog{
 		Complete: true, Depth: probes.Count{Known: true}, Ends: map[probes.Partition]float64{q.partition(): 0}, Groups: []probes.GroupBacklog{},
-		OldestAge: probes.Count{Known: true},
+		OldestAge: probes.Count{Known: true}, LeftoverGroups: probes.Count{Known: true},
 	}
 	if q.sample > 0 {
-		b.Sample = message.SampleOf()
+		b.Sample = q.messages.Sample()
 	}
 	for _, name := range form.ExactNames(q.groups) {
 		b.Groups = append(b.Groups, probes.GroupBacklog{Group: name, HasMembers: true, HasOffsets: true})
@@ -371,16 +378,24 @@ func (q *streamQueue) backlog(got streamReply) (probes.Backlog, error) {
 	if added, ok := info.number("entries-added"); ok && !got.large {
 		b.Ends[q.partition()] = float64(added)
 	}
-	groups, err := q.pick(list)
+	groups, leftover, err := q.pick(list)
 	errs := []error{err}
+	b.LeftoverGroups = probes.Count{Value: float64(leftover), Known: true}
 	b.Depth = probes.Count{Known: true}
 	read := false // a selected group is there
 	for _, g := range groups {
-		one, waiting, err := q.group(g)
+		one, waiting, err := q.group(g, got.seen[g.name], length, firstID(info, got.large))
+		oldest := &b.OldestAge
+		if one.Leftover {
+			oldest = &probes.Count{}
+		}
 		if g.fields != nil {
-			q.setAges(&one, got.ages, &b.OldestAge, !read)
+			q.setAges(&one, got.seen, oldest, !read)
 		}
 		b.Groups = append(b.Groups, one)
+		if one.Leftover {
+			continue
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("group %s: %w", one.Group, err))
 			b.Depth.Known = false
@@ -405,7 +420,7 @@ func (q *streamQueue) backlog(got streamReply) (probes.Backlog, error) {
 	switch {
 	case got.large:
 		err = errors.Join(err, q.size.refused(q.key))
-	case skippedAny(got.ages):
+	case skippedAny(got.seen):
 		err = errors.Join(err, fmt.Errorf("the entries of %q are too large to look at the oldest one of each group; put less into a message", q.key))
 	}
 	if got.entriesErr != nil {
@@ -414,88 +429,11 @@ func (q *streamQueue) backlog(got streamReply) (probes.Backlog, error) {
 	return b, err
 }
 
-func skippedAny(all map[string]streamAges) bool {
-	for _, a := range all {
-		if a.skipped {
+func skippedAny(all map[string]groupEntries) bool {
+	for _, seen := range all {
+		if seen.skipped {
 			return true
 		}
 	}
 	return false
-}
-
-// setAges sets a group's ages, and the queue's: that of the oldest entry that is pending or undelivered in any of them.
-func (q *streamQueue) setAges(g *probes.GroupBacklog, all map[string]streamAges, oldest *probes.Count, first bool) {
-	ids, asked := all[g.Group]
-	if !asked {
-		*oldest = probes.Count{}
-		return
-	}
-	now := time.Now()
-	lag, pending := entryAge(ids.undelivered, now), entryAge(ids.pending, now)
-	if ids.skipped {
-		lag = probes.Count{}
-	}
-	if lag.Known {
-		g.LagSeconds = map[probes.Partition]float64{q.partition(): lag.Value}
-	}
-	g.OldestPending = pending
-	if !lag.Known || !pending.Known || !first && !oldest.Known {
-		*oldest = probes.Count{}
-		return
-	}
-	*oldest = probes.Count{Value: max(oldest.Value, lag.Value, pending.Value), Known: true}
-}
-
-// streamGroup is a group of XINFO GROUPS; one that is configured and does not exist has no fields.
-type streamGroup struct {
-	name   string
-	fields fieldReply
-}
-
-// pick the selected groups, by name.
-func (q *streamQueue) pick(list []any) ([]streamGroup, error) {
-	there := map[string]fieldReply{}
-	for _, item := range list {
-		f, ok := replyFields(item)
-		name, isText := f["name"].(string)
-		if ok && isText && (len(q.groups) == 0 || form.Selected(q.groups, name)) {
-			there[name] = f
-		}
-	}
-	names := form.ExactNames(q.groups)
-	for name := range there {
-		names = append(names, name)
-	}
-	names, err := probes.FirstGroups(names)
-	out := make([]streamGroup, 0, len(names))
-	for _, name := range names {
-		out = append(out, streamGroup{name, there[name]})
-	}
-	return out, err
-}
-
-// group gives one group's part, and how many messages wait for it.
-func (q *streamQueue) group(g streamGroup) (out probes.GroupBacklog, waiting float64, err error) {
-	out = probes.GroupBacklog{Group: g.name, HasMembers: true, HasOffsets: true}
-	if g.fields == nil {
-		out.Uncommitted = 1
-		return out, 0, nil
-	}
-	consumers, hasConsumers := g.fields.number("consumers")
-	out.Members, out.HasMembers = int(consumers), hasConsumers
-	pending, hasPending := g.fields.number("pending")
-	out.Pending = probes.Count{Value: float64(pending), Known: hasPending}
-	if read, ok := g.fields.number("entries-read"); ok && hasPending {
-		out.Positions = map[probes.Partition]float64{q.partition(): float64(read - pending)}
-	}
-	lag, hasLag := g.fields.number("lag")
-	if hasLag && hasPending {
-		lag = max(lag, 0)
-		out.Lag = map[probes.Partition]int64{q.partition(): lag}
-		return out, float64(lag + pending), nil
-	}
-	if _, told := g.fields["lag"]; !told {
-		return out, 0, errors.New("the server does not tell its lag; Redis 7.0 and newer do")
-	}
-	return out, 0, errors.New("its lag is unknown to the server, as after XDEL or XGROUP SETID, until it has read to the stream's end")
 }

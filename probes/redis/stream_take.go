@@ -40,7 +40,16 @@ func (q *streamQueue) Waiting(ctx context.Context, sample int) (probes.Waiting, 
 		pending, _ := g.fields.number("pending")
 		last, _ := g.fields["last-delivered-id"].(string)
 		lag, known := g.fields.number("lag")
-		if !known {
+		switch {
+		case known && lag > 0: // it counts entries that were trimmed too
+			behind, err := q.after(ctx, last, 1)
+			if err != nil {
+				return out, err
+			}
+			if len(behind) == 0 {
+				lag = 0
+			}
+		case !known:
 			if lag, err = q.countAfter(ctx, last); err != nil {
 				return out, err
 			}
@@ -84,7 +93,7 @@ func (q *streamQueue) takeable(ctx context.Context) (takenKeys, []streamGroup, e
 		return keys, nil, err
 	}
 	list, _ := got.groups.([]any)
-	groups, err := q.pick(list)
+	groups, _, err := q.pick(list)
 	if err != nil {
 		return keys, nil, err
 	}

@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -23,41 +25,58 @@ type Message struct {
 	Version content.Version
 	// At is when it was written, by its own account; zero where it has no time, or none that can be true.
 	At time.Time
+	// unreadable parts: at their configured paths there is nothing that can be used.
+	unreadable [numParts]bool
 }
+
+// part of a message.
+type part int
+
+// The parts, as they are named in probes.MessageSample.Unreadable.
+const (
+	keyPart part = iota
+	versionPart
+	timestampPart
+	numParts
+)
+
+func (p part) String() string { return [numParts]string{"key", "version", "timestamp"}[p] }
 
 // longestWord that is taken for a key where a message is no JSON, in bytes: memcached's longest key.
 const longestWord = 250
 
-// Earliest time that a message can have been written. What is before is no time in milliseconds, but one in seconds.
-var Earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+// earliest time that a message can have been written.
+var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// aheadAtMost is how far a message's clock may be ahead of ours; what is later is no time in milliseconds.
+// aheadAtMost is how far a message's clock may be ahead of ours; what is later is no time.
 const aheadAtMost = 24 * time.Hour
 
 // Reader reads messages as their queue's configuration describes them. It is safe for concurrent use.
 type Reader struct {
 	paths []content.Path
 	put   []func(*Message, string) // by path
-	// keyed: the configuration says where the key is.
-	keyed bool
+	// configured parts: those that have a path of their own.
+	configured [numParts]bool
+	// word: a message that is a plain word is itself the key, which the path $ says.
+	word bool
 }
 
-// NewReader gives a reader for messages as configured; m may be nil. Without a path of its own the key is looked for at $.key. The
-// error says which path is wrong.
+// NewReader gives a reader for messages as configured. Where m is nil nothing of a message's text is read: what it is is not
+// known. Without a path of its own the key is looked for at $.key. The error says which path is wrong.
 func NewReader(m *probes.Message) (*Reader, error) {
 	r := &Reader{}
-	var c probes.Message
-	if m != nil {
-		c = *m
+	if m == nil {
+		return r, nil
 	}
-	r.keyed = c.Key != ""
+	r.configured = [numParts]bool{keyPart: m.Key != "", versionPart: m.Version != "", timestampPart: m.TimestampMS != ""}
+	r.word = m.Key == "$"
 	for _, f := range []struct {
 		name, path string
 		put        func(*Message, string)
 	}{
-		{"key", cmp.Or(c.Key, "$.key"), func(m *Message, s string) { m.Key, m.HasKey = s, s != "" }},
-		{"version", c.Version, func(m *Message, s string) { m.Version = content.ReadVersion(s) }},
-		{"timestamp_ms", c.TimestampMS, func(m *Message, s string) { m.At = ParseTime(s) }},
+		{"key", cmp.Or(m.Key, "$.key"), func(m *Message, s string) { m.Key, m.HasKey = s, s != "" }},
+		{"version", m.Version, func(m *Message, s string) { m.Version = content.ReadVersion(s) }},
+		{"timestamp_ms", m.TimestampMS, func(m *Message, s string) { m.At = ParseTime(s) }},
 	} {
 		if f.path == "" {
 			continue
@@ -71,13 +90,38 @@ func NewReader(m *probes.Message) (*Reader, error) {
 	return r, nil
 }
 
-// ParseTime reads milliseconds since 1970.
-func ParseTime(s string) time.Time {
-	at, _ := content.ReadVersionOf("timestamp_ms", s).Time()
-	if at.Before(Earliest) {
-		return time.Time{}
+// TimeOf a number since 1970: of seconds, milli-, micro- or nanoseconds the one that gives a time between 2000 and a day from
+// now, and no two do. Zero where none does. It is the one rule for all times of messages.
+func TimeOf(n int64) time.Time {
+	latest := time.Now().Add(aheadAtMost).Unix()
+	for _, perSecond := range []int64{1, 1e3, 1e6, 1e9} {
+		if seconds := n / perSecond; seconds >= earliest.Unix() && seconds <= latest {
+			return time.Unix(seconds, n%perSecond*(1e9/perSecond)).UTC()
+		}
 	}
-	return at
+	return time.Time{}
+}
+
+// ParseTime reads a number as TimeOf does, also one with a fraction, or a time as in RFC 3339. Zero where it is none.
+func ParseTime(s string) time.Time {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return TimeOf(n)
+	}
+	if f, err := strconv.ParseFloat(s, 64); err == nil {
+		if math.Abs(f) >= math.MaxInt64 || math.IsNaN(f) {
+			return time.Time{}
+		}
+		if thousandths := f * 1e3; math.Abs(thousandths) < math.MaxInt64 { // they are of the next smaller unit
+			if at := TimeOf(int64(math.Round(thousandths))); !at.IsZero() {
+				return at
+			}
+		}
+		return TimeOf(int64(f))
+	}
+	if at, ok := content.ReadVersionOf("rfc3339", s).Time(); ok && !at.Before(earliest) && !at.After(time.Now().Add(aheadAtMost)) {
+		return at
+	}
+	return time.Time{}
 }
 
 // AgeAt gives the age in seconds of what was written at a time; a clock a little ahead of ours makes it 0, one far ahead
@@ -89,21 +133,35 @@ func AgeAt(at, now time.Time) probes.Count {
 	return probes.Count{Value: max(now.Sub(at), 0).Seconds(), Known: true}
 }
 
-// Read a message. A word, which is no JSON or a number, is itself the key.
+// Read a message.
 func (r *Reader) Read(value []byte) Message {
-	var m Message
+	m := r.read(value)
+	r.note(&m)
+	return m
+}
+
+func (r *Reader) read(value []byte) (m Message) {
 	r.find(value, &m)
-	if !m.HasKey && isWord(value) {
+	if r.word && !m.HasKey && isWord(value) {
 		m.Key, m.HasKey = string(value), true
 	}
 	return m
+}
+
+// note the configured parts that were not found.
+func (r *Reader) note(m *Message) {
+	m.unreadable = [numParts]bool{
+		keyPart:       r.configured[keyPart] && !m.HasKey,
+		versionPart:   r.configured[versionPart] && m.Version.IsZero(),
+		timestampPart: r.configured[timestampPart] && m.At.IsZero(),
+	}
 }
 
 // ReadRecord reads a Kafka record. Its own key (nil: none) is the message's where the configuration does not say where in
 // the value the key is.
 func (r *Reader) ReadRecord(key, value []byte) Message {
 	m := r.Read(value)
-	if !r.keyed && len(key) > 0 {
+	if !r.configured[keyPart] && len(key) > 0 {
 		m.Key, m.HasKey = string(key), true
 	}
 	return m
@@ -113,6 +171,9 @@ func (r *Reader) ReadRecord(key, value []byte) Message {
 // value that is itself JSON.
 func (r *Reader) ReadEntry(fields []string) Message {
 	var m Message
+	if len(r.paths) == 0 {
+		return m
+	}
 	deep := false
 	for i := 1; i < len(fields); i += 2 {
 		deep = deep || opens([]byte(fields[i]))
@@ -121,6 +182,7 @@ func (r *Reader) ReadEntry(fields []string) Message {
 		r.find(entryObject(fields, true), &m)
 	}
 	r.find(entryObject(fields, false), &m) // what is found at the first step counts
+	r.note(&m)
 	return m
 }
 
@@ -150,6 +212,9 @@ func opens(b []byte) bool {
 
 // find the parts in a JSON document; nothing where it is none.
 func (r *Reader) find(doc []byte, m *Message) {
+	if len(r.paths) == 0 {
+		return
+	}
 	content.LookupEach(doc, r.paths, func(i int, value string) { r.put[i](m, value) })
 }
 
@@ -159,6 +224,46 @@ func isWord(b []byte) bool {
 		return false
 	}
 	return !bytes.ContainsFunc(b, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) })
+}
+
+// Sample sums up messages as SampleOf does, and counts those that could not be read as configured.
+func (r *Reader) Sample(partitions ...[]Message) *probes.MessageSample {
+	s := SampleOf(partitions...)
+	s.Rate = rateOf(time.Now(), partitions)
+	s.Unreadable = map[string]int{}
+	for p := range numParts {
+		if !r.configured[p] {
+			continue
+		}
+		s.Unreadable[p.String()] = 0
+		for _, messages := range partitions {
+			for i := range messages {
+				if messages[i].unreadable[p] {
+					s.Unreadable[p.String()]++
+				}
+			}
+		}
+	}
+	return s
+}
+
+// rateOf messages a second, by their own times from the oldest of them until now. Over less than a second it is that of one second.
+func rateOf(now time.Time, partitions [][]Message) probes.Count {
+	timed, oldest := 0, now
+	for _, messages := range partitions {
+		for i := range messages {
+			if at := messages[i].At; !at.IsZero() {
+				timed++
+				if at.Before(oldest) {
+					oldest = at
+				}
+			}
+		}
+	}
+	if timed < 2 {
+		return probes.Count{}
+	}
+	return probes.Count{Value: float64(timed) / max(now.Sub(oldest).Seconds(), 1), Known: true}
 }
 
 // longestTopKey that a sample names, in bytes.
@@ -192,6 +297,9 @@ func SampleOf(partitions ...[]Message) *probes.MessageSample {
 		highest[m.Key] = m.Version
 	}
 	s.DistinctKeys = len(count)
+	if s.TopKeyMessages == 1 { // each key occurs once, and none is more frequent than another
+		s.TopKey = ""
+	}
 	if len(s.TopKey) > longestTopKey {
 		s.TopKey = s.TopKey[:longestTopKey] + "…"
 	}

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,9 @@ func reader(t testing.TB, m *probes.Message) *Reader {
 }
 
 var everyPart = &probes.Message{Key: "$.k", Version: "$.v", TimestampMS: "$.ts"}
+
+// theMessage is itself the key.
+var theMessage = &probes.Message{Key: "$"}
 
 // told is a message as text: key, version, milliseconds.
 func told(m Message) [3]string {
@@ -48,22 +52,27 @@ func TestMessage(t *testing.T) {
 		{"a dotted version", everyPart, `{"k":"a","v":"v1.10.0"}`, [3]string{"a", "1.10.0", ""}},
 		{"parts that are none", everyPart, `{"k":["a"],"v":"new","ts":"yesterday"}`, [3]string{}},
 		{"an empty key is none", everyPart, `{"k":""}`, [3]string{}},
-		{"seconds are no milliseconds", everyPart, `{"k":"a","ts":1700000000}`, [3]string{"a", "", ""}},
+		{"seconds", everyPart, `{"k":"a","ts":1700000000}`, [3]string{"a", "", "1700000000000"}},
+		{"seconds with a fraction", everyPart, `{"k":"a","ts":1700000000.123}`, [3]string{"a", "", "1700000000123"}},
+		{"microseconds", everyPart, `{"k":"a","ts":1700000000123456}`, [3]string{"a", "", "1700000000123"}},
+		{"nanoseconds in quotes", everyPart, `{"k":"a","ts":"1700000000123456789"}`, [3]string{"a", "", "1700000000123"}},
+		{"RFC 3339", everyPart, `{"k":"a","ts":"2023-11-14T22:13:20.123Z"}`, [3]string{"a", "", "1700000000123"}},
+		{"more than a day ahead", everyPart, `{"k":"a","ts":95617584000000}`, [3]string{"a", "", ""}},
 		{"no time at all", everyPart, `{"k":"a","ts":-5}`, [3]string{"a", "", ""}},
-		{"not JSON", everyPart, `user:1`, [3]string{"user:1", "", ""}},
-		{"nothing configured", nil, `{"key":"user:1","v":7}`, [3]string{"user:1", "", ""}},
-		{"nothing configured, not JSON", nil, `user:1:profile`, [3]string{"user:1:profile", "", ""}},
-		{"nothing configured, no key", nil, `{"id":"user:1"}`, [3]string{}},
-		{"a number", nil, `12345`, [3]string{"12345", "", ""}},
-		{"a text of JSON", nil, `"user:1"`, [3]string{}},
-		{"a text of JSON where the path says so", &probes.Message{Key: "$"}, `"user:1"`, [3]string{"user:1", "", ""}},
-		{"a text is no word", nil, `please drop user:1`, [3]string{}},
-		{"damaged JSON is no word", nil, `{"key":"user:1"`, [3]string{}},
-		{"bytes are no word", nil, "\xff\xfe", [3]string{}},
-		{"control characters are no word", nil, "a\x00b", [3]string{}},
-		{"the longest word", nil, strings.Repeat("k", 250), [3]string{strings.Repeat("k", 250), "", ""}},
-		{"too long a word", nil, strings.Repeat("k", 251), [3]string{}},
-		{"nothing", nil, "", [3]string{}},
+		{"not JSON", everyPart, `user:1`, [3]string{}},
+		{"no path to the key", &probes.Message{Version: "$.v"}, `{"key":"user:1","v":7}`, [3]string{"user:1", "7", ""}},
+		{"nothing configured", nil, `{"key":"user:1","v":7}`, [3]string{}},
+		{"nothing configured, not JSON", nil, `user:1:profile`, [3]string{}},
+		{"a word", theMessage, `user:1:profile`, [3]string{"user:1:profile", "", ""}},
+		{"a number", theMessage, `12345`, [3]string{"12345", "", ""}},
+		{"a text of JSON where the path says so", theMessage, `"user:1"`, [3]string{"user:1", "", ""}},
+		{"a text is no word", theMessage, `please drop user:1`, [3]string{}},
+		{"damaged JSON is no word", theMessage, `{"key":"user:1"`, [3]string{}},
+		{"bytes are no word", theMessage, "\xff\xfe", [3]string{}},
+		{"control characters are no word", theMessage, "a\x00b", [3]string{}},
+		{"the longest word", theMessage, strings.Repeat("k", 250), [3]string{strings.Repeat("k", 250), "", ""}},
+		{"too long a word", theMessage, strings.Repeat("k", 251), [3]string{}},
+		{"nothing", theMessage, "", [3]string{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := told(reader(t, c.spec).Read([]byte(c.value))); got != c.want {
@@ -105,7 +114,8 @@ func TestMessageOfAnEntry(t *testing.T) {
 		{"the text of a field that is JSON", &probes.Message{Key: "$.payload"}, []string{"payload", `{"a":1}`}, [3]string{`{"a":1}`, "", ""}},
 		{"damaged JSON in a field", &probes.Message{Key: "$.payload"}, []string{"payload", `{"a":`}, [3]string{`{"a":`, "", ""}},
 		{"any bytes", &probes.Message{Key: "$.k"}, []string{"k", "\xff\"\n"}, [3]string{"\xff\"\n", "", ""}},
-		{"nothing configured", nil, []string{"key", "user:1"}, [3]string{"user:1", "", ""}},
+		{"no path to the key", &probes.Message{}, []string{"key", "user:1"}, [3]string{"user:1", "", ""}},
+		{"nothing configured", nil, []string{"key", "user:1"}, [3]string{}},
 		{"no fields", nil, nil, [3]string{}},
 		{"an odd number", nil, []string{"key"}, [3]string{}},
 	} {
@@ -207,13 +217,18 @@ func TestSampleOf(t *testing.T) {
 		},
 		{
 			"of equals the first by name",
+			[][]Message{messages(t, "b", "a", "a", "b")},
+			probes.MessageSample{Messages: 4, HasKeys: true, DistinctKeys: 2, TopKey: "a", TopKeyMessages: 2},
+		},
+		{
+			"what occurs once is nobody's top key",
 			[][]Message{messages(t, "b", "a")},
-			probes.MessageSample{Messages: 2, HasKeys: true, DistinctKeys: 2, TopKey: "a", TopKeyMessages: 1},
+			probes.MessageSample{Messages: 2, HasKeys: true, DistinctKeys: 2, TopKeyMessages: 1},
 		},
 		{
 			"a long key is cut",
-			[][]Message{messages(t, strings.Repeat("k", 1000))},
-			probes.MessageSample{Messages: 1, HasKeys: true, DistinctKeys: 1, TopKey: strings.Repeat("k", 256) + "…", TopKeyMessages: 1},
+			[][]Message{messages(t, strings.Repeat("k", 1000), strings.Repeat("k", 1000))},
+			probes.MessageSample{Messages: 2, HasKeys: true, DistinctKeys: 1, TopKey: strings.Repeat("k", 256) + "…", TopKeyMessages: 2},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -221,6 +236,58 @@ func TestSampleOf(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	whole, twice := `{"k":"a","v":1,"ts":1700000000123}`, `{"k":{},"v":"new","ts":12}`
+	for _, c := range []struct {
+		name  string
+		spec  *probes.Message
+		texts []string
+		want  map[string]int
+	}{
+		{"all parts", everyPart, []string{whole, twice, `{"k":"b"}`, "word", whole}, map[string]int{"key": 2, "version": 3, "timestamp": 3}},
+		{"one part is configured", &probes.Message{Version: "$.version"}, []string{whole, whole}, map[string]int{"version": 2}},
+		{"no message", everyPart, nil, map[string]int{"key": 0, "version": 0, "timestamp": 0}},
+		{"nothing configured", nil, []string{"word"}, map[string]int{}},
+	} {
+		r := reader(t, c.spec)
+		var all []Message
+		for _, text := range c.texts {
+			all = append(all, r.ReadRecord([]byte("record"), []byte(text)))
+		}
+		if diff := cmp.Diff(c.want, r.Sample(all).Unreadable); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+		// What else can be read of a message does not suffer, nor do its neighbours.
+		if n := r.Sample(all, all).Messages; n != 2*len(c.texts) {
+			t.Errorf("%s: %d messages", c.name, n)
+		}
+	}
+}
+
+// TestTimeOf goes through the units at the bounds of what is a time.
+func TestTimeOf(t *testing.T) {
+	now := time.Now()
+	for _, at := range []time.Time{earliest, now.Add(-time.Hour), now, now.Add(23 * time.Hour)} {
+		for unit, n := range map[string]int64{"s": at.Unix(), "ms": at.UnixMilli(), "us": at.UnixMicro(), "ns": at.UnixNano()} {
+			if got := TimeOf(n); at.Sub(got).Abs() > time.Second {
+				t.Errorf("%d %s are %v, want %v", n, unit, got, at)
+			}
+		}
+	}
+	for _, at := range []time.Time{earliest.Add(-time.Second), now.Add(25 * time.Hour)} {
+		for unit, n := range map[string]int64{"s": at.Unix(), "ms": at.UnixMilli(), "us": at.UnixMicro(), "ns": at.UnixNano()} {
+			if got := TimeOf(n); !got.IsZero() {
+				t.Errorf("%d %s are %v, want no time", n, unit, got)
+			}
+		}
+	}
+	for _, n := range []int64{0, -1, math.MinInt64, math.MaxInt64} {
+		if got := TimeOf(n); !got.IsZero() {
+			t.Errorf("%d is %v", n, got)
+		}
 	}
 }
 
@@ -241,7 +308,7 @@ func FuzzMessage(f *testing.F) {
 			if m.HasKey != (m.Key != "") {
 				t.Errorf("%+v has and has not a key", m)
 			}
-			if !m.At.IsZero() && m.At.Before(Earliest) {
+			if !m.At.IsZero() && m.At.Before(earliest) {
 				t.Errorf("%v is no time", m.At)
 			}
 		}

@@ -1,0 +1,46 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
+)
+
+// batchTime is when the first record of a batch was written, in whatever unit its producer took for that, and the offsets that the batch has.
+type batchTime struct{ from, to, first int64 }
+
+// batchTimes of the batches in an answer in which the producer gave the times. The library counts in nanoseconds, which
+// overflow where a producer wrote other units than milliseconds.
+func batchTimes(batches []byte) (out []batchTime) {
+	const (
+		offset, length, magic, attributes, lastDelta, first, end = 0, 8, 16, 21, 23, 27, 35
+		brokersTime                                              = 1 << 3 // in attributes
+	)
+	for len(batches) >= end {
+		at := int64(binary.BigEndian.Uint64(batches[offset:]))
+		size := int64(binary.BigEndian.Uint32(batches[length:])) + magic - 4
+		if batches[magic] == 2 && binary.BigEndian.Uint16(batches[attributes:])&brokersTime == 0 {
+			last := int64(binary.BigEndian.Uint32(batches[lastDelta:]))
+			out = append(out, batchTime{at, at + last, int64(binary.BigEndian.Uint64(batches[first:]))})
+		}
+		if size < end || size > int64(len(batches)) {
+			break
+		}
+		batches = batches[size:]
+	}
+	return out
+}
+
+// writtenAt is when a record was written; zero where it has no time that can be true.
+func writtenAt(r *kgo.Record, batches []batchTime) time.Time {
+	for _, b := range batches {
+		if b.from <= r.Offset && r.Offset <= b.to {
+			delta := (r.Timestamp.UnixNano() - b.first*1e6) / 1e6 // right also where both overflowed
+			return message.TimeOf(b.first + delta)
+		}
+	}
+	return message.TimeOf(r.Timestamp.UnixMilli())
+}
