@@ -26,10 +26,13 @@ type nodeConfig struct {
 	Edge bool
 }
 
-// cacheStatusConfig names the response header that tells a hit from a fill.
+// cacheStatusConfig says what tells a hit from a fill.
 type cacheStatusConfig struct {
+	// Header that a hit matches; Hit is nil where none but the common ones are looked at.
 	Header string
 	Hit    *regexp.Regexp
+	// First: of a list the edge's own member is the first, not the last.
+	First bool
 }
 
 // statsConfig says where a node's own counters stand; one whose path is empty does not stand there.
@@ -130,12 +133,15 @@ func readNode(v form.Value, layer string, once func(at form.Value, server string
 func readCacheStatus(v form.Value) *cacheStatusConfig {
 	b := v.Block()
 	out := &cacheStatusConfig{}
-	header, hit := b.Get("header"), b.Get("hit")
-	if b.Require(header, "the header's name, such as X-Cache") {
-		out.Header = header.HeaderName("the header's name, such as X-Cache")
-	}
-	if b.Require(hit, "a regular expression that a hit matches, such as (?i)hit") {
-		out.Hit = hit.Regexp()
+	header, hit, member := b.Get("header"), b.Get("hit"), b.Get("member")
+	out.First = member.OneOf("last", "first", "last") == "first"
+	if !member.Given() || header.Given() || hit.Given() {
+		if b.Require(header, "the header's name, such as X-Cache") {
+			out.Header = header.HeaderName("the header's name, such as X-Cache")
+		}
+		if b.Require(hit, "a regular expression that a hit matches, such as (?i)hit") {
+			out.Hit = hit.Regexp()
+		}
 	}
 	b.Done()
 	return out
