@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
@@ -124,5 +126,98 @@ func TestContentEncodingOfAll(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// visits of a Read: what each key's variants were, in their order.
+func readEach(t testing.TB, n *node, keys ...string) map[string][]string {
+	t.Helper()
+	var asked []probes.Key
+	for _, key := range keys {
+		asked = append(asked, probes.Key{Name: key})
+	}
+	got := map[string][]string{}
+	err := n.Read(probetest.Within(t, 10*time.Second), asked, func(i int, r probes.Raw) {
+		text := r.Variant + " " + stateOf(r)
+		if r.Present {
+			text = r.Variant + " " + string(r.Value)
+		}
+		if r.Further != (len(got[keys[i]]) > 0) {
+			t.Errorf("%s, %s: further %t", keys[i], text, r.Further)
+		}
+		got[keys[i]] = append(got[keys[i]], text)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return got
+}
+
+// Each variant is asked for by its name, and counts as one of our own reads; what is wrong with one is told of it alone.
+func TestVariants(t *testing.T) {
+	servers.NoLeaks(t)
+	s := startServer(t, func(w http.ResponseWriter, r *http.Request) {
+		variant := r.Header.Get("Accept-Encoding")
+		key := strings.TrimPrefix(r.URL.Path, "/k/")
+		switch {
+		case key == "half" && variant == "identity":
+			w.WriteHeader(http.StatusGatewayTimeout)
+		case key == "cut" && variant == "gzip":
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				_ = conn.Close()
+			}
+		case key == "br" && variant == "gzip":
+			w.Header().Set("Content-Encoding", "br")
+			_, _ = io.WriteString(w, "body")
+		case key == "none":
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			body := "body"
+			if key == "missed" && variant == "gzip" {
+				body = "old body"
+			}
+			w.Header().Set("Content-Encoding", variant)
+			_, _ = w.Write(encoded(t, variant, body))
+		}
+	})
+	node := nodeAt(t, s)
+	node.Edge, node.OnlyIfCached, node.Variants = true, true, []string{"identity", "gzip"}
+	env := probetest.Env()
+	n := openNode(t, node, env)
+	got := readEach(t, n, "alike", "missed", "half", "cut", "br", "none", "alike2")
+	want := map[string][]string{
+		"alike":  {"identity body", "gzip body"},
+		"missed": {"identity body", "gzip old body"},
+		"half":   {"identity missing", "gzip body"},
+		"cut":    {"identity body", "gzip variant gzip: " + httpclient.ErrCutOff.Error()},
+		"br":     {"identity body", `gzip variant gzip: the body's Content-Encoding "br" can't be undone; gzip, deflate and zstd can, ask for one of them or for identity in headers.Accept-Encoding`},
+		"none":   {"identity missing", "gzip missing"},
+		"alike2": {"identity body", "gzip body"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want (-), got (+):\n%s", d)
+	}
+	if n.reads.hits != 10 || n.reads.misses != 3 {
+		t.Errorf("%d hits and %d misses of our own", n.reads.hits, n.reads.misses)
+	}
+	budgetIsFree(t, env.Budget)
+}
+
+// A key whose variants were not all answered in time is not taken for one that was.
+func TestSlowVariant(t *testing.T) {
+	servers.NoLeaks(t)
+	s := startServer(t, func(_ http.ResponseWriter, r *http.Request) {
+		if slow := strings.HasSuffix(r.URL.Path, "slow"); slow && r.Header.Get("Accept-Encoding") == "gzip" {
+			<-r.Context().Done()
+		}
+	})
+	node := nodeAt(t, s)
+	node.Variants = []string{"identity", "gzip"}
+	got := map[int][]string{}
+	_ = openNode(t, node, probetest.Env()).Read(probetest.Within(t, 500*time.Millisecond), []probes.Key{{Name: "slow"}, {Name: "a"}},
+		func(i int, r probes.Raw) { got[i] = append(got[i], stateOf(r)) })
+	if len(got[0]) != 2 || got[0][0] != "present" || !strings.Contains(got[0][1], "no answer in time") || len(got[1]) != 2 || got[1][1] != "present" {
+		t.Errorf("%v", got)
 	}
 }
