@@ -34,6 +34,8 @@ type partitionLog struct {
 	offsetsPerMessage int64
 	// bytesPerOffset of the newest records; 0: unknown.
 	bytesPerOffset int64
+	// newest are those that were read last.
+	newest newestRead
 }
 
 // observedEnd is an end of the log, and when it was seen first and last.
