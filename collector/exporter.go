@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math"
@@ -149,15 +150,36 @@ func (e *Exporter) Close() {
 	}
 }
 
-// ServeHTTP answers a scrape, always with 200 and all that is known by the end of its time.
+// ServeHTTP answers a scrape, always with 200 and all that is known by the end of its time; in OpenMetrics where that is asked
+// for. That a client hung up is no fault of ours, and told once.
 func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	got := e.wait(r.Context(), timeoutOf(r))
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(scrapeAnswer{e: e, snapshot: got})
+	answer := &answerWriter{ResponseWriter: w}
 	promhttp.HandlerFor(prometheus.Gatherers{e.fixed, registry}, promhttp.HandlerOpts{
-		ErrorLog:      slog.NewLogLogger(e.log.Handler(), slog.LevelError),
-		ErrorHandling: promhttp.ContinueOnError,
-	}).ServeHTTP(w, r)
+		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelError),
+		ErrorHandling:     promhttp.ContinueOnError,
+		EnableOpenMetrics: true,
+	}).ServeHTTP(answer, r)
+	if err := cmp.Or(answer.err, r.Context().Err()); err != nil {
+		e.log.Debug("a client hung up before it had its answer", "client", r.RemoteAddr, "err", err)
+	}
+}
+
+// answerWriter notes the first error of a client that does not listen any more, and takes what follows as if it were sent:
+// promhttp would log an error for each family.
+type answerWriter struct {
+	http.ResponseWriter
+	err error
+}
+
+// Write implements http.ResponseWriter.
+func (w *answerWriter) Write(b []byte) (int, error) {
+	if w.err == nil {
+		_, w.err = w.ResponseWriter.Write(b)
+	}
+	return len(b), nil
 }
 
 // Report gives what the sampling says with which a scrape would be answered that has this timeout; nil where nothing could

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -263,5 +264,107 @@ func poll(t *testing.T, done func() bool) {
 		if time.Now().After(end) {
 			t.Fatal("it did not happen within 10 s")
 		}
+	}
+}
+
+// OpenMetrics is given where it is asked for, and says the same.
+func TestOpenMetrics(t *testing.T) {
+	e := testExporter(t, time.Hour, &fakeSampler{}, funcCollector{"queue", func(_ context.Context, ch chan<- prometheus.Metric) error {
+		queueEnqueued.send(ch, 7, "q", "kafka")
+		return nil
+	}})
+	plain := scrape(t, e, "")
+	for _, c := range []struct {
+		accept string
+		open   bool
+	}{
+		{"application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1", true},
+		{"application/openmetrics-text; version=0.0.1", true},
+		{"text/plain;version=0.0.4", false},
+		{"", false},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+		r.Header.Set("Accept", c.accept)
+		w := httptest.NewRecorder()
+		e.ServeHTTP(w, r)
+		body := w.Body.String()
+		if got := strings.HasPrefix(w.Header().Get("Content-Type"), "application/openmetrics-text"); got != c.open || strings.HasSuffix(body, "\n# EOF\n") != c.open {
+			t.Errorf("%q: %s, which ends in %q", c.accept, w.Header().Get("Content-Type"), body[max(0, len(body)-20):])
+		}
+		if !c.open {
+			continue
+		}
+		wantLines(t, body, "# TYPE cacheinv_queue_enqueued counter", `cacheinv_queue_enqueued_total{kind="kafka",queue="q"} 7.0`,
+			`cacheinv_node_up{kind="redis",layer="l2",node="redis-1"} 1.0`)
+		names := func(body string) (out []string) {
+			for l := range strings.Lines(ours(body)) {
+				out = append(out, l[:strings.LastIndexByte(l, ' ')])
+			}
+			return out
+		}
+		if d := cmp.Diff(names(plain), names(body)); d != "" {
+			t.Errorf("in plain text (-), in OpenMetrics (+):\n%s", d)
+		}
+	}
+}
+
+// deaf is a client that hangs up after a while.
+type deaf struct {
+	httptest.ResponseRecorder
+	left int
+}
+
+var errDeaf = errors.New("write: broken pipe")
+
+func (d *deaf) Write(b []byte) (int, error) {
+	if d.left--; d.left < 0 {
+		return 0, errDeaf
+	}
+	return len(b), nil
+}
+
+// A client that hangs up is told once, and at debug, whenever it does.
+func TestClientThatHangsUp(t *testing.T) {
+	for _, accept := range []string{"", "application/openmetrics-text"} {
+		for _, gzip := range []string{"", "gzip"} {
+			for left := range 3 {
+				var logged bytes.Buffer
+				e := testExporter(t, time.Hour, &fakeSampler{})
+				e.log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+				r.Header.Set("Accept", accept)
+				r.Header.Set("Accept-Encoding", gzip)
+				e.ServeHTTP(&deaf{ResponseRecorder: *httptest.NewRecorder(), left: left}, r)
+				if gzip != "" && left > 0 {
+					continue // what is compressed is written in fewer parts
+				}
+				if lines := strings.Split(strings.TrimSpace(logged.String()), "\n"); len(lines) != 1 || !strings.Contains(lines[0], "level=DEBUG") ||
+					!strings.Contains(lines[0], "broken pipe") {
+					t.Errorf("%q, %q, after %d parts: %q", accept, gzip, left, lines)
+				}
+				wantLines(t, scrape(t, e, ""), `cacheinv_node_up{kind="redis",layer="l2",node="redis-1"} 1`) // the next one is served
+			}
+		}
+	}
+}
+
+// One that hangs up while it waits is told once too; others that wait for the same sampling get it.
+func TestClientThatHangsUpWhileItWaits(t *testing.T) {
+	s := &fakeSampler{gate: make(chan struct{})}
+	e := testExporter(t, 0, s)
+	var logged bytes.Buffer
+	e.log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var other sync.WaitGroup
+	other.Go(func() {
+		wantLines(t, scrape(t, e, ""), `cacheinv_node_up{kind="redis",layer="l2",node="redis-1"} 1`)
+	})
+	poll(t, func() bool { return s.calls.Load() == 1 })
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	e.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/metrics", nil))
+	close(s.gate)
+	other.Wait()
+	if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=DEBUG") {
+		t.Errorf("the log says %q", got)
 	}
 }

@@ -26,8 +26,8 @@ type Node interface {
 	// Survey asks the node how it is, before any key is read. scan may be nil.
 	Survey(ctx context.Context, scan *Scan) (Survey, error)
 	// Read asks for all keys in as few round trips as the backend allows and calls visit for each key exactly
-	// once, in any order, from one goroutine at a time. Raw's bytes are valid only during the call. An error
-	// means that the node failed as a whole; keys not visited by then were not read.
+	// once, in any order, from one goroutine at a time, and then once for each further variant of the copy (Raw.Further). Raw's
+	// bytes are valid only during the call. An error means that the node failed as a whole; keys not visited by then were not read.
 	Read(ctx context.Context, keys []Key, visit func(i int, r Raw)) error
 	Close()
 }
@@ -55,6 +55,10 @@ type Raw struct {
 	// Suspect: the server answered nil for a key with a TTL (expired or replaced in between, or of another type).
 	Suspect bool
 	Err     error
+	// Variant of the copy that this is, where the node holds several (encodings of an HTTP body); else empty. Further: the key was
+	// visited with another one before.
+	Variant string
+	Further bool
 }
 
 // Field is one field of a hash.

@@ -74,9 +74,10 @@ type copyCount struct {
 	// that was remembered before.
 	memory   *copyMemory
 	previous *nodeMark
-	// first and last of its reads; the same one where one was enough.
-	first, last *reading
-	state       verdict.State
+	// first and last of its reads; the same one where one was enough. judged is what its state is about: the last read, or a
+	// variant in it.
+	first, last, judged *reading
+	state               verdict.State
 	// survivor: the copy is counted as one.
 	survivor bool
 }
@@ -216,6 +217,7 @@ func (ct *counts) judge(key int) {
 		ct.c.Remembered = content.Version{}
 	}
 	judged := ct.round.judge.Decide(&ct.c)
+	ct.foldVariants(&judged)
 	if judged.Fell {
 		c.memory.regressions++
 	}
@@ -241,16 +243,19 @@ func (ct *counts) build(key int, h *keyMemory) {
 	if !ct.c.Reread {
 		ct.c.Origin[1] = ct.c.Origin[0]
 	}
+	ct.c.Copies = ct.c.Copies[:len(ct.copies)] // without variants of the key before
 	if k.placed {
 		ct.gather(key)
 	}
 	for i := range ct.copies {
 		cp, copied := &ct.copies[i], &ct.c.Copies[i]
 		cp.first, cp.last = ct.reads(cp.on.column, key)
+		cp.judged = cp.last
 		cp.memory, cp.survivor = &h.copies[cp.on.column.memoryAt], false
 		copied.Reads = [2]verdict.Observation{cp.first.Observation, cp.last.Observation}
 		copied.Past, copied.Held = cp.memory.past(), ct.held(cp)
 	}
+	ct.addVariants(h)
 }
 
 // held is how long the content of the last read has been seen on a copy, whose memory begins anew with another content.
@@ -354,7 +359,7 @@ func (ct *counts) countCopy(key int, cp *copyCount, v *verdict.Verdict) {
 	}
 	switch cp.state {
 	case verdict.Stale:
-		if behind, ok := v.Reached.Above(cp.last.Version); ok {
+		if behind, ok := v.Reached.Above(cp.judged.Version); ok {
 			n.VersionLag = math.Max(n.VersionLag, behind)
 		}
 	case verdict.Missing:
@@ -449,13 +454,13 @@ func (ct *counts) divergence(key int, h *keyMemory) {
 
 // report of a copy for check; name is the key's in the copy's layer.
 func (cp *copyCount) report(name string) CopyReport {
-	node, o := cp.on.column.result, cp.last
+	node, o := cp.on.column.result, cp.judged
 	c := CopyReport{
 		Layer: node.Layer, Node: node.Name, Name: name, State: cp.state, Present: o.Presence == verdict.Present, Digest: o.Content,
 		Version: o.Version, TTL: o.ttl, HasTTL: o.hasTTL, NoExpiry: o.noExpiry, Err: o.why(), cachedAt: o.cachedAt,
 	}
 	if o.detail != nil {
-		c.Value = o.value
+		c.Value, c.Variant = o.value, o.variant
 	}
 	if c.Err == nil && cp.state == verdict.Error {
 		c.Err = node.Err

@@ -36,8 +36,8 @@ func (ct *counts) follow(i verdict.CopyAt, key int, h *keyMemory, v *verdict.Ver
 	col, memory, o := cp.on.column, cp.memory, cp.last
 	self := ct.round.lastKnown(col.result)
 	seen := verdict.Sighting{
-		Outcome: ct.shared(i, v), Content: o.Content, Version: o.Version, Reference: v.Reached, TooOld: o.TooOld,
-		Replica: self.role == "replica", Offset: self.offset, Regressions: h.regressions, Read: ct.round.began,
+		Outcome: ct.shared(i, v), Content: cp.judged.Content, Version: cp.judged.Version, Reference: v.Reached, TooOld: cp.judged.TooOld,
+		Replica: self.role == "replica" || cp.byVariant(), Offset: self.offset, Regressions: h.regressions, Read: ct.round.began,
 	}
 	if col.primary != nil {
 		seen.PrimaryOffset = ct.round.lastKnown(col.primary.result).offset

@@ -105,7 +105,7 @@ func (ct *counts) keyCopy(i verdict.CopyAt) KeyCopy {
 		return c
 	}
 	c.TTL, c.HasTTL, c.NoExpiry = o.ttl, o.hasTTL, o.noExpiry
-	c.Version, c.Content, c.SeenFor = o.Version, o.Content, ct.c.Copies[i].Held
+	c.Version, c.Content, c.SeenFor = cp.judged.Version, cp.judged.Content, ct.c.Copies[i].Held
 	c.Survivor = cp.survivor
 	if o.cachedAt != 0 {
 		c.Age = ct.at.Sub(time.Unix(0, o.cachedAt))

@@ -22,6 +22,10 @@ type reading struct {
 type detail struct {
 	err   error
 	value []byte
+	// variant that the reading is; empty: the only one.
+	variant string
+	// variants of the copy that differ from it.
+	variants []variant
 }
 
 // why a copy could not be read; nil where it could.

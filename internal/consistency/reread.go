@@ -26,7 +26,7 @@ func (r *round) suspicious(c *class, k *classKeys, key int) bool {
 		case o.suspect:
 			found = true
 		case o.Presence == verdict.Present:
-			found = found || before != nil && before.Content != o.Content || r.refuted(k, h, col, o, key)
+			found = found || o.differsInItself() || before != nil && before.Content != o.Content || r.refuted(k, h, col, o, key)
 			before = o
 		case o.Presence == verdict.Absent && h != nil && r.survived(c, k, h, col, key):
 			col.lossSeen, found = true, true // every loser is asked to explain it

@@ -137,8 +137,10 @@ type KeyReport struct {
 type CopyReport struct {
 	Layer, Node string
 	// Name of the key in this layer.
-	Name     string
-	State    verdict.State
+	Name  string
+	State verdict.State
+	// Variant that this is about, where the node holds several; else empty.
+	Variant  string
 	Present  bool
 	Digest   content.Digest
 	Version  content.Version

@@ -155,7 +155,13 @@ func (r *round) read(ctx context.Context, nr *nodeReads, p *plan, reads []readin
 	now := time.Now()
 	return nr.node.Read(ctx, p.keys, func(i int, raw probes.Raw) {
 		c := r.classes[p.at[i].class]
-		reads[i] = c.digest(c.perLayer[c.layerOf[nr.result.Layer]].reader, raw, now, keepValues)
+		got := c.digest(c.perLayer[c.layerOf[nr.result.Layer]].reader, raw, now, keepValues)
+		if raw.Further {
+			reads[i].addVariant(raw.Variant, got)
+			return
+		}
+		reads[i] = got
+		reads[i].named(raw.Variant)
 	})
 }
 

@@ -37,6 +37,8 @@ type spy struct {
 	offset     int64
 	// ttl that its copies have left; 0: no expiry.
 	ttl time.Duration
+	// variant is what it holds in another variant of each copy; nil: it has but one.
+	variant *probes.Raw
 	// place says where a key belongs; nil: the node is none of a group that shares keys out.
 	place func(key string) probes.Placement
 }
@@ -90,9 +92,18 @@ func (s *spy) Read(ctx context.Context, keys []probes.Key, visit func(int, probe
 		if r.Present && s.ttl > 0 {
 			r.NoExpiry, r.HasTTL, r.TTL = false, true, s.ttl
 		}
+		if s.variant != nil {
+			r.Variant = "identity"
+		}
 		r.Value = slices.Clone(r.Value)
 		visit(i, r)
 		clear(r.Value) // it was valid only meanwhile
+		if s.variant != nil {
+			further := *s.variant
+			further.Variant, further.Further, further.Value = "gzip", true, slices.Clone(further.Value)
+			visit(i, further)
+			clear(further.Value)
+		}
 	})
 }
 
@@ -413,6 +424,17 @@ func (w *world) do(token string) {
 		for _, n := range w.fleet {
 			known := func(v float64) probes.Count { return probes.Count{Value: v, Known: true} }
 			n.survey.UptimeSeconds, n.survey.Evicted, n.survey.Items = known(1e6), known(0), known(1000)
+		}
+	case "variant": // what the node holds in another one
+		switch value {
+		case "none":
+			w.node(node).variant = nil
+		case "-":
+			w.node(node).variant = &probes.Raw{}
+		case "?":
+			w.node(node).variant = &probes.Raw{Err: errFrozen}
+		default:
+			w.node(node).variant = &probes.Raw{Present: true, Value: []byte(w.body(value))}
 		}
 	case "ttl":
 		w.node(node).ttl = parseDuration(w.t, value)

@@ -85,9 +85,11 @@ type Differing struct {
 
 // Copy of a key on one node. Digest is keyed: equal within a report where contents are equal, and good for nothing else.
 type Copy struct {
-	Layer      string   `json:"layer"`
-	Node       string   `json:"node"`
-	State      string   `json:"state"`
+	Layer string `json:"layer"`
+	Node  string `json:"node"`
+	State string `json:"state"`
+	// Variant that the rest is about, where a node is read in several.
+	Variant    string   `json:"variant,omitempty"`
 	Digest     *string  `json:"digest"`
 	Version    *string  `json:"version"`
 	TTLSeconds *float64 `json:"ttl_seconds"`
@@ -179,7 +181,7 @@ func newDiffering(k *consistency.KeyReport, digests Digests) (Differing, bool) {
 }
 
 func newCopy(c *consistency.CopyReport, digests Digests) Copy {
-	out := Copy{Layer: c.Layer, Node: c.Node, State: c.State.String()}
+	out := Copy{Layer: c.Layer, Node: c.Node, State: c.State.String(), Variant: c.Variant}
 	if c.Err != nil {
 		out.Error = new(c.Err.Error())
 	}
@@ -303,7 +305,7 @@ func differingTable(differing []Differing) string {
 	for _, d := range differing {
 		key, by := Printable(d.Key), d.Reference
 		for _, c := range d.Copies {
-			row := table.Row{key, by, c.Layer, c.Node, c.State, short(c.Digest), text(c.Version), c.ttl()}
+			row := table.Row{key, by, c.Layer, c.nodeText(), c.State, short(c.Digest), text(c.Version), c.ttl()}
 			if values {
 				row = append(row, c.value())
 			}
@@ -344,6 +346,14 @@ func text(s *string) string {
 		return ""
 	}
 	return Printable(*s)
+}
+
+// nodeText names the node, and the variant that was wrong.
+func (c *Copy) nodeText() string {
+	if c.Variant == "" {
+		return c.Node
+	}
+	return c.Node + " (" + c.Variant + ")"
 }
 
 func short(digest *string) string {

@@ -113,3 +113,25 @@ func TestReload(t *testing.T) {
 		t.Errorf("a configuration that cannot be used: %d", w.Code)
 	}
 }
+
+// A client that hangs up in its handshake is told at debug; what else net/http logs is an error.
+func TestHandshakesThatFail(t *testing.T) {
+	for level, want := range map[slog.Level]string{
+		slog.LevelInfo:  "level=ERROR msg=\"http: panic serving\"\n",
+		slog.LevelDebug: "level=DEBUG msg=\"http: TLS handshake error from 192.0.2.1:5: EOF\"\nlevel=ERROR msg=\"http: panic serving\"\n",
+	} {
+		var logged bytes.Buffer
+		handler := slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}})
+		log := slog.NewLogLogger(connectionLog{handler}, slog.LevelError)
+		log.Print("http: TLS handshake error from 192.0.2.1:5: EOF")
+		log.Print("http: panic serving")
+		if logged.String() != want {
+			t.Errorf("at %v: %q", level, logged.String())
+		}
+	}
+}

@@ -2,10 +2,12 @@ package http
 
 import (
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
@@ -14,9 +16,11 @@ type nodeConfig struct {
 	// URL holds {key}; with DNS, {host} and {port} too, as may the statistics' and the health URL.
 	URL form.Template
 	// DNS names servers, each of which is a node; nil: one node.
-	DNS            *form.DNSName
-	Headers        map[string]string
-	CacheStatus    *cacheStatusConfig
+	DNS         *form.DNSName
+	Headers     map[string]string
+	CacheStatus *cacheStatusConfig
+	// Variants are the encodings of each key that are asked for; none: what the node sends by itself.
+	Variants       []string
 	OnlyIfCached   bool
 	TTLFromHeaders bool
 	Stats          *statsConfig
@@ -26,10 +30,13 @@ type nodeConfig struct {
 	Edge bool
 }
 
-// cacheStatusConfig names the response header that tells a hit from a fill.
+// cacheStatusConfig says what tells a hit from a fill.
 type cacheStatusConfig struct {
+	// Header that a hit matches; Hit is nil where none but the common ones are looked at.
 	Header string
 	Hit    *regexp.Regexp
+	// First: of a list the edge's own member is the first, not the last.
+	First bool
 }
 
 // statsConfig says where a node's own counters stand; one whose path is empty does not stand there.
@@ -110,6 +117,8 @@ func readNode(v form.Value, layer string, once func(at form.Value, server string
 	out.Edge = layer == "edge" || out.CacheStatus != nil
 	out.OnlyIfCached = b.Get("only_if_cached").Bool(out.Edge)
 	out.TTLFromHeaders = b.Get("ttl_from_headers").Bool(false)
+	variants := b.Get("variants")
+	out.Variants = readVariants(variants)
 	if stats.Given() {
 		out.Stats = readStats(stats, read)
 	}
@@ -118,6 +127,11 @@ func readNode(v form.Value, layer string, once func(at form.Value, server string
 	}
 	out.Client = b.Client()
 	out.Headers = b.Headers(out.Client)
+	for name := range out.Headers {
+		if variants.Given() && http.CanonicalHeaderKey(name) == acceptEncoding {
+			variants.Fault("conflicts with headers.%s; keep one", name)
+		}
+	}
 	if !out.URL.IsZero() {
 		// Behind one URL other headers may find another server, and behind another name there are others.
 		once(u, fmt.Sprintf("http %s %q", out.URL, out.Headers)+dns.DNSKey())
@@ -126,16 +140,31 @@ func readNode(v form.Value, layer string, once func(at form.Value, server string
 	return out
 }
 
+// readVariants reads the encodings that a node is asked for.
+func readVariants(v form.Value) []string {
+	known := append([]string{"identity"}, content.Encodings()...)
+	variants, items := v.Words("variants, such as identity and gzip", "a variant, such as gzip")
+	for i, item := range items {
+		if variants[i] != "" {
+			variants[i] = item.OneOf("", known...)
+		}
+	}
+	return variants
+}
+
 // readCacheStatus reads how a hit is told from a fill.
 func readCacheStatus(v form.Value) *cacheStatusConfig {
 	b := v.Block()
 	out := &cacheStatusConfig{}
-	header, hit := b.Get("header"), b.Get("hit")
-	if b.Require(header, "the header's name, such as X-Cache") {
-		out.Header = header.HeaderName("the header's name, such as X-Cache")
-	}
-	if b.Require(hit, "a regular expression that a hit matches, such as (?i)hit") {
-		out.Hit = hit.Regexp()
+	header, hit, member := b.Get("header"), b.Get("hit"), b.Get("member")
+	out.First = member.OneOf("last", "first", "last") == "first"
+	if !member.Given() || header.Given() || hit.Given() {
+		if b.Require(header, "the header's name, such as X-Cache") {
+			out.Header = header.HeaderName("the header's name, such as X-Cache")
+		}
+		if b.Require(hit, "a regular expression that a hit matches, such as (?i)hit") {
+			out.Hit = hit.Regexp()
+		}
 	}
 	b.Done()
 	return out

@@ -37,7 +37,7 @@ func TestNodesAreRead(t *testing.T) {
 	const list = `
 - url: "http://pop-fra.example/users/{key}"
   headers: {Host: www.example.com}
-  cache_status: {header: X-Cache, hit: "(?i)hit"}
+  cache_status: {header: X-Cache, hit: "(?i)hit", member: last}
   ttl_from_headers: true
   bearer_token_file: edge.token
 - url: "https://app-1:8443/cache/entries/{key}"
@@ -60,6 +60,7 @@ func TestNodesAreRead(t *testing.T) {
   stats: {url: "http://{host}:9090/stats?of={host}", hits: "$.hits"}
   health_url: "https://{host}/health"
 - {dns: "srv+_app._tcp.example.org", url: "http://{host}:{port}/cache/entries/{key}"}
+- {url: "http://pop-lon/{key}", cache_status: {member: first}, variants: [identity, gzip]}
 `
 	got := configfiles.Blocks(t, dir, list, func(v form.Value) *nodeConfig { return readNode(v, "l1", func(form.Value, string) {}) })
 	member := configTemplate(t, "http://{host}:{port}/cache/entries/{key}")
@@ -90,6 +91,7 @@ func TestNodesAreRead(t *testing.T) {
 			Stats: &statsConfig{URL: "http://{host}:9090/stats?of={host}", Hits: "$.hits"}, HealthURL: "https://{host}/health",
 		},
 		{DNS: &form.DNSName{Host: "_app._tcp.example.org", SRV: true}, URL: member},
+		{URL: configTemplate(t, "http://pop-lon/{key}"), CacheStatus: &cacheStatusConfig{First: true}, OnlyIfCached: true, Edge: true, Variants: []string{"identity", "gzip"}},
 	}
 	if d := cmp.Diff(want, got, sameConfig); d != "" {
 		t.Errorf("want (-), got (+):\n%s", d)

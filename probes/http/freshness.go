@@ -9,36 +9,40 @@ import (
 	"time"
 )
 
-// isFill reports whether the cache status says that the answer came from the origin. What the configuration names comes
-// before the headers that edges commonly send; in each, the last member is the cache closest to us.
+// isFill reports whether the cache status says that the answer, a 200, came from the origin. What the configuration names comes
+// before the headers that edges commonly send. Of each the last member counts, which is the cache closest to us, unless the
+// configuration says that this cache writes its own at the front.
 func isFill(h http.Header, c *cacheStatusConfig) bool {
-	if c != nil {
-		if last := lastMember(h, c.Header); last != "" {
-			return !c.Hit.MatchString(last)
+	first := c != nil && c.First
+	if c != nil && c.Hit != nil {
+		if own := memberOf(h, c.Header, first); own != "" {
+			return !c.Hit.MatchString(own)
 		}
 	}
-	if last := lastMember(h, "Cache-Status"); last != "" {
-		if hit, said := cacheStatusHit(last); said {
-			return !hit
+	if own := memberOf(h, "Cache-Status", first); own != "" {
+		if held, said := cacheStatusHeld(own); said {
+			return !held
 		}
 	}
 	for _, name := range []string{"CF-Cache-Status", "X-Cache"} {
-		if last := lastMember(h, name); last != "" {
-			return !saysHit(last)
+		if own := memberOf(h, name, first); own != "" {
+			return !saysHeld(own)
 		}
 	}
 	return false
 }
 
-// lastMember of a header that is a list, over all its lines; empty where there is none.
-func lastMember(h http.Header, name string) string {
-	last := ""
+// memberOf a header that is a list, over all its lines: the last one, or the first; empty where there is none.
+func memberOf(h http.Header, name string, first bool) string {
+	member := ""
 	for part := range splitUnquoted(strings.Join(h.Values(name), ","), ',') {
 		if part = strings.Trim(part, " \t"); part != "" {
-			last = part
+			if member = part; first {
+				break
+			}
 		}
 	}
-	return last
+	return member
 }
 
 // splitUnquoted cuts s at each separator outside of "quoted strings".
@@ -62,10 +66,11 @@ func splitUnquoted(s string, separator byte) func(yield func(string) bool) {
 	}
 }
 
-// cacheStatusHit reads one member of RFC 9211's Cache-Status, NAME;hit or NAME;fwd=WHY. It says nothing where it has
-// neither parameter.
-func cacheStatusHit(member string) (hit, said bool) {
-	forwarded, first := false, true
+// cacheStatusHeld reads one member of RFC 9211's Cache-Status, NAME;hit or NAME;fwd=WHY. It says nothing where it has
+// neither parameter. A cache that asked its origin held the copy all the same where that answered 304 (it was as good as
+// before) or could not answer: the body is the cache's own, as our answer is a 200.
+func cacheStatusHeld(member string) (held, said bool) {
+	hit, forwarded, status, first := false, false, 0, true
 	for part := range splitUnquoted(member, ';') {
 		if first {
 			first = false // the cache's name
@@ -77,18 +82,28 @@ func cacheStatusHit(member string) (hit, said bool) {
 			hit, said = !has || value == "?1", true
 		case "fwd":
 			forwarded, said = true, true
+		case "fwd-status":
+			status, _ = strconv.Atoi(value) // what is no number says nothing
 		}
 	}
-	return hit && !forwarded, said
+	if forwarded {
+		return status == http.StatusNotModified || status >= http.StatusInternalServerError && status <= 599, said
+	}
+	return hit, said
 }
 
-// saysHit reads what CDNs and proxies write: HIT, Hit from cloudfront, TCP_MEM_HIT from a-host, or nginx's and
-// Cloudflare's words for a copy that was held, though its time was up. Only the first word counts, for a host's name may
-// hold anything.
-func saysHit(member string) bool {
+// heldWords are words that edges write for a copy that was held, though its time was up, and that do not say hit: those of nginx
+// and Cloudflare, Apache's REVALIDATE, and Squid's for a copy that its origin called unchanged, or could not replace.
+var heldWords = map[string]bool{
+	"stale": true, "updating": true, "revalidated": true, "revalidate": true,
+	"tcp_refresh_unmodified": true, "tcp_refresh_fail_old": true, "tcp_refresh_ignored": true,
+}
+
+// saysHeld reads what CDNs and proxies write: HIT, Hit from cloudfront, TCP_MEM_HIT from a-host, or one of heldWords. Only the
+// first word counts, for a host's name may hold anything.
+func saysHeld(member string) bool {
 	word, _, _ := strings.Cut(strings.ToLower(member), " ")
-	switch word {
-	case "stale", "updating", "revalidated":
+	if heldWords[word] {
 		return true
 	}
 	// A hit-for-pass or hit-for-miss is none.

@@ -25,6 +25,7 @@ func TestEdgeCacheStatus(t *testing.T) {
 		_, _ = io.WriteString(w, "body")
 	})
 	custom := &cacheStatusConfig{Header: "x-edge", Hit: regexp.MustCompile("(?i)hit")}
+	first := &cacheStatusConfig{First: true}
 	for _, c := range []struct {
 		name    string
 		headers http.Header
@@ -47,7 +48,15 @@ func TestEdgeCacheStatus(t *testing.T) {
 		{"rfc hit true", http.Header{"Cache-Status": {"ExampleCache;hit=?1;ttl=3"}}, nil, true},
 		{"rfc hit false", http.Header{"Cache-Status": {"ExampleCache;hit=?0"}}, nil, false},
 		{"rfc miss", http.Header{"Cache-Status": {"ExampleCache; fwd=uri-miss; stored"}}, nil, false},
-		{"rfc revalidated", http.Header{"Cache-Status": {"ExampleCache; fwd=stale; fwd-status=304"}}, nil, false},
+		{"rfc revalidated", http.Header{"Cache-Status": {"ExampleCache; fwd=stale; fwd-status=304"}}, nil, true},
+		{"rfc revalidated as asked", http.Header{"Cache-Status": {"ExampleCache; fwd=request; fwd-status=304; ttl=60"}}, nil, true},
+		{"rfc revalidated, the other way round", http.Header{"Cache-Status": {"ExampleCache;fwd-status=304;fwd=stale"}}, nil, true},
+		{"rfc stale if error", http.Header{"Cache-Status": {"ExampleCache; fwd=stale; fwd-status=503"}}, nil, true},
+		{"rfc replaced", http.Header{"Cache-Status": {"ExampleCache; fwd=stale; fwd-status=200; stored"}}, nil, false},
+		{"rfc replaced, untold", http.Header{"Cache-Status": {"ExampleCache; fwd=stale"}}, nil, false},
+		{"rfc an odd status", http.Header{"Cache-Status": {"ExampleCache; fwd=stale; fwd-status=soon"}}, nil, false},
+		{"rfc a status alone", http.Header{"Cache-Status": {"ExampleCache; fwd-status=304"}, "X-Cache": {"MISS"}}, nil, false},
+		{"rfc another's revalidation", http.Header{"Cache-Status": {"OriginCache; fwd=stale; fwd-status=304, CDN; fwd=uri-miss"}}, nil, false},
 		{"rfc both", http.Header{"Cache-Status": {"ExampleCache; hit; fwd=stale"}}, nil, false},
 		{"rfc says nothing", http.Header{"Cache-Status": {"ExampleCache; detail=hit"}}, nil, true},
 		{"rfc says nothing, X-Cache does", http.Header{"Cache-Status": {"ExampleCache"}, "X-Cache": {"MISS"}}, nil, false},
@@ -80,6 +89,21 @@ func TestEdgeCacheStatus(t *testing.T) {
 		{"two lines", http.Header{"X-Cache": {"HIT", "MISS"}}, nil, false},
 		{"varnish hit for pass", http.Header{"X-Cache": {"hit-for-pass"}}, nil, false},
 		{"nginx stale", http.Header{"X-Cache": {"STALE"}}, nil, true},
+		{"nginx revalidated", http.Header{"X-Cache": {"REVALIDATED"}}, nil, true},
+		{"nginx expired", http.Header{"X-Cache": {"EXPIRED"}}, nil, false},
+		{"apache revalidated", http.Header{"X-Cache": {"REVALIDATE from www.example.com"}}, nil, true},
+		{"squid revalidated", http.Header{"X-Cache": {"TCP_REFRESH_UNMODIFIED from squid-1"}}, nil, true},
+		{"squid replaced", http.Header{"X-Cache": {"TCP_REFRESH_MODIFIED from hit-1"}}, nil, false},
+		{"squid, its origin failed", http.Header{"X-Cache": {"TCP_REFRESH_FAIL_OLD from squid-1"}}, nil, true},
+		{"akamai revalidated", http.Header{"X-Cache": {"TCP_REFRESH_HIT from a23-45"}}, nil, true},
+
+		{"first, rfc", http.Header{"Cache-Status": {"CDN; hit, OriginCache; fwd=uri-miss"}}, first, true},
+		{"first, rfc, a miss", http.Header{"Cache-Status": {"CDN; fwd=uri-miss", "OriginCache; hit"}}, first, false},
+		{"first, rfc, empty members", http.Header{"Cache-Status": {" , ,CDN; hit", "OriginCache; fwd=miss"}}, first, true},
+		{"first, X-Cache", http.Header{"X-Cache": {"HIT, MISS"}}, first, true},
+		{"first, X-Cache, a miss", http.Header{"X-Cache": {"MISS", "HIT"}}, first, false},
+		{"first, none", nil, first, true},
+		{"first of one configured", http.Header{"X-Edge": {"HIT, MISS"}}, &cacheStatusConfig{Header: "x-edge", Hit: custom.Hit, First: true}, true},
 		{"nginx bypass", http.Header{"X-Cache": {"BYPASS"}}, nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -161,7 +185,7 @@ func TestTTLFromHeaders(t *testing.T) {
 	}
 }
 
-// What stands behind a list's last comma decides alone, and no header makes a parser fail.
+// What stands behind a list's last comma decides alone, or what stands before its first, and no header makes a parser fail.
 func FuzzCacheStatus(f *testing.F) {
 	for _, s := range []string{"", "a; hit", `"a, \"b"; hit, c;fwd=miss`, "HIT, MISS", "max-age=60, s-maxage=\"5\"", "a;hit=?0;;,", "max-age=99999999999999999999"} {
 		f.Add(s)
@@ -182,6 +206,10 @@ func FuzzCacheStatus(f *testing.F) {
 			h.Set("Cache-Status", s+", "+last)
 			if isFill(h, nil) != (last != "x;hit") {
 				t.Errorf("%q: the last member does not decide", h.Get("Cache-Status"))
+			}
+			h.Set("Cache-Status", last+", "+s)
+			if isFill(h, &cacheStatusConfig{First: true}) != (last != "x;hit") {
+				t.Errorf("%q: the first member does not decide", h.Get("Cache-Status"))
 			}
 		}
 		if !strings.ContainsAny(s, ",;=") {

@@ -22,8 +22,8 @@ type node struct {
 	config nodeConfig
 	client *httpclient.Client
 	keys   *httpclient.Template
-	// header of requests for keys.
-	header http.Header
+	// headers of requests for keys, of each variant; one where the configuration names none.
+	headers []http.Header
 	// stats and health are nil where they are not configured.
 	stats, health *url.URL
 	counts        []statsCount
@@ -59,11 +59,8 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (probes.Node, er
 	client := httpclient.New(c.Client, c.Headers, keys.Host, env)
 	client.Site = group.ServerName(c.DNS)
 	n := &node{
-		id: id, config: c, client: client, keys: keys, header: client.Header.Clone(),
+		id: id, config: c, client: client, keys: keys, headers: headersOf(c, client.Header),
 		reads: probes.KeptOf(env.Kept, "http", c.URL.String(), func() *ownReads { return &ownReads{} }),
-	}
-	if c.OnlyIfCached {
-		n.header.Add("Cache-Control", "only-if-cached")
 	}
 	if c.HealthURL != "" {
 		if n.health, err = client.Parse(c.HealthURL); err != nil {
@@ -76,6 +73,27 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (probes.Node, er
 		}
 	}
 	return n, nil
+}
+
+// acceptEncoding is the header that asks for an encoding of the body.
+const acceptEncoding = "Accept-Encoding"
+
+// headersOf requests for keys, of each variant. common goes with every request.
+func headersOf(c nodeConfig, common http.Header) []http.Header {
+	header := common.Clone()
+	if c.OnlyIfCached {
+		header.Add("Cache-Control", "only-if-cached")
+	}
+	if len(c.Variants) == 0 {
+		return []http.Header{header}
+	}
+	var out []http.Header
+	for _, name := range c.Variants {
+		own := header.Clone()
+		own.Set(acceptEncoding, name)
+		out = append(out, own)
+	}
+	return out
 }
 
 func (n *node) openStats(c statsConfig) (err error) {

@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -29,9 +30,16 @@ type reading struct {
 	failed   []failedKey
 }
 
+// question is one request: for a key, or for one variant of it.
+type question struct {
+	key int
+	// variant by its index in the configuration; 0 where there is none.
+	variant int
+}
+
 // failedKey got no answer, which is the node's failure unless others get one.
 type failedKey struct {
-	key int
+	of  question
 	err error
 }
 
@@ -51,7 +59,7 @@ func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, prob
 		return r.failed[0].err
 	}
 	for _, f := range r.failed {
-		r.hand(f.key, probes.Raw{Err: f.err})
+		r.hand(f.of, probes.Raw{Err: f.err})
 	}
 	if r.visited < len(keys) {
 		return probes.NoAnswer(ctx)
@@ -80,59 +88,82 @@ func (r *reading) take() (int, bool) {
 	return r.next - 1, true
 }
 
-// hand gives the caller one key's answer.
-func (r *reading) hand(i int, raw probes.Raw) {
+// hand gives the caller one answer.
+func (r *reading) hand(q question, raw probes.Raw) {
+	if variants := r.node.config.Variants; len(variants) > 0 {
+		raw.Variant = variants[q.variant]
+		if raw.Err != nil {
+			raw.Err = fmt.Errorf("variant %s: %w", raw.Variant, raw.Err)
+		}
+	}
+	raw.Further = q.variant > 0
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.visited++
-	r.visit(i, raw)
+	if !raw.Further {
+		r.visited++
+	}
+	r.visit(q.key, raw)
 }
 
-func (r *reading) ask(i int) {
+// ask for a key, one variant after the other.
+func (r *reading) ask(key int) {
 	n := r.node
-	raw, err := n.keys.Expand(map[string]string{"key": r.keys[i].Name})
+	raw, err := n.keys.Expand(map[string]string{"key": r.keys[key].Name})
 	if err != nil {
-		r.hand(i, probes.Raw{Err: err})
+		r.hand(question{key: key}, probes.Raw{Err: err})
 		return
 	}
 	u, err := n.client.Parse(raw)
 	if err != nil {
-		r.hand(i, probes.Raw{Err: err})
+		r.hand(question{key: key}, probes.Raw{Err: err})
 		return
 	}
-	err = n.client.Get(r.ctx, u, n.header, func(a *httpclient.Answer) error {
-		r.judge(i, a)
-		return nil
-	})
-	if err != nil {
-		r.fail(i, err)
+	for variant, header := range n.headers {
+		q := question{key, variant}
+		handed := false
+		err = n.client.Get(r.ctx, u, header, func(a *httpclient.Answer) error {
+			handed = r.judge(q, a)
+			return nil
+		})
+		if err != nil {
+			handed = r.fail(q, err)
+		}
+		if !handed {
+			return // nothing was learned of the key, and no other variant would tell more
+		}
 	}
 }
 
-func (r *reading) fail(i int, err error) {
+// fail notes a question without an answer, and says whether the caller was told of it.
+func (r *reading) fail(q question, err error) (handed bool) {
+	if q.variant > 0 { // the key itself was answered
+		r.hand(q, probes.Raw{Err: err})
+		return true
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
-		return // the time was up, which is no fault of this key
+		return false // the time was up, which is no fault of this key
 	}
-	r.failed = append(r.failed, failedKey{i, err})
+	r.failed = append(r.failed, failedKey{q, err})
 	if !r.answered && len(r.failed) >= httpclient.MaxConns {
 		r.giveUp()
 	}
+	return false
 }
 
-// judge gives the caller what an answer says of its key.
-func (r *reading) judge(i int, a *httpclient.Answer) {
+// judge gives the caller what an answer says of its key, and says whether it did.
+func (r *reading) judge(q question, a *httpclient.Answer) (handed bool) {
 	r.mu.Lock()
 	r.answered = true
 	r.mu.Unlock()
 	switch r.node.note(a) {
 	case copyMissing:
-		r.hand(i, probes.Raw{})
-		return
+		r.hand(q, probes.Raw{})
+		return true
 	case copyRefused:
-		r.hand(i, probes.Raw{Err: httpclient.StatusError(a.StatusCode)})
-		return
+		r.hand(q, probes.Raw{Err: httpclient.StatusError(a.StatusCode)})
+		return true
 	}
 	out := probes.Raw{Present: true}
 	if r.node.config.TTLFromHeaders {
@@ -140,12 +171,14 @@ func (r *reading) judge(i int, a *httpclient.Answer) {
 	}
 	err := a.Hold(func(body []byte) error {
 		out.Value = body
-		r.hand(i, out)
+		r.hand(q, out)
 		return nil
 	})
-	if err != nil && r.ctx.Err() == nil {
-		r.hand(i, probes.Raw{Err: err})
+	if err != nil && (r.ctx.Err() == nil || q.variant > 0) {
+		r.hand(q, probes.Raw{Err: err})
+		return true
 	}
+	return err == nil
 }
 
 // copyState is what the head of an answer says of its key.

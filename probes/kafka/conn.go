@@ -31,6 +31,8 @@ const (
 // ended without the others.
 type brokerConn struct {
 	client *kgo.Client
+	// unpack is the client's own decompressor. Asking the client for an option is a search through all of them.
+	unpack kgo.Decompressor
 
 	// answered: any request of the sampling under way was. hung: the last request to end was not, within its time.
 	answered, hung atomic.Bool
@@ -129,6 +131,7 @@ func (s *brokerConns) at(address string) (*brokerConn, error) {
 		return nil, err
 	}
 	conn := &brokerConn{client: client}
+	conn.unpack, _ = client.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
 	s.by[address] = conn
 	return conn, nil
 }

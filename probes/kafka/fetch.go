@@ -43,8 +43,8 @@ type takeAnswer func(f partitionFetch, answer *kmsg.FetchResponseTopicPartition,
 func (s *sampling) readRecords(ctx context.Context) {
 	ctx, done := withPart(ctx, 2)
 	defer done()
-	lags, newest := s.lagFetches(), s.newestFetches()
 	s.newestByPartition = map[probes.Partition][]message.Message{}
+	lags, newest := s.lagFetches(), s.newestFetches()
 	var mu sync.Mutex // guards s.newestByPartition, refused and tried
 	refused := map[string]error{}
 	tried := map[string]bool{}
@@ -217,11 +217,7 @@ func (s *batchSizes) learn(f partitionFetch, answer *kmsg.FetchResponseTopicPart
 		}
 		return
 	}
-	stable := answer.HighWatermark
-	if !f.readUncommitted && answer.LastStableOffset >= 0 {
-		stable = answer.LastStableOffset
-	}
-	if stable <= f.offset || left < f.maxBytes {
+	if f.stableEnd(answer) <= f.offset || left < f.maxBytes {
 		return
 	}
 	larger := min(f.maxBytes, maxFetchBytes/4) * 4
@@ -245,8 +241,7 @@ func firstBatchBytes(b []byte) int32 {
 
 // decompressor gives up at maxUnpackedBytes in all.
 func (c *brokerConn) decompressor() kgo.Decompressor {
-	d, _ := c.client.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
-	return &boundedDecompressor{inner: d, left: maxUnpackedBytes}
+	return &boundedDecompressor{inner: c.unpack, left: maxUnpackedBytes}
 }
 
 // boundedDecompressor bounds what all batches of a partition take together; the inner one bounds each batch.

@@ -34,8 +34,9 @@ type partitionLog struct {
 	offsetsPerMessage int64
 	// bytesPerOffset of the newest records; 0: unknown.
 	bytesPerOffset int64
-	// newest is what was seen of the log's last part.
-	newest seenPart
+	// newest are those that were read last; seen is what was read with them.
+	newest newestRead
+	seen   seenPart
 }
 
 // seenPart is a part of the log of which all was read: from and to are its ends, and messages the offsets of all messages in it.
@@ -161,7 +162,7 @@ func (l *partitionLog) waiting(offset, end, now int64, current uint64) int64 {
 	if record, ok := l.recordAt(first); ok {
 		first = max(first, record.to)
 	}
-	seen := l.newest
+	seen := l.seen
 	if seen.from >= seen.to || first >= seen.to {
 		return max(0, end-first)
 	}

@@ -156,7 +156,7 @@ func TestLogWaiting(t *testing.T) {
 		{"committed all", seenPart{20, 30, []int64{21}}, nil, 34, 34, 0},
 	} {
 		l := newPartitionLog([16]byte{})
-		l.newest = c.newest
+		l.seen = c.newest
 		for _, r := range c.records {
 			l.keep(r)
 		}

@@ -54,7 +54,9 @@ func (s *sampling) newestFetches() map[int32][]partitionFetch {
 		chosen += len(out[leader])
 	}
 	s.newestEach = int64(max(1, s.q.newest/max(chosen, 1)))
-	for _, fetches := range out {
+	for leader, fetches := range out {
+		fetches = s.withoutRead(fetches)
+		out[leader] = fetches
 		for i := range fetches {
 			f := &fetches[i]
 			back := s.newestEach * f.log.offsetsPerMessage
@@ -65,6 +67,26 @@ func (s *sampling) newestFetches() map[int32][]partitionFetch {
 		}
 	}
 	return out
+}
+
+// withoutRead leaves out the partitions whose newest messages were read already, and gives those as they were.
+func (s *sampling) withoutRead(fetches []partitionFetch) []partitionFetch {
+	return slices.DeleteFunc(fetches, func(f partitionFetch) bool {
+		read := &f.log.newest
+		if !read.known || read.start != f.p.start.offset || read.end != f.p.end.offset || read.each < s.newestEach {
+			return false
+		}
+		f.log.newestTried = s.q.samplings
+		s.newestByPartition[f.p.Partition] = read.messages[max(0, len(read.messages)-int(s.newestEach)):]
+		return true
+	})
+}
+
+// newestRead are the newest messages of a partition, at most each of them, as they were read when its log went from start to end.
+type newestRead struct {
+	known            bool
+	start, end, each int64
+	messages         []message.Message
 }
 
 // takeNewest gives the newest messages of a partition, the oldest of them first. From how many came it learns how far back
@@ -79,13 +101,15 @@ func (s *sampling) takeNewest(f partitionFetch, answer *kmsg.FetchResponseTopicP
 		f.log.bytesPerOffset = max(1, int64(len(answer.RecordBatches))/read)
 	}
 	if got.Err == nil && next > f.offset {
-		f.log.newest = seenPart{from: f.offset, to: next, messages: make([]int64, 0, len(records))}
+		f.log.seen = seenPart{from: f.offset, to: next, messages: make([]int64, 0, len(records))}
 		for _, r := range records {
-			f.log.newest.messages = append(f.log.newest.messages, r.Offset)
+			f.log.seen.messages = append(f.log.seen.messages, r.Offset)
 		}
 	}
+	whole := len(answer.RecordBatches) > 0 && got.Err == nil && next >= f.stableEnd(answer)
 	switch n := int64(len(records)); {
 	case n < s.newestEach && f.offset > f.p.start.offset && f.p.end.offset-f.offset >= s.newestEach*f.log.offsetsPerMessage:
+		whole = whole && f.log.offsetsPerMessage == maxOffsetsPerMessage // else the next fetch goes further back
 		f.log.offsetsPerMessage = min(2*f.log.offsetsPerMessage, maxOffsetsPerMessage)
 	case n >= 2*s.newestEach && f.log.offsetsPerMessage > 1:
 		f.log.offsetsPerMessage /= 2
@@ -99,7 +123,16 @@ func (s *sampling) takeNewest(f partitionFetch, answer *kmsg.FetchResponseTopicP
 		}
 		out = append(out, m)
 	}
+	f.log.newest = newestRead{known: whole, start: f.p.start.offset, end: f.p.end.offset, each: s.newestEach, messages: out}
 	return out
+}
+
+// stableEnd is the offset up to which an answer's records are decided.
+func (f partitionFetch) stableEnd(answer *kmsg.FetchResponseTopicPartition) int64 {
+	if !f.readUncommitted && answer.LastStableOffset >= 0 {
+		return answer.LastStableOffset
+	}
+	return answer.HighWatermark
 }
 
 // allEmpty: every partition is known, and none holds a message.

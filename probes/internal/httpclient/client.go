@@ -100,7 +100,7 @@ func New(config form.HTTPClient, headers map[string]string, host string, env *pr
 	c.transport = &http.Transport{
 		MaxConnsPerHost: MaxConns, MaxIdleConnsPerHost: MaxConns, IdleConnTimeout: idleConns,
 		MaxResponseHeaderBytes: maxHeader,
-		// A compressed body would be another variant of the content than the one without, and of unknown size.
+		// No encoding is asked for unless the configuration does: it would be another variant of the content than the one without.
 		DisableCompression: true,
 		DialContext:        func(ctx context.Context, _, addr string) (net.Conn, error) { return c.dial(ctx, addr, false) },
 		DialTLSContext:     func(ctx context.Context, _, addr string) (net.Conn, error) { return c.dial(ctx, addr, true) },
@@ -340,7 +340,8 @@ type Answer struct {
 	client *Client
 }
 
-// Hold reads the whole body and hands it to use. It counts against the Budget, and is valid, only during the call.
+// Hold reads the whole body, undoes its Content-Encoding and hands it to use. It counts against the Budget, and is valid, only
+// during the call.
 func (a *Answer) Hold(use func(body []byte) error) error {
 	limit, budget := a.client.env.MaxBody, a.client.env.Budget
 	large := fmt.Errorf("the body is larger than --http.max-body (%d bytes)", limit)
@@ -348,8 +349,12 @@ func (a *Answer) Hold(use func(body []byte) error) error {
 	if held > limit {
 		return large
 	}
+	encodings := content.EncodingsOf(a.Header.Values("Content-Encoding"))
 	var first []byte
-	if held < 0 {
+	// How much room an encoded body needs is known only once it is undone. Most are small, so that is a matter of microseconds,
+	// in which nothing is waited for.
+	ahead := held < 0 || len(encodings) > 0
+	if ahead {
 		var err error
 		if first, err = io.ReadAll(io.LimitReader(a.Body, UnheldBody)); err != nil {
 			return a.client.brief(a.ctx, err)
@@ -360,23 +365,27 @@ func (a *Answer) Hold(use func(body []byte) error) error {
 			held = limit + 1
 		}
 	}
-	if budget.Acquire(a.ctx, held) != nil {
+	room := held + limit*int64(min(len(encodings), 2)) // what is undone, and what it is undone from
+	if budget.Acquire(a.ctx, room) != nil {
 		return a.client.brief(a.ctx, a.ctx.Err())
 	}
-	defer budget.Release(held)
-	body, err := a.rest(first, held)
+	defer budget.Release(room)
+	body, err := a.rest(first, held, ahead)
 	if err != nil {
 		return a.client.brief(a.ctx, err)
 	}
 	if int64(len(body)) > limit {
 		return large
 	}
+	if body, err = content.Unencode(body, encodings, limit); err != nil {
+		return err
+	}
 	return use(body)
 }
 
-// rest reads what follows first, size bytes in all; of unknown length where some was read before, then at most size.
-func (a *Answer) rest(first []byte, size int64) ([]byte, error) {
-	if a.ContentLength >= 0 {
+// rest reads what follows first, size bytes in all. ahead: first was read before, and size is the most that may follow.
+func (a *Answer) rest(first []byte, size int64, ahead bool) ([]byte, error) {
+	if !ahead {
 		body := make([]byte, size)
 		_, err := io.ReadFull(a.Body, body)
 		return body, err
