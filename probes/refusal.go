@@ -19,4 +19,4 @@ type refusal struct{ error }
 func (r refusal) Unwrap() error { return r.error }
 
 // Is implements errors.Is.
-func (refusal) Is(target error) bool { return target == ErrRefused } //nolint:errorlint // the method that errors.Is calls
+func (refusal) Is(target error) bool { return target == ErrRefused }

@@ -212,7 +212,7 @@ func (p *planner) copy(k *keyPlan, stale *consistency.CopyReport) {
 }
 
 func placeOf(k *keyPlan, c *consistency.CopyReport) Place {
-	out := Place{Class: k.class.Name, Layer: c.Layer, Node: c.Node, Key: k.Key}
+	out := Place{Class: k.class.Name, Layer: c.Layer, Node: c.Node, Key: k.Key, KeyBase64: odd(k.Key)}
 	if c.Name != k.Key {
 		out.StoredKey = c.Name
 	}

@@ -52,8 +52,9 @@ type Place struct {
 	Class string `json:"class"`
 	Layer string `json:"layer"`
 	Node  string `json:"node"`
-	// Key as the class names it; StoredKey is what it is called on the node, where that is something else.
+	// Key as the class names it, KeyBase64 where it is no text; StoredKey is what it is called on the node, where that is something else.
 	Key       string `json:"key"`
+	KeyBase64 []byte `json:"key_base64,omitempty"`
 	StoredKey string `json:"stored_key,omitempty"`
 }
 

@@ -68,6 +68,32 @@ func TestOddStats(t *testing.T) {
 	}
 }
 
+// A proxy that can give no statistics gives keys all the same.
+func TestStatsRefused(t *testing.T) {
+	servers.NoLeaks(t)
+	serves := true
+	addr := scripted(t, func(line string, out *bufio.Writer) bool {
+		switch word, _, _ := strings.Cut(line, " "); {
+		case word == "mn":
+			_, _ = io.WriteString(out, "MN\r\n")
+		case word == "mg" && serves:
+			_, _ = io.WriteString(out, "VA 2 t5 c1 O0\r\nhi\r\n")
+		default:
+			_, _ = io.WriteString(out, "SERVER_ERROR no servers available\r\n")
+		}
+		return true
+	})
+	n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
+	for range 2 {
+		s := probetest.Survey(t, n)
+		got := probetest.Read(t, n, probes.Key{Name: "a"})[0]
+		if !s.Unasked || !errors.Is(s.Refused, probes.ErrRefused) || got.Present != serves || (got.Err == nil) != serves || n.Answered() != serves {
+			t.Errorf("serves %v: %+v, %+v, up %v", serves, s, got, n.Answered())
+		}
+		serves = false
+	}
+}
+
 // What a server says before it hangs up is told, with a login and without; twice it is asked, and twice it is the same.
 func TestLastWords(t *testing.T) {
 	servers.NoLeaks(t)

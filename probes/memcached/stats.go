@@ -115,8 +115,11 @@ func (r *statsReply) refused(x *wire.Exchange, line []byte) error {
 		return errLogin
 	case string(line) == "ERROR", word == "CLIENT_ERROR":
 		return nil
-	case word == "ERROR", word == "SERVER_ERROR": // such as ERROR Too many open connections
+	case word == "ERROR": // such as ERROR Too many open connections
 		return saidError(line)
+	case word == "SERVER_ERROR": // a proxy's, which may serve keys all the same
+		r.Refused, r.Unasked = saidError(line), true
+		return nil
 	}
 	return x.Foreign
 }

@@ -186,3 +186,19 @@ func TestInfoRefused(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A node that does not tell its Cluster is up, and that the view is not known is told.
+func TestViewRefused(t *testing.T) {
+	servers.NoLeaks(t)
+	r := servers.Redis(t)
+	r.Must(t, "set", "a", "v")
+	f := openFleet(t, probetest.Env().ForgetAfter, probetest.Node("cluster", 0, &nodeConfig{Cluster: []string{r.Addr}}))
+	for range 2 {
+		got := probetest.SurveyFleet(t, f, 5*time.Second)
+		probetest.WantNames(t, got, "cluster/"+r.Addr)
+		g := f.Groups()[0]
+		if g.Err == nil || !errors.Is(g.Err, probes.ErrRefused) || !strings.Contains(g.Err.Error(), "does not tell its view") || g.Cluster.Answered != 0 {
+			t.Errorf("%+v", g)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
@@ -59,4 +60,60 @@ canaries:
 			}
 		})
 	}
+}
+
+// TestRefusalsInMetrics: what two odd nodes answer shows in their own series, and takes nothing from the others: a TTL of a thousand
+// years, a key's name of 2 MiB, INFO refused, and a queue whose password was rotated.
+func TestRefusalsInMetrics(t *testing.T) {
+	servers.NoLeaks(t)
+	good, odd, queue := servers.Redis(t), servers.Redis(t), servers.Redis(t)
+	for _, r := range []*servers.RedisServer{good, odd} {
+		r.Must(t, "set", "user:1:profile", `{"version":1}`, "ex", 3600)
+	}
+	odd.Must(t, "pexpire", "user:1:profile", "9223370000000000000")
+	odd.Must(t, "set", "user:"+strings.Repeat("x", 2<<20)+":profile", `{"version":1}`)
+	odd.Must(t, "acl", "setuser", "least", "on", ">pw", "~*", "+mget", "+pttl", "+type", "+scan")
+	queue.Must(t, "acl", "setuser", "worker", "on", ">first", "~*", "+@all")
+	for range 7 {
+		queue.Must(t, "rpush", "invalidation_queue", "x")
+	}
+	e := start(t, fmt.Sprintf(`
+layers:
+  - name: l2
+    ttl: 1h
+    nodes:
+      - {name: good, redis: {address: "%s"}}
+      - {name: odd, redis: {address: "%s", username: least, password: pw}}
+  - name: l3
+    ttl: 1h
+    nodes:
+      - {name: queue, redis: {address: "%s", username: worker, password: first}}
+queues:
+  - {name: inv, redis: {node: queue, list: invalidation_queue}}
+canaries:
+  - {class: user_profile, keys: ["user:1:profile"], pattern: "user:*:profile", layers: [l2], version: {json: "$.version"}}
+`, good.Addr, odd.Addr, queue.Addr))
+	p := e.scrape(10 * time.Second)
+	p.want(7, "queue_depth", "queue", "inv")
+	p.want(1, "queue_up", "queue", "inv")
+	queue.Must(t, "acl", "setuser", "worker", "resetpass", ">second")
+	queue.Must(t, "client", "kill", "user", "worker")
+	p = e.scrape(10 * time.Second)
+	for _, node := range []string{"good", "odd"} {
+		p.want(1, "node_up", "node", node)
+		p.want(1, "canary_copies", "node", node, "state", "fresh")
+		p.want(0, "canary_copies", "node", node, "state", "error")
+	}
+	p.want(1, "canary_ttl_over_limit_copies", "node", "odd")
+	p.want(0, "canary_ttl_over_limit_copies", "node", "good")
+	p.want(1, "node_items", "node", "good")
+	if n := p.number("node_items", "node", "odd"); n != 0 {
+		t.Errorf("%d series of what INFO was not asked for", n)
+	}
+	p.want(0, "node_up", "node", "queue")
+	p.want(0, "queue_up", "queue", "inv")
+	if n := p.number("queue_depth", "queue", "inv"); n != 0 {
+		t.Errorf("%d series of a depth that nobody knows", n)
+	}
+	p.want(0, "cause_score", "cause", "network")
 }

@@ -302,7 +302,7 @@ func (x *Exchange) ReadEnds(buf []byte, n, most int64) ([]byte, error) {
 		return buf, err
 	}
 	buf = buf[:bytes.LastIndexByte(buf, '\n')+1]
-	if _, err := io.CopyN(io.Discard, x.Reader, n-most/2*2); err != nil {
+	if err := x.drop(n - most/2*2); err != nil {
 		return buf, err
 	}
 	rest, err := x.ReadBulk(nil, most/2)
@@ -314,10 +314,21 @@ func (x *Exchange) ReadEnds(buf []byte, n, most int64) ([]byte, error) {
 
 // Discard reads n bytes and the end of line behind them, and drops them.
 func (x *Exchange) Discard(n int64) error {
-	if _, err := io.CopyN(io.Discard, x.Reader, n); err != nil {
+	if err := x.drop(n); err != nil {
 		return err
 	}
 	return x.endOfLine()
+}
+
+func (x *Exchange) drop(n int64) error {
+	for n > 0 {
+		part := min(n, math.MaxInt32)
+		if _, err := x.Reader.Discard(int(part)); err != nil {
+			return err
+		}
+		n -= part
+	}
+	return nil
 }
 
 func (x *Exchange) endOfLine() error {
