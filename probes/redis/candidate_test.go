@@ -260,3 +260,25 @@ func TestActiveReplicas(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A replica that lets us not in has answered: it is a node that is down.
+func TestReplicaThatRefusesTheLogin(t *testing.T) {
+	servers.NoLeaks(t)
+	refusing := servers.RedisSaying(t, func(command []string) string {
+		if command[0] == "AUTH" {
+			return "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+		}
+		return "-NOAUTH Authentication required.\r\n"
+	})
+	host, port, _ := strings.Cut(refusing, ":")
+	primary := newScriptedRedis(t, "run_id:p\nrole:master\nmaster_replid:x\nslave0:ip="+host+",port="+port+",state=online,offset=1,lag=0\n")
+	f := openFleet(t, time.Minute, probetest.Node("pair", 0, &nodeConfig{Replication: []string{primary.addr}, Credentials: form.Credentials{Password: "old"}}))
+	for range 2 {
+		got := probetest.SurveyFleet(t, f, 5*time.Second)
+		probetest.WantNames(t, got, "pair/"+primary.addr, "pair/"+refusing)
+		if got["pair/"+refusing].Err == nil || got["pair/"+primary.addr].Err != nil {
+			t.Errorf("%+v", got)
+		}
+		wantGroup(t, "one refuses", f, 2, 0)
+	}
+}

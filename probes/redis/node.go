@@ -110,7 +110,7 @@ func (n *node) greet(context.Context, *wire.Conn) ([]wire.Request, error) {
 			_, err := readText(x)
 			var said errReply
 			if errors.As(err, &said) { // the first word alone: a proxy may repeat the arguments
-				return fmt.Errorf("%s was refused (%s)", what, said.word())
+				return refusedLogin(fmt.Sprintf("%s was refused (%s)", what, said.word()))
 			}
 			return err
 		}
@@ -133,6 +133,14 @@ func (n *node) greet(context.Context, *wire.Conn) ([]wire.Request, error) {
 		wire.Request{Commands: appendCommand(nil, "CLIENT", "SETNAME", "cacheinv_exporter"), Read: ignore},
 		wire.Request{Commands: appendCommand(nil, "CLIENT", "NO-TOUCH", "ON"), Read: ignore}), nil // Redis 7.2; older ones refuse
 }
+
+// refusedLogin is what a server said that lets nobody in: it answered.
+type refusedLogin string
+
+func (e refusedLogin) Error() string { return string(e) }
+
+// Refused implements group.Refusal.
+func (refusedLogin) Refused() bool { return true }
 
 // Survey asks for INFO and, where asked, one step of SCAN, in one round trip.
 func (n *node) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, error) {

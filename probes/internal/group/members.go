@@ -267,12 +267,19 @@ func (g *Members[M]) Nodes() []probes.Node {
 	return out
 }
 
+// Refusal is an error by which a server itself refused to answer: there is one.
+type Refusal interface {
+	error
+	Refused() bool
+}
+
 // admit notes what a member answered. A candidate that did is a node from now on; false: it is none yet.
 func (g *Members[M]) admit(m M, err error) bool {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
 	b := m.base()
-	if b.Err = err; err == nil {
+	var refusal Refusal
+	if b.Err = err; err == nil || errors.As(err, &refusal) && refusal.Refused() {
 		b.Candidate = false
 	}
 	return !b.Candidate
