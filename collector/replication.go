@@ -43,6 +43,8 @@ func newReplicas() *replicas { return &replicas{by: map[string]*replicaHistory{}
 type replicaHistory struct {
 	// primary is the name of the node that it last followed.
 	primary string
+	// peer is where it was reached last.
+	peer string
 	// replID of the stream that the positions are in.
 	replID    string
 	positions []position
@@ -169,6 +171,7 @@ func (c *replicationCollector) send(now time.Time, n *consistency.NodeResult, s 
 	h := c.known.by[n.Name]
 	out := diagnosis.Replica{Layer: n.Layer, Node: n.Name}
 	if rep := n.Survey.Replication; n.Up && rep != nil {
+		h.peer = n.Survey.Peer
 		out.LinkUp = rep.LinkUp
 		primary := s.primaries[rep.ReplID]
 		if primary != nil {
@@ -220,8 +223,10 @@ func streamsOf(r *consistency.Result) replicationStreams {
 	}
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
-		if n.Address != "" {
-			s.at[placeOf(n.Layer, n.Address)] = n.Name
+		for _, at := range []string{n.Address, n.Survey.Peer} {
+			if at != "" {
+				s.at[placeOf(n.Layer, at)] = n.Name
+			}
 		}
 		rep := n.Survey.Replication
 		if !n.Up || rep == nil {
@@ -240,8 +245,10 @@ func streamsOf(r *consistency.Result) replicationStreams {
 // account is what a primary says of a replica that does not answer. A primary may know it by another address than we do:
 // then it is the only one of its list that is not accounted for.
 func (s replicationStreams) account(n *consistency.NodeResult, h *replicaHistory, known map[string]*replicaHistory) (*consistency.NodeResult, *probes.Replica) {
-	if l := s.listed[placeOf(n.Layer, n.Address)]; l != nil && n.Address != "" {
-		return l.primary, l.replica
+	for _, at := range []string{n.Address, h.peer} {
+		if l := s.listed[placeOf(n.Layer, at)]; l != nil && at != "" {
+			return l.primary, l.replica
+		}
 	}
 	primary := s.byName[h.primary]
 	if primary == nil {

@@ -82,6 +82,8 @@ type Survey struct {
 	Left, CalledDown bool
 	// Loading: it still loads its data.
 	Loading bool
+	// Peer is the host:port at which the node was reached, with the host's address in numbers; empty: unknown.
+	Peer string
 	// RunID names the server's process: another one means that it began anew.
 	RunID   string
 	Version string
@@ -120,7 +122,7 @@ type Replication struct {
 	Replicas []Replica
 }
 
-// Follows: the node is a replica whose copies are its primary's: it takes no writes, and has no vote beside that one.
+// Follows reports that the node is a replica whose copies are its primary's: it takes no writes, and has no vote beside that one.
 func (s *Survey) Follows() bool { return s.Role == "replica" && !s.Active }
 
 // PrimaryLink is a replica's link to one of its primaries. Address is host:port.

@@ -69,6 +69,7 @@ func (s *spy) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, err
 	if survey.Replication != nil {
 		survey.Replication.Offset = s.offset
 	}
+	survey.Active = s.survey.Active
 	if s.scanned {
 		survey.Found = s.found
 	}
@@ -462,6 +463,10 @@ func (w *world) do(token string) {
 		w.node(node).place = func(string) probes.Placement { return p }
 	case "left": // its source does not announce it any more
 		w.node(node).survey.Left = value == "true"
+	case "down": // its source calls it down
+		w.node(node).survey.CalledDown = value == "true"
+	case "active": // a replica that takes writes of its own
+		w.node(node).survey.Active = value == "true"
 	case "loading":
 		w.node(node).survey.Loading = value == "true"
 	case "leave":

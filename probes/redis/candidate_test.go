@@ -1,11 +1,14 @@
 package redis
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
@@ -88,8 +91,11 @@ func newScriptedRedis(t *testing.T, info string) *scriptedRedis {
 	s.addr = servers.RedisSaying(t, func(command []string) string {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if command[0] == "INFO" {
+		switch command[0] {
+		case "INFO":
 			return servers.BulkText(strings.ReplaceAll(s.info, "\n", "\r\n"))
+		case "HELLO":
+			return "-ERR unknown command 'HELLO'\r\n"
 		}
 		return ""
 	})
@@ -173,25 +179,35 @@ func TestServersWithoutRunID(t *testing.T) {
 	}{
 		{"one that is idle", []string{fmt.Sprintf(info, "x", 5)}, []string{fmt.Sprintf(info, "x", 5)}, []int{1, 1}},
 		{
-			"one that is written to", []string{fmt.Sprintf(info, "x", 5), fmt.Sprintf(info, "x", 9)},
-			[]string{fmt.Sprintf(info, "x", 7), fmt.Sprintf(info, "x", 9)}, []int{2, 1},
+			"one that is written to",
+			[]string{fmt.Sprintf(info, "x", 5), fmt.Sprintf(info, "x", 9)},
+			[]string{fmt.Sprintf(info, "x", 7), fmt.Sprintf(info, "x", 9)},
+			[]int{2, 1},
 		},
 		{
-			"one that is written to all the time", []string{fmt.Sprintf(info, "x", 5), fmt.Sprintf(info, "x", 8)},
-			[]string{fmt.Sprintf(info, "x", 7), fmt.Sprintf(info, "x", 10)}, []int{2, 1},
+			"one that is written to all the time",
+			[]string{fmt.Sprintf(info, "x", 5), fmt.Sprintf(info, "x", 8)},
+			[]string{fmt.Sprintf(info, "x", 7), fmt.Sprintf(info, "x", 10)},
+			[]int{2, 1},
 		},
 		{"two primaries", []string{fmt.Sprintf(info, "x", 5)}, []string{fmt.Sprintf(info, "y", 5)}, []int{2, 2}},
 		{
-			"a copy of the other that goes its own way", []string{fmt.Sprintf(info, "x", 5), fmt.Sprintf(info, "x", 6)},
-			[]string{fmt.Sprintf(info, "x", 500), fmt.Sprintf(info, "x", 501)}, []int{2, 2},
+			"a copy of the other that goes its own way",
+			[]string{fmt.Sprintf(info, "x", 5), fmt.Sprintf(info, "x", 6)},
+			[]string{fmt.Sprintf(info, "x", 500), fmt.Sprintf(info, "x", 501)},
+			[]int{2, 2},
 		},
 		{
-			"another process", []string{fmt.Sprintf(info, "x", 5)},
-			[]string{strings.Replace(fmt.Sprintf(info, "x", 5), "uptime_in_seconds:100", "uptime_in_seconds:9000", 1)}, []int{2, 2},
+			"another process",
+			[]string{fmt.Sprintf(info, "x", 5)},
+			[]string{strings.Replace(fmt.Sprintf(info, "x", 5), "uptime_in_seconds:100", "uptime_in_seconds:9000", 1)},
+			[]int{2, 2},
 		},
 		{
-			"two replicas of one primary", []string{"role:slave\nmaster_replid:x\nslave_repl_offset:5\nmaster_link_status:up\n"},
-			[]string{"role:slave\nmaster_replid:x\nslave_repl_offset:5\nmaster_link_status:up\n"}, []int{2, 2},
+			"two replicas of one primary",
+			[]string{"role:slave\nmaster_replid:x\nslave_repl_offset:5\nmaster_link_status:up\n"},
+			[]string{"role:slave\nmaster_replid:x\nslave_repl_offset:5\nmaster_link_status:up\n"},
+			[]int{2, 2},
 		},
 	} {
 		a, b := newScriptedRedis(t, c.first[0]), newScriptedRedis(t, c.second[0])
@@ -204,5 +220,65 @@ func TestServersWithoutRunID(t *testing.T) {
 				t.Errorf("%s, survey %d: %v, want %d nodes", c.what, i+1, got.Names(), want)
 			}
 		}
+	}
+}
+
+// KeyDB's active replicas follow each other, and take writes; a broken link of several is told.
+func TestActiveReplicas(t *testing.T) {
+	servers.NoLeaks(t)
+	a, b, c := newScriptedRedis(t, ""), newScriptedRedis(t, ""), newScriptedRedis(t, "")
+	info := func(run string, first, second *scriptedRedis, link string) string {
+		host := func(s *scriptedRedis) string { return strings.Split(s.addr, ":")[0] }
+		port := func(s *scriptedRedis) string { return strings.Split(s.addr, ":")[1] }
+		return fmt.Sprintf("redis_version:6.3.4\nrun_id:%s\nrole:active-replica\nmaster_global_link_status:%s\nconnected_masters:2\n"+
+			"master_host:%s\nmaster_port:%s\nmaster_link_status:up\nmaster_1_host:%s\nmaster_1_port:%s\nmaster_1_link_status:%s\n"+
+			"slave_repl_offset:7\nslave_read_only:0\nconnected_slaves:0\nmaster_replid:%s\nmaster_repl_offset:9\n",
+			run, link, host(first), port(first), host(second), port(second), link, run)
+	}
+	a.say(info("a", b, c, "up"))
+	b.say(info("b", a, c, "down"))
+	c.say(info("c", a, b, "up"))
+	f := openFleet(t, time.Minute, pair(a.addr))
+	for range 2 {
+		got := probetest.SurveyFleet(t, f, 5*time.Second)
+		probetest.WantNames(t, got, "pair/"+a.addr, "pair/"+b.addr, "pair/"+c.addr)
+		for _, s := range []*scriptedRedis{a, b, c} {
+			k := got["pair/"+s.addr]
+			if k.Err != nil || k.Role != "replica" || !k.Active || k.Follows() || k.Replication.LinkUp != (s != b) {
+				t.Errorf("%s: %+v %+v", s.addr, k, k.Replication)
+			}
+		}
+		wantGroup(t, "active replicas", f, 3, 0)
+	}
+	server, err := serverOf(f, "pair", "any")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Do(probetest.Within(t, 5*time.Second), func(ctx context.Context, c redis.Cmdable) (uint64, uint64, error) {
+		return 0, 0, c.Set(ctx, "written", "on one that takes writes", 0).Err()
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A replica that lets us not in has answered: it is a node that is down.
+func TestReplicaThatRefusesTheLogin(t *testing.T) {
+	servers.NoLeaks(t)
+	refusing := servers.RedisSaying(t, func(command []string) string {
+		if command[0] == "AUTH" {
+			return "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+		}
+		return "-NOAUTH Authentication required.\r\n"
+	})
+	host, port, _ := strings.Cut(refusing, ":")
+	primary := newScriptedRedis(t, "run_id:p\nrole:master\nmaster_replid:x\nslave0:ip="+host+",port="+port+",state=online,offset=1,lag=0\n")
+	f := openFleet(t, time.Minute, probetest.Node("pair", 0, &nodeConfig{Replication: []string{primary.addr}, Credentials: form.Credentials{Password: "old"}}))
+	for range 2 {
+		got := probetest.SurveyFleet(t, f, 5*time.Second)
+		probetest.WantNames(t, got, "pair/"+primary.addr, "pair/"+refusing)
+		if got["pair/"+refusing].Err == nil || got["pair/"+primary.addr].Err != nil {
+			t.Errorf("%+v", got)
+		}
+		wantGroup(t, "one refuses", f, 2, 0)
 	}
 }

@@ -98,7 +98,8 @@ func TestClusterNodesWithAnOddLine(t *testing.T) {
 	if v, err := parseClusterNodes("b 10.0.0.2:7000@17000 master - 0 0 2 connected 0-16383\n"); err == nil {
 		t.Errorf("nobody told it: %+v", v)
 	}
-	if v, err := parseClusterNodes("a 10.0.0.1:7000@17000 myself,master\n" + wholeView[strings.Index(wholeView, "b "):]); err != nil || !v.primary || v.owners[16383] != "c" {
+	_, others, _ := strings.Cut(wholeView, "\n")
+	if v, err := parseClusterNodes("a 10.0.0.1:7000@17000 myself,master\n" + others); err != nil || !v.primary || v.owners[16383] != "c" {
 		t.Errorf("its own line is cut short: %+v, %v", v, err)
 	}
 }
@@ -111,9 +112,23 @@ func TestAnnouncedAddresses(t *testing.T) {
 		{"fd00::1", "6379", "[fd00::1]:6379"},
 		{"fe80::1%eth0", "6379", "[fe80::1%eth0]:6379"},
 		{"redis-0.redis_headless.svc.cluster.local.", "6379", "redis-0.redis_headless.svc.cluster.local.:6379"},
-		{"", "6379", ""}, {"?", "6379", ""}, {"-", "6379", ""}, {"(nil)", "6379", ""}, {"0.0.0.0", "6379", ""}, {"::", "6379", ""},
-		{"a b", "6379", ""}, {"a\x00", "6379", ""}, {"user@host", "6379", ""}, {"redis://host", "6379", ""}, {strings.Repeat("a", 300), "6379", ""},
-		{"host", "", ""}, {"host", "0", ""}, {"host", "65536", ""}, {"host", "-1", ""}, {"host", "http", ""}, {"host", "+1", ""},
+		{"", "6379", ""},
+		{"?", "6379", ""},
+		{"-", "6379", ""},
+		{"(nil)", "6379", ""},
+		{"0.0.0.0", "6379", ""},
+		{"::", "6379", ""},
+		{"a b", "6379", ""},
+		{"a\x00", "6379", ""},
+		{"user@host", "6379", ""},
+		{"redis://host", "6379", ""},
+		{strings.Repeat("a", 300), "6379", ""},
+		{"host", "", ""},
+		{"host", "0", ""},
+		{"host", "65536", ""},
+		{"host", "-1", ""},
+		{"host", "http", ""},
+		{"host", "+1", ""},
 	} {
 		if got := announcedAddress(c.host, c.port); got != c.want {
 			t.Errorf("%q and %q: %q, want %q", c.host, c.port, got, c.want)
@@ -130,7 +145,8 @@ func TestClusterShardsWithOddEndpoints(t *testing.T) {
 			node("id", "d", "port", int64(7000), "ip", "10.0.0.4", "endpoint", "?"),
 			"no node", node("id"), node("id", "x", "port", int64(1), "endpoint", "x"),
 		}},
-		"no shard", nil, []any{"nodes", int64(5)},
+		"no shard", nil,
+		[]any{"nodes", int64(5)},
 		[]any{"nodes", []any{node("id", "b", "port", int64(7001), "ip", "", "endpoint", ""), node("id", "c", "port", "7", "endpoint", nil)}},
 	}
 	v, _ := parseClusterNodes(wholeView)

@@ -287,6 +287,7 @@ func (n *node) readInfo(x *wire.Exchange, unsettled []string) (probes.Survey, er
 	}
 	var s probes.Survey
 	parseInfo(text, &s)
+	s.Peer = x.Peer()
 	s.OwnHits, s.OwnMisses = n.account.Own(s.RunID, &s)
 	return s, nil
 }

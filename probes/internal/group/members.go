@@ -272,7 +272,7 @@ func (g *Members[M]) admit(m M, err error) bool {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
 	b := m.base()
-	if b.Err = err; err == nil {
+	if b.Err = err; err == nil || errors.Is(err, probes.ErrRefused) {
 		b.Candidate = false
 	}
 	return !b.Candidate

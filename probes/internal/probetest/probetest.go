@@ -197,6 +197,9 @@ func (*Replayed) Write(p []byte) (int, error) { return len(p), nil }
 // Close does nothing.
 func (*Replayed) Close() error { return nil }
 
+// RemoteAddr gives none.
+func (*Replayed) RemoteAddr() net.Addr { return nil }
+
 // SetDeadline does nothing.
 func (*Replayed) SetDeadline(time.Time) error { return nil }
 

@@ -44,6 +44,14 @@ type Conn struct {
 	moved atomic.Int64
 }
 
+// Peer is the host:port at which the server was reached; empty where there is none.
+func (c *Conn) Peer() string {
+	if at := c.conn.RemoteAddr(); at != nil {
+		return at.String()
+	}
+	return ""
+}
+
 // NewConn reads and writes over conn. foreign is the error of a reply that breaks the protocol.
 func NewConn(conn net.Conn, foreign error) *Conn {
 	c := &Conn{conn: conn, Foreign: foreign}
