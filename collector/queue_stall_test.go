@@ -22,7 +22,11 @@ func TestListStalled(t *testing.T) {
 	}
 	for name, steps := range map[string][]step{
 		"nothing is taken": {
-			{9, ends{"head": 1}, unknown}, {9, ends{"head": 1}, unknown}, {9, ends{"head": 1}, unknown}, {9, ends{"head": 1}, 1}, {9, ends{"head": 1}, 1},
+			{9, ends{"head": 1}, unknown},
+			{9, ends{"head": 1}, unknown},
+			{9, ends{"head": 1}, unknown},
+			{9, ends{"head": 1}, 1},
+			{9, ends{"head": 1}, 1},
 			{8, ends{"head": 2}, 0},
 		},
 		"it grows, and nothing is taken": {
@@ -151,8 +155,11 @@ func TestUnreadableMessages(t *testing.T) {
 		unreadable map[string]int
 		warnings   int
 	}{
-		{map[string]int{"key": 0, "timestamp": 2}, 0}, {map[string]int{"key": 0, "timestamp": 3}, 1}, {map[string]int{"key": 0, "timestamp": 3}, 1},
-		{map[string]int{"key": 0, "timestamp": 1}, 1}, {map[string]int{"key": 3, "timestamp": 3}, 2},
+		{map[string]int{"key": 0, "timestamp": 2}, 0},
+		{map[string]int{"key": 0, "timestamp": 3}, 1},
+		{map[string]int{"key": 0, "timestamp": 3}, 1},
+		{map[string]int{"key": 0, "timestamp": 1}, 1},
+		{map[string]int{"key": 3, "timestamp": 3}, 2},
 	} {
 		q.backlog.Sample = &probes.MessageSample{Messages: 3, Unreadable: s.unreadable}
 		p, err := playQueues(t, c, time.Second)
