@@ -2,8 +2,12 @@ package kafka
 
 import (
 	"math"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"pgregory.net/rapid"
 )
 
@@ -164,4 +168,26 @@ func TestLogWaiting(t *testing.T) {
 			t.Errorf("%s: %d wait, want %d", c.name, got, c.want)
 		}
 	}
+}
+
+// FuzzBatchTimes: whatever comes behind a batch, the batch keeps its times.
+func FuzzBatchTimes(f *testing.F) {
+	at := time.Now().Add(-time.Minute).Truncate(time.Microsecond)
+	batch := (&kmsg.RecordBatch{
+		FirstOffset: 7, PartitionLeaderEpoch: -1, Magic: 2, LastOffsetDelta: 2, FirstTimestamp: at.UnixMicro(), MaxTimestamp: at.UnixMicro(), Length: 49,
+	}).AppendTo(nil)
+	f.Add([]byte{})
+	f.Add(batch)
+	f.Add(batch[:30])
+	f.Fuzz(func(t *testing.T, behind []byte) {
+		times := batchTimes(append(slices.Clone(batch), behind...))
+		for i := range int64(3) {
+			ms := at.UnixMicro() + i
+			r := &kgo.Record{Offset: 7 + i, Timestamp: time.Unix(0, ms*1e6)} // as the library reads it
+			if got := writtenAt(r, times); !got.Equal(at.Add(time.Duration(i) * time.Microsecond)) {
+				t.Errorf("record %d was written at %v, want %v", i, got, at)
+			}
+		}
+		batchTimes(behind)
+	})
 }

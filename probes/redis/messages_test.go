@@ -23,10 +23,15 @@ func invalidation(key string, version int, at time.Time) string {
 // messageQueue is a queue whose messages tell everything.
 func messageQueue(t *testing.T, f *probes.Fleet, sample int, c queueConfig) probes.Queue {
 	t.Helper()
+	return messageQueueWith(t, f, sample, &probes.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, c)
+}
+
+func messageQueueWith(t *testing.T, f *probes.Fleet, sample int, m *probes.Message, c queueConfig) probes.Queue {
+	t.Helper()
 	c.Node = "redis-1"
 	env := probetest.Env()
 	env.SampleMessages = sample
-	q, err := c.Open("q", &probes.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, f, env)
+	q, err := c.Open("q", m, f, env)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -342,7 +342,8 @@ func TestQueueStreamOlderServer(t *testing.T) {
 	}
 }
 
-// Whatever a server answers is read without a panic, and a depth is told only where it is complete.
+// Whatever a server answers is read without a panic, a depth is told only where it is complete, and what can't be read of one
+// group costs that group alone.
 func FuzzQueueStreamReply(f *testing.F) {
 	f.Add([]byte("length4 lag3 pending2 name-g"))
 	words := []any{
@@ -366,7 +367,14 @@ func FuzzQueueStreamReply(f *testing.F) {
 			}
 			return out
 		}
-		b, err := scriptedStream{streamReply{info: build(0), groups: build(0)}}.sample("g", "/./")
+		odd := build(0)
+		at, well := probes.Partition{Topic: "inv"}, []any{"name", "well", "consumers", int64(1), "pending", int64(1), "last-delivered-id", "7-0", "lag", int64(2)}
+		info := []any{"length", int64(4), "first-entry", []any{"5-0", []any{"key", "a"}}}
+		beside, _ := scriptedStream{streamReply{info: info, groups: []any{odd, well, odd}}}.sample()
+		if g := probetest.GroupOf(t, beside, "well"); g.Lag[at] != 2 || g.Waiting[at] != 3 || g.Members != 1 {
+			t.Errorf("beside %v the other group is %+v", odd, g)
+		}
+		b, err := scriptedStream{streamReply{info: odd, groups: build(0)}}.sample("g", "/./")
 		if (err == nil) != b.Complete || !b.Depth.Known && b.Depth.Value != 0 || b.Complete && !b.Depth.Known {
 			t.Errorf("%+v, %v", b, err)
 		}

@@ -283,3 +283,20 @@ func TestStreamOddReplies(t *testing.T) {
 		})
 	}
 }
+
+// What a run would take of a stream that was trimmed past what was read: nothing, whatever lag the server reports.
+func TestStreamTakenAfterTrim(t *testing.T) {
+	r := servers.Redis(t)
+	u := streamUser{r, "inv"}
+	f := queueFleet(t, r.Addr, nodeConfig{})
+	u.Must(t, "xgroup", "create", "inv", "g", "0", "mkstream")
+	u.add(t, 10, time.Now().Add(-time.Minute))
+	u.XAck(t.Context(), "inv", "g", u.read(t, "g", 1)...)
+	q := messageQueue(t, f, 100, queueConfig{Stream: "inv"}).(probes.Backlogged)
+	for _, c := range []struct{ maxlen, waits int64 }{{10, 9}, {0, 0}} {
+		u.Must(t, "xtrim", "inv", "maxlen", c.maxlen)
+		if got, err := q.Waiting(t.Context(), 0); err != nil || got.Messages != c.waits {
+			t.Errorf("trimmed to %d: %+v, %v", c.maxlen, got, err)
+		}
+	}
+}

@@ -188,3 +188,38 @@ func TestKafkaThroughItsLife(t *testing.T) {
 	p.want(55, "queue_lost_messages_total", "group", "g")
 	p.likeKafkasTool(k, "inv", "g")
 }
+
+// A group that has committed nothing is the cause, and nothing else is, once messages are in the log; an empty log is well.
+func TestDiagnoseAGroupWithoutCommits(t *testing.T) {
+	k := servers.Kafka(t)
+	admin := kafkaAdmin(t, k.Addr)
+	if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, "inv"); err != nil {
+		t.Fatal(err)
+	}
+	stop := member(t, k.Addr, "processors", "inv")
+	cfg := func(group string) string {
+		return fmt.Sprintf("queues:\n  - {name: q, kafka: {brokers: [%q], topics: [inv], groups: [%s]}}\n", k.Addr, group)
+	}
+	if code, d := diagnose(t, cfg("porcessors")); code != 0 {
+		t.Errorf("an empty log: code %d, %s", code, *d.Verdict)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(k.Addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: "inv", Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	servers.Eventually(t, "the group has committed", func() bool {
+		got, err := admin.FetchOffsets(t.Context(), "processors")
+		return err == nil && len(got) > 0
+	})
+	stop()
+	if code, d := diagnose(t, cfg("porcessors")); code != 1 || *d.Verdict != "queue" || !strings.Contains(fmt.Sprint(d.Steps), "porcessors has committed nothing") {
+		t.Errorf("a group that does not exist: code %d, %s, %v", code, *d.Verdict, d.Steps)
+	}
+	if code, d := diagnose(t, cfg("processors")); code != 0 {
+		t.Errorf("the group that has committed: code %d, %s, %v", code, *d.Verdict, d.Steps)
+	}
+}

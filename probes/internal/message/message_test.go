@@ -312,6 +312,10 @@ func FuzzMessage(f *testing.F) {
 				t.Errorf("%v is no time", m.At)
 			}
 		}
+		well := full.Read([]byte(`{"k":"\u0001 no other key","v":1,"ts":1700000000123}`))
+		if s := full.Sample(append(all, well)); s.Messages != len(all)+1 || s.Unreadable["key"] > len(all) || s.Unreadable["timestamp"] > len(all) || s.DistinctKeys == 0 {
+			t.Errorf("beside them a message that is well is lost: %+v", s)
+		}
 		s := SampleOf(all, all)
 		if s.Messages != 2*len(all) || s.DistinctKeys > s.Messages || s.TopKeyMessages > s.Messages ||
 			s.HasKeys != (s.DistinctKeys > 0) || s.HasKeys != (s.TopKeyMessages > 0) ||
