@@ -106,6 +106,18 @@ format: $(LINT) ## Format the code as check wants it
 bench: ## Run the benchmarks; tables tell each way as a ratio to the first
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) $(BENCH_PACKAGES)
 
+# Exporters that bench-peers measures beside ours, each as NAME=PACKAGE. Those that can't be built, and are not in PEERS, are left out by name.
+PEERS         ?= $(CURDIR)/.deps/peers
+PEER_PACKAGES ?= kminion=github.com/redpanda-data/kminion/v2@latest kafka_exporter=github.com/danielqsj/kafka_exporter@latest \
+	redis_exporter=github.com/oliver006/redis_exporter@latest memcached_exporter=github.com/prometheus/memcached_exporter/cmd/memcached_exporter@latest
+
+.PHONY: bench-peers
+bench-peers: ## Measure ours beside other exporters, in one run; PEERS is a folder with their binaries, or where they are built
+	@for p in $(PEER_PACKAGES); do \
+		[ -x "$(PEERS)/$${p%%=*}" ] || GOBIN="$(PEERS)" go install "$${p#*=}" 2>/dev/null || echo "$${p%%=*} could not be built from its module"; \
+	done
+	CACHEINV_PEERS="$(PEERS)" go test -run '^$$' -bench '^BenchmarkPeers' -benchtime 1x -timeout 30m ./internal/test/acceptance
+
 .PHONY: soak
 soak: ## Run the acceptance tests, the incidents of detection and the simulation with their full counts, and all mutants of the rules (hours)
 	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/test/acceptance/... ./probes/... ./alerts ./internal/test/detection/... ./internal/test/simulation/... ./internal/verdict ./internal/drain ./internal/recovery ./internal/repair

@@ -70,7 +70,7 @@ func (o Options) enabled(name string) bool {
 type Exporter struct {
 	opt    Options
 	log    *slog.Logger
-	fixed  *prometheus.Registry
+	fixed  []prometheus.Collector
 	kept   kept
 	base   context.Context
 	cancel context.CancelFunc
@@ -91,13 +91,13 @@ func New(opt Options) *Exporter {
 	if opt.Signals == nil {
 		opt.Signals = Signals
 	}
-	e := &Exporter{opt: opt, log: opt.Env.Log, fixed: prometheus.NewRegistry(), samplingLock: make(chan struct{}, 1), kept: newKept(opt)}
+	e := &Exporter{opt: opt, log: opt.Env.Log, samplingLock: make(chan struct{}, 1), kept: newKept(opt)}
 	e.base, e.cancel = context.WithCancel(context.Background())
-	e.fixed.MustRegister(
+	e.fixed = []prometheus.Collector{
 		versioncollector.NewCollector("cacheinv"),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
+	}
 	return e
 }
 
@@ -154,10 +154,11 @@ func (e *Exporter) Close() {
 // for. That a client hung up is no fault of ours, and told once.
 func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	got := e.wait(r.Context(), timeoutOf(r))
+	// One registry for all: what two of them gather would be checked and sorted once more.
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(scrapeAnswer{e: e, snapshot: got})
+	registry.MustRegister(append([]prometheus.Collector{scrapeAnswer{e: e, snapshot: got}}, e.fixed...)...)
 	answer := &answerWriter{ResponseWriter: w}
-	promhttp.HandlerFor(prometheus.Gatherers{e.fixed, registry}, promhttp.HandlerOpts{
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelError),
 		ErrorHandling:     promhttp.ContinueOnError,
 		EnableOpenMetrics: true,

@@ -70,6 +70,7 @@ func TestLag(t *testing.T) {
 	t.Run("1000 partitions", func(t *testing.T) { testLagWide(t, k, u) })
 	t.Run("bytes", func(t *testing.T) { testLagBytes(t, k, u) })
 	t.Run("newest messages", func(t *testing.T) { testNewest(t, k, u) })
+	t.Run("newest messages once", func(t *testing.T) { testNewestOnce(t, k, u) })
 }
 
 func testLagRecord(t *testing.T, k *servers.KafkaServer, u *user) {
@@ -436,5 +437,46 @@ func TestMayNotRead(t *testing.T) {
 	}
 	if !q.refused["inv"] || len(q.refused) != 1 {
 		t.Errorf("refused: %v", q.refused)
+	}
+}
+
+// Newest messages that were read are told again without another read, until the log of their partition moves; those of the
+// others stay as they are.
+func testNewestOnce(t *testing.T, k *servers.KafkaServer, u *user) {
+	u.create(t, "still", 4)
+	write := func(partition int32, key string) {
+		u.write(t, &kgo.Record{Topic: "still", Partition: partition, Value: fmt.Appendf(nil, `{"key":%q}`, key)})
+	}
+	for p := range int32(4) {
+		write(p, "a")
+	}
+	count := &requestCount{}
+	q := openQueue(t, configOf([]string{k.Addr}, []string{"still"}, nil), kgo.WithHooks(count))
+	q.newest = 4
+	look := func(what string, reads int) {
+		t.Helper()
+		count.take()
+		b := sampleWell(t, q)
+		if n := fetches(count); n != reads || b.Sample == nil || b.Sample.Messages != 4 {
+			t.Errorf("%s: %d reads, want %d; sample %+v", what, n, reads, b.Sample)
+		}
+	}
+	look("at first", 1)
+	look("nothing came", 0)
+	look("nothing came again", 0)
+	write(2, "b")
+	look("one came", 1)
+	look("nothing came after it", 0)
+	deleted := kadm.Offsets{}
+	deleted.AddOffset("still", 2, 1, -1)
+	if r, err := u.admin.DeleteRecords(t.Context(), deleted); err != nil || r.Error() != nil {
+		t.Fatal(err, r.Error())
+	}
+	look("older ones were deleted", 1)
+	look("nothing came at last", 0)
+	q.newest = 8 // more are wanted than were read
+	count.take()
+	if b := sampleWell(t, q); fetches(count) != 1 || b.Sample.Messages != 4 {
+		t.Errorf("more are wanted: sample %+v", b.Sample)
 	}
 }
