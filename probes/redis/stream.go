@@ -378,13 +378,41 @@ func (q *streamQueue) backlog(got streamReply) (probes.Backlog, error) {
 	if added, ok := info.number("entries-added"); ok && !got.large {
 		b.Ends[q.partition()] = float64(added)
 	}
+	read, err := q.addGroups(&b, got, list, length, firstID(info, got.large))
+	if !read {
+		b.Depth.Value = float64(length)
+		if first, ok := info["first-entry"].([]any); ok && len(first) > 0 && !got.large {
+			b.OldestAge = entryAge(entryID([]any{first}), time.Now())
+		}
+	}
+	if b.Depth.Known && b.Depth.Value == 0 {
+		b.OldestAge = probes.Count{Known: true}
+	}
+	if !b.Depth.Known {
+		b.Depth.Value = 0
+	}
+	b.Complete = err == nil
+	switch {
+	case got.large:
+		err = errors.Join(err, q.size.refused(q.key))
+	case skippedAny(got.seen):
+		err = errors.Join(err, fmt.Errorf("the entries of %q are too large to look at the oldest one of each group; put less into a message", q.key))
+	}
+	if got.entriesErr != nil {
+		err = errors.Join(err, queueRefused("XPENDING or XRANGE", q.key, "stream", got.entriesErr))
+	}
+	return b, err
+}
+
+// addGroups adds the groups that are watched, and the depth of the one that has most to process. It reports whether a group is
+// there that counts.
+func (q *streamQueue) addGroups(b *probes.Backlog, got streamReply, list []any, length int64, first string) (read bool, err error) {
 	groups, leftover, err := q.pick(list)
 	errs := []error{err}
 	b.LeftoverGroups = probes.Count{Value: float64(leftover), Known: true}
 	b.Depth = probes.Count{Known: true}
-	read := false // a selected group is there
 	for _, g := range groups {
-		one, waiting, err := q.group(g, got.seen[g.name], length, firstID(info, got.large))
+		one, waiting, err := q.group(g, got.seen[g.name], length, first)
 		oldest := &b.OldestAge
 		if one.Leftover {
 			oldest = &probes.Count{}
@@ -403,30 +431,7 @@ func (q *streamQueue) backlog(got streamReply) (probes.Backlog, error) {
 		b.Depth.Value = max(b.Depth.Value, waiting)
 		read = read || g.fields != nil
 	}
-	if !read {
-		b.Depth.Value = float64(length)
-		if first, ok := info["first-entry"].([]any); ok && len(first) > 0 && !got.large {
-			b.OldestAge = entryAge(entryID([]any{first}), time.Now())
-		}
-	}
-	if b.Depth.Known && b.Depth.Value == 0 {
-		b.OldestAge = probes.Count{Known: true}
-	}
-	if !b.Depth.Known {
-		b.Depth.Value = 0
-	}
-	err = errors.Join(errs...)
-	b.Complete = err == nil
-	switch {
-	case got.large:
-		err = errors.Join(err, q.size.refused(q.key))
-	case skippedAny(got.seen):
-		err = errors.Join(err, fmt.Errorf("the entries of %q are too large to look at the oldest one of each group; put less into a message", q.key))
-	}
-	if got.entriesErr != nil {
-		err = errors.Join(err, queueRefused("XPENDING or XRANGE", q.key, "stream", got.entriesErr))
-	}
-	return b, err
+	return read, errors.Join(errs...)
 }
 
 func skippedAny(all map[string]groupEntries) bool {
