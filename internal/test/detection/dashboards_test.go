@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/shop"
@@ -87,6 +89,37 @@ func (s *station) answers(t *testing.T, q grafana.Query, since time.Time) error 
 	return nil
 }
 
+// processStream adds an entry to the shop's stream again and again, and processes one: some always wait, and none for long.
+func processStream(t *testing.T, sh *shop.Shop) {
+	over := make(chan struct{})
+	var processing sync.WaitGroup
+	processing.Go(func() {
+		pending := ""
+		for {
+			select {
+			case <-over:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+			sh.Queue.XAdd(t.Context(), streamed("session:0"))
+			read, err := sh.Queue.XReadGroup(t.Context(), &redis.XReadGroupArgs{
+				Group: "processors", Consumer: "one", Streams: []string{"inv:stream", ">"}, Count: 1, Block: -1,
+			}).Result()
+			if err != nil || len(read) == 0 || len(read[0].Messages) == 0 {
+				continue // there is one next time
+			}
+			if pending != "" {
+				sh.Queue.XAck(t.Context(), "inv:stream", "processors", pending)
+			}
+			pending = read[0].Messages[0].ID
+		}
+	})
+	t.Cleanup(func() {
+		close(over)
+		processing.Wait()
+	})
+}
+
 // everything is a healthy estate with all kinds of backends and signals that dashboards show, beside those of the scenarios.
 func everything(t *testing.T, s *station) estate {
 	sh := trading(t, shop.Options{Kafka: true, Broker: s.broker, Topic: "everything", Local: true, Origin: true})
@@ -98,6 +131,7 @@ func everything(t *testing.T, s *station) estate {
 		primary.Set(t.Context(), key, value, time.Hour)
 		sh.Queue.XAdd(t.Context(), streamed(key))
 	}
+	processStream(t, sh)
 	edge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Cache", "HIT")
 		w.Header().Set("Cache-Control", "max-age=60")
