@@ -22,13 +22,17 @@ func TestClusterWithADeadReplica(t *testing.T) {
 	keys := testKeys(t, c, 60)
 	sampleCluster(t, f, 10*time.Second, keys...)
 	dead := c.Shards[1][1]
+	line := func(n *servers.ClusterNode) string {
+		return lineOf(n.Do(t.Context(), "cluster", "nodes").Val(), dead.ID)
+	}
+	// One that had not heard of it yet never would.
+	servers.Eventually(t, "all know it", func() bool {
+		return !slices.ContainsFunc(c.Nodes(), func(n *servers.ClusterNode) bool { return line(n) == "" })
+	})
 	dead.Stop()
 	alive := slices.DeleteFunc(c.Nodes(), func(n *servers.ClusterNode) bool { return n == dead })
 	servers.Eventually(t, "all know that it failed", func() bool {
-		return !slices.ContainsFunc(alive, func(n *servers.ClusterNode) bool {
-			line := lineOf(n.Do(t.Context(), "cluster", "nodes").String(), dead.ID)
-			return !strings.Contains(line, "slave,fail ")
-		})
+		return !slices.ContainsFunc(alive, func(n *servers.ClusterNode) bool { return !strings.Contains(line(n), "slave,fail ") })
 	})
 	want := probes.Cluster{Answered: 5, OK: true, Views: 1, Primaries: 1}
 	check := func(what string) {
@@ -63,9 +67,10 @@ func TestClusterWithADeadReplica(t *testing.T) {
 	}
 }
 
-func lineOf(text, id string) string {
-	for line := range strings.Lines(text) {
-		if strings.Contains(line, id+" ") && !strings.Contains(line, " "+id) {
+// lineOf a node in CLUSTER NODES; empty: it is not there.
+func lineOf(nodes any, id string) string {
+	for line := range strings.Lines(fmt.Sprint(nodes)) {
+		if strings.HasPrefix(line, id+" ") {
 			return line
 		}
 	}

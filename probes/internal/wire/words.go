@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -37,6 +38,8 @@ type Words func(line string) (said string, opening bool)
 type talker struct {
 	net.Conn
 	words Words
+
+	mu sync.Mutex // one goroutine reads while another writes; it guards what follows
 	// opened: more came than what a connection begins with.
 	opened bool
 	// part of a line came so far, and said is what the last whole one says.
@@ -71,6 +74,8 @@ func (t *talker) Read(p []byte) (int, error) {
 
 // listen to what a connection begins with.
 func (t *talker) listen(b []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for len(b) > 0 && !t.opened {
 		line, rest, whole := bytes.Cut(b, []byte{'\n'})
 		t.part = append(t.part, line[:min(len(line), 2*longestWords-min(len(t.part), 2*longestWords))]...)
@@ -96,6 +101,8 @@ func (t *talker) explain(err error) error {
 	if !closed || errors.Is(err, net.ErrClosed) {
 		return err
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.said == "" || t.opened {
 		return err
 	}
