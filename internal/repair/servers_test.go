@@ -553,10 +553,10 @@ func TestNodeDown(t *testing.T) {
 	}
 }
 
-// One that goes down meanwhile is not asked for each of its copies.
-func TestNodeGoesDown(t *testing.T) {
-	r := []*servers.RedisServer{servers.Redis(t), servers.Redis(t), servers.Redis(t)}
-	const keys = 300
+// oneBehind are three Redis with k:0 and so on, all of which are stale on the third, and a configuration of them.
+func oneBehind(t *testing.T, keys int) (r []*servers.RedisServer, text string) {
+	t.Helper()
+	r = []*servers.RedisServer{servers.Redis(t), servers.Redis(t), servers.Redis(t)}
 	var names []string
 	for i := range keys {
 		names = append(names, fmt.Sprintf(`"k:%d"`, i))
@@ -564,10 +564,17 @@ func TestNodeGoesDown(t *testing.T) {
 			s.Set(t.Context(), fmt.Sprintf("k:%d", i), fmt.Sprintf(`{"v":%d}`, 2-n/2), time.Hour)
 		}
 	}
-	text := fmt.Sprintf(`
+	text = fmt.Sprintf(`
 layers: [{name: l2, ttl: 1h, nodes: [{name: r1, redis: {address: %q}}, {name: r2, redis: {address: %q}}, {name: r3, redis: {address: %q}}]}]
 canaries: [{class: c, keys: [%s], layers: [l2], version: {json: "$.v"}}]
 `, r[0].Addr, r[1].Addr, r[2].Addr, strings.Join(names, ", "))
+	return r, text
+}
+
+// One that goes down meanwhile is not asked for each of its copies.
+func TestNodeGoesDown(t *testing.T) {
+	const keys = 300
+	r, text := oneBehind(t, keys)
 	opt := options(Newest)
 	opt.Apply, opt.Rate, opt.AuditDir = true, 200, t.TempDir()
 	stopped := make(chan struct{})
@@ -596,19 +603,8 @@ canaries: [{class: c, keys: [%s], layers: [l2], version: {json: "$.v"}}]
 
 // Interrupted, it finishes the writes in hand, and tells what was not begun.
 func TestInterrupted(t *testing.T) {
-	r := []*servers.RedisServer{servers.Redis(t), servers.Redis(t), servers.Redis(t)}
 	const keys = 400
-	var names []string
-	for i := range keys {
-		names = append(names, fmt.Sprintf(`"k:%d"`, i))
-		for n, s := range r {
-			s.Set(t.Context(), fmt.Sprintf("k:%d", i), fmt.Sprintf(`{"v":%d}`, 2-n/2), time.Hour)
-		}
-	}
-	text := fmt.Sprintf(`
-layers: [{name: l2, ttl: 1h, nodes: [{name: r1, redis: {address: %q}}, {name: r2, redis: {address: %q}}, {name: r3, redis: {address: %q}}]}]
-canaries: [{class: c, keys: [%s], layers: [l2], version: {json: "$.v"}}]
-`, r[0].Addr, r[1].Addr, r[2].Addr, strings.Join(names, ", "))
+	r, text := oneBehind(t, keys)
 	repaired := func() int {
 		n := 0
 		for i := range keys {

@@ -65,10 +65,8 @@ func (n *node) readStored(x *wire.Exchange, key probes.Key, give func(probes.Sto
 	default:
 		return x.Foreign
 	}
-	number, rest, _ := bytes.Cut(rest, []byte{' '})
-	size, ok := wire.ParseInt(number)
-	var m metaFlags
-	if !ok || size < 0 || !m.parse(rest, 0) {
+	size, m, ok := parseValueLine(rest, 0)
+	if !ok {
 		return x.Foreign
 	}
 	n.account.Hits++

@@ -157,10 +157,8 @@ func (r *reading) readMeta(x *wire.Exchange, i int) error {
 	default:
 		return x.Foreign
 	}
-	number, rest, _ := bytes.Cut(rest, []byte{' '})
-	size, ok := wire.ParseInt(number)
-	var m metaFlags
-	if !ok || size < 0 || !m.parse(rest, i) {
+	size, m, ok := parseValueLine(rest, i)
+	if !ok {
 		return x.Foreign
 	}
 	r.node.answered.Store(true)
@@ -203,6 +201,15 @@ type metaFlags struct {
 	// client's flags, where they were asked for.
 	client    uint32
 	hasClient bool
+}
+
+// parseValueLine reads what follows VA: the size of the value in bytes, and the flags, of the key with this index; false: it is no
+// such line.
+func parseValueLine(rest []byte, i int) (size int64, m metaFlags, ok bool) {
+	number, flags, _ := bytes.Cut(rest, []byte{' '})
+	size, ok = wire.ParseInt(number)
+	ok = ok && size >= 0 && m.parse(flags, i)
+	return size, m, ok
 }
 
 // parse reads flags; false: they answer another command than that for key i. A flag that can't be read is not there.
