@@ -64,12 +64,16 @@ func (c *appVersionCollector) Update(ctx context.Context, _ *Sampling, ch chan<-
 			errs = append(errs, fmt.Errorf("application %s: %w", a.name, unsure[i]))
 		}
 		versions := map[string]bool{}
-		app := diagnosis.App{Name: a.name, Versions: map[string]string{}}
+		app := diagnosis.App{Name: a.name, Versions: map[string]string{}, Refused: map[string]error{}}
 		for _, n := range instances[i] {
 			appUp.send(ch, number(n.Err == nil), a.name, n.Node)
 			if n.Err != nil {
 				errs = append(errs, fmt.Errorf("application %s, node %s: %w", a.name, n.Node, n.Err))
-				if !n.Left { // a deployment takes instances away
+				switch {
+				case n.Left: // a deployment takes instances away
+				case errors.Is(n.Err, probes.ErrRefused):
+					app.Refused[n.Node] = n.Err
+				default:
 					app.Down = append(app.Down, n.Node)
 				}
 				continue

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
@@ -13,10 +14,10 @@ import (
 )
 
 func TestAppVersionsAreEvidence(t *testing.T) {
-	broken := errors.New("broken")
+	broken, refused := errors.New("broken"), probes.Refusal(errors.New("status 401"))
 	c := &appVersionCollector{apps: []appVersions{
 		{"web", func(context.Context) ([]probes.AppInstance, error) {
-			return []probes.AppInstance{{Node: "a", Version: "1"}, {Node: "b", Version: "2"}, {Node: "c", Err: broken}}, nil
+			return []probes.AppInstance{{Node: "a", Version: "1"}, {Node: "b", Version: "2"}, {Node: "c", Err: broken}, {Node: "d", Err: refused}}, nil
 		}},
 		{"api", func(context.Context) ([]probes.AppInstance, error) { return nil, broken }},
 	}}
@@ -26,16 +27,16 @@ func TestAppVersionsAreEvidence(t *testing.T) {
 		if err := c.Update(t.Context(), nil, ch); !errors.Is(err, broken) {
 			t.Errorf("the collector failed with %v", err)
 		}
-		if len(ch) != 6 {
+		if len(ch) != 7 {
 			t.Errorf("%d series were sent", len(ch))
 		}
 		var got diagnosis.Evidence
 		adds.AddEvidence(&got)
 		want := []diagnosis.App{
-			{Name: "web", Versions: map[string]string{"a": "1", "b": "2"}, Down: []string{"c"}},
-			{Name: "api", Versions: map[string]string{}},
+			{Name: "web", Versions: map[string]string{"a": "1", "b": "2"}, Down: []string{"c"}, Refused: map[string]error{"d": refused}},
+			{Name: "api", Versions: map[string]string{}, Refused: map[string]error{}},
 		}
-		if d := cmp.Diff(want, got.Apps); d != "" {
+		if d := cmp.Diff(want, got.Apps, cmpopts.EquateErrors()); d != "" {
 			t.Errorf("want (-), got (+):\n%s", d)
 		}
 	}

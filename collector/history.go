@@ -147,7 +147,7 @@ func (c *historyCollector) Update(ctx context.Context, _ *Sampling, ch chan<- pr
 	eachInTime(ctx, len(c.histories), func(i int) error { return c.histories[i].sample(ctx) }, func(i int, err error) { errs[i] = err })
 	c.evidence = nil
 	for i, t := range c.histories {
-		c.send(t, errs[i] == nil, ch)
+		c.send(t, errs[i], ch)
 		if errs[i] != nil {
 			errs[i] = fmt.Errorf("history %s: %w", t.name, errs[i])
 		}
@@ -159,17 +159,18 @@ func (t *watchedHistory) sample(ctx context.Context) error {
 	return onceAtATime(&t.busy, func() error { return t.history.Sample(ctx) })
 }
 
-func (c *historyCollector) send(t *watchedHistory, up bool, ch chan<- prometheus.Metric) {
-	historyUp.send(ch, number(up), t.name)
+func (c *historyCollector) send(t *watchedHistory, err error, ch chan<- prometheus.Metric) {
+	historyUp.send(ch, number(err == nil), t.name)
+	evidence := diagnosis.History{Name: t.name, Up: err == nil, Err: err}
 	counted, known := t.history.Attempts()
 	if !known {
-		c.evidence = append(c.evidence, diagnosis.History{Name: t.name, Up: up})
+		c.evidence = append(c.evidence, evidence)
 		return
 	}
 	invalidations.send(ch, counted.Total, t.name)
 	invalidationFailures.send(ch, counted.Failed, t.name)
-	attempts, failures, window := t.last.add(mark{time.Now(), counted})
-	c.evidence = append(c.evidence, diagnosis.History{Name: t.name, Up: up, Attempts: attempts, Failures: failures, Window: window})
+	evidence.Attempts, evidence.Failures, evidence.Window = t.last.add(mark{time.Now(), counted})
+	c.evidence = append(c.evidence, evidence)
 }
 
 // AddEvidence implements Evidencer: the attempts of the last minute or so.

@@ -50,7 +50,10 @@ type roundTripSeries struct{ probe, layer, node string }
 type roundTripCount struct {
 	sent, gone float64
 	failures   map[roundtrip.Reason]float64
-	duration   prometheus.Histogram
+	// refused are failures in which a server answered, and refused; refusal is why it did at last, nil where it did not.
+	refused  float64
+	refusal  error
+	duration prometheus.Histogram
 	// reported is what was evidence already.
 	reported diagnosis.RoundTrip
 	// known: the node is watched now. failing: its last probe could not be published or set up.
@@ -124,16 +127,20 @@ func (p *roundTripCounters) Gone(probe string, node probes.Identity, after time.
 	defer p.mu.Unlock()
 	c := p.at(probe, node)
 	c.gone++
-	c.failing = false
+	c.failing, c.refusal = false, nil
 	c.duration.Observe(after.Seconds())
 }
 
 // Failed implements roundtrip.Observer. A lost one lies beyond all buckets, so that no quantile looks better for it.
-func (p *roundTripCounters) Failed(probe string, node probes.Identity, reason roundtrip.Reason, timeout time.Duration) {
+func (p *roundTripCounters) Failed(probe string, node probes.Identity, reason roundtrip.Reason, timeout time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.at(probe, node)
 	c.failures[reason]++
+	if c.refusal = nil; errors.Is(err, probes.ErrRefused) {
+		c.refused++
+		c.refusal = err
+	}
 	c.failing = reason != roundtrip.Lost
 	if reason == roundtrip.Lost {
 		c.duration.Observe(2 * max(timeout.Seconds(), roundTripBuckets[len(roundTripBuckets)-1]))
@@ -208,8 +215,9 @@ func (c *roundTripCollector) Update(_ context.Context, _ *Sampling, ch chan<- pr
 		ended := diagnosis.RoundTrip{
 			Name: s.probe, Layer: s.layer, Node: s.node,
 			Sent: n.gone + lost - n.reported.Sent, Lost: lost - n.reported.Lost, Failed: failed - n.reported.Failed,
+			Refused: n.refused - n.reported.Refused, Refusal: n.refusal,
 		}
-		n.reported.Sent, n.reported.Lost, n.reported.Failed = n.gone+lost, lost, failed
+		n.reported.Sent, n.reported.Lost, n.reported.Failed, n.reported.Refused = n.gone+lost, lost, failed, n.refused
 		c.evidence = append(c.evidence, ended)
 		if n.failing {
 			errs = append(errs, fmt.Errorf("probe %s could not be published or set up on node %s", s.probe, s.node))

@@ -1,11 +1,13 @@
 package collector
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -39,8 +41,9 @@ func TestInvalidationProbeCounts(t *testing.T) {
 	counts.Sent("p", a)
 	counts.Sent("p", a)
 	counts.Gone("p", a, 30*time.Millisecond)
-	counts.Failed("p", a, roundtrip.Lost, 90*time.Second)
-	counts.Failed("p", b, roundtrip.Setup, time.Second)
+	counts.Failed("p", a, roundtrip.Lost, 90*time.Second, nil)
+	refused := probes.Refusal(errors.New("NOPERM"))
+	counts.Failed("p", b, roundtrip.Setup, time.Second, refused)
 	counts.Nodes("p", []probes.Identity{a, b}, true) // nothing new
 	ch := make(chan prometheus.Metric, 100)
 	if err := c.Update(t.Context(), nil, ch); err == nil || !strings.Contains(err.Error(), "node b") || strings.Contains(err.Error(), "node a") {
@@ -53,9 +56,9 @@ func TestInvalidationProbeCounts(t *testing.T) {
 		told[p.Node] = p
 	}
 	want := map[string]diagnosis.RoundTrip{
-		"a": {Name: "p", Layer: "l2", Node: "a", Sent: 2, Lost: 1}, "b": {Name: "p", Layer: "l2", Node: "b", Failed: 1},
+		"a": {Name: "p", Layer: "l2", Node: "a", Sent: 2, Lost: 1}, "b": {Name: "p", Layer: "l2", Node: "b", Failed: 1, Refused: 1, Refusal: refused},
 	}
-	if d := cmp.Diff(want, told); d != "" {
+	if d := cmp.Diff(want, told, cmpopts.EquateErrors()); d != "" {
 		t.Error(d)
 	}
 	err := testutil.CollectAndCompare(updated{t, c}, strings.NewReader(`
@@ -83,6 +86,13 @@ cacheinv_invalidation_probes_total{layer="l2",node="b",probe="p"} 0
 	c.AddEvidence(&e)
 	if e.RoundTrips[0].Sent+e.RoundTrips[1].Sent+e.RoundTrips[0].Failed+e.RoundTrips[1].Failed != 0 {
 		t.Errorf("told twice: %v", e.RoundTrips)
+	}
+	if ended := e.RoundTrips[0].Refused + e.RoundTrips[1].Refused; ended != 0 {
+		t.Errorf("%v refusals are told twice", ended)
+	}
+	counts.Failed("p", b, roundtrip.Lost, time.Second, nil)
+	if counts.at("p", b).refusal != nil {
+		t.Error("a refusal outlives the next probe")
 	}
 	counts.Nodes("p", []probes.Identity{b}, false)
 	if n := testutil.CollectAndCount(updated{t, c}); n != 10 {

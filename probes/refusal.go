@@ -2,7 +2,8 @@ package probes
 
 import "errors"
 
-// ErrRefused is what an error is where a server answered, and refused what it was asked (errors.Is): it can be reached.
+// ErrRefused is what an error is where a server answered, and refused what it was asked, or gave nothing of use (errors.Is): it
+// can be reached.
 var ErrRefused = errors.New("refused")
 
 // Refusal marks err as ErrRefused; its text stays the same.

@@ -49,6 +49,9 @@ type NodeResult struct {
 	Err  error
 }
 
+// Refuses reports that the node answered, and refused what it was asked: nothing is known of it, though it can be reached.
+func (n *NodeResult) Refuses() bool { return !n.Up && errors.Is(n.Err, probes.ErrRefused) }
+
 // ClassResult is a canary class after a sampling. Totals count since the process began.
 type ClassResult struct {
 	Class string
@@ -166,7 +169,7 @@ func (r *Result) Unlearned() []string {
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		switch {
-		case !n.Up && errors.Is(n.Err, probes.ErrRefused):
+		case n.Refuses():
 			out = append(out, fmt.Sprintf("%s %s answers, and refuses what it is asked: %v", n.Layer, n.Name, n.Err))
 		case n.Survey.ScanErr != nil:
 			out = append(out, fmt.Sprintf("%s %s does not list its keys: %v", n.Layer, n.Name, n.Survey.ScanErr))

@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"maps"
 	"math"
 	"slices"
 )
@@ -108,7 +109,17 @@ func (e *Evidence) unlearned() (out lines) {
 	}
 	for _, h := range e.Histories {
 		if !h.Up {
-			out.add("history %s could not be queried", h.Name)
+			out.add("history %s could not be queried%s", h.Name, because(h.Err))
+		}
+	}
+	for _, a := range e.Apps {
+		for _, n := range slices.Sorted(maps.Keys(a.Refused)) {
+			out.add("application %s: %s answers, and does not report its version%s", a.Name, n, because(a.Refused[n]))
+		}
+	}
+	for _, p := range e.RoundTrips {
+		if p.Refusal != nil {
+			out.add("probe %s could not be published or set up for %s%s", p.Name, p.Node, because(p.Refusal))
 		}
 	}
 	for _, u := range e.Unknown {

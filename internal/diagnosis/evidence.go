@@ -160,15 +160,19 @@ type Group struct {
 // App is an application whose instances tell a version.
 type App struct {
 	Name string
-	// Versions by instance; Down are the instances that told none.
+	// Versions by instance; Down are the instances that could not be reached, and Refused those that answered without a version,
+	// with why.
 	Versions map[string]string
 	Down     []string
+	Refused  map[string]error
 }
 
 // History counts invalidation attempts of the last minute or so: Window says of how long.
 type History struct {
-	Name               string
-	Up                 bool
+	Name string
+	Up   bool
+	// Err: why it could not be queried; nil where it was.
+	Err                error
 	Attempts, Failures float64
 	Window             time.Duration
 }
@@ -186,6 +190,11 @@ type Setting struct {
 type RoundTrip struct {
 	Name, Layer, Node string
 	Sent, Lost        float64
-	// Failed to be published or set up.
-	Failed float64
+	// Failed to be published or set up; Refused are those of them that a server answered, and refused.
+	Failed, Refused float64
+	// Refusal is why a server refused the last one; nil where it did not.
+	Refusal error
 }
+
+// unreached are those that failed though no server refused them.
+func (p *RoundTrip) unreached() float64 { return p.Failed - p.Refused }

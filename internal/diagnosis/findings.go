@@ -59,7 +59,7 @@ func (s *finder) nodes() {
 	for i := range s.e.Result.Nodes {
 		n := &s.e.Result.Nodes[i]
 		// A deployment takes nodes away, and one that refuses is reached.
-		if !n.Up && !n.Survey.Left && !errors.Is(n.Err, probes.ErrRefused) {
+		if !n.Up && !n.Survey.Left && !n.Refuses() {
 			s.add(nodeUnreached, n.Name, 1, "%s %s does not answer%s", n.Layer, n.Name, because(n.Err))
 		}
 	}
@@ -174,7 +174,7 @@ func whoHas(byValue map[string][]string) string {
 func (s *finder) apps() {
 	for _, a := range s.e.Apps {
 		for _, n := range a.Down {
-			s.add(appUnreached, a.Name+"/"+n, 1, "application %s: %s does not report its version", a.Name, n)
+			s.add(appUnreached, a.Name+"/"+n, 1, "application %s: %s does not answer", a.Name, n)
 		}
 		if versions := byVersion(a); len(versions) > 1 {
 			s.add(appVersionsDiffer, a.Name, float64(len(versions)-1), "application %s runs %d versions: %s", a.Name, len(versions), whoHas(versions))
@@ -369,7 +369,7 @@ func (s *finder) roundTrips() {
 		case came > 0:
 			o.well = append(o.well, p.Node)
 		}
-		if failed := s.recent(probeUnpublished.id(subject), p.Failed); failed > 0 {
+		if failed := s.recent(probeUnpublished.id(subject), p.unreached()); failed > 0 {
 			s.add(probeUnpublished, subject, failed, "probe %s: %s probes of %s could not be published or set up lately", p.Name, Count(failed), p.Node)
 		}
 	}

@@ -127,7 +127,7 @@ func (m *Memory) recentCounts(e *Evidence) {
 		subject := p.Name + "/" + p.Node
 		note(probeLostAll.id(subject), recentProbeSeconds, p.Lost)
 		note(arrived(subject), recentProbeSeconds, p.Sent-p.Lost-p.Failed)
-		note(probeUnpublished.id(subject), recentProbeSeconds, p.Failed)
+		note(probeUnpublished.id(subject), recentProbeSeconds, p.unreached())
 	}
 	for id, r := range m.recent {
 		for len(r.readings) > 0 && e.At.Sub(r.readings[0].at) > r.window {

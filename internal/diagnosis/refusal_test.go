@@ -33,7 +33,15 @@ func TestRefusalIsNoNetwork(t *testing.T) {
 			n := &e.Result.Classes[0].Nodes[0]
 			n.Why, n.Copies = errors.New("MGET was refused"), [verdict.NumStates]int{}
 		}, Nothing, "none of its copies could be read: MGET was refused"},
-		"a history is down":    {func(e *Evidence) { e.Histories[0].Up = false }, Nothing, "history history could not be queried"},
+		"a history is down":   {func(e *Evidence) { e.Histories[0].Up, e.Histories[0].Err = false, busy }, Nothing, "history history could not be queried: BUSY"},
+		"an instance refuses": {func(e *Evidence) { e.Apps[0].Refused = map[string]error{"app-9": busy} }, Nothing, "app-9 answers, and does not report its version: BUSY"},
+		"an instance is down": {func(e *Evidence) { e.Apps[0].Down = []string{"app-9"} }, string(Network), "app-9 does not answer"},
+		"a probe is refused": {func(e *Evidence) {
+			e.RoundTrips[0].Failed, e.RoundTrips[0].Refused, e.RoundTrips[0].Refusal = 3, 3, busy
+		}, Nothing, "could not be published or set up for redis-1: BUSY"},
+		"a probe is refused once, and not sent": {func(e *Evidence) {
+			e.RoundTrips[0].Failed, e.RoundTrips[0].Refused = 3, 1
+		}, string(Network), "could not be published or set up lately"},
 		"a proxy without INFO": {func(e *Evidence) { e.Result.Nodes[3].Survey.Unasked, e.Result.Nodes[3].Survey.Refused = true, busy }, None, ""},
 	} {
 		m := NewMemory()

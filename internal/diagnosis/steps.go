@@ -144,7 +144,7 @@ func queueLines(e *Evidence, found []finding) (out lines) {
 	for _, h := range e.Histories {
 		switch {
 		case !h.Up:
-			out.add("history %s: could not be queried", h.Name)
+			out.add("history %s: could not be queried%s", h.Name, because(h.Err))
 		case h.Attempts == 0:
 			out.add("history %s: no invalidation in the last %s", h.Name, Duration(h.Window.Seconds()))
 		default:

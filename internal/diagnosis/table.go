@@ -64,7 +64,7 @@ func weightRow(row Weight) *Weight {
 
 var (
 	nodeUnreached    = weightRow(Weight{"node_unreached", Network, 0.95, "nodes", 1, 3, 0.6, true, twice, "A cache node does not answer, and is not loading."})
-	appUnreached     = weightRow(Weight{"app_unreached", Network, 0.5, "instances", 1, 3, 0.5, true, twice, "An application instance does not report its version."})
+	appUnreached     = weightRow(Weight{"app_unreached", Network, 0.5, "instances", 1, 3, 0.5, true, twice, "An application instance does not answer."})
 	linkDown         = weightRow(Weight{"replication_link_down", Network, 0.85, "replicas", 1, 2, 0.8, true, twice, "A replica's link to its primary is down."})
 	replicationLag   = weightRow(Weight{"replication_lag", Network, 0.7, "seconds", 0.5, 10, 0.5, false, 0, "A replica has not reached where its primary was so long ago, in an earlier sampling, though its link may be up."})
 	clusterDown      = weightRow(Weight{"cluster_down", Network, 0.8, "groups", 1, 2, 0.9, true, twice, "A node of a Redis Cluster says that the cluster is not ok."})
@@ -73,9 +73,9 @@ var (
 	groupIncomplete  = weightRow(Weight{"group_incomplete", Network, 0.5, "nodes", 1, 3, 0.6, true, twice, "A group has fewer nodes than min_nodes, or none that are known."})
 	isolatedNode     = weightRow(Weight{"isolated_node", Network, 0.75, "nodes", 1, 2, 0.8, true, twice, "A node that answers misses writes that its peers have: every stale copy is on it, or on few such nodes, or in layers of a shorter TTL."})
 	brokerDown       = weightRow(Weight{"broker_down", Network, 0.6, "brokers", 1, 2, 0.6, true, twice, "A Kafka broker does not answer."})
-	queueUnreached   = weightRow(Weight{"queue_unreached", Network, 0.5, "queues", 1, 2, 0.6, true, twice, "A queue could not be queried."})
+	queueUnreached   = weightRow(Weight{"queue_unreached", Network, 0.5, "queues", 1, 2, 0.6, true, twice, "A queue does not answer."})
 	probeLostSome    = weightRow(Weight{"probe_lost_on_some", Network, 0.6, "probes", 3, 6, 0.5, true, twice, "An active probe's invalidation is lost on some nodes and arrives on others (the last minute)."})
-	probeUnpublished = weightRow(Weight{"probe_unpublished", Network, 0.4, "probes", 2, 5, 0.7, true, 0, "An active probe could not be published or set up (the last minute)."})
+	probeUnpublished = weightRow(Weight{"probe_unpublished", Network, 0.4, "probes", 2, 5, 0.7, true, 0, "An active probe could not be published or set up, and no server refused it (the last minute)."})
 
 	backlog       = weightRow(Weight{"backlog", Queueing, 0.9, "times the limit", 1, 5, 0.3, false, twice, "More messages wait than the limit."})
 	fallingBehind = weightRow(Weight{"falling_behind", Queueing, 0.7, "times the limit", 1, 5, 0.3, false, aWhile, "At its present growth the queue is beyond the limit in ten seconds."})

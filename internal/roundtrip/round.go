@@ -153,7 +153,7 @@ func (r *Runner) fail(p *roundTrip, n *watchedNode, reason Reason, err error) {
 
 // failed counts a failure, and tells it where it is another than the last.
 func (r *Runner) failed(p *roundTrip, n *watchedNode, reason Reason, err error) {
-	r.observer.Failed(p.Name, n.Identity(), reason, p.Timeout)
+	r.observer.Failed(p.Name, n.Identity(), reason, p.Timeout, err)
 	if p.told.change(n.Identity().Name, reason) {
 		r.log.Warn("invalidation probe fails", "probe", p.Name, "node", n.Identity().Name, "reason", string(reason), "err", err)
 	}

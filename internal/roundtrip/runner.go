@@ -58,8 +58,8 @@ type Observer interface {
 	Sent(name string, node probes.Identity)
 	// Gone: the node no longer served the old version this long after the publishing began.
 	Gone(name string, node probes.Identity, after time.Duration)
-	// Failed with a reason; timeout is the round trip's.
-	Failed(name string, node probes.Identity, reason Reason, timeout time.Duration)
+	// Failed with a reason; timeout is the round trip's. err says why it could not be published or set up; nil: it was lost.
+	Failed(name string, node probes.Identity, reason Reason, timeout time.Duration, err error)
 }
 
 // Runner runs the round trips of one configuration until Close.

@@ -3,6 +3,7 @@ package roundtrip
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -62,8 +63,11 @@ func (n *notes) Sent(_ string, k probes.Identity) { n.add(k.Name + " sent") }
 
 func (n *notes) Gone(_ string, k probes.Identity, _ time.Duration) { n.add(k.Name + " gone") }
 
-func (n *notes) Failed(_ string, k probes.Identity, r Reason, _ time.Duration) {
+func (n *notes) Failed(_ string, k probes.Identity, r Reason, _ time.Duration, err error) {
 	n.add(k.Name + " " + string(r))
+	if errors.Is(err, probes.ErrRefused) {
+		n.add(k.Name + " refused")
+	}
 }
 
 func begin(t *testing.T, text string) (*Runner, *notes) {
@@ -98,6 +102,26 @@ invalidation_probes:
 	})
 	if n.of("hung sent")+n.of("silent sent")+n.of("good setup") > 0 {
 		t.Errorf("%v", n.by)
+	}
+}
+
+// What a node or a queue refuses is told as a refusal, and a node that is not there as none.
+func TestARefusalIsTold(t *testing.T) {
+	r := servers.Redis(t)
+	r.Must(t, "acl", "setuser", "reader", "on", ">pw", "~*", "+@all", "-set", "-rpush")
+	_, n := begin(t, fmt.Sprintf(`
+layers:
+  - name: l2
+    ttl: 1h
+    nodes: [{name: good, redis: {address: "%[1]s"}}, {name: reader, redis: {address: "%[1]s/1", username: reader, password: pw}}, {name: gone, redis: {address: "%[2]s"}}]
+invalidation_probes:
+  - {name: p, interval: 50ms, timeout: 300ms, layers: [l2], key: "probe:{id}", publish: {redis: {node: reader, list: inv}, message: "{key}"}}
+`, r.Addr, servers.FreeAddr(t)))
+	servers.Eventually(t, "neither is written, nor is a message", func() bool {
+		return n.of("good publish") > 2 && n.of("reader setup") > 2 && n.of("gone setup") > 2
+	})
+	if n.of("good refused") == 0 || n.of("reader refused") == 0 || n.of("gone refused") > 0 {
+		t.Errorf("%v", n)
 	}
 }
 

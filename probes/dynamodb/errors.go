@@ -28,23 +28,30 @@ func (h *history) explain(ctx context.Context, err error) error {
 	if !errors.As(err, &answer) {
 		return errors.New("the answer is incomplete, or not DynamoDB's; check the endpoint")
 	}
-	switch code := answer.ErrorCode(); code {
+	return c.refusal(answer.ErrorCode(), answer.ErrorMessage())
+}
+
+// refusal says what to do about an error code that the service answered. It is one unless the service itself failed.
+func (c tableConfig) refusal(code, message string) error {
+	var err error
+	switch code {
 	case "ResourceNotFoundException":
-		return fmt.Errorf("there is no table %s in %s, or none of that name at this endpoint; fix table, region or endpoint", c.Table, c.Region)
+		err = fmt.Errorf("there is no table %s in %s, or none of that name at this endpoint; fix table, region or endpoint", c.Table, c.Region)
 	case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "LimitExceededException":
-		return fmt.Errorf("the table throttles reads (%s); lower max_read_units, or give the table more capacity", code)
+		err = fmt.Errorf("the table throttles reads (%s); lower max_read_units, or give the table more capacity", code)
 	case "ExpiredTokenException", "ExpiredToken":
-		return fmt.Errorf("the AWS credentials have expired (%s); renew them", code)
+		err = fmt.Errorf("the AWS credentials have expired (%s); renew them", code)
 	case "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignatureException", "MissingAuthenticationTokenException", "InvalidClientTokenId":
-		return fmt.Errorf("AWS does not take the credentials (%s); check them, and this machine's clock", code)
+		err = fmt.Errorf("AWS does not take the credentials (%s); check them, and this machine's clock", code)
 	case "AccessDeniedException":
-		return fmt.Errorf("the AWS credentials may not query table %s (%s); allow dynamodb:Query on it and on its index", c.Table, code)
+		err = fmt.Errorf("the AWS credentials may not query table %s (%s); allow dynamodb:Query on it and on its index", c.Table, code)
 	case "ValidationException":
-		return fmt.Errorf("the query does not fit table %s (%s); check index, partition_key, time_attribute, time_format and status_attribute",
-			c.Table, shortened(answer.ErrorMessage()))
-	default:
+		err = fmt.Errorf("the query does not fit table %s (%s); check index, partition_key, time_attribute, time_format and status_attribute",
+			c.Table, shortened(message))
+	default: // InternalServerError, ServiceUnavailable
 		return fmt.Errorf("DynamoDB answered %s; the AWS documentation says what it means", shortened(code))
 	}
+	return probes.Refusal(err)
 }
 
 // shortened puts what a server answered on one line, and cuts it at 200 characters.

@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -20,7 +21,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func sampleError(t testing.TB, h probes.History, want string) {
+func sampleError(t testing.TB, h probes.History, want string) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -31,6 +32,7 @@ func sampleError(t testing.TB, h probes.History, want string) {
 	if err != nil && (strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "\n")) {
 		t.Errorf("a secret or a second line is in %q", err)
 	}
+	return err
 }
 
 // What a real server says to names that are wrong.
@@ -100,6 +102,7 @@ func TestRefusals(t *testing.T) {
 		"InternalServerError":                    "DynamoDB answered InternalServerError",
 		"":                                       "not DynamoDB's", // it is none at all
 	} {
+		refused := code != "InternalServerError" && code != ""
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			if code == "" {
@@ -113,7 +116,9 @@ func TestRefusals(t *testing.T) {
 		}))
 		a := &attemptsTable{config: tableConfig{Table: "attempts", Region: "us-east-1", Endpoint: server.URL, MaxReadUnits: 25}}
 		h := a.open(t, &clock{time.Now()})
-		sampleError(t, h, want)
+		if err := sampleError(t, h, want); errors.Is(err, probes.ErrRefused) != refused {
+			t.Errorf("%q is a refusal: %v, want %v", code, !refused, refused)
+		}
 		h.Close()
 		server.Close()
 	}
@@ -136,7 +141,9 @@ func TestOutOfReach(t *testing.T) {
 	sampleError(t, at(servers.FreeAddr(t)), "no AWS credentials were found")
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-aws")
-	sampleError(t, at(servers.FreeAddr(t)), "connection refused")
+	if err := sampleError(t, at(servers.FreeAddr(t)), "connection refused"); errors.Is(err, probes.ErrRefused) {
+		t.Error("what is not there has refused nothing")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	hung := at(servers.Hung(t))

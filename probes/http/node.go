@@ -169,7 +169,7 @@ func (n *node) Survey(ctx context.Context, _ *probes.Scan) (probes.Survey, error
 
 func (n *node) askStats(ctx context.Context, s *probes.Survey) (up bool, err error) {
 	err = n.client.Get(ctx, n.stats, n.client.Header, func(a *httpclient.Answer) error {
-		up = a.StatusCode < http.StatusInternalServerError
+		up = httpclient.Answers(a.StatusCode)
 		if a.StatusCode != http.StatusOK {
 			return httpclient.StatusError(a.StatusCode)
 		}
@@ -202,7 +202,7 @@ func (n *node) readStats(body []byte, s *probes.Survey) error {
 
 func (n *node) askHealth(ctx context.Context) (up bool, err error) {
 	err = n.client.Get(ctx, n.health, n.client.Header, func(a *httpclient.Answer) error {
-		if up = a.StatusCode < http.StatusInternalServerError; !up {
+		if up = httpclient.Answers(a.StatusCode); !up {
 			return httpclient.StatusError(a.StatusCode)
 		}
 		return nil

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -87,6 +88,8 @@ func TestNodeTellsEachKindOfCopy(t *testing.T) {
 		{302, true, true, "status 302 Found; redirects are not followed, write the URL that it leads to", true},
 		{304, false, false, "status 304 Not Modified; redirects are not followed, write the URL that it leads to", true},
 		{403, false, false, "status 403 Forbidden; give it a username and password_file, or a bearer_token_file, that it accepts", true},
+		{407, false, false, "status 407 Proxy Authentication Required; a proxy before the server asks for a login of its own, let the exporter pass", true},
+		{429, false, false, "status 429 Too Many Requests; it limits requests, let the exporter have more or scrape less often", true},
 		{418, false, false, "status 418 I'm a teapot", true},
 		{500, false, false, "status 500 Internal Server Error", false},
 		{503, true, true, "status 503 Service Unavailable", false},
@@ -109,6 +112,9 @@ func TestNodeTellsEachKindOfCopy(t *testing.T) {
 			got := probetest.Read(t, n, probes.Key{Name: strconv.Itoa(c.status)})[0]
 			if state := stateOf(got); state != c.want {
 				t.Errorf("%q, want %q", state, c.want)
+			}
+			if refused := errors.Is(got.Err, probes.ErrRefused); refused != (got.Err != nil && c.status < 500) {
+				t.Errorf("a refusal: %t", refused)
 			}
 			if got.Present && string(got.Value) != "body" || got.HasTTL || got.NoExpiry || got.Suspect {
 				t.Errorf("copy %+v", got)

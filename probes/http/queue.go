@@ -85,7 +85,7 @@ func (q *queue) Sample(ctx context.Context) (probes.Backlog, error) {
 	var b probes.Backlog
 	err := q.client.Content(ctx, q.url, func(body []byte) error {
 		if !json.Valid(body) {
-			return errors.New("the answer is not JSON; fix the URL")
+			return probes.Refusal(errors.New("the answer is not JSON; fix the URL"))
 		}
 		var errs []error
 		for _, f := range q.fields {
@@ -95,7 +95,7 @@ func (q *queue) Sample(ctx context.Context) (probes.Backlog, error) {
 				errs = append(errs, fmt.Errorf("the answer has no number of 0 or more where %s should stand; fix that path", f.name))
 			}
 		}
-		return errors.Join(errs...)
+		return probes.Refusal(errors.Join(errs...))
 	})
 	if b.Depth.Known && b.Depth.Value == 0 && b.OldestAge.Known {
 		b.OldestAge.Value = 0 // nothing waits, whatever was remembered of the last one

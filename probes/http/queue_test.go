@@ -76,6 +76,9 @@ func TestQueue(t *testing.T) {
 		if (err != nil) != (c.err != "") || err != nil && (!strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "marker")) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.err)
 		}
+		if refused := errors.Is(err, probes.ErrRefused); refused != (err != nil && c.name != "down") {
+			t.Errorf("%s: a refusal: %t", c.name, refused)
+		}
 	}
 }
 

@@ -195,7 +195,7 @@ func (n *node) note(a *httpclient.Answer) copyState {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	notCached := a.StatusCode == http.StatusGatewayTimeout && n.config.OnlyIfCached
-	if (a.StatusCode < http.StatusInternalServerError || notCached) && n.stats == nil && n.health == nil {
+	if (httpclient.Answers(a.StatusCode) || notCached) && n.stats == nil && n.health == nil {
 		n.answered = true
 	}
 	o := n.reads

@@ -45,7 +45,8 @@ type instance struct {
 // A version becomes a label, and so must not be whatever a wrong URL answers.
 var versionText = regexp.MustCompile(`^[\w.+-]{1,64}$`)
 
-var errNoVersion = errors.New("the answer is no version of 1 to 64 letters, digits, _ . + or -; fix the URL, or write json: the path of the version")
+var errNoVersion = probes.Refusal(errors.New(
+	"the answer is no version of 1 to 64 letters, digits, _ . + or -; fix the URL, or write json: the path of the version"))
 
 // Command implements probes.ApplicationSource.
 func (c *applicationConfig) Command() string {

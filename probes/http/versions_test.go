@@ -12,6 +12,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
@@ -73,6 +74,9 @@ func TestAppVersions(t *testing.T) {
 		}
 		if err := got[0].Err; (err != nil) != (c.err != "") || err != nil && (!strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "marker")) {
 			t.Errorf("%s: %v, want %q", c.url, err, c.err)
+		}
+		if refused := errors.Is(got[0].Err, probes.ErrRefused); refused != (c.err != "" && c.url != nowhere) {
+			t.Errorf("%s: a refusal: %t", c.url, refused)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 const (
@@ -34,7 +35,7 @@ type brokerConn struct {
 	// unpack is the client's own decompressor. Asking the client for an option is a search through all of them.
 	unpack kgo.Decompressor
 
-	// answered: any request of the sampling under way was. hung: the last request to end was not, within its time.
+	// answered: any request of the sampling under way was, or was refused. hung: the last request to end was not, within its time.
 	answered, hung atomic.Bool
 
 	mu sync.Mutex
@@ -75,7 +76,11 @@ func (c *brokerConn) Request(ctx context.Context, req kmsg.Request) (kmsg.Respon
 		c.hung.Store(true)
 		return nil, errHung
 	default:
-		return nil, connectionFault(err)
+		err = connectionFault(err)
+		if errors.Is(err, probes.ErrRefused) {
+			c.answered.Store(true)
+		}
+		return nil, err
 	}
 	return resp, nil
 }

@@ -27,16 +27,16 @@ var (
 	errNoSuch     = errors.New("does not exist, or may not be described; check the name, and grant the exporter's user DESCRIBE on it")
 )
 
-// connectionFault says what to do where a request failed on its connection. No text of a broker's is repeated where it may
-// hold what was sent to it, such as a password.
+// connectionFault says what to do where a request failed on its connection; a login that the broker does not take is a refusal.
+// No text of a broker's is repeated where it may hold what was sent to it, such as a password.
 func connectionFault(err error) error {
 	var early *kgo.ErrFirstReadEOF
 	var code *kerr.Error
 	switch {
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
-		return errors.New("the broker refused to authenticate (SASL_AUTHENTICATION_FAILED); check sasl's mechanism and credentials")
+		return probes.Refusal(errors.New("the broker refused to authenticate (SASL_AUTHENTICATION_FAILED); check sasl's mechanism and credentials"))
 	case errors.Is(err, kerr.UnsupportedSaslMechanism):
-		return errors.New("the broker does not offer the SASL mechanism (UNSUPPORTED_SASL_MECHANISM); write one that it does in sasl.mechanism")
+		return probes.Refusal(errors.New("the broker does not offer the SASL mechanism (UNSUPPORTED_SASL_MECHANISM); write one that it does in sasl.mechanism"))
 	case errors.As(err, &early):
 		return errors.New("the broker closed the connection at once; check whether its port needs tls or sasl")
 	case errors.As(err, &code):
@@ -54,9 +54,11 @@ func codeFault(code int16) error {
 	}
 	switch k {
 	case kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed:
-		return fmt.Errorf("may not be described (%s); grant the exporter's user DESCRIBE on it", k.Message)
+		return probes.Refusal(fmt.Errorf("may not be described (%s); grant the exporter's user DESCRIBE on it", k.Message))
 	case kerr.ClusterAuthorizationFailed:
-		return fmt.Errorf("the cluster may not be described (%s); grant the exporter's user DESCRIBE on the cluster", k.Message)
+		return probes.Refusal(fmt.Errorf("the cluster may not be described (%s); grant the exporter's user DESCRIBE on the cluster", k.Message))
+	case kerr.IllegalSaslState, kerr.ThrottlingQuotaExceeded, kerr.PolicyViolation, kerr.TransactionalIDAuthorizationFailed:
+		return probes.Refusal(fmt.Errorf("the broker refuses it (%s)", k.Message))
 	case kerr.UnknownTopicOrPartition:
 		return errNoSuch
 	case kerr.LeaderNotAvailable:
@@ -74,8 +76,23 @@ type faults struct {
 	partitions map[faultKind][]int32
 }
 
-// faultKind is what a fault is about, and what it says.
-type faultKind struct{ subject, problem string }
+// faultKind is what a fault is about, what it says, and whether it is a refusal.
+type faultKind struct {
+	subject, problem string
+	refused          bool
+}
+
+func kindOf(subject string, err error) faultKind {
+	return faultKind{subject, err.Error(), errors.Is(err, probes.ErrRefused)}
+}
+
+// fault of this kind, as an error.
+func (k faultKind) fault(text string) error {
+	if k.refused {
+		return probes.Refusal(errors.New(text))
+	}
+	return errors.New(text)
+}
 
 func newFaults() *faults {
 	return &faults{names: map[faultKind][]string{}, partitions: map[faultKind][]int32{}}
@@ -84,7 +101,7 @@ func newFaults() *faults {
 func (f *faults) add(subject, name string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := faultKind{subject, err.Error()}
+	k := kindOf(subject, err)
 	if !slices.Contains(f.names[k], name) {
 		f.names[k] = append(f.names[k], name)
 	}
@@ -103,7 +120,7 @@ func (f *faults) other(err error) { f.add("", "", err) }
 func (f *faults) partition(p probes.Partition, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := faultKind{p.Topic, err.Error()}
+	k := kindOf(p.Topic, err)
 	f.partitions[k] = append(f.partitions[k], p.ID)
 }
 
@@ -116,16 +133,16 @@ func (f *faults) err() error {
 		names := f.names[k]
 		slices.Sort(names)
 		if k.subject == "" {
-			errs = append(errs, errors.New(k.problem))
+			errs = append(errs, k.fault(k.problem))
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s %s: %s", plural(k.subject, len(names)), nameList(names), k.problem))
+		errs = append(errs, k.fault(fmt.Sprintf("%s %s: %s", plural(k.subject, len(names)), nameList(names), k.problem)))
 	}
 	for _, k := range sortedKinds(f.partitions) {
 		ids := f.partitions[k]
 		slices.Sort(ids)
 		ids = slices.Compact(ids)
-		errs = append(errs, fmt.Errorf("topic %s, %s %s: %s", k.subject, plural("partition", len(ids)), nameList(ranges(ids)), k.problem))
+		errs = append(errs, k.fault(fmt.Sprintf("topic %s, %s %s: %s", k.subject, plural("partition", len(ids)), nameList(ranges(ids)), k.problem)))
 	}
 	return errors.Join(errs...)
 }

@@ -67,7 +67,7 @@ func (p *publisher) Publish(ctx context.Context, key string, message []byte) err
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
 		return fmt.Errorf("topic %s does not exist, or may not be written; create it, and grant the exporter's user WRITE on it", p.topic)
 	case errors.Is(err, kerr.TopicAuthorizationFailed):
-		return fmt.Errorf("topic %s may not be written; grant the exporter's user WRITE on it", p.topic)
+		return probes.Refusal(fmt.Errorf("topic %s may not be written; grant the exporter's user WRITE on it", p.topic))
 	}
 	return connectionFault(err)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // newMechanism gives what authenticates connections. It reads files, and asks AWS's chain of credentials, anew for each
@@ -76,7 +77,7 @@ func (d redactedMechanism) Authenticate(ctx context.Context, address string) (sa
 func (d redactedSession) Challenge(answer []byte) (bool, []byte, error) {
 	done, next, err := d.Session.Challenge(answer)
 	if err != nil {
-		return false, nil, fmt.Errorf("%s failed; check sasl's credentials", d.mechanism)
+		return false, nil, probes.Refusal(fmt.Errorf("%s failed; check sasl's credentials", d.mechanism))
 	}
 	return done, next, nil
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -25,6 +26,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 
 	franzaws "github.com/twmb/franz-go/pkg/sasl/aws"
@@ -58,17 +60,12 @@ func tokenFile(t *testing.T, path, text string) string {
 // TestSASL runs against an Apache Kafka that asks who one is, and what one may see.
 func TestSASL(t *testing.T) {
 	servers.NoLeaks(t)
-	login := `org.apache.kafka.common.security.plain.PlainLoginModule required username="admin" password="admin" ` +
-		`user_admin="admin" user_exporter="` + testSecret + `";`
-	k := servers.Kafka(t,
-		"listener.security.protocol.map=PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT", "inter.broker.listener.name=PLAINTEXT",
-		"sasl.mechanism.inter.broker.protocol=PLAIN", "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
-		"listener.name.plaintext.plain.sasl.jaas.config="+login,
+	k := servers.Kafka(t, append(servers.KafkaLogins(testSecret),
+		"sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
 		"listener.name.plaintext.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;",
 		"listener.name.plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;",
 		"listener.name.plaintext.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;",
-		"authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:admin;User:ANONYMOUS",
-	)
+	)...)
 	u := newUser(t, []string{k.Addr}, kgo.SASL(plain.Auth{User: "admin", Pass: "admin"}.AsMechanism()))
 	u.create(t, "inv", 2)
 	u.create(t, "secret", 1)
@@ -113,6 +110,7 @@ func TestSASL(t *testing.T) {
 		b, err := probetest.SampleIn(t, openQueue(t, kc), 10*time.Second)
 		probetest.WantFault(t, b, err, "group hidden: ", "may not be described (GROUP_AUTHORIZATION_FAILED)",
 			"topic secret: may not be described (TOPIC_AUTHORIZATION_FAILED)")
+		wantRefusal(t, b, err)
 		if g := probetest.GroupOf(t, b, "g"); g.Lag[inv(0)] != 6 || g.State != "Empty" {
 			t.Errorf("the other group is %+v", g)
 		}
@@ -135,9 +133,7 @@ func TestSASL(t *testing.T) {
 		q := openQueue(t, kc)
 		b, err := probetest.SampleIn(t, q, 5*time.Second)
 		probetest.WantFault(t, b, err, "SASL_AUTHENTICATION_FAILED", "check sasl's mechanism and credentials")
-		if strings.Contains(err.Error(), testSecret) || b.BrokersDown != 1 {
-			t.Errorf("error %v, %d brokers down", err, b.BrokersDown)
-		}
+		wantRefusal(t, b, err)
 		tokenFile(t, path, testSecret+"\n")
 		probetest.WantDepth(t, sampleWell(t, q), 6)
 		if err := os.Remove(path); err != nil {
@@ -153,6 +149,11 @@ func TestSASL(t *testing.T) {
 		kc.SASL = &saslConfig{Mechanism: "AWS_MSK_IAM", Region: "us-east-1"}
 		b, err := probetest.SampleIn(t, openQueue(t, kc), 5*time.Second)
 		probetest.WantFault(t, b, err, "does not offer the SASL mechanism (UNSUPPORTED_SASL_MECHANISM)")
+		wantRefusal(t, b, err)
+		kc.SASL = &saslConfig{Mechanism: "OAUTHBEARER", TokenFile: tokenFile(t, filepath.Join(dir, "bad token"), "none")}
+		b, err = probetest.SampleIn(t, openQueue(t, kc), 5*time.Second)
+		probetest.WantFault(t, b, err, "sasl's")
+		wantRefusal(t, b, err)
 		kc.SASL = nil
 		b, err = probetest.SampleIn(t, openQueue(t, kc), 5*time.Second)
 		probetest.WantFault(t, b, err, "check whether its port needs tls or sasl")
@@ -160,6 +161,14 @@ func TestSASL(t *testing.T) {
 		b, err = probetest.SampleIn(t, openQueue(t, kc), 5*time.Second)
 		probetest.WantFault(t, b, err, k.Addr+": ")
 	})
+}
+
+// wantRefusal of a broker that answered, so that it is up, and refused. No secret is in its text.
+func wantRefusal(t *testing.T, b probes.Backlog, err error) {
+	t.Helper()
+	if !errors.Is(err, probes.ErrRefused) || strings.Contains(err.Error(), testSecret) || b.BrokersUp != 1 || b.BrokersDown != 0 {
+		t.Errorf("error %v, %d brokers up, %d down", err, b.BrokersUp, b.BrokersDown)
+	}
 }
 
 func TestFakeSCRAM(t *testing.T) {

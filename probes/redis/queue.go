@@ -188,7 +188,7 @@ func queueRefused(command, key, kind string, err error) error {
 	var said redis.Error
 	switch {
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
-		return fmt.Errorf("the key %q is of another type, not a %s; write the key of a %s", key, kind, kind)
+		return probes.Refusal(fmt.Errorf("the key %q is of another type, not a %s; write the key of a %s", key, kind, kind))
 	case errors.As(err, &said):
 		return probes.Refusal(keyRefused(command, errReply(said.Error())))
 	}

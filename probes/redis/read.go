@@ -295,22 +295,23 @@ func (p *pipeline) askSingly(x *wire.Exchange, keys []int) {
 	}}
 }
 
-// keyRefused is what a copy's error says when the server refused the command.
+// keyRefused is what a copy's error says when the server refused the command; a refusal, but where another server would have to
+// answer.
 func keyRefused(command string, said errReply) error {
 	switch said.word() {
 	case "NOPERM":
-		return fmt.Errorf("%s was refused (NOPERM); grant the node's user +%s and the keys' patterns", command, strings.ToLower(command))
+		return probes.Refusal(fmt.Errorf("%s was refused (NOPERM); grant the node's user +%s and the keys' patterns", command, strings.ToLower(command)))
 	case "LOADING":
-		return errors.New("the server is loading its data")
+		return probes.Refusal(errors.New("the server is loading its data"))
 	case "MOVED", "ASK", "TRYAGAIN":
 		return errSlotMoved
 	case "CLUSTERDOWN":
 		return errors.New("the Redis Cluster does not serve the key's slot (CLUSTERDOWN)")
 	}
 	if said == errUnusable {
-		return fmt.Errorf("the answer to %s is of another kind than that command's; is the server a Redis or Valkey?", command)
+		return probes.Refusal(fmt.Errorf("the answer to %s is of another kind than that command's; is the server a Redis or Valkey?", command))
 	}
-	return fmt.Errorf("%s was refused: %w", command, said)
+	return probes.Refusal(fmt.Errorf("%s was refused: %w", command, said))
 }
 
 // absent says what a nil of MGET means. The server counts a miss if the key is not there, and a hit if it is of another

@@ -63,7 +63,7 @@ func changeRefused(command string, said errReply) error {
 	case "READONLY":
 		return probes.ErrReplica
 	case "OOM":
-		return fmt.Errorf("%s was refused (OOM): the server has no memory left", command)
+		return probes.Refusal(fmt.Errorf("%s was refused (OOM): the server has no memory left", command))
 	case "MOVED", "ASK":
 		return fmt.Errorf("%s was refused (%s): the key's slot is on another node", command, said.word())
 	}

@@ -111,6 +111,8 @@ canaries:
 		t.Errorf("%d series of what INFO was not asked for", n)
 	}
 	p.want(0, "node_up", "node", "queue")
+	p.want(1, "node_refused", "node", "queue")
+	p.want(0, "node_refused", "node", "odd")
 	p.want(0, "queue_up", "queue", "inv")
 	if n := p.number("queue_depth", "queue", "inv"); n != 0 {
 		t.Errorf("%d series of a depth that nobody knows", n)

@@ -45,6 +45,18 @@ func Kafka(t testing.TB, properties ...string) *KafkaServer {
 	return k
 }
 
+// KafkaLogins are properties with which a broker asks who one is (PLAIN) and what one may see. The user admin, whose password is
+// admin too, may see all; exporter has this password, and sees what an ACL grants.
+func KafkaLogins(password string) []string {
+	return []string{
+		"listener.security.protocol.map=PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT", "inter.broker.listener.name=PLAINTEXT",
+		"sasl.mechanism.inter.broker.protocol=PLAIN", "sasl.enabled.mechanisms=PLAIN",
+		"listener.name.plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required " +
+			`username="admin" password="admin" user_admin="admin" user_exporter="` + password + `";`,
+		"authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:admin;User:ANONYMOUS",
+	}
+}
+
 func (k *KafkaServer) start(t testing.TB, addr string) {
 	t.Helper()
 	accepts := func() bool {

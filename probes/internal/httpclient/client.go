@@ -321,17 +321,29 @@ func (c *Client) Content(ctx context.Context, u *url.URL, use func(body []byte) 
 	})
 }
 
-// StatusError is the error of an answer whose status says that it has no content.
+// StatusError is the error of an answer whose status says that it has no content. Below 500 it is a refusal: the server itself
+// answered, and nothing between it and us failed.
 func StatusError(status int) error {
 	text := strings.TrimSpace(fmt.Sprintf("status %d %s", status, http.StatusText(status)))
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		text += "; give it a username and password_file, or a bearer_token_file, that it accepts"
+	case status == http.StatusProxyAuthRequired:
+		text += "; a proxy before the server asks for a login of its own, let the exporter pass"
+	case status == http.StatusTooManyRequests:
+		text += "; it limits requests, let the exporter have more or scrape less often"
 	case status >= 300 && status < 400:
 		text += "; redirects are not followed, write the URL that it leads to"
 	}
+	if Answers(status) {
+		return probes.Refusal(errors.New(text))
+	}
 	return errors.New(text)
 }
+
+// Answers reports whether an answer of this status shows that the server is up: a server that fails, and a gateway that does not
+// reach it, say 500 and more.
+func Answers(status int) bool { return status < http.StatusInternalServerError }
 
 // Answer is an answer whose body is still to come.
 type Answer struct {
