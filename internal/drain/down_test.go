@@ -3,6 +3,7 @@ package drain_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -255,6 +256,34 @@ func TestAuditThatCannotBeWritten(t *testing.T) {
 	r, err := d.Apply(within(t, time.Minute), drain.Options{Audit: log})
 	if err == nil || !strings.Contains(err.Error(), "--audit.dir") || !r.Incomplete || *r.Queues[0].Left != 10 || exists(t, s.other, all) != 10 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// Keys that are no UTF-8 stay distinct in the audit log, those that are deleted and those that can't be.
+func TestAuditOfOddKeys(t *testing.T) {
+	queueOn, down := servers.Redis(t), servers.Redis(t)
+	yaml := fmt.Sprintf(`
+layers: [{name: l2, ttl: 1h, nodes: [{name: redis-1, redis: {address: %q}}, {name: redis-2, redis: {address: %q}}]}]
+queues: [{name: inv, redis: {node: redis-1, list: inv}, message: {key: "$.key"}}]`, queueOn.Addr, down.Addr)
+	down.Stop()
+	push(t, queueOn, "inv", "{\"key\":\"user:\xff\"}", message("user:1"), "{\"key\":\"user:\xfe\"}")
+	folder := t.TempDir()
+	log, err := audit.Open(folder, "audit", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if r := apply(t, yaml, drain.Options{Audit: log}); r.Queues[0].Kept != 3 {
+		t.Errorf("%+v", r)
+	}
+	raw := `"dXNlcjr+","dXNlcjr/"`
+	for _, want := range []string{
+		`"keys":["user:1","user:\\xfe","user:\\xff"]`, `"keys_base64":[` + raw + `]`,
+		`"kept_keys":["user:1","user:\\xfe","user:\\xff"]`, `"kept_keys_base64":[` + raw + `]`,
+	} {
+		if text := auditText(t, folder); !strings.Contains(text, want) {
+			t.Errorf("%s is not in\n%s", want, text)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/audit"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // entry is one line of the audit log. Keys are in it, texts of messages and values are not.
@@ -26,6 +27,9 @@ type entry struct {
 	Batch    int      `json:"batch,omitempty"`
 	Messages *int     `json:"messages,omitempty"`
 	Keys     []string `json:"keys,omitempty"`
+	// KeysBase64 are the bytes of those of Keys that are no UTF-8, in their order; KeptKeysBase64 of KeptKeys.
+	KeysBase64     [][]byte `json:"keys_base64,omitempty"`
+	KeptKeysBase64 [][]byte `json:"kept_keys_base64,omitempty"`
 	// Applied, Dead and Kept messages, Removed ones, and Keys that could not be deleted everywhere.
 	Applied  *int64   `json:"applied,omitempty"`
 	Dead     *int64   `json:"dead_letters,omitempty"`
@@ -57,6 +61,8 @@ func newRecorder(log *audit.Log, folder string) *recorder {
 
 func (r *recorder) stamp(e entry) entry {
 	e.Time, e.Run, e.Queue = time.Now().UTC(), r.run, r.queue
+	e.Keys, e.KeysBase64 = probes.KeyTexts(e.Keys)
+	e.KeptKeys, e.KeptKeysBase64 = probes.KeyTexts(e.KeptKeys)
 	return e
 }
 

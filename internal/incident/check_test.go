@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -274,4 +276,42 @@ func TestReportUnlearned(t *testing.T) {
 			t.Errorf("%q, %q", d.Key, d.KeyBase64)
 		}
 	}
+}
+
+// Each field of the JSON is described.
+func TestReportIsDescribed(t *testing.T) {
+	page, err := os.ReadFile("../../docs/verdict.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := strings.Cut(string(page), "## The report of `check`")
+	if !found {
+		t.Fatal("docs/verdict.md has no such section")
+	}
+	fields := jsonFields(reflect.TypeFor[Report]())
+	if len(fields) < 20 {
+		t.Fatalf("only %v", fields)
+	}
+	for _, name := range fields {
+		if !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, "`"+name+"[]`") && !strings.Contains(text, "."+name+"[]`") {
+			t.Errorf("docs/verdict.md does not describe %s", name)
+		}
+	}
+}
+
+// jsonFields of a type, and of those that it holds.
+func jsonFields(r reflect.Type) (out []string) {
+	switch r.Kind() {
+	case reflect.Slice, reflect.Pointer:
+		return jsonFields(r.Elem())
+	case reflect.Struct:
+		for i := range r.NumField() {
+			f := r.Field(i)
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+				out = append(out, name)
+			}
+			out = append(out, jsonFields(f.Type)...)
+		}
+	}
+	return out
 }

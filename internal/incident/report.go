@@ -13,6 +13,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // Report of check. What is unknown is nil, never 0.
@@ -153,7 +154,7 @@ func unreadableOf(reports []consistency.KeyReport) []Unreadable {
 				continue
 			}
 			why := Unreadable{Layer: c.Layer, Node: c.Node, Error: "not read in time", Copies: 1}
-			why.Key, why.KeyBase64 = KeyText(k.Key)
+			why.Key, why.KeyBase64 = probes.KeyText(k.Key)
 			if c.Err != nil {
 				why.Error = c.Err.Error()
 			}
@@ -170,7 +171,7 @@ func unreadableOf(reports []consistency.KeyReport) []Unreadable {
 
 func newDiffering(k *consistency.KeyReport, digests Digests) (Differing, bool) {
 	d := Differing{Reference: k.Reference.String()}
-	d.Key, d.KeyBase64 = KeyText(k.Key)
+	d.Key, d.KeyBase64 = probes.KeyText(k.Key)
 	differs := false
 	for i := range k.Copies {
 		c := &k.Copies[i]
@@ -369,13 +370,4 @@ func Printable(s string) string {
 		return strconv.Quote(s)
 	}
 	return s
-}
-
-// KeyText is a key as JSON can hold it. Of one that is no UTF-8 raw holds the bytes: JSON would write one sign for many.
-func KeyText(key string) (text string, raw []byte) {
-	if utf8.ValidString(key) {
-		return key, nil
-	}
-	quoted := strconv.Quote(key)
-	return quoted[1 : len(quoted)-1], []byte(key)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // KeyStatus is one key of a class, with its copies on the nodes that should hold it.
@@ -51,7 +52,7 @@ func (s *CanaryStatus) addKeys(c *consistency.ClassResult, digests Digests) {
 	for i := range c.Matrix.Rows {
 		row := &c.Matrix.Rows[i]
 		key := KeyStatus{Differs: row.Differs, Copies: make([]KeyCopyStatus, 0, len(row.Copies))}
-		key.Key, key.KeyBase64 = KeyText(row.Key)
+		key.Key, key.KeyBase64 = probes.KeyText(row.Key)
 		if row.Counted {
 			key.Reference = new(row.Reference.String())
 		}

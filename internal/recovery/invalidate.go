@@ -339,7 +339,12 @@ func (i *invalidating) deleteBatch(ctx context.Context, d deletable, batch []str
 
 // recordOf what is done on a node; nil keys: all of them.
 func (i *invalidating) recordOf(id probes.Identity, event string, keys []string) error {
-	err := i.record(event, map[string]any{"layer": id.Layer, "node": id.Name, "keys": keys})
+	texts, raw := probes.KeyTexts(keys)
+	fields := map[string]any{"layer": id.Layer, "node": id.Name, "keys": texts}
+	if raw != nil {
+		fields["keys_base64"] = raw
+	}
+	err := i.record(event, fields)
 	if err != nil {
 		i.mu.Lock()
 		i.recordErr = err

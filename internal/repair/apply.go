@@ -216,8 +216,6 @@ type auditEntry struct {
 	Command  string    `json:"command"`
 	Strategy string    `json:"strategy"`
 	Place
-	// KeyBase64 and StoredKeyBase64 where a key is no text.
-	KeyBase64  []byte   `json:"key_base64,omitempty"`
 	Action     string   `json:"action,omitempty"`
 	From       *string  `json:"from,omitempty"`
 	Digest     *string  `json:"digest,omitempty"`
@@ -238,7 +236,7 @@ func (e *executor) recordOutcomes(writes []*Write) error {
 			continue
 		}
 		entries = append(entries, auditEntry{
-			Time: time.Now().UTC(), Command: command, Strategy: e.strategy, Place: w.Place, KeyBase64: odd(w.Key), Action: w.Action, From: w.From,
+			Time: time.Now().UTC(), Command: command, Strategy: e.strategy, Place: w.Place, Action: w.Action, From: w.From,
 			Digest: w.Digest, NewDigest: w.NewDigest, TTLSeconds: w.TTLSeconds, NoExpiry: w.NoExpiry, Outcome: *w.Outcome, Error: w.Error,
 		})
 	}
@@ -249,7 +247,7 @@ func (e *executor) recordLeft(left []Left) error {
 	var entries []any
 	for _, l := range left {
 		entries = append(entries, auditEntry{
-			Time: time.Now().UTC(), Command: command, Strategy: e.strategy, Place: l.Place, KeyBase64: odd(l.Key), Outcome: NotRepaired, Error: &l.Reason,
+			Time: time.Now().UTC(), Command: command, Strategy: e.strategy, Place: l.Place, Outcome: NotRepaired, Error: &l.Reason,
 		})
 	}
 	return record(e.audit, entries)

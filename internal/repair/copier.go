@@ -134,7 +134,7 @@ func (c *copier) fromSources(ctx context.Context, w *Write) (probes.Stored, erro
 
 // fromOrigin asks once more, since the plan may be minutes old.
 func (c *copier) fromOrigin(ctx context.Context, w *Write) (probes.Stored, error) {
-	truth, err := c.askOrigin(ctx, w.Class, w.Key)
+	truth, err := c.askOrigin(ctx, w.Class, w.name)
 	switch {
 	case err != nil:
 		return probes.Stored{}, fmt.Errorf("the origin did not answer: %w", err)
@@ -158,7 +158,7 @@ func (c *copier) refresh(w *Write) (change, string, error) {
 		}
 		c.refreshers[w.Class] = r
 	}
-	name := w.Class + "\x00" + w.Key
+	name := w.Class + "\x00" + w.name
 	q := c.asked[name]
 	if q == nil {
 		q = &request{}

@@ -176,7 +176,7 @@ var errNothing = errors.New("nothing to do")
 // copy plans what is done with one stale copy.
 func (p *planner) copy(k *keyPlan, stale *consistency.CopyReport) {
 	w := &Write{
-		Place: placeOf(k, stale), Digest: new(p.digests.Of(stale.Digest)), seen: stale.Seen(), vars: k.Vars,
+		Place: k.place(stale), Digest: new(p.digests.Of(stale.Digest)), seen: stale.Seen(), vars: k.Vars, name: k.Key,
 		key: probes.Key{Name: stale.Name, Hash: k.class.Hash},
 	}
 	if !stale.Version.IsZero() {
@@ -211,12 +211,8 @@ func (p *planner) copy(k *keyPlan, stale *consistency.CopyReport) {
 	}
 }
 
-func placeOf(k *keyPlan, c *consistency.CopyReport) Place {
-	out := Place{Class: k.class.Name, Layer: c.Layer, Node: c.Node, Key: k.Key, KeyBase64: odd(k.Key)}
-	if c.Name != k.Key {
-		out.StoredKey = c.Name
-	}
-	return out
+func (k *keyPlan) place(c *consistency.CopyReport) Place {
+	return placeOf(k.class.Name, c.Layer, c.Node, k.Key, c.Name)
 }
 
 func byRefresh(c *config.Class) string {
@@ -373,7 +369,7 @@ func (p *planner) sources(k *keyPlan, stale *consistency.CopyReport, want consis
 		if n.replica {
 			rank[c.Node]++
 		}
-		out = append(out, source{place: placeOf(k, c), seen: c.Seen(), key: probes.Key{Name: c.Name, Hash: k.class.Hash}})
+		out = append(out, source{place: k.place(c), seen: c.Seen(), key: probes.Key{Name: c.Name, Hash: k.class.Hash}})
 	}
 	slices.SortStableFunc(out, func(a, b source) int { return cmp.Compare(rank[a.place.Node], rank[b.place.Node]) })
 	return out

@@ -52,10 +52,22 @@ type Place struct {
 	Class string `json:"class"`
 	Layer string `json:"layer"`
 	Node  string `json:"node"`
-	// Key as the class names it, KeyBase64 where it is no text; StoredKey is what it is called on the node, where that is something else.
-	Key       string `json:"key"`
-	KeyBase64 []byte `json:"key_base64,omitempty"`
-	StoredKey string `json:"stored_key,omitempty"`
+	// Key as the class names it, with escapes where it is no UTF-8, and KeyBase64 its bytes then. StoredKey is what it is called on the
+	// node, where that is something else.
+	Key             string `json:"key"`
+	KeyBase64       []byte `json:"key_base64,omitempty"`
+	StoredKey       string `json:"stored_key,omitempty"`
+	StoredKeyBase64 []byte `json:"stored_key_base64,omitempty"`
+}
+
+// placeOf a key on a node: name as the class names it, and stored as it is called there.
+func placeOf(class, layer, node, name, stored string) Place {
+	out := Place{Class: class, Layer: layer, Node: node}
+	out.Key, out.KeyBase64 = probes.KeyText(name)
+	if stored != name {
+		out.StoredKey, out.StoredKeyBase64 = probes.KeyText(stored)
+	}
+	return out
 }
 
 // Write is what is to be done with one stale copy.
@@ -79,6 +91,8 @@ type Write struct {
 
 	key  probes.Key
 	vars map[string]string
+	// name of the key as the class names it.
+	name string
 	// seen is what the plan saw, want what is to be put in its place.
 	seen, want consistency.Seen
 	// sources hold want, the best first.

@@ -14,7 +14,6 @@ import (
 	"os"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -26,10 +25,8 @@ type undoEntry struct {
 	Time    time.Time `json:"time"`
 	Command string    `json:"command"`
 	Place
-	// KeyBase64 is the key on the node, where it is no text.
-	KeyBase64 []byte `json:"key_base64,omitempty"`
-	Hash      bool   `json:"hash"`
-	Was       was    `json:"was"`
+	Hash bool `json:"hash"`
+	Was  was  `json:"was"`
 	// Wrote is the fingerprint of what was put there; empty: the copy was deleted.
 	Wrote string `json:"wrote"`
 
@@ -99,14 +96,6 @@ func fingerprint(s probes.Stored) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// odd gives a key that is no text, which JSON would change.
-func odd(key string) []byte {
-	if utf8.ValidString(key) {
-		return nil
-	}
-	return []byte(key)
-}
-
 // recordUndo puts on record what the changes overwrite, before they are made.
 func (e *executor) recordUndo(writes []*Write, changes []change) error {
 	var entries []any
@@ -120,7 +109,7 @@ func (e *executor) recordUndo(writes []*Write, changes []change) error {
 			wrote.Flags = c.seen.Flags
 		}
 		entries = append(entries, undoEntry{
-			Time: time.Now().UTC(), Command: command, Place: w.Place, KeyBase64: odd(c.key.Name), Hash: c.key.Hash,
+			Time: time.Now().UTC(), Command: command, Place: w.Place, Hash: c.key.Hash,
 			Was: newWas(c.seen), Wrote: fingerprint(wrote),
 		})
 	}
@@ -153,10 +142,12 @@ func readUndo(f io.Reader, name string) (entries []*undoEntry, err error) {
 func (u *undoEntry) key() probes.Key {
 	name := u.Key
 	switch {
-	case u.KeyBase64 != nil:
-		name = string(u.KeyBase64)
+	case u.StoredKeyBase64 != nil:
+		name = string(u.StoredKeyBase64)
 	case u.StoredKey != "":
 		name = u.StoredKey
+	case u.KeyBase64 != nil:
+		name = string(u.KeyBase64)
 	}
 	return probes.Key{Name: name, Hash: u.Hash}
 }
