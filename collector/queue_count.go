@@ -39,6 +39,8 @@ type queueCount struct {
 type step struct {
 	took     time.Duration
 	enqueued float64
+	// grown are the topics of which a partition's end moved forward.
+	grown map[string]bool
 }
 
 // movement sums how far positions moved forward. The first sight of a partition counts nothing: where it was before is
@@ -48,8 +50,9 @@ type movement struct {
 	last    map[probes.Partition]float64
 }
 
-// observe positions, and give those that went back: what they count was made anew.
-func (m *movement) observe(positions map[probes.Partition]float64) (back []probes.Partition) {
+// observe positions, and give those that went back: what they count was made anew; and the topics of those that moved forward.
+func (m *movement) observe(positions map[probes.Partition]float64) (back []probes.Partition, grown map[string]bool) {
+	grown = map[string]bool{}
 	if m.last == nil && len(positions) > 0 {
 		m.last = map[probes.Partition]float64{}
 	}
@@ -58,12 +61,13 @@ func (m *movement) observe(positions map[probes.Partition]float64) (back []probe
 		switch {
 		case seen && at > before:
 			m.forward += at - before
+			grown[p.Topic] = true
 		case seen && at < before:
 			back = append(back, p)
 		}
 		m.last[p] = at
 	}
-	return back
+	return back, grown
 }
 
 // forget partitions that are no longer there.
@@ -177,14 +181,15 @@ func (c *queueCounters) observe(id queueID, b probes.Backlog, now time.Time) {
 	q.step = step{}
 	before, known := q.enqueued.forward, q.enqueued.last != nil
 	// Where a log's end went back, the log is another one, and commits of the old say nothing of it.
-	for _, p := range q.enqueued.observe(b.Ends) {
+	back, grown := q.enqueued.observe(b.Ends)
+	for _, p := range back {
 		for _, g := range q.groups {
 			delete(g.commits, p)
 		}
 	}
 	if b.Ends != nil {
 		if known {
-			q.step = step{took: now.Sub(q.at), enqueued: q.enqueued.forward - before}
+			q.step = step{took: now.Sub(q.at), enqueued: q.enqueued.forward - before, grown: grown}
 		}
 		q.at = now
 	}

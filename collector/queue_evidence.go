@@ -1,6 +1,8 @@
 package collector
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
@@ -46,7 +48,12 @@ func (c *queueCounters) addRates(id queueID, b *probes.Backlog, out *diagnosis.Q
 		}
 		group := diagnosis.Group{
 			Name: g.Group, State: g.State, Members: probes.Count{Value: float64(g.Members), Known: g.HasMembers},
-			Uncommitted: float64(g.UncommittedMessages),
+			Committed: len(g.Positions) > 0,
+		}
+		for _, topic := range slices.Sorted(maps.Keys(g.UncommittedMessages)) {
+			group.Uncommitted = append(group.Uncommitted, diagnosis.Uncommitted{
+				Topic: topic, Messages: float64(g.UncommittedMessages[topic]), Growing: count.step.grown[topic],
+			})
 		}
 		for _, lag := range g.LagSeconds {
 			group.LagSeconds = probes.Count{Value: max(group.LagSeconds.Value, lag), Known: true}

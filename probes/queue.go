@@ -86,8 +86,9 @@ type GroupBacklog struct {
 	Standing string
 	// Uncommitted partitions have no lag; known where HasOffsets.
 	Uncommitted int
-	// UncommittedMessages wait in the log for a group that has committed nothing at all; 0 for others. Kafka alone.
-	UncommittedMessages int64
+	// UncommittedMessages are in the logs of topics in which the group has committed nothing though it is to read them, by topic;
+	// of a group that has committed nothing at all these are all topics. Topics without messages are absent. Kafka alone.
+	UncommittedMessages map[string]int64
 	// HasOffsets: which partitions the group has committed was learned.
 	HasOffsets bool
 	// LagSeconds by partition: how long ago the oldest message that the group has not committed (of a stream: not read)

@@ -186,10 +186,14 @@ var scenarios = map[string]struct {
 	"stalled group":  {Queueing, func(_ int, e *Evidence) { e.Queues[1].Groups[0].Stalled = num(1) }},
 	"stalled list":   {Queueing, func(_ int, e *Evidence) { e.Queues[0].Stalled = num(1) }},
 	"a group without commits, that nobody runs": {Queueing, func(_ int, e *Evidence) {
-		e.Queues[1].Groups = append(e.Queues[1].Groups, Group{Name: "typo", State: "Dead", Members: num(0), Uncommitted: 50})
+		e.Queues[1].Groups = append(e.Queues[1].Groups, Group{Name: "typo", State: "Dead", Members: num(0), Uncommitted: []Uncommitted{{Topic: "inv", Messages: 50}}})
 		e.Queues[1].EnqueuedRate = num(0)
 	}},
-	"a group without commits, whose members get messages": {Queueing, func(_ int, e *Evidence) { e.Queues[1].Groups[0].Uncommitted = 50 }},
+	"a group without commits, whose members get messages": {Queueing, func(_ int, e *Evidence) { e.Queues[1].Groups[0].Uncommitted = []Uncommitted{{"inv", 50, true}} }},
+	"a topic made anew, that nobody reads": {Queueing, func(_ int, e *Evidence) {
+		g := &e.Queues[1].Groups[0]
+		g.Committed, g.Members, g.Uncommitted = true, num(0), []Uncommitted{{"anew", 50, false}}
+	}},
 	"a loop in a list that keeps up": {Logic, func(_ int, e *Evidence) {
 		q := &e.Queues[0]
 		q.Traits.LengthOnly, q.EnqueuedRate = true, num(0)
@@ -284,7 +288,11 @@ func TestScenarios(t *testing.T) {
 func TestQueuesThatAreWell(t *testing.T) {
 	for name, change := range map[string]func(i int, e *Evidence){
 		"members that began behind all messages": func(_ int, e *Evidence) {
-			e.Queues[1].Groups[0].Uncommitted, e.Queues[1].EnqueuedRate = 50, num(0)
+			e.Queues[1].Groups[0].Uncommitted = []Uncommitted{{"inv", 50, false}}
+		},
+		"members that began behind all messages of one topic": func(_ int, e *Evidence) {
+			g := &e.Queues[1].Groups[0]
+			g.Committed, g.Uncommitted = true, []Uncommitted{{"anew", 50, false}}
 		},
 		"a group without commits in an empty log": func(_ int, e *Evidence) {
 			e.Queues[1].Groups = append(e.Queues[1].Groups, Group{Name: "new", State: "Dead", Members: num(0)})

@@ -149,12 +149,22 @@ type Group struct {
 	Members     probes.Count
 	// Stalled: 1 where nothing was committed for the stall window though messages wait; unknown before that.
 	Stalled probes.Count
-	// Uncommitted messages are in the log of a group that has committed nothing at all.
-	Uncommitted float64
+	// Uncommitted are the topics in which it has committed nothing though messages are in their logs; of a group that has committed
+	// nothing at all (Committed is false) these are all such topics.
+	Uncommitted []Uncommitted
+	Committed   bool
 	// Lost messages, and Rewound ones, since the sampling before.
 	Lost, Rewound float64
 	// LagSeconds is the largest over its partitions.
 	LagSeconds probes.Count
+}
+
+// Uncommitted is a topic in which a group has committed nothing.
+type Uncommitted struct {
+	Topic    string
+	Messages float64
+	// Growing: messages were enqueued since the sampling before.
+	Growing bool
 }
 
 // App is an application whose instances tell a version.

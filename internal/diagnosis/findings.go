@@ -279,12 +279,7 @@ func (s *finder) group(q *Queue, g *Group, waits bool) {
 	if g.Stalled.Known && g.Stalled.Value > 0 {
 		s.add(stalledGroup, subject, 1, "queue %s: group %s commits nothing though messages wait", q.Name, g.Name)
 	}
-	if g.Uncommitted > 0 {
-		f := s.add(noCommits, subject, 1, "queue %s: group %s has committed nothing, and %s messages are in the log; check its name in groups, or start it",
-			q.Name, g.Name, Count(g.Uncommitted))
-		// A group whose members are there may have begun behind all of them.
-		f.early = g.Members.Known && g.Members.Value > 0 && !(q.EnqueuedRate.Known && q.EnqueuedRate.Value > 0)
-	}
+	s.uncommitted(q, g)
 	if g.Members.Known && g.Members.Value == 0 && waits {
 		s.add(noMembers, subject, 1, "queue %s: group %s has no members", q.Name, g.Name)
 	}
@@ -293,6 +288,32 @@ func (s *finder) group(q *Queue, g *Group, waits bool) {
 	}
 	if back := s.recent(rewound.id(subject), g.Rewound); back > 0 {
 		s.add(rewound, subject, back, "queue %s: the commits of group %s went back by %s messages", q.Name, g.Name, Count(back))
+	}
+}
+
+// inTopic stands between a group and a topic in a finding's subject; no name of either has it.
+const inTopic = "\n"
+
+// uncommitted are the messages of which a group has committed none. A group whose members are there may have begun behind all that do
+// not grow.
+func (s *finder) uncommitted(q *Queue, g *Group) {
+	members := g.Members.Known && g.Members.Value > 0
+	if g.Committed {
+		for _, t := range g.Uncommitted {
+			f := s.add(noCommits, q.Name+"/"+g.Name+inTopic+t.Topic, 1, "queue %s: group %s has committed nothing in topic %s, and %s messages are in its log; "+
+				"was the topic made anew? start the group, or leave the topic out of topics", q.Name, g.Name, t.Topic, Count(t.Messages))
+			f.early = members && !t.Growing
+		}
+		return
+	}
+	all, growing := 0.0, false
+	for _, t := range g.Uncommitted {
+		all, growing = all+t.Messages, growing || t.Growing
+	}
+	if all > 0 {
+		f := s.add(noCommits, q.Name+"/"+g.Name, 1, "queue %s: group %s has committed nothing, and %s messages are in the log; check its name in groups, or start it",
+			q.Name, g.Name, Count(all))
+		f.early = members && !growing
 	}
 }
 

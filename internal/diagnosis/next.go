@@ -56,6 +56,9 @@ func (e *Evidence) look(c Cause, f finding) string {
 		return e.askQueue(queue, group, false)
 	case lostMessages:
 		return cmp.Or(e.repairWorst(), e.askQueue(queue, group, false))
+	case noCommits:
+		group, _, _ = strings.Cut(group, inTopic)
+		return e.askQueue(queue, group, false)
 	case brokerDown, queueUnreached, rewound, loop:
 		return e.askQueue(queue, group, f.weight == loop)
 	case groupIncomplete:

@@ -175,6 +175,9 @@ func TestNext(t *testing.T) {
 			e.spread()
 			e.on(1, "redis-2").Convicted[verdict.ByAge] = 3
 		}, "cacheinv_exporter repair --strategy=delete --class=product"},
+		"a topic made anew": {func(e *Evidence) {
+			e.Queues = []Queue{{Name: "topic", Up: true, Groups: []Group{{Name: "it's/g", Committed: true, Uncommitted: []Uncommitted{{"anew", 50, true}}}}}}
+		}, `kafka-consumer-groups --bootstrap-server k1:9092,k2:9092 --describe --group 'it'\''s/g'`},
 		"stalled": {func(e *Evidence) {
 			e.Queues[1].Groups, e.Queues[1].Sample = append(e.Queues[1].Groups, Group{Name: "it's", Stalled: num(1)}), nil
 		}, `kafka-consumer-groups --bootstrap-server k1:9092,k2:9092 --describe --group 'it'\''s'`},

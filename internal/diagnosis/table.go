@@ -81,7 +81,7 @@ var (
 	fallingBehind = weightRow(Weight{"falling_behind", Queueing, 0.7, "times the limit", 1, 5, 0.3, false, aWhile, "At its present growth the queue is beyond the limit in ten seconds."})
 	oldMessages   = weightRow(Weight{"old_messages", Queueing, 0.8, "seconds", 60, 600, 0.4, false, 0, "The oldest message waits for so long."})
 	stalledGroup  = weightRow(Weight{"stalled_group", Queueing, 0.9, "groups", 1, 2, 0.9, true, 0, "A consumer group commits nothing, or nothing is taken from a list, though messages wait."})
-	noCommits     = weightRow(Weight{"no_commits", Queueing, 0.7, "groups", 1, 2, 0.8, true, twice, "A consumer group has committed nothing at all though messages are in the log: a misspelled name, one that never ran, commits that expired, or a topic made anew."})
+	noCommits     = weightRow(Weight{"no_commits", Queueing, 0.7, "groups", 1, 2, 0.8, true, twice, "A consumer group has committed nothing at all, or nothing in a topic that it reads, though messages are in the log: a misspelled name, one that never ran, commits that expired, or a topic made anew."})
 	noMembers     = weightRow(Weight{"no_members", Queueing, 0.6, "groups", 1, 2, 0.7, true, twice, "A consumer group has no members, and its messages wait for 30 s or longer."})
 	lostMessages  = weightRow(Weight{"lost_messages", Queueing, 0.9, "messages", 1, 100, 0.6, true, 0, "Messages were deleted before they were processed (the last five minutes)."})
 	rewound       = weightRow(Weight{"rewound_messages", Queueing, 0.2, "messages", 1, 1000, 0.5, true, 0, "A group's commits went back (the last five minutes)."})

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -39,6 +40,9 @@ type group struct {
 	commits map[probes.Partition]int64
 	unread  map[probes.Partition]error
 
+	// reads are the topics in which it was ever seen to have committed; the next sampling takes them over.
+	reads map[string]bool
+
 	// share: it was a share group when that was asked, in the sampling of number shareAsked; 0: it was not asked.
 	share      bool
 	shareAsked uint64
@@ -74,8 +78,9 @@ func (s *sampling) selectGroups(ctx context.Context) {
 	s.leftover = chosen.Leftover
 	watched := map[string]*group{}
 	for _, name := range chosen.Names {
-		g := &group{name: name, coordinator: noCoordinator}
+		g := &group{name: name, coordinator: noCoordinator, reads: map[string]bool{}}
 		if old := s.q.groups[name]; old != nil {
+			maps.Copy(g.reads, old.reads)
 			g.coordinator, g.protocol, g.share, g.shareAsked = old.coordinator, old.protocol, old.share, old.shareAsked
 		}
 		if f := found[name]; f != nil {
@@ -125,6 +130,9 @@ func (s *sampling) listGroups(ctx context.Context) (found map[string]*group, all
 		}
 	}
 	for name, g := range found {
+		if old := s.q.groups[name]; old != nil {
+			g.reads = old.reads
+		}
 		s.q.groups[name] = g
 	}
 	return found, all

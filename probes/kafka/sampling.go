@@ -88,8 +88,10 @@ func (s *sampling) backlog() probes.Backlog {
 		b.LeftoverGroups = probes.Count{Value: float64(len(s.leftover)), Known: true}
 	}
 	sure, committed, timed := !s.partsUnknown, false, true
+	read := s.topicsRead()
 	for _, g := range s.groups {
 		one, waiting, known := s.groupBacklog(g, now)
+		one.UncommittedMessages = s.uncommittedMessages(g, read, now)
 		if one.Leftover {
 			b.Groups = append(b.Groups, one)
 			continue
@@ -157,20 +159,7 @@ func (s *sampling) groupBacklog(g *group, now int64) (out probes.GroupBacklog, w
 			out.LagSeconds[id] = seconds
 		}
 	}
-	if len(out.Positions) == 0 && len(g.unread) == 0 {
-		out.UncommittedMessages = s.inLogs(now)
-	}
 	return out, waiting, known
-}
-
-// inLogs is how many messages are in the logs, as far as these are known.
-func (s *sampling) inLogs(now int64) (n int64) {
-	for id, p := range s.partitions {
-		if p.start.err == nil && p.end.err == nil && p.end.offset > p.start.offset {
-			n += s.q.logs[id].waiting(p.start.offset, p.end.offset, now, s.q.samplings)
-		}
-	}
-	return n
 }
 
 // errLeftOut is the outcome of a request until its answer says otherwise.

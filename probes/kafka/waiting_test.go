@@ -3,6 +3,7 @@ package kafka
 import (
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ func TestWaiting(t *testing.T) {
 	t.Run("transactions", func(t *testing.T) { testWaitingTransactions(t, k, u) })
 	t.Run("times in other units", func(t *testing.T) { testWaitingTimes(t, k, u) })
 	t.Run("groups without commits", func(t *testing.T) { testUncommitted(t, k, u) })
+	t.Run("one of several topics is made anew", func(t *testing.T) { testMadeAnew(t, k, u) })
 	t.Run("leftover groups", func(t *testing.T) { testLeftover(t, k, u) })
 }
 
@@ -122,7 +124,7 @@ func testUncommitted(t *testing.T, k *servers.KafkaServer, u *user) {
 		t.Helper()
 		b := sampleWell(t, q)
 		for group, n := range want {
-			if got := probetest.GroupOf(t, b, group).UncommittedMessages; got != n {
+			if got := probetest.GroupOf(t, b, group).UncommittedMessages["anew"]; got != n {
 				t.Errorf("group %s: %d messages and no commit, want %d", group, got, n)
 			}
 		}
@@ -144,10 +146,67 @@ func testUncommitted(t *testing.T, k *servers.KafkaServer, u *user) {
 	newUser(t, []string{k.Addr}).produce(t, "anew", 0, 7) // the other one knows the topic that was deleted
 	servers.Eventually(t, "the commits went with the topic", func() bool {
 		b, err := probetest.SampleIn(t, q, 10*time.Second)
-		return err == nil && probetest.GroupOf(t, b, "reader").UncommittedMessages == 7
+		return err == nil && probetest.GroupOf(t, b, "reader").UncommittedMessages["anew"] == 7
 	})
 	if b := uncommitted(map[string]int64{"reader": 7, "tpyo": 7}); b.Depth.Known {
 		t.Errorf("depth %+v", b.Depth)
+	}
+}
+
+// Of several topics one is made anew, and its commits go with it, while nobody reads. Topics that another group reads, or that only a
+// regexp names, need not be read by each.
+func testMadeAnew(t *testing.T, k *servers.KafkaServer, u *user) {
+	for _, topic := range []string{"kept", "renewed", "others", "any-other"} {
+		u.create(t, topic, 2)
+		u.produce(t, topic, 0, 3)
+	}
+	u.commit(t, "both", "kept", map[int32]int64{0: 3})
+	u.commit(t, "both", "renewed", map[int32]int64{0: 3})
+	u.commit(t, "second", "others", map[int32]int64{0: 3})
+	named := []string{"kept", "renewed", "others"}
+	watching := openQueue(t, configOf([]string{k.Addr}, []string{"/^(kept|renewed|others|any-other)$/"}, []string{"both", "/^second$/"}))
+	want := func(q *queue, of map[string]map[string]int64) (wrong string) {
+		b := sampleWell(t, q)
+		for _, g := range b.Groups {
+			if !maps.Equal(of[g.Group], g.UncommittedMessages) {
+				wrong += fmt.Sprintf("%s: %v, want %v; ", g.Group, g.UncommittedMessages, of[g.Group])
+			}
+		}
+		return wrong
+	}
+	for _, q := range []*queue{watching, openQueue(t, configOf([]string{k.Addr}, named, []string{"both", "second"}))} {
+		if wrong := want(q, nil); wrong != "" {
+			t.Error(wrong)
+		}
+	}
+	if _, err := u.admin.DeleteTopic(t.Context(), "renewed"); err != nil {
+		t.Fatal(err)
+	}
+	servers.Eventually(t, "the topic is gone", func() bool {
+		got, err := u.admin.ListTopics(t.Context())
+		return err == nil && !got.Has("renewed")
+	})
+	u.create(t, "renewed", 2)
+	newUser(t, []string{k.Addr}).produce(t, "renewed", 1, 7)
+	servers.Eventually(t, "the commits went with the topic", func() bool {
+		got, err := u.admin.FetchOffsets(t.Context(), "both")
+		_, there := got.Lookup("renewed", 0)
+		return err == nil && !there
+	})
+	both := map[string]map[string]int64{"both": {"renewed": 7}, "second": {"renewed": 7}}
+	if wrong := want(openQueue(t, configOf([]string{k.Addr}, named, []string{"both", "second"})), both); wrong != "" {
+		t.Errorf("named, and new to it: %s", wrong)
+	}
+	delete(both, "second")
+	if wrong := want(watching, both); wrong != "" {
+		t.Errorf("by a regexp, and seen before: %s", wrong)
+	}
+	u.commit(t, "second", "renewed", map[int32]int64{1: 7})
+	if wrong := want(watching, both); wrong != "" {
+		t.Errorf("seen before, and another reads it: %s", wrong)
+	}
+	if wrong := want(openQueue(t, configOf([]string{k.Addr}, named, []string{"both", "second"})), nil); wrong != "" {
+		t.Errorf("named, and another reads it: %s", wrong)
 	}
 }
 

@@ -222,4 +222,35 @@ func TestDiagnoseAGroupWithoutCommits(t *testing.T) {
 	if code, d := diagnose(t, cfg("processors")); code != 0 {
 		t.Errorf("the group that has committed: code %d, %s, %v", code, *d.Verdict, d.Steps)
 	}
+	// Of its two topics one is made anew.
+	renew := func() {
+		t.Helper()
+		servers.Eventually(t, "the topic is made", func() bool {
+			r, err := admin.CreateTopic(t.Context(), 1, 1, nil, "renewed")
+			return err == nil && r.Err == nil
+		})
+		produce(t, k.Addr, "renewed", 1, 3)
+	}
+	renew()
+	commit(t, k.Addr, "processors", "renewed", map[int32]int64{0: 3})
+	two := fmt.Sprintf("queues:\n  - {name: q, kafka: {brokers: [%q], topics: [inv, renewed], groups: [processors]}}\n", k.Addr)
+	if code, d := diagnose(t, two); code != 0 {
+		t.Errorf("two topics that are processed: code %d, %s, %v", code, *d.Verdict, d.Steps)
+	}
+	if _, err := admin.DeleteTopic(t.Context(), "renewed"); err != nil {
+		t.Fatal(err)
+	}
+	renew()
+	servers.Eventually(t, "the commits went with the topic", func() bool {
+		got, err := admin.FetchOffsets(t.Context(), "processors")
+		_, there := got.Lookup("renewed", 0)
+		return err == nil && !there
+	})
+	code, d := diagnose(t, two)
+	if want := "group processors has committed nothing in topic renewed, and 3 messages are in its log"; code != 1 || *d.Verdict != "queue" || !strings.Contains(d.evidence(), want) {
+		t.Errorf("a topic made anew: code %d, %s, %s", code, *d.Verdict, d.evidence())
+	}
+	if !strings.Contains(*d.Next, "--group processors") {
+		t.Errorf("next is %s", *d.Next)
+	}
 }

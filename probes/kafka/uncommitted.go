@@ -1,0 +1,57 @@
+package kafka
+
+import (
+	"slices"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
+)
+
+// topicsRead are the topics in which any watched group has committed. What each group has is noted: it reads them, also where its
+// commits go, as they do with a topic that is deleted and made anew.
+func (s *sampling) topicsRead() map[string]bool {
+	all := map[string]bool{}
+	for _, g := range s.groups {
+		for id := range g.commits {
+			if s.partitions[id] != nil {
+				all[id.Topic], g.reads[id.Topic] = true, true
+			}
+		}
+	}
+	return all
+}
+
+// uncommittedMessages are in the logs of topics in which a group has committed nothing, by topic, as far as the logs are known. A group
+// that has committed elsewhere need not read every topic: it does where it was seen to, and where the topic is configured by name
+// and no other group reads it.
+func (s *sampling) uncommittedMessages(g *group, read map[string]bool, now int64) map[string]int64 {
+	if g.offsets.err != nil {
+		return nil
+	}
+	has := map[string]bool{} // topics in which it has committed, or perhaps has
+	for id := range g.commits {
+		if s.partitions[id] != nil {
+			has[id.Topic] = true
+		}
+	}
+	for id := range g.unread {
+		if s.partitions[id] != nil {
+			has[id.Topic] = true
+		}
+	}
+	out := map[string]int64{}
+	for id, p := range s.partitions {
+		reads := len(has) == 0 || g.reads[id.Topic] || !read[id.Topic] && s.q.names(id.Topic)
+		if has[id.Topic] || !reads || p.start.err != nil || p.end.err != nil || p.end.offset <= p.start.offset {
+			continue
+		}
+		if n := s.q.logs[id].waiting(p.start.offset, p.end.offset, now, s.q.samplings); n > 0 {
+			out[id.Topic] += n
+		}
+	}
+	return out
+}
+
+// names reports whether a topic is configured by its name, not by a regexp alone.
+func (q *queue) names(topic string) bool {
+	return slices.ContainsFunc(q.config.Topics, func(m form.NameMatch) bool { return m.Regexp == nil && m.Matches(topic) })
+}
