@@ -6,12 +6,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/recovery"
 	"github.com/cacheinv/cacheinv_exporter/internal/shell"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -57,15 +56,13 @@ func (f *RecoverFlags) Options(configFile, auditDir string, env *probes.Env) (re
 	return opt, nil
 }
 
-// parseRate reads N/s, N/m or N/h, or N alone, in a second.
+// parseRate reads a flag's value; 0 is no limit.
 func parseRate(text string) (perSecond float64, err error) {
-	number, unit, _ := strings.Cut(text, "/")
-	seconds, known := map[string]float64{"": 1, "s": 1, "m": 60, "h": 3600}[unit]
-	n, err := strconv.ParseUint(number, 10, 53)
-	if err != nil || !known || strings.HasSuffix(text, "/") {
-		return 0, fmt.Errorf("%w: --rate is %q; write a number in a second, minute or hour, such as 500/s, or 0 for no limit", errConfiguration, text)
+	perSecond, ok := form.ParseRate(text)
+	if !ok {
+		return 0, fmt.Errorf("%w: --rate is %q; write %s, or 0 for no limit", errConfiguration, text, form.RateForm)
 	}
-	return float64(n) / seconds, nil
+	return perSecond, nil
 }
 
 // Recover plans or does the recovery, writes a report as text or json, and gives the exit code. A first signal ends it after the

@@ -1,9 +1,6 @@
 package config
 
 import (
-	"regexp"
-	"strconv"
-
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -18,7 +15,7 @@ func (r *reader) queue(v form.Value, queues form.Taken) Queue {
 		queues.Add(name, q.Name, "queue")
 	}
 	q.Capacity = b.Get("capacity").Whole(0, 1<<53)
-	q.TargetRate = readRate(b.Get("target_rate"))
+	q.TargetRate = b.Get("target_rate").Rate()
 	if m := b.Get("message"); m.Given() {
 		q.Message = readMessage(m)
 	}
@@ -45,26 +42,4 @@ func readMessage(v form.Value) *probes.Message {
 	}
 	b.Done()
 	return m
-}
-
-var rate = regexp.MustCompile(`^([0-9]+)/([smh])$`)
-
-// readRate reads messages per second; 0 where none is given, or a fault.
-func readRate(v form.Value) float64 {
-	const what = "messages in a second, minute or hour, such as 1000/m"
-	text, ok := v.Text(what)
-	if !ok {
-		return 0
-	}
-	parts := rate.FindStringSubmatch(text)
-	if parts == nil {
-		v.Fault("is %s; write %s", v.Quoted(), what)
-		return 0
-	}
-	n, err := strconv.ParseInt(parts[1], 10, 53)
-	if err != nil || n == 0 {
-		v.Fault("is %s; write 1 or more, such as 1000/m", v.Quoted())
-		return 0
-	}
-	return float64(n) / map[string]float64{"s": 1, "m": 60, "h": 3600}[parts[2]]
 }

@@ -100,7 +100,7 @@ func (r *reader) recovery(v form.Value) *Recovery {
 		at.Fault("makes standard_above %d, more than aggressive_above %d; write the smaller number as standard_above", out.StandardAbove, out.AggressiveAbove)
 	}
 	if rate := b.Get("rate"); rate.Given() {
-		out.Rate = readRate(rate)
+		out.Rate = rate.RateLimit()
 	}
 	out.Health = r.health(b.Get("health_url"))
 	r.hooks(b, &out)

@@ -121,7 +121,7 @@ func TestRepairKilled(t *testing.T) {
 	halfway := 0
 	for range counts(100) {
 		dir := t.TempDir()
-		cmd := exec.CommandContext(t.Context(), binary, "repair", "--config.file", path, "--strategy=newest", "--apply", "--rate=2000", "--audit.dir", dir)
+		cmd := exec.CommandContext(t.Context(), binary, "repair", "--config.file", path, "--strategy=newest", "--apply", "--rate=2000/s", "--audit.dir", dir)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
