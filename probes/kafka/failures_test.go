@@ -246,6 +246,32 @@ func TestShareGroupByName(t *testing.T) {
 	}
 }
 
+// TestShareGroup: the same of a real one, of a Kafka that has them. It has committed nothing, which is as it should be.
+func TestShareGroup(t *testing.T) {
+	servers.NoLeaks(t)
+	k := servers.Kafka(t, servers.KafkaShares()...)
+	u := newUser(t, []string{k.Addr})
+	u.create(t, "inv", 1)
+	u.produce(t, "inv", 0, 5)
+	u.commit(t, "g", "inv", map[int32]int64{0: 4})
+	k.Share(t, "sharing", "inv")
+	b, err := probetest.SampleIn(t, openQueue(t, configOf([]string{k.Addr}, []string{"inv"}, []string{"g", "sharing", "absent"})), 10*time.Second)
+	probetest.WantFault(t, b, err, "group sharing: is a share group, which commits no offsets")
+	if strings.Contains(err.Error(), "absent") || probetest.GroupOf(t, b, "absent").State != "Dead" || probetest.GroupOf(t, b, "absent").UncommittedMessages["inv"] != 5 {
+		t.Errorf("the group that does not exist: %v, %+v", err, probetest.GroupOf(t, b, "absent"))
+	}
+	if g := probetest.GroupOf(t, b, "sharing"); g.UncommittedMessages != nil || g.State != "" {
+		t.Errorf("the share group is %+v", g)
+	}
+	if g := probetest.GroupOf(t, b, "g"); g.Lag[inv(0)] != 1 {
+		t.Errorf("the group beside it is %+v", g)
+	}
+	b = sampleWell(t, openQueue(t, configOf([]string{k.Addr}, []string{"inv"}, []string{"/./"})))
+	if len(b.Groups) != 1 || b.Groups[0].Group != "g" {
+		t.Errorf("a regexp selects %+v", b.Groups)
+	}
+}
+
 // faultyNetwork is a network between the queue and the brokers.
 type faultyNetwork struct {
 	silent net.Listener // accepts, and never answers

@@ -24,7 +24,7 @@ func (s *sampling) topicsRead() map[string]bool {
 // that has committed elsewhere need not read every topic: it does where it was seen to, and where the topic is configured by name
 // and no other group reads it.
 func (s *sampling) uncommittedMessages(g *group, read map[string]bool, now int64) map[string]int64 {
-	if g.offsets.err != nil {
+	if g.offsets.err != nil || g.share {
 		return nil
 	}
 	has := map[string]bool{} // topics in which it has committed, or perhaps has

@@ -22,6 +22,10 @@ type KafkaServer struct {
 const (
 	KafkaTopics = "org.apache.kafka.tools.TopicCommand"
 	KafkaGroups = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+
+	kafkaFeatures      = "org.apache.kafka.tools.FeatureCommand"
+	kafkaConfigs       = "kafka.admin.ConfigCommand"
+	kafkaShareConsumer = "org.apache.kafka.tools.consumer.ConsoleShareConsumer"
 )
 
 // Kafka starts a broker; properties (name=value) come after its own.
@@ -55,6 +59,22 @@ func KafkaLogins(password string) []string {
 			`username="admin" password="admin" user_admin="admin" user_exporter="` + password + `";`,
 		"authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:admin;User:ANONYMOUS",
 	}
+}
+
+// KafkaShares are properties that a single broker needs for share groups.
+func KafkaShares() []string {
+	return []string{
+		"share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1", "share.coordinator.state.topic.num.partitions=1",
+	}
+}
+
+// Share has a share group take the first message of a topic; Kafka 4.1 has them as a preview, which it is told to let on. It needs
+// KafkaShares.
+func (k *KafkaServer) Share(t testing.TB, group, topic string) {
+	t.Helper()
+	k.Tool(t, kafkaFeatures, "upgrade", "--feature", "share.version=1")
+	k.Tool(t, kafkaConfigs, "--alter", "--entity-type", "groups", "--entity-name", group, "--add-config", "share.auto.offset.reset=earliest")
+	k.Tool(t, kafkaShareConsumer, "--group", group, "--topic", topic, "--max-messages", "1", "--timeout-ms", "60000")
 }
 
 func (k *KafkaServer) start(t testing.TB, addr string) {
