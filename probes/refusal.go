@@ -21,3 +21,14 @@ func (r refusal) Unwrap() error { return r.error }
 
 // Is implements errors.Is.
 func (refusal) Is(target error) bool { return target == ErrRefused }
+
+// ErrOtherServer is what an error is, besides ErrRefused, where what answered is no server of the kind that was asked.
+var ErrOtherServer = errors.New("another server")
+
+// OtherServer marks err as ErrOtherServer and ErrRefused; its text stays the same.
+func OtherServer(err error) error { return otherServer{refusal{err}} }
+
+type otherServer struct{ refusal }
+
+// Is implements errors.Is.
+func (o otherServer) Is(target error) bool { return target == ErrOtherServer || o.refusal.Is(target) }

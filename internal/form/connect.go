@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // Resolve gives user and password; a file is read again each time. The error names the file.
@@ -60,9 +62,27 @@ func (t *TLS) Dial(ctx context.Context, address string) (net.Conn, error) {
 		return nil, err
 	}
 	var d net.Dialer
+	var conn net.Conn
 	if settings == nil {
-		return d.DialContext(ctx, "tcp", address)
+		conn, err = d.DialContext(ctx, "tcp", address)
+	} else {
+		secure := tls.Dialer{NetDialer: &d, Config: settings} // it takes the server's name from the address
+		conn, err = secure.DialContext(ctx, "tcp", address)
 	}
-	secure := tls.Dialer{NetDialer: &d, Config: settings} // it takes the server's name from the address
-	return secure.DialContext(ctx, "tcp", address)
+	return conn, advised(err)
+}
+
+// advised adds what to do about an error of a connection that was not made.
+func advised(err error) error {
+	var name *net.DNSError
+	var plain tls.RecordHeaderError
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w; nothing listens there: start the server, or fix the address", err)
+	case errors.As(err, &name) && name.IsNotFound:
+		return fmt.Errorf("%w; fix the address, or the name server's records", err)
+	case errors.As(err, &plain):
+		return fmt.Errorf("%w; the server speaks no TLS on this port: leave tls out, or fix the port", err)
+	}
+	return err
 }

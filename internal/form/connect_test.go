@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -124,6 +125,11 @@ func TestTLSDial(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain, secure := greeter(t, nil), greeter(t, &tls.Config{Certificates: []tls.Certificate{pair}})
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = nobody.Close()
 	_, port, err := net.SplitHostPort(secure)
 	if err != nil {
 		t.Fatal(err)
@@ -138,6 +144,9 @@ func TestTLSDial(t *testing.T) {
 		"by the address's host":   {&TLS{CAFile: ca}, secure, "127.0.0.1"},
 		"by the address's name":   {&TLS{CAFile: ca}, "localhost:" + port, "not localhost"},
 		"of an unknown authority": {&TLS{ServerName: "cache-1"}, secure, "unknown authority"},
+		"where nobody listens":    {nil, nobody.Addr().String(), "connection refused; nothing listens there: start the server, or fix the address"},
+		"where it does not":       {&TLS{InsecureSkipVerify: true}, nobody.Addr().String(), "nothing listens there"},
+		"without TLS":             {&TLS{InsecureSkipVerify: true}, plain, "speaks no TLS on this port: leave tls out, or fix the port"},
 		"without its file":        {&TLS{CAFile: ca + ".gone"}, secure, "tls.ca_file: open"},
 	} {
 		conn, err := tt.tls.Dial(t.Context(), tt.address)
@@ -155,6 +164,13 @@ func TestTLSDial(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 		_ = conn.Close()
+	}
+	unknown := &net.DNSError{Err: "no such host", Name: "cache-9", IsNotFound: true}
+	if err := advised(unknown); !errors.Is(err, unknown) || !strings.Contains(err.Error(), "fix the address") {
+		t.Error(err)
+	}
+	if err := advised(io.EOF); err != io.EOF { //nolint:errorlint // it is the same
+		t.Error(err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

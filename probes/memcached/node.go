@@ -19,8 +19,9 @@ import (
 const closesKept = 10 * time.Minute
 
 var (
-	errNotMemcached = errors.New("the server's answer is not memcached's text protocol")
-	errLogin        = probes.Refusal(errors.New(
+	errNotMemcached = probes.OtherServer(errors.New(
+		"the server's answer is not memcached's text protocol; is its address that of a memcached, and does its port need tls, or none?"))
+	errLogin = probes.Refusal(errors.New(
 		"the server asks for a user name and a password (CLIENT_ERROR unauthenticated); give the node username and password_file"))
 	errNoHostPort = errors.New("the address is not host:port")
 )

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -280,5 +281,22 @@ func TestReplicaThatRefusesTheLogin(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		wantGroup(t, "one refuses", f, 2, 0)
+	}
+}
+
+// An announced address at which another kind of server answers is no node; a seed is one that is reached.
+func TestReplicaThatIsNoRedis(t *testing.T) {
+	servers.NoLeaks(t)
+	other := servers.Memcached(t).Addr
+	host, port, _ := strings.Cut(other, ":")
+	primary := newScriptedRedis(t, "run_id:p\nrole:master\nmaster_replid:x\nslave0:ip="+host+",port="+port+",state=online,offset=1,lag=0\n")
+	f := openFleet(t, time.Minute, pair(primary.addr), probetest.Node("single", 0, &nodeConfig{Address: other}))
+	for range 2 {
+		got := probetest.SurveyFleet(t, f, 5*time.Second)
+		probetest.WantNames(t, got, "pair/"+primary.addr, "single")
+		if err := got["single"].Err; !errors.Is(err, probes.ErrRefused) || !strings.Contains(err.Error(), "is not RESP; is its address that of a Redis") {
+			t.Error(err)
+		}
+		wantGroup(t, "another kind of server", f, 1, 1)
 	}
 }

@@ -119,11 +119,15 @@ func (n *node) lastWords(line string) (said string, opening bool) {
 // openingRefused is the error of a login or SELECT that the server refused. What the first word does not say, the rest may, such as
 // that there are too many clients.
 func (n *node) openingRefused(what string, e errReply) error {
-	text := e.word()
-	if !slices.Contains([]string{"WRONGPASS", "NOAUTH", "NOPERM"}, text) {
-		text = n.said(e)
+	switch text := e.word(); text {
+	case "WRONGPASS":
+		return probes.Refusal(fmt.Errorf("%s was refused (%s); check username and password_file", what, text))
+	case "NOAUTH":
+		return probes.Refusal(fmt.Errorf("%s was refused (%s); give it a password or password_file", what, text))
+	case "NOPERM":
+		return probes.Refusal(fmt.Errorf("%s was refused (%s); grant the user +%s", what, text, strings.ToLower(what)))
 	}
-	return probes.Refusal(fmt.Errorf("%s was refused (%s)", what, text))
+	return probes.Refusal(fmt.Errorf("%s was refused (%s)", what, n.said(e)))
 }
 
 // tls gives the settings of the block tls or, without one, those of a rediss:// address; nil for plain connections.

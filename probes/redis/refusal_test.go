@@ -34,7 +34,7 @@ func TestRefusedConnectionIsNoEmptyQueue(t *testing.T) {
 			spoil: func(t *testing.T, r *servers.RedisServer) {
 				r.Must(t, "config", "set", "requirepass", "second")
 			},
-			want: "AUTH was refused (WRONGPASS)",
+			want: "AUTH was refused (WRONGPASS); check username and password_file",
 		},
 		"the database is refused": {
 			node: nodeConfig{Credentials: form.Credentials{Username: "u", Password: "pw"}},

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
 
@@ -24,7 +25,8 @@ func (e errReply) word() string {
 	return string(e)
 }
 
-var errProtocol = errors.New("the server's answer is not RESP")
+var errProtocol = probes.OtherServer(errors.New(
+	"the server's answer is not RESP; is its address that of a Redis or Valkey, and does its port need tls, or none?"))
 
 // unusable is what readHeader gives for a reply of one line whose content can't be used: it costs itself alone.
 const unusable = '?'

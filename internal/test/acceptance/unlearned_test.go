@@ -32,7 +32,9 @@ func TestNothingLearned(t *testing.T) {
 		"SCAN refused":    {fmt.Sprintf(`redis: {address: "%s", username: noscan, password: pw}`, b.Addr), `, pattern: "user:*"`, 2, "+scan"},
 		"copies refused":  {fmt.Sprintf(`redis: {address: "%s", username: noread, password: pw}`, b.Addr), "", 2, "+mget"},
 		"all refused":     {fmt.Sprintf(`redis: {address: "%s", username: nothing, password: pw}`, b.Addr), "", 2, "NOPERM"},
-		"a wrong login":   {fmt.Sprintf(`redis: {address: "%s", username: nobody, password: pw}`, b.Addr), "", 2, "WRONGPASS"},
+		"a wrong login":   {fmt.Sprintf(`redis: {address: "%s", username: nobody, password: pw}`, b.Addr), "", 2, "AUTH was refused (WRONGPASS); check username and password_file"},
+		"no memcached":    {fmt.Sprintf(`memcached: {address: "%s"}`, b.Addr), "", 2, "is its address that of a memcached"},
+		"no Redis":        {fmt.Sprintf(`redis: {address: "%s"}`, binary.Addr), "", 2, "is its address that of a Redis"},
 		"binary protocol": {fmt.Sprintf(`memcached: {address: "%s"}`, binary.Addr), "", 2, "binary protocol alone"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -272,7 +272,8 @@ func (g *Members[M]) admit(m M, err error) bool {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
 	b := m.base()
-	if b.Err = err; err == nil || errors.Is(err, probes.ErrRefused) {
+	answered := err == nil || errors.Is(err, probes.ErrRefused) && !errors.Is(err, probes.ErrOtherServer)
+	if b.Err = err; answered {
 		b.Candidate = false
 	}
 	return !b.Candidate
