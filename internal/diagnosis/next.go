@@ -23,7 +23,24 @@ func next(e *Evidence, w *weighing) string {
 			}
 		}
 	}
-	return e.check()
+	return cmp.Or(e.askRefusing(), e.check())
+}
+
+// askRefusing asks the first node that refuses, or queue that could not be queried; empty: there is none.
+func (e *Evidence) askRefusing() string {
+	if e.Result != nil {
+		for i := range e.Result.Nodes {
+			if n := &e.Result.Nodes[i]; n.Refuses() {
+				return e.commands(n.Name).Ask
+			}
+		}
+	}
+	for i := range e.Queues {
+		if q := &e.Queues[i]; !q.Up {
+			return e.askQueue(q.Name, "", false)
+		}
+	}
+	return ""
 }
 
 // heaviest finding of a cause.

@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"errors"
 	"maps"
 	"math"
 	"strings"
@@ -120,7 +121,18 @@ func TestNext(t *testing.T) {
 		"http down":      {func(e *Evidence) { e.down("app-1") }, `curl -sS -m 5 -o /dev/null -w '%{http_code} %{time_total}s\n' https://app-1:8443`},
 		"group's redis":  {func(e *Evidence) { e.join("pair/10.0.0.9:6399", false) }, "timeout 5 redis-cli -h 10.0.0.9 -p 6399 INFO replication"},
 		"pool's http":    {func(e *Evidence) { e.join("pool/[fd00::1]:8080", false) }, `curl -sS -m 5 -o /dev/null -w '%{http_code} %{time_total}s\n' 'https://[fd00::1]:8080/'`},
-		"nobody knows":   {func(e *Evidence) { e.down("redis-1") }, "cacheinv_exporter check"},
+		"redis refuses": {func(e *Evidence) {
+			e.down("redis-3")
+			for i := range e.Result.Nodes {
+				if n := &e.Result.Nodes[i]; !n.Up {
+					n.Err = probes.Refusal(errors.New("NOAUTH"))
+				}
+			}
+		}, "timeout 5 redis-cli -h 10.0.0.3 -p 6380 --tls INFO replication"},
+		"a topic refuses": {func(e *Evidence) {
+			e.Queues = []Queue{{Name: "topic", Answered: true, Err: probes.Refusal(errors.New("TOPIC_AUTHORIZATION_FAILED"))}}
+		}, "kafka-consumer-groups --bootstrap-server k1:9092,k2:9092 --describe --all-groups"},
+		"nobody knows": {func(e *Evidence) { e.down("redis-1") }, "cacheinv_exporter check"},
 		"split brain": {func(e *Evidence) {
 			e.join("pair/10.0.0.8:6379", true)
 			e.Primaries = []Primaries{{"l2", "pair", 2}}

@@ -42,7 +42,7 @@ func TestRefusalIsNoNetwork(t *testing.T) {
 		"a probe is refused once, and not sent": {func(e *Evidence) {
 			e.RoundTrips[0].Failed, e.RoundTrips[0].Refused = 3, 1
 		}, string(Network), "could not be published or set up lately"},
-		"a proxy without INFO": {func(e *Evidence) { e.Result.Nodes[3].Survey.Unasked, e.Result.Nodes[3].Survey.Refused = true, busy }, None, ""},
+		"a proxy without INFO": {func(e *Evidence) { e.Result.Nodes[3].Survey.Unasked, e.Result.Nodes[3].Survey.Refused = true, busy }, None, "redis-1 is read, and does not tell of itself: BUSY"},
 	} {
 		m := NewMemory()
 		var d Diagnosis

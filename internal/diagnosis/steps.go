@@ -216,6 +216,7 @@ func across(e *Evidence, found []finding) (out lines) {
 			}
 		}
 		out.add("%d of %d nodes answer", up, len(e.Result.Nodes))
+		out = append(out, some(e.reticent())...)
 		out = append(out, unknownParts(e, "replication")...)
 	}
 	out = append(out, texts(found, nodeUnreached, linkDown, replicationLag, clusterDown, dividedViews, splitBrain, isolatedNode)...)
@@ -234,6 +235,16 @@ func across(e *Evidence, found []finding) (out lines) {
 	}
 	out = append(out, some(stale)...)
 	return append(out, texts(found, survivorCopies, strayCopies)...)
+}
+
+// reticent are the nodes that are read, and refuse to tell of themselves, so that their role, replication and counters are unknown.
+func (e *Evidence) reticent() (out lines) {
+	for i := range e.Result.Nodes {
+		if n := &e.Result.Nodes[i]; n.Up && n.Survey.Refused != nil {
+			out.add("%s %s is read, and does not tell of itself%s", n.Layer, n.Name, because(n.Survey.Refused))
+		}
+	}
+	return out
 }
 
 func ttls(e *Evidence) (out lines) {

@@ -256,6 +256,13 @@ func TestReportUnlearned(t *testing.T) {
 			t.Errorf("%s: code %d, %v:\n%s", name, got.ExitCode(), got.Unlearned, &table)
 		}
 	}
+	var table bytes.Buffer
+	alone := node("l2", "redis-1", map[verdict.State]int{verdict.Unverified: 1})
+	if err := report(t, &consistency.Result{Classes: []consistency.ClassResult{{
+		Class: "user", Nodes: []consistency.ClassNode{alone}, Reports: []consistency.KeyReport{{Key: "user:1"}},
+	}}}).Table(&table); err != nil || !strings.Contains(table.String(), "Nothing was compared: of no key two copies") {
+		t.Errorf("one copy alone (%v):\n%s", err, &table)
+	}
 	if got := report(t, &consistency.Result{Classes: fresh}); got.ExitCode() != 0 || got.Unlearned == nil {
 		t.Errorf("all is well: code %d, %v", got.ExitCode(), got.Unlearned)
 	}

@@ -265,8 +265,11 @@ func (r *Report) Table(w io.Writer) error {
 		for _, u := range c.Unreadable {
 			out += fmt.Sprintf("\n%s: %d not read, such as %s: %s\n", u.Node, u.Copies, Printable(u.Key), Printable(u.Error))
 		}
-		if c.Keys == 0 {
+		switch {
+		case c.Keys == 0:
 			out += "\nNo key was found: no node lists any that matches the pattern.\n"
+		case c.Compared == 0:
+			out += "\nNothing was compared: of no key two copies could be read, or one and an origin's answer.\n"
 		}
 		if _, err := fmt.Fprintln(w, out); err != nil {
 			return fmt.Errorf("writing the report: %w", err)

@@ -28,13 +28,13 @@ func TestNothingLearned(t *testing.T) {
 		code        int
 		want        string
 	}{
-		"INFO refused":    {fmt.Sprintf(`redis: {address: "%s", username: noinfo, password: pw}`, b.Addr), "", 0, ""},
+		"INFO refused":    {fmt.Sprintf(`redis: {address: "%s", username: noinfo, password: pw}`, b.Addr), "", 0, "odd is read, and does not tell of itself: INFO was refused (NOPERM)"},
 		"SCAN refused":    {fmt.Sprintf(`redis: {address: "%s", username: noscan, password: pw}`, b.Addr), `, pattern: "user:*"`, 2, "+scan"},
 		"copies refused":  {fmt.Sprintf(`redis: {address: "%s", username: noread, password: pw}`, b.Addr), "", 2, "+mget"},
 		"all refused":     {fmt.Sprintf(`redis: {address: "%s", username: nothing, password: pw}`, b.Addr), "", 2, "NOPERM"},
 		"a wrong login":   {fmt.Sprintf(`redis: {address: "%s", username: nobody, password: pw}`, b.Addr), "", 2, "AUTH was refused (WRONGPASS); check username and password_file"},
 		"no memcached":    {fmt.Sprintf(`memcached: {address: "%s"}`, b.Addr), "", 2, "is its address that of a memcached"},
-		"no Redis":        {fmt.Sprintf(`redis: {address: "%s"}`, binary.Addr), "", 2, "is its address that of a Redis"},
+		"no Redis":        {fmt.Sprintf(`redis: {address: "%s"}`, servers.Memcached(t).Addr), "", 2, "is its address that of a Redis"},
 		"binary protocol": {fmt.Sprintf(`memcached: {address: "%s"}`, binary.Addr), "", 2, "binary protocol alone"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,7 +57,7 @@ canaries:
 				t.Errorf("diagnose: code %d, %s:\n%s", code, *d.Verdict, text)
 			}
 			code, table := once(t, "check", "--log.level", "error", "--config.file", writeFile(t, "cacheinv.yml", cfg))
-			if code != c.code || !strings.Contains(table, c.want) || !strings.Contains(table, "good") {
+			if code != c.code || code != 0 && !strings.Contains(table, c.want) || !strings.Contains(table, "good") {
 				t.Errorf("check: code %d:\n%s", code, table)
 			}
 		})
