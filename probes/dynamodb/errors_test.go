@@ -21,7 +21,8 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
-func sampleError(t testing.TB, h probes.History, want string) error {
+// sampleError wants one, and says whether it is a refusal.
+func sampleError(t testing.TB, h probes.History, want string) (refused bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -32,7 +33,7 @@ func sampleError(t testing.TB, h probes.History, want string) error {
 	if err != nil && (strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "\n")) {
 		t.Errorf("a secret or a second line is in %q", err)
 	}
-	return err
+	return errors.Is(err, probes.ErrRefused)
 }
 
 // What a real server says to names that are wrong.
@@ -116,7 +117,7 @@ func TestRefusals(t *testing.T) {
 		}))
 		a := &attemptsTable{config: tableConfig{Table: "attempts", Region: "us-east-1", Endpoint: server.URL, MaxReadUnits: 25}}
 		h := a.open(t, &clock{time.Now()})
-		if err := sampleError(t, h, want); errors.Is(err, probes.ErrRefused) != refused {
+		if sampleError(t, h, want) != refused {
 			t.Errorf("%q is a refusal: %v, want %v", code, !refused, refused)
 		}
 		h.Close()
@@ -141,7 +142,7 @@ func TestOutOfReach(t *testing.T) {
 	sampleError(t, at(servers.FreeAddr(t)), "no AWS credentials were found")
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-aws")
-	if err := sampleError(t, at(servers.FreeAddr(t)), "connection refused"); errors.Is(err, probes.ErrRefused) {
+	if sampleError(t, at(servers.FreeAddr(t)), "connection refused") {
 		t.Error("what is not there has refused nothing")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
