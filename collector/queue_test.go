@@ -113,7 +113,9 @@ func TestQueue(t *testing.T) {
 		},
 		queueOf("http", "app"),
 	}
-	list := &fakeQueue{backlog: probes.Backlog{Complete: true, Depth: count(3), Ends: map[probes.Partition]float64{{}: 3}}}
+	list := &fakeQueue{backlog: probes.Backlog{
+		Complete: true, Depth: count(3), Ends: map[probes.Partition]float64{{}: 3}, Sample: &probes.MessageSample{Messages: 3, Rate: count(2.5)},
+	}}
 	stream := &fakeQueue{backlog: probes.Backlog{
 		Complete: true, Depth: count(9), Ends: map[probes.Partition]float64{at("inv", 0): 10},
 		Groups: []probes.GroupBacklog{
