@@ -37,12 +37,16 @@ func ruleFiles(t *testing.T) rules.Files {
 }
 
 // families are the exporter's, and what Prometheus itself records of a scrape, with the labels of the target: job, instance, and
-// cluster where the configuration of Prometheus sets it.
+// cluster and shard where the configuration of Prometheus sets them. A label of the target that hides the exporter's own makes
+// it exported_NAME.
 func families() rules.Families {
-	target := []string{"cluster", "instance", "job"}
-	all := map[string][]string{"up": target, "scrape_duration_seconds": target}
+	target := []string{"cluster", "instance", "job", "shard"}
+	all := map[string][]string{"up": target, "scrape_duration_seconds": target, "process_start_time_seconds": target}
 	for _, f := range collector.Families() {
 		names := append(slices.Clone(f.Labels), target...)
+		for _, own := range f.Labels {
+			names = append(names, "exported_"+own)
+		}
 		if f.Type == "histogram" {
 			all[f.Name+"_bucket"] = append(slices.Clone(names), "le")
 			all[f.Name+"_sum"], all[f.Name+"_count"] = names, names
@@ -159,7 +163,7 @@ func TestTiersDiffer(t *testing.T) {
 
 var (
 	recordName = regexp.MustCompile(`^([a-z_]+):(cacheinv_[a-z0-9_]+):([a-z0-9_]+)$`)
-	operation  = regexp.MustCompile(`^(max|min|sum|count|ratio|p[0-9]+|rate|increase)?(_?(rate|increase|offset)?[0-9]+[smhd])*(_offset[0-9]+[smhd])?$`)
+	operation  = regexp.MustCompile(`^(max|min|sum|count|ratio|bool|p[0-9]+|rate|increase)?(_?(rate|increase|offset)?[0-9]+[smhd])*(_offset[0-9]+[smhd])?$`)
 )
 
 // level:metric:operations, where the level is the labels that the metric has, less those of the target.
