@@ -16,6 +16,10 @@ var causeScore = gauge("cause_score",
 	"How strongly the evidence of the last sampling points to each cause of stale data, from 0 to 1; above 0.2 it stands. "+
 		"Absent where nothing could be sampled.", "cause")
 
+var causeNodeScore = gauge("cause_node_score",
+	"How strongly what is known of the node alone (not reached, replication, isolated, split brain, settings, strays, versions) points to the cause, "+
+		"from 0 to 1, and never above the cause's score. Only nodes and causes above 0 have a series.", "cause", "layer", "node")
+
 // causeName is the signal's.
 const causeName = "cause"
 
@@ -59,18 +63,29 @@ func (c *causeJudge) judge(from answers) *diagnosis.Report {
 	return &diagnosis.Report{Evidence: e, Diagnosis: d}
 }
 
-// send the scores; there are none where nothing could be sampled, nor without a report.
-func (c *causeJudge) send(r *diagnosis.Report, took time.Duration, ch chan<- prometheus.Metric) {
+// metrics of the scores; there are none where nothing could be sampled, nor without a report.
+func (c *causeJudge) metrics(r *diagnosis.Report, took time.Duration) (sent []prometheus.Metric) {
 	if c.silent {
-		return
+		return nil
 	}
+	var d diagnosis.Diagnosis
 	if r != nil {
-		for _, s := range r.Diagnosis.Scores {
-			causeScore.send(ch, s.Score, string(s.Cause))
-		}
+		d = r.Diagnosis
 	}
-	collectorSuccess.send(ch, number(r != nil && r.Diagnosis.Scores != nil), causeName)
+	ch := make(chan prometheus.Metric, len(d.Scores)+len(d.Nodes)+2)
+	for _, s := range d.Scores {
+		causeScore.send(ch, s.Score, string(s.Cause))
+	}
+	for _, n := range d.Nodes {
+		causeNodeScore.send(ch, n.Score, string(n.Cause), n.Layer, n.Node)
+	}
+	collectorSuccess.send(ch, number(d.Scores != nil), causeName)
 	collectorDuration.send(ch, took.Seconds(), causeName)
+	close(ch)
+	for m := range ch {
+		sent = append(sent, m)
+	}
+	return sent
 }
 
 // unknownOf a configuration: the parts of the evidence that no enabled signal gives.

@@ -75,6 +75,27 @@ func TestCauseScores(t *testing.T) {
 	}
 }
 
+// oneDown has two nodes, of which one does not answer.
+type oneDown struct{}
+
+func (oneDown) Sample(context.Context) *consistency.Result {
+	return &consistency.Result{Nodes: []consistency.NodeResult{
+		{Identity: probes.Identity{Layer: "l2", Name: "redis-1"}, Up: true}, {Identity: probes.Identity{Layer: "l2", Name: "redis-2"}, Err: io.EOF},
+	}}
+}
+
+// TestCauseNodeScores: of the nodes that a cause is about, and of no others.
+func TestCauseNodeScores(t *testing.T) {
+	body := scrape(t, judging(t, &causeJudge{}, oneDown{}), "10")
+	wantLines(t, body, `cacheinv_cause_score{cause="network"} 0.18`, `cacheinv_cause_node_score{cause="network",layer="l2",node="redis-2"} 0.18`)
+	if n := strings.Count(body, "\ncacheinv_cause_node_score{"); n != 1 {
+		t.Errorf("%d scores of nodes in\n%s", n, ours(body))
+	}
+	if body := scrape(t, judging(t, &causeJudge{silent: true}, oneDown{}), "10"); strings.Contains(body, "cacheinv_cause_") {
+		t.Errorf("--no-collector.cause, but there is one in\n%s", ours(body))
+	}
+}
+
 func TestNoCauseScores(t *testing.T) {
 	body := scrape(t, judging(t, &causeJudge{}, deadNodes{}), "10")
 	wantLines(t, body, `cacheinv_collector_success{collector="cause"} 0`)

@@ -68,7 +68,7 @@ func (r *runner) sample(ctx context.Context, grace time.Duration) ([]prometheus.
 	outcomes, back := r.start(ctx, s)
 	await(ctx, back, grace)
 	got := answers{result: s.ended.Load()}
-	ch := make(chan prometheus.Metric, len(diagnosis.Causes)+2)
+	ch := make(chan prometheus.Metric, 2)
 	var metrics []prometheus.Metric
 	for i, k := range r.collectors {
 		sent, took, err := got.add(k, outcomes[i], began)
@@ -83,11 +83,7 @@ func (r *runner) sample(ctx context.Context, grace time.Duration) ([]prometheus.
 	began = time.Now()
 	report, err := r.causes.guarded(got)
 	r.logChange(causeName, err)
-	r.causes.send(report, time.Since(began), ch)
-	for len(ch) > 0 {
-		metrics = append(metrics, <-ch)
-	}
-	return metrics, report
+	return append(metrics, r.causes.metrics(report, time.Since(began))...), report
 }
 
 // start the collectors, but those that are still busy. back is closed once all have ended.

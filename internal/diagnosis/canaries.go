@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -14,6 +15,8 @@ type staleNode struct {
 	layer, node string
 	// counted are the stale copies in fast layers, and the overdue ones elsewhere.
 	counted, overdue, classes int
+	// share of the compared copies that are counted, in the class where that is most.
+	share float64
 	// behind is how many versions the furthest copy is behind, where versions are integers.
 	behind float64
 	oldest time.Duration
@@ -54,6 +57,7 @@ func staleNodes(e *Evidence) (out map[string]*staleNode, total int) {
 			}
 			total += stale
 			s.counted, s.overdue, s.classes = s.counted+stale, s.overdue+n.Overdue, s.classes+1
+			s.share = max(s.share, share(stale, n.Compared()))
 			s.oldest = max(s.oldest, n.OldestStale)
 			if c.VersionKind == "integer" {
 				s.behind = max(s.behind, n.VersionLag)
@@ -77,15 +81,20 @@ func (e *Evidence) StaleCopies() int {
 	return stale
 }
 
+// share of copies, or keys, in all of them; of few it is a share of least_copies.
+func share(part, all int) float64 {
+	return float64(part) / max(float64(all), leastCopies.Value)
+}
+
 // isolated reports whether a node is cut off from invalidations: it looks so now, or did before and still has copies of then. A
 // partition explains its copies also where nothing was written since, and where others of them are gone.
 func (n *staleNode) isolated(past *Past) bool {
-	return n.looksIsolated(past.Growing[n.node]) || past.Isolated[n.node]
+	return n.looksIsolated(past.Growing[n.node]) || past.Isolated[n.node] && n.share >= nodeShare.Value
 }
 
 // looksIsolated by what it holds alone in this sampling, and whether that grows.
 func (n *staleNode) looksIsolated(growing bool) bool {
-	return n.alone && float64(n.counted) >= isolatedCopies.Value &&
+	return n.alone && float64(n.counted) >= isolatedCopies.Value && n.share >= nodeShare.Value &&
 		(n.classes >= 2 || n.behind >= isolatedVersions.Value || growing)
 }
 
@@ -96,17 +105,27 @@ func (s *finder) canaries() {
 	// Nodes whose instance runs another version than most.
 	if odd := minorities(s.e); total > 0 && !slices.ContainsFunc(names, func(n string) bool { return odd[n] == "" }) {
 		for _, name := range names {
-			s.add(versionsExplain, name, 1, "%s runs another version than most instances of %s, and has %d stale copies; no other node has any",
-				name, odd[name], stale[name].counted)
+			if stale[name].share >= nodeShare.Value {
+				s.add(versionsExplain, name, 1, "%s runs another version than most instances of %s, and has %d stale copies; no other node has any",
+					name, odd[name], stale[name].counted).on(name)
+			}
 		}
 	}
 	for i := range s.e.Result.Classes {
 		c := &s.e.Result.Classes[i]
-		if c.VersionConflicts > 0 {
-			s.add(versionConflicts, c.Class, float64(c.VersionConflicts), "%s: %d keys have different content under the same highest version", c.Class, c.VersionConflicts)
+		keys, compared := 0, 0
+		for _, n := range c.Keys {
+			keys += n
 		}
 		for k := range c.Nodes {
-			s.copies(c.Class, &c.Nodes[k])
+			compared += c.Nodes[k].Compared()
+		}
+		if c.VersionConflicts > 0 {
+			s.add(versionConflicts, c.Class, share(c.VersionConflicts, keys), "%s: %d keys have different content under the same highest version",
+				c.Class, c.VersionConflicts).class = c.Class
+		}
+		for k := range c.Nodes {
+			s.copies(c.Class, compared, &c.Nodes[k])
 		}
 	}
 }
@@ -132,27 +151,42 @@ func (s *finder) isolatedNodes(stale map[string]*staleNode, names []string, tota
 		// Copies that are left of a partition may be few, and those in flight on other nodes as many.
 		if few(counted) || s.e.Past.Isolated[n.node] && few(overdue) {
 			s.add(isolatedNode, n.node, 1, "%s %s answers, but has %d stale copies in %d classes, the oldest for %s, that other nodes of its layer do not have",
-				n.layer, n.node, n.counted, n.classes, Duration(n.oldest.Seconds()))
+				n.layer, n.node, n.counted, n.classes, Duration(n.oldest.Seconds())).on(n.node)
 		}
 	}
 }
 
-// copies are the findings that a class on one node gives.
-func (s *finder) copies(class string, n *consistency.ClassNode) {
-	subject, at := class+"/"+n.Node, class+" on "+n.Layer+" "+n.Node
+// copies are the findings that a class, of which so many copies were compared, gives on one node.
+func (s *finder) copies(class string, compared int, n *consistency.ClassNode) {
+	at := class + " on " + n.Layer + " " + n.Node
+	add := func(weight *Weight, copies int, format string, args ...any) *finding {
+		f := s.add(weight, class+"/"+n.Node, share(copies, compared), "%s: %s", at, fmt.Sprintf(format, args...)).on(n.Node)
+		f.class = class
+		return f
+	}
 	switch {
 	case n.StillSurvivors > 0:
-		s.add(survivorCopies, subject, float64(n.StillSurvivors), "%s: %d copies survived a delete that reached another node", at, n.StillSurvivors)
+		add(survivorCopies, n.StillSurvivors, "%d copies survived a delete that reached another node", n.StillSurvivors)
 	case n.Survivors > 0: // a delete may be on its way
-		s.add(survivorCopies, subject, float64(n.Survivors), "%s: %d copies seem to have survived a delete that reached another node", at, n.Survivors).early = true
+		add(survivorCopies, n.Survivors, "%d copies seem to have survived a delete that reached another node", n.Survivors).early = true
 	}
-	if n.Strays > 0 {
-		s.add(strayCopies, subject, float64(n.Strays), "%s: %d copies that belong on another server of the pool", at, n.Strays)
+	if n.Strays > 0 { // who has another server list leaves the key's own server as it was
+		add(strayCopies, n.Strays, "%d copies that belong on another server of the pool", n.Strays).on(s.e.poolOf(n.Node)...)
 	}
 	if wrong := n.Immortal + n.OverLimit; wrong > 0 {
-		s.add(immortalCopies, subject, float64(wrong), "%s: %d copies without expiry, %d with more than the layer's TTL", at, n.Immortal, n.OverLimit)
+		add(immortalCopies, wrong, "%d copies without expiry, %d with more than the layer's TTL", n.Immortal, n.OverLimit)
 	}
 	if n.Overdue > 0 {
-		s.add(unexplainedStale, subject, float64(n.Overdue), "%s: %d copies are overdue, the oldest for %s", at, n.Overdue, Duration(n.OldestStale.Seconds()))
+		add(unexplainedStale, n.Overdue, "%d copies are overdue, the oldest for %s", n.Overdue, Duration(n.OldestStale.Seconds()))
 	}
+}
+
+// poolOf a node: the nodes of its group, itself among them.
+func (e *Evidence) poolOf(node string) []string {
+	for i := range e.Result.Nodes {
+		if n := &e.Result.Nodes[i]; n.Name == node && n.Group != "" {
+			return e.nodesOf(n.Group)
+		}
+	}
+	return []string{node}
 }

@@ -16,11 +16,28 @@ import (
 type finding struct {
 	weight  *Weight
 	subject string
-	size    float64
+	// nodes that it is about, by name: copies on them may be stale for it.
+	nodes []string
+	// class whose copies or keys it counts; empty: it counts none.
+	class string
+	size  float64
 	// early: it counts as a first sight however long it has been there.
 	early bool
+	// explained by this cause, which is about the same copies: it does not count.
+	explained Cause
 	// text in plain words.
 	text string
+}
+
+// counts reports whether it has any weight, alone or with others of its class.
+func (f *finding) counts() bool {
+	return f.size > 0 && (f.weight.Over == classSum || f.weight.strength(f.size) > 0)
+}
+
+// on says which nodes it is about.
+func (f *finding) on(nodes ...string) *finding {
+	f.nodes = nodes
+	return f
 }
 
 func (f finding) id() string { return f.weight.id(f.subject) }
@@ -61,7 +78,7 @@ func (s *finder) nodes() {
 		n := &s.e.Result.Nodes[i]
 		// A deployment takes nodes away, and one that refuses is reached.
 		if !n.Up && !n.Survey.Left && !n.Refuses() {
-			s.add(nodeUnreached, n.Name, 1, "%s %s does not answer%s", n.Layer, n.Name, because(n.Err))
+			s.add(nodeUnreached, n.Name, 1, "%s %s does not answer%s", n.Layer, n.Name, because(n.Err)).on(n.Name)
 		}
 	}
 }
@@ -90,13 +107,13 @@ func (s *finder) groups() {
 		}
 		at := g.Layer + " " + g.Name
 		if !c.OK {
-			s.add(clusterDown, g.Name, 1, "%s: a node says that the cluster is not ok", at)
+			s.add(clusterDown, g.Name, 1, "%s: a node says that the cluster is not ok", at).on(g.Nodes...)
 		}
 		if c.Views > 1 {
-			s.add(dividedViews, g.Name, float64(c.Views-1), "%s: %d different views of the shards among %d nodes", at, c.Views, c.Answered)
+			s.add(dividedViews, g.Name, float64(c.Views-1), "%s: %d different views of the shards among %d nodes", at, c.Views, c.Answered).on(g.Nodes...)
 		}
 		if c.ContestedSlots > 0 || c.Primaries > 1 {
-			s.add(splitBrain, g.Name, float64(max(c.Primaries-1, 1)), "%s: split brain, %d slots are claimed by %d primaries", at, c.ContestedSlots, c.Primaries)
+			s.add(splitBrain, g.Name, float64(max(c.Primaries-1, 1)), "%s: split brain, %d slots are claimed by %d primaries", at, c.ContestedSlots, c.Primaries).on(g.Nodes...)
 		}
 	}
 }
@@ -104,7 +121,7 @@ func (s *finder) groups() {
 func (s *finder) replicas() {
 	for _, m := range s.e.Primaries {
 		if m.Count > 1 {
-			s.add(splitBrain, m.Group, float64(m.Count-1), "%s %s: split brain, %d primaries", m.Layer, m.Group, m.Count)
+			s.add(splitBrain, m.Group, float64(m.Count-1), "%s %s: split brain, %d primaries", m.Layer, m.Group, m.Count).on(s.e.nodesOf(m.Group)...)
 		}
 	}
 	silent := map[string]bool{}
@@ -120,10 +137,10 @@ func (s *finder) replicas() {
 			behind = fmt.Sprintf(", %s bytes behind", Count(r.LagBytes.Value))
 		}
 		if !r.LinkUp && !silent[r.Node] { // a node that does not answer says nothing of its link
-			s.add(linkDown, r.Node, 1, "%s %s: the link to its primary is down%s", r.Layer, r.Node, behind)
+			s.add(linkDown, r.Node, 1, "%s %s: the link to its primary is down%s", r.Layer, r.Node, behind).on(r.Node)
 		}
 		if r.LagSeconds.Known && r.LagSeconds.Value > 0 {
-			s.add(replicationLag, r.Node, r.LagSeconds.Value, "%s %s: replication is %s behind%s", r.Layer, r.Node, Duration(r.LagSeconds.Value), behind)
+			s.add(replicationLag, r.Node, r.LagSeconds.Value, "%s %s: replication is %s behind%s", r.Layer, r.Node, Duration(r.LagSeconds.Value), behind).on(r.Node)
 		}
 	}
 }
@@ -163,6 +180,42 @@ func others(byValue map[string][]string) map[string][]string {
 	return out
 }
 
+// unlikeMost are the values but the one that most nodes have; all of them where no single one is that of most.
+func unlikeMost(byValue map[string][]string) map[string][]string {
+	few := others(byValue)
+	for v, nodes := range byValue {
+		if _, ok := few[v]; ok {
+			continue
+		}
+		for _, other := range few {
+			if len(other) == len(nodes) {
+				return byValue
+			}
+		}
+	}
+	return few
+}
+
+// nodesWith any of the values.
+func nodesWith(byValue map[string][]string) (nodes []string) {
+	for _, v := range slices.Sorted(maps.Keys(byValue)) {
+		nodes = append(nodes, byValue[v]...)
+	}
+	return nodes
+}
+
+// nodesOf a group.
+func (e *Evidence) nodesOf(group string) (nodes []string) {
+	if e.Result != nil {
+		for i := range e.Result.Nodes {
+			if n := &e.Result.Nodes[i]; n.Group == group {
+				nodes = append(nodes, n.Name)
+			}
+		}
+	}
+	return nodes
+}
+
 // whoHas writes values and who has them: 2.2.9 on app-3; 2.3.1 on app-1, app-2.
 func whoHas(byValue map[string][]string) string {
 	var parts []string
@@ -175,10 +228,11 @@ func whoHas(byValue map[string][]string) string {
 func (s *finder) apps() {
 	for _, a := range s.e.Apps {
 		for _, n := range a.Down {
-			s.add(appUnreached, a.Name+"/"+n, 1, "application %s: %s does not answer", a.Name, n)
+			s.add(appUnreached, a.Name+"/"+n, 1, "application %s: %s does not answer", a.Name, n).on(n)
 		}
 		if versions := byVersion(a); len(versions) > 1 {
-			s.add(appVersionsDiffer, a.Name, float64(len(versions)-1), "application %s runs %d versions: %s", a.Name, len(versions), whoHas(versions))
+			s.add(appVersionsDiffer, a.Name, float64(len(versions)-1), "application %s runs %d versions: %s", a.Name, len(versions), whoHas(versions)).
+				on(nodesWith(others(versions))...)
 		}
 	}
 }
@@ -192,7 +246,7 @@ func (s *finder) settings() {
 		if x.Name == "server_version" {
 			weight = serversDiffer
 		}
-		s.add(weight, x.Layer+"/"+x.Name, 1, "layer %s: %s differs: %s", x.Layer, x.Name, whoHas(x.Nodes))
+		s.add(weight, x.Layer+"/"+x.Name, 1, "layer %s: %s differs: %s", x.Layer, x.Name, whoHas(x.Nodes)).on(nodesWith(unlikeMost(x.Nodes))...)
 	}
 }
 
@@ -404,7 +458,8 @@ func (s *finder) roundTrips() {
 		case o.mixed || len(o.well) == 0: // each message has its own fate, whatever the node
 			s.add(probeLostAll, name, o.messages, "probe %s: up to %s of %s invalidations of a node were lost lately", name, Count(o.messages), Count(o.all))
 		default:
-			s.add(probeLostSome, name, o.messages, "probe %s: %s invalidations were lost lately on %s, and arrived on %s", name, Count(o.messages), list(o.lost), list(o.well))
+			s.add(probeLostSome, name, o.messages, "probe %s: %s invalidations were lost lately on %s, and arrived on %s", name, Count(o.messages), list(o.lost), list(o.well)).
+				on(o.lost...)
 		}
 	}
 }

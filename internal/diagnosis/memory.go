@@ -68,7 +68,7 @@ func (m *Memory) recall(e *Evidence) []finding {
 	streaks := map[string]Streak{}
 	found := findings(e)
 	for _, f := range found {
-		if f.weight.strength(f.size) == 0 {
+		if !f.counts() {
 			continue
 		}
 		s, was := m.streaks[f.id()]
@@ -183,7 +183,7 @@ func (m *Memory) noteIsolated(e *Evidence, w *weighing) {
 	}
 	stale, _ := staleNodes(e)
 	for _, f := range w.found {
-		if f.weight == isolatedNode && f.weight.lasted(e, f) && stale[f.subject].looksIsolated(e.Past.Growing[f.subject]) {
+		if f.weight == isolatedNode && f.weight.lasted(e, &f) && stale[f.subject].looksIsolated(e.Past.Growing[f.subject]) {
 			m.isolated[f.subject] = e.At
 		}
 	}

@@ -49,7 +49,7 @@ func (w *weighing) heaviest(c Cause) finding {
 	most, size := 0.0, 0.0
 	for _, f := range w.found {
 		part := w.part[f.weight]
-		if f.weight.Cause != c || f.weight.strength(f.size) == 0 {
+		if f.weight.Cause != c || !f.counts() || f.explained != "" {
 			continue
 		}
 		if part > most || part == most && f.weight == top.weight && f.size > size {

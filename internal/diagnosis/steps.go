@@ -196,7 +196,7 @@ func texts(found []finding, weights ...*Weight) (out lines) {
 	for _, row := range weights {
 		var own lines
 		for _, f := range found {
-			if f.weight == row && row.strength(f.size) > 0 {
+			if f.weight == row && f.counts() {
 				own = append(own, f.text)
 			}
 		}
@@ -350,6 +350,17 @@ func rootCause(e *Evidence, w *weighing) (out lines) {
 		if reason := w.muted[row]; reason != "" && len(texts(w.found, row)) > 0 {
 			out.add("%s does not count: %s", row.Name, reason)
 		}
+		explained := map[Cause]lines{}
+		for _, f := range w.found {
+			if f.weight == row && f.explained != "" {
+				explained[f.explained] = append(explained[f.explained], f.subject)
+			}
+		}
+		for _, c := range Causes {
+			if subjects := explained[c]; len(subjects) > 0 {
+				out.add("%s of %s does not count: %s stands, and is about the same copies", row.Name, list(subjects), c)
+			}
+		}
 	}
 	for _, text := range some(e.unlearned()) {
 		out.add("not learned: %s", text)
@@ -381,7 +392,8 @@ func (w *weighing) texts(c Cause) (out lines) {
 		return 0
 	})
 	for _, row := range own {
-		for _, text := range texts(w.found, row) {
+		counted := slices.DeleteFunc(slices.Clone(w.found), func(f finding) bool { return f.explained != "" })
+		for _, text := range texts(counted, row) {
 			out.add("%s (%s %.2f)", text, row.Name, w.part[row])
 		}
 	}

@@ -18,14 +18,11 @@ func tables() string {
 	var b strings.Builder
 	b.WriteString("| signal | cause | weight | size | from | full | at first | lasts | means |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, s := range Weights {
-		how, lasts := "largest", "at once"
-		if s.Sum {
-			how = "sum"
-		}
+		lasts := "at once"
 		if s.After > 0 {
 			lasts = fmt.Sprintf("2 samplings, %s", s.After)
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %v | %s (%s) | %v | %v | %v | %s | %s |\n", s.Name, s.Cause, s.Value, s.Unit, how, s.Start, s.Full, s.Floor, lasts, s.Meaning)
+		fmt.Fprintf(&b, "| `%s` | %s | %v | %s (%s) | %v | %v | %v | %s | %s |\n", s.Name, s.Cause, s.Value, s.Unit, s.Over, s.Start, s.Full, s.Floor, lasts, s.Meaning)
 	}
 	b.WriteString("\n| limit | value | means |\n|---|---|---|\n")
 	for _, l := range Limits {
