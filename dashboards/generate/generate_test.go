@@ -26,8 +26,8 @@ func TestInSync(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(committed) != len(files) {
-		t.Errorf("%d files are in dashboards/, %d are made", len(committed), len(files))
+	if len(committed)+1 != len(files) { // and the marks
+		t.Errorf("%d dashboards are in dashboards/, %d are made", len(committed), len(files)-1)
 	}
 	for name, want := range files {
 		got, err := os.ReadFile(filepath.Join("..", name))
