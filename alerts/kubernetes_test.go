@@ -20,17 +20,17 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
-var update = flag.Bool("update", false, "write kubernetes/prometheusrule.yaml and kubernetes/dashboards.yaml anew")
+var update = flag.Bool("update", false, "write anew what is made from the rules and the dashboards")
 
 const prometheusRuleFile = "kubernetes/prometheusrule.yaml"
 
-// What Kubernetes loads is made from the rule files and the dashboards as they are.
+// What Kubernetes and the mixin load is made from the rule files and the dashboards as they are.
 func TestPrometheusRule(t *testing.T) {
 	dir := t.TempDir()
 	if err := bundle.Write(bundle.Options{Dir: dir}, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{prometheusRuleFile, "kubernetes/dashboards.yaml"} {
+	for _, name := range []string{prometheusRuleFile, "kubernetes/dashboards.yaml", "rules.json"} {
 		want, err := os.ReadFile(filepath.Join(dir, "alerts", name))
 		if err != nil {
 			t.Fatal(err)

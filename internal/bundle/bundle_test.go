@@ -60,7 +60,7 @@ func TestWrite(t *testing.T) {
 	got := contents(t, dir)
 	delete(got, memoryFile)
 	for folder, patterns := range map[string][]string{
-		"alerts": {"*.yml", "*.tmpl", "*.libsonnet", "tests/*.yml", "kubernetes/*.yaml"}, "dashboards": {"*.json"}, "docs/runbooks": {"*.md"},
+		"alerts": {"*.yml", "*.tmpl", "*.libsonnet", "*.json", "tests/*.yml", "kubernetes/*.yaml"}, "dashboards": {"*.json"}, "docs/runbooks": {"*.md"},
 	} {
 		for _, pattern := range patterns {
 			for _, source := range glob(t, "../..", folder, pattern) {

@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 
+	"go.yaml.in/yaml/v4"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
 )
 
@@ -16,6 +18,9 @@ const (
 	dashboardResource = "alerts/kubernetes/dashboards.yaml"
 	monitorResource   = "alerts/kubernetes/servicemonitor.yaml"
 )
+
+// mixinRules are the groups of all rule files for alerts/mixin.libsonnet.
+const mixinRules = "alerts/rules.json"
 
 const ruleHead = "# Made from alerts/*.yml; do not edit.\n" + `apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
@@ -64,7 +69,32 @@ func kubernetes(files []file, v settings.Values) ([]file, error) {
 			files[i].text = strings.Replace(f.text, monitorInterval, "interval: "+v.Text(settings.ScrapeInterval), 1)
 		}
 	}
-	return append(files, file{ruleResource, rules.String()}, file{dashboardResource, boards.String()}), nil
+	twin, err := ruleJSON(files)
+	return append(files, file{ruleResource, rules.String()}, file{dashboardResource, boards.String()}, file{mixinRules, twin}), err
+}
+
+// ruleJSON has the groups of the rule files as JSON.
+func ruleJSON(files []file) (string, error) {
+	all := struct {
+		Groups []map[string]any `json:"groups" yaml:"groups"`
+	}{}
+	for _, f := range files {
+		if path.Dir(f.path) != "alerts" || path.Ext(f.path) != ".yml" {
+			continue
+		}
+		one := all
+		one.Groups = nil
+		if err := yaml.Unmarshal([]byte(f.text), &one); err != nil { // Alertmanager's has no groups
+			return "", fmt.Errorf("%s: %w", f.path, err)
+		}
+		all.Groups = append(all.Groups, one.Groups...)
+	}
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // PromQL compares with < and >
+	e.SetIndent("", "  ")
+	err := e.Encode(all)
+	return b.String(), err
 }
 
 // writeGroups writes the groups of a rule file as they stand there, comments too; of a file without groups nothing.
