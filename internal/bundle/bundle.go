@@ -119,8 +119,14 @@ func Write(o Options, stdout io.Writer) error {
 		fmt.Fprint(stdout, "; the others were there already")
 	}
 	fmt.Fprintln(stdout, ".")
-	if len(left) > 0 {
-		fmt.Fprintf(stdout, "%d tests of single alerts are left out, since their numbers go by the defaults: %s.\n", len(left), strings.Join(left, ", "))
+	if left > 0 {
+		var numbers []string
+		for _, s := range m.values.Chosen() {
+			if s.Numeric() {
+				numbers = append(numbers, s.Name)
+			}
+		}
+		fmt.Fprintf(stdout, "%d tests of single alerts are left out: their numbers go by the default of %s.\n", left, strings.Join(numbers, ", "))
 	}
 	return nil
 }

@@ -32,19 +32,19 @@ var sources = []struct {
 // made are tests of the rules that are made for the settings: their names in alerts/tests, and their text.
 var made []func(settings.Values) (map[string]string, error)
 
-// render gives the files with the settings, in order of their paths, and the names of tests that cannot follow them.
-func render(v settings.Values) (files []file, left []string, err error) {
+// render gives the files with the settings, in order of their paths, and how many tests are left out, which cannot follow them.
+func render(v settings.Values) (files []file, left int, err error) {
 	read, err := carried()
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, err
 	}
 	marks, err := fs.ReadFile(dashboards.Files, "marks.txt")
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, err
 	}
 	lines, err := settings.ParseLines(string(marks))
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, err
 	}
 	known := map[string]string{}
 	for _, f := range read {
@@ -52,11 +52,11 @@ func render(v settings.Values) (files []file, left []string, err error) {
 	}
 	stuck, err := fixedTests(read, v)
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, err
 	}
 	for _, f := range read {
 		if stuck[f.path] {
-			left = append(left, path.Base(f.path))
+			left++
 			continue
 		}
 		text := f.text
@@ -64,21 +64,21 @@ func render(v settings.Values) (files []file, left []string, err error) {
 			text = relink(text, f.repository, f.path, known)
 		}
 		if text, err = v.Render(text, lines[path.Base(f.path)]); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", f.repository, err)
+			return nil, 0, fmt.Errorf("%s: %w", f.repository, err)
 		}
 		files = append(files, file{f.path, text})
 	}
 	for _, tests := range made {
 		more, err := tests(v)
 		if err != nil {
-			return nil, nil, err
+			return nil, 0, err
 		}
 		for name, text := range more {
 			files = append(files, file{"alerts/tests/" + name, text})
 		}
 	}
 	if files, err = kubernetes(files, v); err != nil {
-		return nil, nil, err
+		return nil, 0, err
 	}
 	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.path, b.path) })
 	return files, left, nil

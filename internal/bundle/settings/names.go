@@ -29,7 +29,8 @@ var (
 	clusterCode = regexp.MustCompile("`cluster`")
 	clusterWord = regexp.MustCompile(`\bcluster\b`)
 
-	window = regexp.MustCompile(`\[((?:[0-9]+(?:ms|[smhdwy]))+)(:[^\]]*)?\]`)
+	// rate(x{a="b"}[2m]), and what the window is of.
+	window = regexp.MustCompile(`((?:[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{[^{}]*\})?)?\[)((?:[0-9]+(?:ms|[smhdwy]))+)((?::[^\]]*)?\])`)
 )
 
 // Render writes a file of the bundle with the values; lines have marks of their own by number, from 1, where a file cannot hold them.
@@ -101,8 +102,9 @@ func (v Values) clusters(text string) string {
 // scrapesOfWindow is how many scrapes each window holds, so that one that fails is bridged.
 const scrapesOfWindow = 4
 
-// windows of less than four scrapes are lengthened where the interval is longer than what the rules are written for. Names of what is
-// recorded stay, also where they tell a window: dashboards and queries of one's own go by them.
+// windows of less than four scrapes are lengthened where the interval is longer than what the rules are written for; not those of what is
+// recorded, which has a sample for each evaluation. Names of what is recorded stay, also where they tell a window: dashboards and queries
+// of one's own go by them.
 func (v Values) windows(text string) string {
 	interval := v.Number(ScrapeInterval)
 	if interval <= (Values{}).Number(ScrapeInterval) {
@@ -111,10 +113,11 @@ func (v Values) windows(text string) string {
 	shortest := time.Duration(scrapesOfWindow * interval * 1e9)
 	return window.ReplaceAllStringFunc(text, func(match string) string {
 		parts := window.FindStringSubmatch(match)
-		d, err := model.ParseDuration(parts[1])
-		if err != nil || time.Duration(d) >= shortest {
+		name, _, _ := strings.Cut(parts[1], "{")
+		d, err := model.ParseDuration(parts[2])
+		if err != nil || time.Duration(d) >= shortest || strings.Contains(name, ":") {
 			return match
 		}
-		return "[" + model.Duration(shortest).String() + parts[2] + "]"
+		return parts[1] + model.Duration(shortest).String() + parts[3]
 	})
 }
