@@ -19,6 +19,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/demo"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
@@ -182,6 +183,28 @@ func TestInstallPrometheus(t *testing.T) {
 		if c.Global.ExternalLabels["cluster"] == "" || len(c.Alerting.Alertmanagers) != 1 {
 			t.Errorf("%s has the external labels %v and Alertmanagers %v", path, c.Global.ExternalLabels, c.Alerting.Alertmanagers)
 		}
+	}
+}
+
+// The page lists each setting of the bundle as --list-settings does.
+func TestInstallSettings(t *testing.T) {
+	text, err := os.ReadFile("install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for line := range strings.Lines(string(text)) {
+		if regexp.MustCompile("^\\| `[a-z]+(_[a-z]+)*` \\| `[^`]+` \\|").MatchString(line) {
+			rows++
+		}
+	}
+	for _, s := range settings.All {
+		if row := fmt.Sprintf("| `%s` | `%s` | %s |\n", s.Name, s.Default, s.About); !strings.Contains(string(text), row) {
+			t.Errorf("install.md has no row %s", row)
+		}
+	}
+	if rows != len(settings.All) {
+		t.Errorf("install.md has %d settings, want %d", rows, len(settings.All))
 	}
 }
 
