@@ -95,10 +95,12 @@ func (l *commandLine) declare(app *kingpin.Application) {
 		"A plan unless --apply. Exit code 1: a step failed; 3: something is not done, and still in the queue."))
 	app.Command("check-config", "Validate the configuration file.")
 	out := app.Command("bundle", "Write the rules, dashboards and runbooks of this build.")
-	out.Flag("out", "Folder to write to; it gets the folders alerts, dashboards and runbooks.").Required().StringVar(&l.bundle.Dir)
-	out.Flag("force", "Overwrite files that differ.").BoolVar(&l.bundle.Force)
-	out.Flag("grafana.url", "Where annotations and links find Grafana.").Default(bundle.GrafanaURL).StringVar(&l.bundle.GrafanaURL)
-	out.Flag("runbooks.url", "Where annotations and links find the runbooks.").Default(bundle.RunbooksURL).StringVar(&l.bundle.RunbooksURL)
+	out.Flag("out", "Folder to write to; it gets the folders alerts, dashboards and runbooks, and remembers its settings.").StringVar(&l.bundle.Dir)
+	out.Flag("set", "A number or name of the rules, such as stale_share=2%; can be repeated.").PlaceHolder("NAME=VALUE").StringsVar(&l.bundle.Set)
+	out.Flag("list-settings", "Print all settings with their values, and write nothing.").BoolVar(&l.bundle.List)
+	out.Flag("force", "Overwrite files that were changed by hand.").BoolVar(&l.bundle.Force)
+	out.Flag("grafana.url", "Where annotations and links find Grafana: the setting grafana_url.").StringsVar(&l.bundle.GrafanaURL)
+	out.Flag("runbooks.url", "Where annotations and links find the runbooks: the setting runbooks_url.").StringsVar(&l.bundle.RunbooksURL)
 }
 
 // do what a command is for, and give its exit code.

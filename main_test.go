@@ -70,6 +70,9 @@ func TestExitCodes(t *testing.T) {
 		"bundle to nowhere":       {[]string{"bundle"}, 64, "", "--out"},
 		"bundle to a file":        {[]string{"bundle", "--out", good}, 1, "", good},
 		"bundle with a bad URL":   {[]string{"bundle", "--out", out, "--grafana.url", "grafana"}, 64, "", "--grafana.url"},
+		"bundle with settings":    {[]string{"bundle", "--out", out + "/set", "--set=stale_share=2%", "--set=job=x"}, 0, out + "/set/settings.yml", ""},
+		"bundle with a bad one":   {[]string{"bundle", "--out", out, "--set=stale_shar=2%"}, 64, "", "did you mean stale_share?"},
+		"settings of the bundle":  {[]string{"bundle", "--list-settings", "--set=stale_share=2%"}, 0, "0.02 (default 0.01)", ""},
 		"a table of nothing too":  {[]string{"check", "--config.file", good}, 2, "redis-2", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

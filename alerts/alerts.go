@@ -5,7 +5,8 @@ package alerts
 
 import "embed"
 
-// Files are this folder's: rule files *.yml, alertmanager.yml and its templates *.tmpl, tests/*.yml, and kubernetes/*.yaml.
+// Files are this folder's: rule files *.yml, alertmanager.yml and its templates *.tmpl, tests/*.yml, mixin.libsonnet, and of kubernetes
+// what is not made from the others.
 //
-//go:embed *.yml *.tmpl tests/*.yml kubernetes/*.yaml
+//go:embed *.yml *.tmpl *.libsonnet tests/*.yml kubernetes/kustomization.yaml kubernetes/servicemonitor.yaml
 var Files embed.FS

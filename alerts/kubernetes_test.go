@@ -2,9 +2,13 @@ package alerts_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"flag"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,66 +16,104 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/bundle"
 	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
-var update = flag.Bool("update", false, "write kubernetes/prometheusrule.yaml anew")
+var update = flag.Bool("update", false, "write anew what is made from the rules and the dashboards")
 
 const prometheusRuleFile = "kubernetes/prometheusrule.yaml"
 
-const prometheusRuleHead = "# Made from alerts/*.yml by `go test ./alerts -run TestPrometheusRule -update`; do not edit.\n" + `apiVersion: monitoring.coreos.com/v1
-kind: PrometheusRule
-metadata:
-  name: cacheinv-exporter
-  labels:
-    app.kubernetes.io/name: cacheinv_exporter
-spec:
-  groups:
-`
-
-// prometheusRule has the groups of all rule files, as they are written there, comments too.
-func prometheusRule(t *testing.T, folder fs.FS) string {
-	t.Helper()
-	files, err := rules.Load(folder)
-	if err != nil {
+// What Kubernetes and the mixin load is made from the rule files and the dashboards as they are.
+func TestPrometheusRule(t *testing.T) {
+	dir := t.TempDir()
+	if err := bundle.Write(bundle.Options{Dir: dir}, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	var b strings.Builder
-	b.WriteString(prometheusRuleHead)
-	for _, f := range files {
-		data, err := fs.ReadFile(folder, f.Name)
+	for _, name := range []string{prometheusRuleFile, "kubernetes/dashboards.yaml", "rules.json"} {
+		want, err := os.ReadFile(filepath.Join(dir, "alerts", name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		head, groups, found := strings.Cut(string(data), "\ngroups:\n")
-		if !found {
-			t.Fatalf("%s: no line is `groups:`", f.Name)
-		}
-		for _, line := range append(strings.Split(head, "\n"), strings.Split(strings.TrimRight(groups, "\n"), "\n")...) {
-			switch {
-			case line == "":
-			case line[0] == '#': // what stands above the groups
-				b.WriteString("    ")
-			default:
-				b.WriteString("  ")
+		if *update {
+			if err := os.WriteFile(name, want, 0o644); err != nil {
+				t.Fatal(err)
 			}
-			b.WriteString(line + "\n")
+		}
+		if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is not what is made now (%v); run go test ./alerts -run TestPrometheusRule -update", name, err)
 		}
 	}
-	return b.String()
 }
 
-// What Kubernetes loads says what the rule files say.
-func TestPrometheusRule(t *testing.T) {
-	want := prometheusRule(t, os.DirFS("."))
-	if *update {
-		if err := os.WriteFile(prometheusRuleFile, []byte(want), 0o644); err != nil {
+// Grafana's sidecar finds each dashboard by a label, as it is in dashboards/, and kubectl takes it.
+func TestDashboardConfigMaps(t *testing.T) {
+	text, err := os.ReadFile("kubernetes/dashboards.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uids := map[string]bool{}
+	for d := yaml.NewDecoder(bytes.NewReader(text)); ; {
+		var m struct {
+			Kind     string
+			Metadata struct{ Labels map[string]string }
+			Data     map[string]string
+		}
+		if err := d.Decode(&m); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
 			t.Fatal(err)
 		}
+		if m.Kind != "ConfigMap" || m.Metadata.Labels["grafana_dashboard"] != "1" || len(m.Data) != 1 {
+			t.Errorf("%s, %v, %d entries", m.Kind, m.Metadata.Labels, len(m.Data))
+		}
+		for name, text := range m.Data {
+			if len(text) > 250<<10 { // what `kubectl apply` remembers of it may have 256 KiB
+				t.Errorf("%s has %d bytes", name, len(text))
+			}
+			file, err := os.ReadFile("../dashboards/" + strings.TrimPrefix(name, "cacheinv-"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got, want map[string]any
+			if err := errors.Join(json.Unmarshal([]byte(text), &got), json.Unmarshal(file, &want)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+			uids[got["uid"].(string)] = true
+		}
 	}
-	got, err := os.ReadFile(prometheusRuleFile)
-	if err != nil || string(got) != want {
-		t.Errorf("%s is not made from alerts/*.yml as they are (%v); run go test ./alerts -run TestPrometheusRule -update", prometheusRuleFile, err)
+	if len(uids) != len(boards(t)) {
+		t.Errorf("the dashboards %v", uids)
+	}
+}
+
+// Without honorLabels a target's label `node` would hide the exporter's, and the job is the one that the rules know.
+func TestServiceMonitor(t *testing.T) {
+	text, err := os.ReadFile("kubernetes/servicemonitor.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m struct {
+		Kind string
+		Spec struct {
+			Endpoints []struct {
+				HonorLabels bool `yaml:"honorLabels"`
+				Relabelings []struct {
+					TargetLabel string `yaml:"targetLabel"`
+					Replacement string
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &m); err != nil || m.Kind != "ServiceMonitor" || len(m.Spec.Endpoints) != 1 {
+		t.Fatalf("%v: %+v", err, m)
+	}
+	e := m.Spec.Endpoints[0]
+	if !e.HonorLabels || len(e.Relabelings) != 1 || e.Relabelings[0].TargetLabel != "job" || e.Relabelings[0].Replacement != "cacheinv_exporter" {
+		t.Errorf("%+v", e)
 	}
 }
 

@@ -7,7 +7,8 @@ import "embed"
 
 //go:generate go run ./generate -out .
 
-// Files are *.json, one a dashboard, as the generator wrote them.
+// Files are *.json, one a dashboard, as the generator wrote them, and marks.txt: which of their lines hold which setting of the rules,
+// as JSON has no comments.
 //
-//go:embed *.json
+//go:embed *.json marks.txt
 var Files embed.FS

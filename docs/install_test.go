@@ -19,8 +19,10 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/demo"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
@@ -141,6 +143,7 @@ type prometheusConfig struct {
 	ScrapeConfigs []struct {
 		JobName       string `yaml:"job_name"`
 		ScrapeTimeout string `yaml:"scrape_timeout"`
+		HonorLabels   bool   `yaml:"honor_labels"`
 	} `yaml:"scrape_configs"`
 	Alerting struct{ Alertmanagers []any }
 }
@@ -174,12 +177,83 @@ func TestInstallPrometheus(t *testing.T) {
 		if want := ruleFiles(t); !slices.Equal(names, want) {
 			t.Errorf("%s loads the rules %v, want %v", path, names, want)
 		}
-		if len(c.ScrapeConfigs) != 1 || c.ScrapeConfigs[0].JobName != "cacheinv_exporter" || c.ScrapeConfigs[0].ScrapeTimeout != "10s" {
+		if len(c.ScrapeConfigs) != 1 || c.ScrapeConfigs[0].JobName != "cacheinv_exporter" || c.ScrapeConfigs[0].ScrapeTimeout != "10s" || !c.ScrapeConfigs[0].HonorLabels {
 			t.Errorf("%s scrapes %v", path, c.ScrapeConfigs)
 		}
 		if c.Global.ExternalLabels["cluster"] == "" || len(c.Alerting.Alertmanagers) != 1 {
 			t.Errorf("%s has the external labels %v and Alertmanagers %v", path, c.Global.ExternalLabels, c.Alerting.Alertmanagers)
 		}
+	}
+}
+
+// The page lists each setting of the bundle as --list-settings does.
+func TestInstallSettings(t *testing.T) {
+	text, err := os.ReadFile("install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for line := range strings.Lines(string(text)) {
+		if regexp.MustCompile("^\\| `[a-z]+(_[a-z]+)*` \\| `[^`]+` \\|").MatchString(line) {
+			rows++
+		}
+	}
+	for _, s := range settings.All {
+		if row := fmt.Sprintf("| `%s` | `%s` | %s |\n", s.Name, s.Default, s.About); !strings.Contains(string(text), row) {
+			t.Errorf("install.md has no row %s", row)
+		}
+	}
+	if rows != len(settings.All) {
+		t.Errorf("install.md has %d settings, want %d", rows, len(settings.All))
+	}
+}
+
+// A target that has a label `node` of its own, as service discovery gives it, hides no node: with the scrape configuration that we ship
+// the dead ones are told by their names.
+func TestInstallKeepsLabels(t *testing.T) {
+	servers.NoLeaks(t)
+	text, err := os.ReadFile("install/prometheus/prometheus.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "cacheinv.yml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, `
+layers:
+  - name: l2
+    ttl: 1h
+    nodes:
+      - {name: redis-1, redis: {address: %q}}
+      - {name: redis-2, redis: {address: %q}}
+      - {name: redis-3, redis: {address: %q}}
+canaries: [{class: user, keys: ["user:1"], layers: [l2]}]
+`, servers.Redis(t).Addr, servers.FreeAddr(t), servers.FreeAddr(t)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	exporter := servers.Exporter(t, servers.Build(t), servers.FreeAddr(t), "--config.file="+config)
+	alerts, err := filepath.Abs("../alerts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	prometheus := servers.Prometheus(t, map[string]string{"prometheus.yml": strings.NewReplacer(
+		`targets: ["localhost:10120"]`, fmt.Sprintf("labels: {node: kube-7, queue: kube-queue}\n        targets: [%q]", exporter.Addr),
+		"scrape_timeout: 10s", "scrape_timeout: 1s", "_interval: 15s", "_interval: 1s", "../../../alerts", alerts,
+	).Replace(string(text))})
+	names := func(query string) string {
+		var found []string
+		for _, sample := range prometheus.Query(t, query) {
+			found = append(found, string(sample.Metric["node"]))
+		}
+		slices.Sort(found)
+		return strings.Join(found, " ")
+	}
+	servers.Eventually(t, "the dead nodes have their names", func() bool {
+		return names("cacheinv_node_up == 0") == "redis-2 redis-3" && names("cacheinv_node_up == 1") == "redis-1"
+	})
+	servers.Eventually(t, "alerts name the dead nodes", func() bool {
+		return names(`count by (node) (ALERTS{node=~"redis.*"})`) == "redis-2 redis-3"
+	})
+	if found := prometheus.Query(t, `{exported_node!=""}`); len(found) > 0 {
+		t.Errorf("labels are renamed: %v", found)
 	}
 }
 

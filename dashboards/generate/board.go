@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
@@ -43,6 +45,7 @@ var stateColours = map[string]string{
 // board is a dashboard that is being drawn. The first fault stays in err.
 type board struct {
 	rules             rules.Files
+	settings          settings.Values
 	uid, title, about string
 	variables         []string
 	panels            []dashboard.PanelOrRowPanel
@@ -60,6 +63,7 @@ func (b *board) fail(err error) {
 func (b *board) thresholdOf(alert, metric string) limit {
 	value, err := b.rules.Threshold(alert, metric)
 	b.fail(err)
+	value = math.Round(value*1e10) / 1e10 // 14.4 * 0.002 is none of binary fractions
 	return limit{value: value, colour: b.severityColour(alert, metric), alert: alert}
 }
 

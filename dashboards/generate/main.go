@@ -8,8 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/cacheinv/cacheinv_exporter/alerts"
-	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
+	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
 )
 
 func main() {
@@ -34,18 +33,30 @@ func write(folder string) error {
 	return nil
 }
 
-// generate gives the dashboards' JSON by file name.
+// generate gives the dashboards' JSON by file name, and marks.txt.
 func generate() (map[string][]byte, error) {
-	files, err := rules.Load(alerts.Files)
+	out, err := draw(settings.Values{})
+	if err != nil {
+		return nil, err
+	}
+	if out[marksFile], err = marks(out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// draw the dashboards for rules with these settings.
+func draw(v settings.Values) (map[string][]byte, error) {
+	files, err := rulesWith(v)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string][]byte{}
-	for name, draw := range map[string]func(*board){
+	for name, fill := range map[string]func(*board){
 		"overview.json": overview, "consistency.json": consistency, "queues.json": queues, "exporter.json": exporter,
 	} {
-		b := &board{rules: files}
-		draw(b)
+		b := &board{rules: files, settings: v}
+		fill(b)
 		if out[name], err = b.build(); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}

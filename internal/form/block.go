@@ -86,7 +86,7 @@ func (b *Block) Done() {
 	for _, name := range b.order {
 		f := b.fields[name]
 		before, _, colon := strings.Cut(name, ":")
-		switch near := nearest(name, b.known); {
+		switch near := Nearest(name, b.known); {
 		case slices.Contains(b.known, name):
 		case colon && slices.Contains(b.known, before):
 			f.Fault("lacks a space after its colon; write %s: and then the value", before)

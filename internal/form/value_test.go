@@ -60,7 +60,7 @@ func TestNearest(t *testing.T) {
 		"adress": "address", "passwort": "password", "passwordFile": "password_file", "maxStaleness": "max_staleness", "TTL": "ttl", "tsl": "tls",
 		"tttl": "ttl", "user": "", "dns": "", "cluster": "", "url": "", "": "",
 	} {
-		if got := nearest(name, known); got != want {
+		if got := Nearest(name, known); got != want {
 			t.Errorf("%q is near %q, want %q", name, got, want)
 		}
 	}

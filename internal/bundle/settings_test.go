@@ -1,0 +1,273 @@
+package bundle
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/promql/parser"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
+)
+
+// names are the settings that all tests of the rules follow.
+var names = []string{
+	"severity_page=critical", "severity_ticket=warning", "job=cache-consistency", "cluster_label=env",
+	"runbooks_url=https://wiki.example/runbooks", "grafana_url=https://grafana.example:3000/a/",
+}
+
+// numbers are the others.
+var numbers = []string{"stale_share=3%", "budget=0.002", "failure_share=9%", "failure_share_ticket=2%", "latency=750ms", "scrape_interval=1m"}
+
+// written writes the bundle with settings, and gives its folder and its files' contents.
+func written(t *testing.T, set ...string) (string, map[string]string) {
+	t.Helper()
+	o := options(t.TempDir())
+	o.Set = set
+	if err := o.Valid(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(o, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	return o.Dir, contents(t, o.Dir)
+}
+
+func loaded(t *testing.T, dir string) rules.Files {
+	t.Helper()
+	files, err := rules.Load(os.DirFS(filepath.Join(dir, "alerts")))
+	if err != nil || len(files.Rules()) < 50 {
+		t.Fatalf("%d rules: %v", len(files.Rules()), err)
+	}
+	return files
+}
+
+func checkRules(t *testing.T, dir string) {
+	t.Helper()
+	args := []string{"check", "rules"}
+	for _, f := range loaded(t, dir) {
+		args = append(args, filepath.Join(dir, "alerts", f.Name))
+	}
+	promtool(t, args...)
+}
+
+// run the tests of a written bundle: all of them with CACHEINV_SOAK, else some of each file of rules, always the same.
+func runTests(t *testing.T, dir string) {
+	t.Helper()
+	args := []string{"test", "rules"}
+	seen := map[string]int{}
+	for _, name := range glob(t, dir, "alerts", "tests", "*.yml") {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var test struct {
+			RuleFiles []string `yaml:"rule_files"`
+		}
+		if err := yaml.Unmarshal(data, &test); err != nil {
+			t.Fatal(err)
+		}
+		of := strings.Join(test.RuleFiles, " ")
+		if seen[of]++; seen[of] <= 3 && len(data) < 1e5 || os.Getenv("CACHEINV_SOAK") != "" {
+			args = append(args, name)
+		}
+	}
+	promtool(t, args...)
+}
+
+// With other names all files are whole, all tests of the rules ship and pass, and nothing speaks of the old names.
+func TestNames(t *testing.T) {
+	dir, files := written(t, names...)
+	checkRules(t, dir)
+	runTests(t, dir)
+	if n := len(glob(t, dir, "alerts", "tests", "*.yml")); n < 40 {
+		t.Errorf("only %d tests are written", n)
+	}
+	installed(t, "amtool", "check-config", filepath.Join(dir, "alerts", "alertmanager.yml"))
+	severity := regexp.MustCompile(`severity\W{1,4}(page|ticket)\b`)
+	for name, text := range files {
+		for _, old := range []string{settings.GrafanaURL.Default + "/d/", settings.RunbooksURL.Default + "/", `job="cacheinv_exporter"`, `job=\"cacheinv_exporter\"`} {
+			if strings.Contains(text, old) && name != memoryFile {
+				t.Errorf("%s has %s", name, old)
+			}
+		}
+		if found := severity.FindString(text); found != "" {
+			t.Errorf("%s has %s", name, found)
+		}
+	}
+	for _, r := range loaded(t, dir).Rules() {
+		ofCluster(t, r.Name(), r.Expr)
+		if r.Alert == "" {
+			continue
+		}
+		if s := r.Labels["severity"]; !slices.Contains([]string{"critical", "warning", "info", "none"}, s) {
+			t.Errorf("%s has the severity %s", r.Alert, s)
+		}
+		if url := r.Annotations["runbook_url"]; url != "https://wiki.example/runbooks/"+r.Alert+".md" {
+			t.Errorf("%s: %s", r.Alert, url)
+		}
+		if url := r.Annotations["dashboard_url"]; !strings.HasPrefix(url, "https://grafana.example:3000/a/d/cacheinv-") {
+			t.Errorf("%s: %s", r.Alert, url)
+		}
+		for name, text := range r.Annotations {
+			if strings.Contains(text, "abels.cluster") {
+				t.Errorf("%s: %s names the label cluster: %s", r.Alert, name, text)
+			}
+		}
+	}
+	for name, text := range files {
+		if filepath.Dir(name) == "dashboards" {
+			queriesOfCluster(t, name, text)
+		}
+	}
+	var routes struct{ Route any }
+	if err := yaml.Unmarshal([]byte(files["alerts/alertmanager.yml"]), &routes); err != nil || strings.Contains(fmt.Sprint(routes), "cluster") {
+		t.Errorf("%v: %v", err, routes)
+	}
+}
+
+// ofCluster finds the label cluster in an expression.
+func ofCluster(t *testing.T, name string, expr parser.Expr) {
+	t.Helper()
+	parser.Inspect(expr, func(n parser.Node, _ []parser.Node) error {
+		var has []string
+		switch n := n.(type) {
+		case *parser.AggregateExpr:
+			has = n.Grouping
+		case *parser.BinaryExpr:
+			if n.VectorMatching != nil {
+				has = append(slices.Clone(n.VectorMatching.MatchingLabels), n.VectorMatching.Include...)
+			}
+		case *parser.VectorSelector:
+			for _, m := range n.LabelMatchers {
+				if m.Name != model.MetricNameLabel {
+					has = append(has, m.Name)
+				}
+			}
+		case *parser.StringLiteral:
+			has = []string{n.Val}
+		}
+		if slices.Contains(has, "cluster") {
+			t.Errorf("%s has the label cluster in %s", name, n)
+		}
+		return nil
+	})
+}
+
+var variable = regexp.MustCompile(`\$\{?cluster\b`)
+
+// queriesOfCluster finds the label cluster in a dashboard's queries and legends, where the variable of that name is none.
+func queriesOfCluster(t *testing.T, name, text string) {
+	t.Helper()
+	var board any
+	if err := json.Unmarshal([]byte(text), &board); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	seen := 0
+	var visit func(key string, node any)
+	visit = func(key string, node any) {
+		switch node := node.(type) {
+		case map[string]any:
+			for k, v := range node {
+				if k == "cluster" {
+					t.Errorf("%s: a column is cluster", name)
+				}
+				visit(k, v)
+			}
+		case []any:
+			for _, v := range node {
+				visit(key, v)
+			}
+		case string:
+			if !slices.Contains([]string{"expr", "query", "definition", "legendFormat"}, key) {
+				return
+			}
+			seen++
+			if regexp.MustCompile(`\bcluster\b([^:]|$)`).MatchString(variable.ReplaceAllString(node, "")) {
+				t.Errorf("%s: %s: %s", name, key, node)
+			}
+		}
+	}
+	visit("", board)
+	if seen < 20 {
+		t.Errorf("%s: only %d queries were seen", name, seen)
+	}
+}
+
+// With other numbers the rules hold them, windows are long enough, and only tests ship that follow.
+func TestNumbers(t *testing.T) {
+	dir, files := written(t, append(slices.Clone(names), numbers...)...)
+	checkRules(t, dir)
+	for _, r := range loaded(t, dir).Rules() {
+		parser.Inspect(r.Expr, func(n parser.Node, _ []parser.Node) error {
+			if m, ok := n.(*parser.MatrixSelector); ok && m.Range.Minutes() < 4 && !strings.Contains(m.VectorSelector.(*parser.VectorSelector).Name, ":") {
+				t.Errorf("%s: %s holds less than four scrapes", r.Name(), m)
+			}
+			return nil
+		})
+	}
+	for name, text := range files {
+		if filepath.Ext(name) == ".json" && !json.Valid([]byte(text)) {
+			t.Errorf("%s is no JSON", name)
+		}
+	}
+	if tests, _ := filepath.Glob(filepath.Join(dir, "alerts", "tests", "*.yml")); len(tests) > 0 {
+		runTests(t, dir)
+	}
+	if !strings.Contains(files["alerts/kubernetes/servicemonitor.yaml"], "interval: 1m\n") {
+		t.Error("the ServiceMonitor scrapes more often than asked for")
+	}
+}
+
+// Tests that cannot follow a number are left out, those of other rules ship and pass.
+func TestTestsThatCannotFollow(t *testing.T) {
+	read := []source{
+		{file: file{"alerts/a.yml", "groups:\n- x # setting: latency\n"}},
+		{file: file{"alerts/b.yml", "groups:\n"}},
+		{file: file{"alerts/tests/a.yml", "rule_files: [../b.yml, ../a.yml]"}},
+		{file: file{"alerts/tests/b.yml", "rule_files: [../b.yml]"}},
+	}
+	for set, want := range map[string]int{"latency=1s": 1, "latency=500ms": 0, "stale_share=2%": 0, "scrape_interval=15s": 2, "job=x": 0} {
+		o := options("")
+		o.Set = []string{set}
+		m, err := o.remembered()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stuck, err := fixedTests(read, m.values)
+		if err != nil || len(stuck) != want {
+			t.Errorf("%s: %v, %v", set, stuck, err)
+		}
+	}
+}
+
+// Tests that are made for the settings are written beside the others.
+func TestMadeTests(t *testing.T) {
+	before := made
+	t.Cleanup(func() { made = before })
+	made = append(made, func(v settings.Values) (map[string]string, error) {
+		return map[string]string{"made.yml": "share: " + v.Text(settings.StaleShare)}, nil
+	})
+	if _, files := written(t, "stale_share=3%"); files["alerts/tests/made.yml"] != "share: 0.03" {
+		t.Errorf("%q", files["alerts/tests/made.yml"])
+	}
+}
+
+func installed(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
