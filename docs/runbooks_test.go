@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/bundle"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // sections of a runbook, in their order; what is further to be looked at may be missing.
@@ -414,40 +415,30 @@ func TestMetricsOfRunbooks(t *testing.T) {
 }
 
 var (
-	// commandLine of ours where a shell would run it, to its end.
-	commandLine = regexp.MustCompile(`(?m)(?:^|[|;&(]|/bin/)\s*(?:\./)?cacheinv_exporter\b([^|;&)#\n(][^|;&)#\n]*)`)
-	redirection = regexp.MustCompile(`\s\d?>.*`)
-	argument    = regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`)
+	// named is a command line of ours in running text.
+	named    = regexp.MustCompile("`cacheinv_exporter ([^`]*)`")
+	argument = regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`)
 )
 
-// Each command line of ours is one that the binary takes, and each block is one that a shell does.
-func TestCommandsOfRunbooks(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "cacheinv_exporter")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "..").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+// Each command line of ours in running text is one that the binary takes; those of blocks are run.
+func TestCommandsInTextsOfRunbooks(t *testing.T) {
+	binary := servers.Build(t)
 	seen := map[string]bool{}
 	for _, path := range pages(t) {
-		for _, block := range blocks(read(t, path), "sh") {
-			shell := exec.CommandContext(t.Context(), "bash", "-n")
-			shell.Stdin = strings.NewReader(block)
-			if out, err := shell.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s\n%s", path, err, block, out)
+		text := strings.ReplaceAll(fenced.ReplaceAllString(read(t, path), ""), "\n", " ")
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			line, _, _ := strings.Cut(m[1], "&&")
+			if seen[line] {
+				continue
 			}
-			for _, m := range commandLine.FindAllStringSubmatch(block, -1) {
-				line := strings.TrimSpace(redirection.ReplaceAllString(m[1], ""))
-				if seen[line] {
-					continue
-				}
-				seen[line] = true
-				var args []string
-				for _, a := range argument.FindAllString(line, -1) {
-					args = append(args, strings.Trim(a, `'"`))
-				}
-				// With --help a command line is parsed, and nothing is run.
-				if out, err := exec.CommandContext(t.Context(), binary, append(args, "--help")...).CombinedOutput(); err != nil {
-					t.Errorf("%s: cacheinv_exporter %s: %v\n%s", path, line, err, out)
-				}
+			seen[line] = true
+			var args []string
+			for _, a := range argument.FindAllString(line, -1) {
+				args = append(args, strings.Trim(a, `'"`))
+			}
+			// With --help a command line is parsed, and nothing is run.
+			if out, err := exec.CommandContext(t.Context(), binary, append(args, "--help")...).CombinedOutput(); err != nil {
+				t.Errorf("%s: cacheinv_exporter %s: %v\n%s", path, line, err, out)
 			}
 		}
 	}

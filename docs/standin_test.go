@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func (p *place) become(name string, args []string, env ...string) error {
 }
 
 func (p *place) redisCLI(args []string) error {
-	var real, env []string
+	var there, env []string
 	for i := 0; i < len(args); i++ {
 		switch {
 		case args[i] == "-h" && i+1 < len(args):
@@ -111,18 +112,18 @@ func (p *place) redisCLI(args []string) error {
 				return fmt.Errorf("no Redis is called %s", args[i])
 			}
 			host, port, _ := strings.Cut(address, ":")
-			real = append(real, "-h", host, "-p", port)
+			there = append(there, "-h", host, "-p", port)
 		case args[i] == "-p" && i+1 < len(args):
 			i++ // the host has it
 		case args[i] == "--askpass":
 			env = append(env, "REDISCLI_AUTH="+loginPassword)
 		case p.Redis[strings.TrimSuffix(args[i], ":7000")] != "":
-			real = append(real, p.Redis[strings.TrimSuffix(args[i], ":7000")])
+			there = append(there, p.Redis[strings.TrimSuffix(args[i], ":7000")])
 		default:
-			real = append(real, args[i])
+			there = append(there, args[i])
 		}
 	}
-	return p.become("redis-cli", real, env...)
+	return p.become("redis-cli", there, env...)
 }
 
 var (
@@ -312,7 +313,11 @@ func (p *place) raw(path string) error {
 	if !ok {
 		return fmt.Errorf("the service %s is in the namespace %s", p.Service, p.Namespace)
 	}
-	response, err := http.Get("http://" + p.Exporter + "/" + at)
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+p.Exporter+"/"+at, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
 	}
