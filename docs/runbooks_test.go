@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v4"
 
-	"github.com/cacheinv/cacheinv_exporter/internal/bundle"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
@@ -139,7 +138,7 @@ func TestEachAlertHasARunbook(t *testing.T) {
 // Each alert's link leads to its own page.
 func TestAlertsLeadToTheirRunbooks(t *testing.T) {
 	for _, r := range loadRules(t) {
-		if want := bundle.RunbooksURL + "/" + r.Alert; r.Alert != "" && strings.TrimSuffix(r.Annotations["runbook_url"], ".md") != want {
+		if want := repository + "docs/runbooks/" + r.Alert; r.Alert != "" && strings.TrimSuffix(r.Annotations["runbook_url"], ".md") != want {
 			t.Errorf("%s leads to %q, not to %s.md", r.Alert, r.Annotations["runbook_url"], want)
 		}
 	}
@@ -235,7 +234,7 @@ func TestRunbooksBeginWithTheUser(t *testing.T) {
 	}
 }
 
-var inMinutes = regexp.MustCompile(`(\d+(?:\.\d+)?) ?(m|min|minutes?|s|seconds)\b`)
+var inMinutes = regexp.MustCompile(`(\d+(?:\.\d+)?) ?(m|min|minutes?|s|seconds|h|hours?)\b`)
 
 // Each page tells for how long the conditions of its alert must hold.
 func TestRunbooksTellFor(t *testing.T) {
