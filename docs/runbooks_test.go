@@ -13,10 +13,17 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
-// sections of a runbook, in their order.
-var sections = []string{"Meaning", "Impact", "Diagnosis", "Mitigation", "Is it over?"}
+// sections of a runbook, in their order; what is further to be looked at may be missing.
+var sections = []string{
+	"First two minutes", "Is it over?", "Meaning", "Impact", "Diagnosis", "Mitigation", "When it fires", "Further diagnosis", "Without harm, and tuning",
+}
+
+// mostWords before Mitigation begins: somebody who was just woken reads them.
+const mostWords = 200
 
 // foreign are metrics that Prometheus itself, or every exporter's own process, gives.
 var foreign = []string{
@@ -29,10 +36,12 @@ var targetLabels = []string{"cluster", "job", "instance", "le", "__name__"}
 
 // rule of a file in alerts/.
 type rule struct {
-	Record string `yaml:"record"`
-	Alert  string `yaml:"alert"`
-	Expr   string `yaml:"expr"`
-	For    string `yaml:"for"`
+	Record      string            `yaml:"record"`
+	Alert       string            `yaml:"alert"`
+	Expr        string            `yaml:"expr"`
+	For         string            `yaml:"for"`
+	Labels      map[string]string `yaml:"labels"`
+	Annotations map[string]string `yaml:"annotations"`
 }
 
 // loadRules from alerts/; files without groups, such as Alertmanager's, have none.
@@ -126,14 +135,65 @@ func TestEachAlertHasARunbook(t *testing.T) {
 	}
 }
 
+// Each alert's link leads to its own page.
+func TestAlertsLeadToTheirRunbooks(t *testing.T) {
+	for _, r := range loadRules(t) {
+		if want := repository + "docs/runbooks/" + r.Alert; r.Alert != "" && strings.TrimSuffix(r.Annotations["runbook_url"], ".md") != want {
+			t.Errorf("%s leads to %q, not to %s.md", r.Alert, r.Annotations["runbook_url"], want)
+		}
+	}
+}
+
+var listed = regexp.MustCompile(`(?m)^\| \[(CacheInval\w+)\]\((CacheInval\w+)\.md\) \| ([^|]*) \| ([^|]*) \| ([^|]*) \|`)
+
+// README.md lists the alerts as the rules have them.
+func TestRunbooksAreListed(t *testing.T) {
+	type row struct{ severity, family, cause string }
+	want := map[string]row{}
+	for _, r := range loadRules(t) {
+		if r.Alert == "" {
+			continue
+		}
+		w := want[r.Alert]
+		w.family, w.cause = r.Labels["family"], r.Labels["cause"]
+		if !slices.Contains(strings.Split(w.severity, ", "), r.Labels["severity"]) {
+			w.severity = strings.TrimPrefix(w.severity+", "+r.Labels["severity"], ", ")
+		}
+		want[r.Alert] = w
+	}
+	for _, m := range listed.FindAllStringSubmatch(read(t, "runbooks/README.md"), -1) {
+		w, ok := want[m[1]]
+		delete(want, m[1])
+		got := row{strings.TrimSpace(m[3]), strings.TrimSpace(m[4]), strings.TrimSpace(m[5])}
+		switch {
+		case !ok:
+			t.Errorf("README.md lists %s, which is no alert, or twice", m[1])
+		case m[1] != m[2]:
+			t.Errorf("README.md: %s leads to %s", m[1], m[2])
+		case got != w && got != (row{reversed(w.severity), w.family, w.cause}):
+			t.Errorf("README.md says %q of %s; the rules say %q", got, m[1], w)
+		}
+	}
+	for name := range want {
+		t.Errorf("README.md does not list %s", name)
+	}
+}
+
+// reversed list of severities: which tier stands first in a file says nothing.
+func reversed(list string) string {
+	parts := strings.Split(list, ", ")
+	slices.Reverse(parts)
+	return strings.Join(parts, ", ")
+}
+
 func TestRunbooksHaveTheirSections(t *testing.T) {
 	for _, path := range pages(t) {
 		if alertOf(path) == "README" {
 			continue
 		}
 		page := read(t, path)
-		if !strings.HasPrefix(page, "# "+alertOf(path)+"\n\n## Meaning\n\n") {
-			t.Errorf("%s does not begin with its alert's name and Meaning", path)
+		if !strings.HasPrefix(page, "# "+alertOf(path)+"\n\n## "+sections[0]+"\n\n") {
+			t.Errorf("%s does not begin with its alert's name and %s", path, sections[0])
 		}
 		var found []string
 		for _, h := range headings(page) {
@@ -141,13 +201,21 @@ func TestRunbooksHaveTheirSections(t *testing.T) {
 				found = append(found, name)
 			}
 		}
-		if !slices.Equal(found, sections) {
-			t.Errorf("%s has the sections %q; want %q", path, found, sections)
+		want := slices.DeleteFunc(slices.Clone(sections), func(s string) bool { return s == "Further diagnosis" && !slices.Contains(found, s) })
+		if !slices.Equal(found, want) {
+			t.Errorf("%s has the sections %q; want %q", path, found, want)
 		}
 		for i, text := range strings.Split(page, "\n## ")[1:] {
-			if len(strings.TrimSpace(text)) < len("Meaning")+80 {
+			if len(strings.TrimSpace(text)) < len("Meaning")+40 {
 				t.Errorf("%s: section %d says next to nothing", path, i+1)
 			}
+		}
+		head, _, _ := strings.Cut(page, "\n## Mitigation\n")
+		if n := len(strings.Fields(head)); n > mostWords {
+			t.Errorf("%s has %d words before Mitigation; want %d at most", path, n, mostWords)
+		}
+		if when := section(t, page, "When it fires"); !strings.Contains(strings.ReplaceAll(when, "\n", " "), "nly this alert ") {
+			t.Errorf("%s does not say what nobody but this alert tells", path)
 		}
 	}
 }
@@ -166,9 +234,9 @@ func TestRunbooksBeginWithTheUser(t *testing.T) {
 	}
 }
 
-var inMinutes = regexp.MustCompile(`(\d+(?:\.\d+)?) ?(m|min|minutes?|s|seconds)\b`)
+var inMinutes = regexp.MustCompile(`(\d+(?:\.\d+)?) ?(m|min|minutes?|s|seconds|h|hours?)\b`)
 
-// Each Meaning tells for how long the alert's condition must hold.
+// Each page tells for how long the conditions of its alert must hold.
 func TestRunbooksTellFor(t *testing.T) {
 	for _, r := range loadRules(t) {
 		path := filepath.Join("runbooks", r.Alert+".md")
@@ -183,9 +251,8 @@ func TestRunbooksTellFor(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: for %q: %v", r.Alert, r.For, err)
 		}
-		meaning, _, _ := strings.Cut(string(data), "\n## Impact")
-		if !tells(meaning, time.Duration(wanted)) {
-			t.Errorf("%s does not say under Meaning that the alert waits for %s", path, r.For)
+		if !tells(section(t, string(data), "When it fires"), time.Duration(wanted)) {
+			t.Errorf("%s does not say under When it fires that the alert waits for %s", path, r.For)
 		}
 	}
 }
@@ -203,15 +270,19 @@ func tells(text string, wanted time.Duration) bool {
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
+// repository is how a full address of a file here begins.
+const repository = "https://github.com/cacheinv/cacheinv_exporter/blob/main/"
+
 func TestLinksLead(t *testing.T) {
 	for _, path := range documents(t) {
 		for _, m := range link.FindAllStringSubmatch(fenced.ReplaceAllString(read(t, path), ""), -1) {
-			if strings.Contains(m[1], "://") {
-				continue
-			}
 			file, anchor, _ := strings.Cut(m[1], "#")
 			target := path
-			if file != "" {
+			if ours, ok := strings.CutPrefix(file, repository); ok {
+				target = filepath.Join("..", filepath.FromSlash(ours))
+			} else if strings.Contains(file, "://") {
+				continue
+			} else if file != "" {
 				target = filepath.Join(filepath.Dir(path), filepath.FromSlash(file))
 			}
 			if info, err := os.Stat(target); err == nil && info.IsDir() && anchor == "" {
@@ -307,6 +378,9 @@ func checkSelector(t *testing.T, path, query string, v *parser.VectorSelector, p
 		return
 	}
 	labels = append(slices.Clone(labels), targetLabels...)
+	for _, l := range slices.Clone(labels) { // what Prometheus makes of a label that a target has too
+		labels = append(labels, "exported_"+l)
+	}
 	for _, m := range v.LabelMatchers {
 		if !slices.Contains(labels, m.Name) {
 			t.Errorf("%s: %q: %s has no label %q", path, query, v.Name, m.Name)
@@ -340,40 +414,30 @@ func TestMetricsOfRunbooks(t *testing.T) {
 }
 
 var (
-	// commandLine of ours where a shell would run it, to its end.
-	commandLine = regexp.MustCompile(`(?m)(?:^|[|;&(])\s*(?:\./)?cacheinv_exporter\b([^|;&)#\n]*)`)
-	redirection = regexp.MustCompile(`\s\d?>.*`)
-	argument    = regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`)
+	// named is a command line of ours in running text.
+	named    = regexp.MustCompile("`cacheinv_exporter ([^`]*)`")
+	argument = regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`)
 )
 
-// Each command line of ours is one that the binary takes, and each block is one that a shell does.
-func TestCommandsOfRunbooks(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "cacheinv_exporter")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "..").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+// Each command line of ours in running text is one that the binary takes; those of blocks are run.
+func TestCommandsInTextsOfRunbooks(t *testing.T) {
+	binary := servers.Build(t)
 	seen := map[string]bool{}
 	for _, path := range pages(t) {
-		for _, block := range blocks(read(t, path), "sh") {
-			shell := exec.CommandContext(t.Context(), "bash", "-n")
-			shell.Stdin = strings.NewReader(block)
-			if out, err := shell.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s\n%s", path, err, block, out)
+		text := strings.ReplaceAll(fenced.ReplaceAllString(read(t, path), ""), "\n", " ")
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			line, _, _ := strings.Cut(m[1], "&&")
+			if seen[line] {
+				continue
 			}
-			for _, m := range commandLine.FindAllStringSubmatch(block, -1) {
-				line := strings.TrimSpace(redirection.ReplaceAllString(m[1], ""))
-				if seen[line] {
-					continue
-				}
-				seen[line] = true
-				var args []string
-				for _, a := range argument.FindAllString(line, -1) {
-					args = append(args, strings.Trim(a, `'"`))
-				}
-				// With --help a command line is parsed, and nothing is run.
-				if out, err := exec.CommandContext(t.Context(), binary, append(args, "--help")...).CombinedOutput(); err != nil {
-					t.Errorf("%s: cacheinv_exporter %s: %v\n%s", path, line, err, out)
-				}
+			seen[line] = true
+			var args []string
+			for _, a := range argument.FindAllString(line, -1) {
+				args = append(args, strings.Trim(a, `'"`))
+			}
+			// With --help a command line is parsed, and nothing is run.
+			if out, err := exec.CommandContext(t.Context(), binary, append(args, "--help")...).CombinedOutput(); err != nil {
+				t.Errorf("%s: cacheinv_exporter %s: %v\n%s", path, line, err, out)
 			}
 		}
 	}

@@ -34,7 +34,7 @@ type ending struct {
 
 var endings = []ending{
 	{
-		name: "ended-backlog", alert: "CacheInvalQueueDepthCritical", command: "recover",
+		name: "ended-backlog", alert: "CacheInvalQueueBacklog", command: "recover",
 		more: `recovery:
   patterns: ["product:*:price"]
   restart: [touch, RESTARTED]
@@ -186,7 +186,7 @@ func (p *person) mitigation(runbook, command string) []string {
 // paste a line, with the names of this place.
 func (p *person) paste(line string) {
 	p.t.Helper()
-	line = strings.NewReplacer("/etc/cacheinv/cacheinv.yml", p.config, "/var/lib/cacheinv/audit", p.audit, "CLASS", p.class).Replace(line)
+	line = strings.NewReplacer("/etc/cacheinv_exporter/cacheinv.yml", p.config, "/var/lib/cacheinv/audit", p.audit, "CLASS", p.class).Replace(line)
 	began := time.Now()
 	code, out := p.run(line)
 	p.t.Logf("$ %s\n%s\nexit code %d after %s", line, out, code, time.Since(began).Round(100*time.Millisecond))

@@ -96,6 +96,12 @@ func (k *KafkaServer) Restart(t testing.TB) {
 	k.start(t, k.Addr)
 }
 
+// KafkaScript is a shell script that runs one of Kafka's programs, a class, with its arguments, as kafka-topics.sh and its like do.
+func KafkaScript(t testing.TB, class string) string {
+	t.Helper()
+	return "#!/bin/sh\nexec java '" + strings.Join(java(t, class), "' '") + "' \"$@\"\n"
+}
+
 // Tool runs one of Kafka's programs against the broker and gives what it prints.
 func (k *KafkaServer) Tool(t testing.TB, class string, args ...string) string {
 	t.Helper()
