@@ -97,16 +97,3 @@ func (s Settings) causeElsewhere(cause string) situation {
 	x.series = pod().tells(s, collectors(nil), l.series(), c.series(s.ScrapeInterval), stands, topic("invalidations", 20).series())
 	return x
 }
-
-// stopped is the queue whose consumers take nothing more.
-func stopped(q queue, from time.Duration) queue {
-	rate, _ := q.enqueued(from)
-	q.depth = q.depth.from(from, ramp(from, rate, rate))
-	if q.group == "" {
-		q.depth = always(0).from(from, ramp(from, 0, rate))
-	}
-	q.processed = always(rate).from(from, always(0))
-	q.oldest = q.oldest.from(from, ramp(from, 1, 1))
-	q.stalled = always(0).from(from+90*time.Second, always(1))
-	return q
-}

@@ -24,14 +24,14 @@ func aTenth(interval time.Duration) func(time.Duration) bool {
 // interval has scrapes so far apart, a tenth of them lost, over an estate that is well, or one in which 2% of the copies are overdue,
 // a queue has stopped and a node is down.
 func (s Settings) interval(interval time.Duration, ill bool) situation {
-	l := caches(6)
+	l := caches(5) // with fewer, one that is down would be more than a fifth
 	c := profiles(l, 1000)
 	q := topic("invalidations", 20)
 	t := pod()
 	t.lost = aTenth(interval)
 	name := fmt.Sprintf("scrapes %s apart, a tenth of them lost, ", short(interval))
 	x := situation{
-		name: name + "and all is well: nobody is told", lasts: 90 * time.Minute, scrape: interval,
+		name: name + "and all is well: nobody is told", lasts: time.Hour, scrape: interval,
 		expect: []expectation{s.noPage(), s.quiet(besides)},
 	}
 	success := map[string]curve{}
@@ -39,20 +39,20 @@ func (s Settings) interval(interval time.Duration, ill bool) situation {
 	if ill {
 		from := 5 * time.Minute
 		down := always(1).from(from, always(0))
-		c.overdue, c.unread = bad(from, s.twice(5000), "redis-1", "redis-2"), bad(from, 1000, "redis-6")
-		l = l.with(5, func(n *node) { n.up = down })
+		c.overdue, c.unread = bad(from, s.twice(5000), "redis-1", "redis-2"), bad(from, 1000, "redis-5")
+		l = l.with(4, func(n *node) { n.up = down })
 		q = stopped(q, from)
 		success["node"], success["canary"] = down, down
 		score = always(0).from(from, always(0.57))
 		at := 25 * time.Minute
-		x.name, x.lasts = name+"and copies are overdue, a queue has stopped, and a node is down: all is told, once", time.Hour
+		x.name, x.lasts = name+"and copies are overdue, a queue has stopped, and a node is down: all is told, once", 50*time.Minute
 		x.expect = []expectation{
-			s.page(at, labels{"class": usualClass}), s.page(at, labels{"queue": q.name}), s.ticket(at, labels{"node": "redis-6"}).where(`class=""`),
-			s.rings(1).where(`class!=""`), s.rings(1).where(`cause="queue"`), s.steady(at).where(`node="redis-6"`, `class=""`),
+			s.page(at, labels{"class": usualClass}), s.page(at, labels{"queue": q.name}), s.ticket(at, labels{"node": "redis-5"}).where(`class=""`),
+			s.rings(1).where(`class!=""`), s.rings(1).where(`cause="queue"`), s.steady(at).where(`node="redis-5"`, `class=""`),
 		}
 	}
 	x.series = t.tells(s, collectors(success), l.series(), c.series(interval), q.series(), causes(map[string]curve{"network": score}),
-		blamed("network", l.name, score, "redis-6"))
+		blamed("network", l.name, score, "redis-5"))
 	return x
 }
 

@@ -7,11 +7,11 @@ import (
 
 func queuesChapter(s Settings) chapter {
 	c := chapter{name: "queues", about: "queues that back up, stop, and are merely busy", evaluate: 30 * time.Second}
-	for _, of := range []queue{topic("invalidations", 20), list("invalidations", 20)} {
-		c.situations = append(c.situations, s.nightly(of, 9*time.Minute), s.nightly(of, 2*time.Hour), s.stopped(of))
+	for _, of := range []queue{topic("invalidations", 20), list("invalidations")} {
+		c.situations = append(c.situations, s.nightly(of, 1750), s.nightly(of, 125), s.stopped(of))
 	}
 	c.situations = append(c.situations,
-		s.flapping(topic("invalidations", 200)), s.flapping(list("invalidations", 200)),
+		s.flapping(topic("invalidations", 200)), s.flapping(list("invalidations")),
 		s.slowList(false), s.slowList(true), s.stallBesideHarm(), s.twoQueues(), s.twoClusters(),
 		s.abandoned(), s.neverCommitted(), s.lost(0.02, 1000), s.lost(0.0001, 1000),
 		s.looping(time.Minute), s.looping(time.Hour), s.unqueried(time.Minute), s.unqueried(time.Hour), s.brokers(),
@@ -29,39 +29,35 @@ func (s Settings) queues(all ...queue) []series {
 	return pod().tells(s, told...)
 }
 
-// batch is a million messages that come within a minute and are gone after a while.
-func batch(q queue, from, drained time.Duration) queue {
-	const messages = 1e6
-	rate := messages / drained.Seconds()
-	arrive := from + time.Minute
+// batch is a million messages that come within a minute; so many a second are processed.
+func batch(q queue, from time.Duration, rate float64) queue {
+	const messages, minute = 1e6, 60.0
+	arrive, drained := from+time.Minute, from+time.Duration(messages/rate)*time.Second
 	usual, _ := q.enqueued(0)
-	q.enqueued = always(usual).between(from, arrive, always(messages/60))
-	if q.processed != nil {
-		q.processed = always(usual).between(from, from+drained, always(rate))
+	q.enqueued = always(usual).between(from, arrive, always(messages/minute))
+	if q.group == "" { // of a list, only its growth is seen
+		q.enqueued = always(0).between(from, arrive, always(messages/minute-rate))
+	} else {
+		q.processed = always(usual).between(from, drained, always(rate))
 	}
-	depth := func(at time.Duration) float64 {
-		in := math.Min(messages, messages/60*(at-from).Seconds())
-		return math.Max(0, in-rate*(at-from).Seconds())
-	}
-	rest := q.depth
-	q.depth = q.depth.between(from, from+drained, func(at time.Duration) (float64, bool) {
-		r, _ := rest(at)
-		return math.Max(r, depth(at)), true
+	q.depth = q.depth.between(from, drained, func(at time.Duration) (float64, bool) {
+		since := (at - from).Seconds()
+		return min(messages, messages/minute*since) - rate*since, true
 	})
 	// What is processed now came when as many had come: a message's place in the batch tells its age.
-	q.oldest = q.oldest.between(from, from+drained, func(at time.Duration) (float64, bool) {
+	q.oldest = q.oldest.between(from, drained, func(at time.Duration) (float64, bool) {
 		since := (at - from).Seconds()
-		return since - 60*since/drained.Seconds(), true
+		return since - minute*rate*since/messages, true
 	})
 	return q
 }
 
-func (s Settings) nightly(q queue, drained time.Duration) situation {
+func (s Settings) nightly(q queue, rate float64) situation {
 	x := situation{
-		name: "a nightly batch of 1,000,000 drains in nine minutes (" + q.kind + "): no page", lasts: 40 * time.Minute,
-		series: s.queues(batch(q, 15*time.Minute, drained)), expect: []expectation{s.noPage()},
+		name: "a nightly batch of 1,000,000 drains in nine and a half minutes (" + q.kind + "): no page", lasts: 40 * time.Minute,
+		series: s.queues(batch(q, 15*time.Minute, rate)), expect: []expectation{s.noPage()},
 	}
-	if drained > 10*time.Minute {
+	if rate < 1000 {
 		x.name = "a nightly batch of 1,000,000 needs two hours (" + q.kind + "): a page"
 		x.lasts = s.late(45 * time.Minute)
 		x.expect = []expectation{s.page(s.late(30*time.Minute), labels{"queue": q.name, "cause": "queue"})}
@@ -80,7 +76,9 @@ func (s Settings) stopped(q queue) situation {
 func (s Settings) flapping(q queue) situation {
 	const turn = 3 * time.Minute
 	q.depth, q.oldest = everyOther(turn, 6000, 100), always(30)
-	if q.group != "" {
+	if q.group == "" {
+		q.enqueued = everyOther(turn, 5900/turn.Seconds(), 0)
+	} else {
 		q.depth = func(at time.Duration) (float64, bool) {
 			at %= 2 * turn
 			return 3000 + 20*min(at, 2*turn-at).Seconds(), true
@@ -95,12 +93,13 @@ func (s Settings) flapping(q queue) situation {
 
 // slowList gets a message a minute; its consumer is dead, or not.
 func (s Settings) slowList(dead bool) situation {
-	q := list("invalidations", 1.0/60)
+	q := list("invalidations")
 	x := situation{name: "a list at one message a minute: nobody is told", lasts: 70 * time.Minute, expect: []expectation{s.quiet()}}
 	if dead {
 		q.depth = func(at time.Duration) (float64, bool) {
 			return max(0, math.Floor((at - 10*time.Minute).Minutes())), true
 		}
+		q.enqueued = always(0).from(10*time.Minute, single(time.Minute))
 		q.oldest = ramp(11*time.Minute, 0, 1)
 		q.stalled = always(0).from(13*time.Minute, always(1))
 		x.name = "the consumer of a list dies at one message a minute: told within the hour"
@@ -131,7 +130,7 @@ func (s Settings) stallBesideHarm() situation {
 func (s Settings) twoQueues() situation {
 	return situation{
 		name: "two of three queues stop: two incidents", lasts: s.late(30 * time.Minute),
-		series: s.queues(topic("emails", 20), stopped(topic("prices", 20), 5*time.Minute), stopped(list("profiles", 20), 7*time.Minute)),
+		series: s.queues(topic("emails", 20), stopped(topic("prices", 20), 5*time.Minute), stopped(list("profiles"), 7*time.Minute)),
 		expect: []expectation{s.incidents(s.late(20*time.Minute), labels{"queue": "prices"}, labels{"queue": "profiles"})},
 	}
 }
@@ -255,9 +254,9 @@ func (s Settings) limits(depth float64, limits map[string]float64) situation {
 }
 
 func (s Settings) nearlyFull() situation {
-	q := list("invalidations", 20)
+	q := list("invalidations")
 	q.capacity = 5000
-	q.depth, q.oldest = ramp(5*time.Minute, 3000, 2), ramp(5*time.Minute, 10, 0.1)
+	q.depth, q.enqueued, q.oldest = ramp(5*time.Minute, 3000, 2), always(0).from(5*time.Minute, always(2)), ramp(5*time.Minute, 10, 0.1)
 	return situation{
 		name: "a queue fills up and is 80% full soon: a page", lasts: s.late(40 * time.Minute),
 		series: s.queues(q), expect: []expectation{s.page(s.late(25*time.Minute), labels{"queue": q.name})},
