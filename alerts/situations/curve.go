@@ -2,6 +2,7 @@ package situations
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -98,19 +99,13 @@ func counted(rate curve) curve {
 
 // since is the counter, or age, of a process that began at the last of these times, or long ago.
 func (c curve) since(starts []time.Duration) curve {
-	if len(starts) == 0 {
-		return c
-	}
 	return func(at time.Duration) (float64, bool) {
 		v, ok := c(at)
-		begun := -time.Second
-		for _, s := range starts {
+		for _, s := range slices.Backward(starts) {
 			if s <= at {
-				begun = s
+				before, _ := c(s)
+				return v - before, ok
 			}
-		}
-		if before, _ := c(max(begun, 0)); begun >= 0 {
-			v -= before
 		}
 		return v, ok
 	}
@@ -121,9 +116,9 @@ func (c curve) since(starts []time.Duration) curve {
 func samples(c curve, step, last time.Duration) string {
 	var words []string
 	var run []float64
-	gap, any := 0, false
+	gap, begun := 0, false
 	flushGap := func() {
-		if gap > 0 && any {
+		if gap > 0 && begun {
 			words = append(words, "stale")
 			gap--
 		}
@@ -144,7 +139,7 @@ func samples(c curve, step, last time.Duration) string {
 			continue
 		}
 		flushGap()
-		run, any = append(run, math.Round(v*1000)/1000), true
+		run, begun = append(run, math.Round(v*1000)/1000), true
 	}
 	flushRun()
 	flushGap()

@@ -19,14 +19,14 @@ const besides = `instance=""`
 
 func hoursChapter(s Settings) chapter {
 	c := chapter{name: "hours", about: "budgets that burn for hours, and pods that come and go", evaluate: time.Minute}
-	c.situations = []situation{s.burning(7, false), s.burning(7, true), s.burning(0, true)}
+	c.situations = []situation{s.burning(7, false), s.burning(7, true), s.burning(0, true), s.growing(0), s.growing(s.twice(4000))}
 	return c
 }
 
 func daysChapter(s Settings) chapter {
 	c := chapter{name: "days", about: "what takes a day or several", evaluate: 10 * time.Minute}
 	c.situations = []situation{
-		s.lasting(), s.weekend(), s.growth(1), s.growth(s.twice(4000)), s.layerMissing(8 * hour), s.layerMissing(40 * hour), s.vanished(), s.replaced(), s.lostMembers(),
+		s.lasting(), s.weekend(), s.growth(), s.layerMissing(8 * hour), s.layerMissing(40 * hour), s.vanished(), s.replaced(), s.lostMembers(),
 		s.hitRate(1, true), s.hitRate(1000, true), s.hitRate(1000, false), s.coldKeys(),
 	}
 	return c
@@ -40,7 +40,7 @@ func (s Settings) burning(times float64, pods bool) situation {
 	lasts := 8 * hour
 	x := situation{
 		name: "seven times the budget is overdue for hours: a page", lasts: lasts, scrape: sparse,
-		expect: []expectation{s.page(7*hour, labels{"class": usualClass}), s.rings(1)},
+		expect: []expectation{s.page(7*hour, labels{"class": usualClass}), s.once()},
 	}
 	if times == 0 {
 		x.expect = []expectation{s.quiet(besides)}
@@ -93,17 +93,18 @@ func (s Settings) weekend() situation {
 	}
 }
 
-// growth of a memcached pool leaves strays until their TTL has ended; so many other copies are overdue at last.
-func (s Settings) growth(overdue float64) situation {
+// pool of memcached servers that grows: it leaves strays until their TTL has ended; some other copies are overdue meanwhile.
+func (s Settings) pool(step time.Duration, overdue map[string]curve) []series {
 	l := layer{name: "l3", kind: "memcached", group: "pool"}
-	for i := range 4 {
-		n := node{name: fmt.Sprintf("pool/10.0.0.%d:11211", i+1)}
+	for i, name := range poolServers() {
+		n := node{name: name}
 		if i == 3 {
 			n.known = curve(never).from(hour, always(1))
 		}
 		l.nodes = append(l.nodes, n)
 	}
 	c := profiles(l, 1000)
+	c.overdue = overdue
 	c.known = map[string]curve{l.names()[3]: l.nodes[3].known}
 	c.stray = map[string]curve{}
 	strays := always(0).between(hour, 25*hour, ramp(hour, 250, -250/day.Seconds()))
@@ -111,18 +112,37 @@ func (s Settings) growth(overdue float64) situation {
 		c.stray[name] = strays
 	}
 	score := always(0).between(hour, 25*hour, always(0.7))
-	x := situation{
+	return pod().tells(s, collectors(nil), l.series(), c.series(step), causes(map[string]curve{"config": score}),
+		blamed("config", l.name, score, l.names()[:3]...))
+}
+
+func poolServers() []string {
+	var all []string
+	for i := range 4 {
+		all = append(all, fmt.Sprintf("pool/10.0.0.%d:11211", i+1))
+	}
+	return all
+}
+
+func (s Settings) growth() situation {
+	return situation{
 		name: "a pool grows, and strays remain for the TTL of 24 h: tickets", lasts: 27 * hour, scrape: 5 * time.Minute,
+		series: s.pool(5*time.Minute, nil),
 		expect: []expectation{s.noPage(), s.ticket(10*hour, labels{"cause": "config"})},
 	}
-	if overdue > 1 {
-		c.overdue = bad(10*hour, overdue, l.names()[0], l.names()[1])
-		x.name = "a pool grows, strays remain for 24 h, and meanwhile 2% of the copies are overdue: a page"
-		x.lasts = 14 * hour
-		x.expect = []expectation{s.page(12*hour, labels{"class": usualClass})}
+}
+
+// growing is the beginning of it, as often evaluated as others.
+func (s Settings) growing(overdue float64) situation {
+	x := situation{
+		name: "a pool has grown, and copies that were moved are strays: no page", lasts: 4 * hour, scrape: sparse,
+		series: s.pool(sparse, nil), expect: []expectation{s.noPage(), s.ticket(3*hour, labels{"cause": "config"})},
 	}
-	x.series = pod().tells(s, collectors(nil), l.series(), c.series(5*time.Minute), causes(map[string]curve{"config": score}),
-		blamed("config", l.name, score, l.names()[:3]...))
+	if overdue > 0 {
+		x.name = "a pool has grown, and beside the strays 2% of the copies are overdue: a page"
+		x.series = s.pool(sparse, bad(2*hour, overdue, poolServers()[:2]...))
+		x.expect = []expectation{s.page(3*hour, labels{"class": usualClass})}
+	}
 	return x
 }
 

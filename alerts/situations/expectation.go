@@ -16,7 +16,7 @@ type expectation struct {
 	want     []labels      // subjects, by the labels that any of them names; a label that is "" is not there
 	count    int           // how many there are, instead
 	ever     bool          // over all the time none fires
-	rings    int           // over all the time the first of them begins to fire so often at most
+	once     bool          // over all the time they begin to fire once at most
 	most     int           // at no time there are more
 	steady   bool          // from then on to the end they fire without a gap
 }
@@ -27,8 +27,8 @@ func (s Settings) quiet(matchers ...string) expectation {
 }
 
 // noPage: no pager rings, at any time.
-func (s Settings) noPage(matchers ...string) expectation {
-	return expectation{severity: s.Page, matchers: matchers, ever: true}
+func (s Settings) noPage() expectation {
+	return expectation{severity: s.Page, ever: true}
 }
 
 // page: the pager has rung for these subjects, and no others of their kind.
@@ -61,9 +61,9 @@ func (s Settings) atMost(n int, matchers ...string) expectation {
 	return expectation{severity: s.Ticket, most: n, matchers: matchers}
 }
 
-// rings: the pager rings so often at most. What goes on ringing is one.
-func (s Settings) rings(most int) expectation {
-	return expectation{severity: s.Page, rings: most}
+// once: the pager rings once at most. What goes on ringing is one.
+func (s Settings) once() expectation {
+	return expectation{severity: s.Page, once: true}
 }
 
 // incidents: the pager has so many groups open, by the labels that Alertmanager groups pages by.
@@ -99,9 +99,9 @@ func (e expectation) query(lasts, evaluate time.Duration) string {
 	switch {
 	case e.ever:
 		return fmt.Sprintf("last_over_time(%s[%s])", firing, short(lasts))
-	case e.rings > 0:
-		return fmt.Sprintf("sum_over_time((group(%s) unless group(%s offset %s))[%s:%s]) > %d",
-			firing, firing, short(evaluate), short(lasts), short(evaluate), e.rings)
+	case e.once:
+		return fmt.Sprintf("sum_over_time((group(%s) unless group(%s offset %s))[%s:%s]) > 1",
+			firing, firing, short(evaluate), short(lasts), short(evaluate))
 	case e.steady:
 		return fmt.Sprintf("min_over_time((count(%s) or vector(0))[%s:%s])", firing, short(lasts-e.at), short(evaluate))
 	case e.most > 0:

@@ -12,7 +12,7 @@ func exportersChapter(s Settings) chapter {
 	}
 	c.situations = append(c.situations,
 		s.twoExporters(0.6), s.twoExporters(2), s.shards(0.8), s.shards(1.4),
-		s.restartLoop(), s.gone(false), s.gone(true), s.renamed(), s.oneOfTwo(), s.labelsRenamed(), s.unreadable())
+		s.restartLoop(), s.gone(false), s.gone(true), s.renamed(), s.oneOfTwo(), s.labelsRenamed(), s.unreadable(1), s.unreadable(2))
 	return c
 }
 
@@ -32,7 +32,11 @@ func (s Settings) interval(interval time.Duration, ill bool) situation {
 	name := fmt.Sprintf("scrapes %s apart, a tenth of them lost, ", short(interval))
 	x := situation{
 		name: name + "and all is well: nobody is told", lasts: time.Hour, scrape: interval,
-		expect: []expectation{s.noPage(), s.quiet(besides)},
+		expect: []expectation{s.quiet()},
+	}
+	if interval > s.ScrapeInterval {
+		x.name = name + "and all is well but for that: a ticket"
+		x.expect = []expectation{s.noPage(), s.quiet(besides), s.ticket(50*time.Minute, labels{"family": "exporter"})}
 	}
 	success := map[string]curve{}
 	score := always(0)
@@ -48,7 +52,7 @@ func (s Settings) interval(interval time.Duration, ill bool) situation {
 		x.name, x.lasts = name+"and copies are overdue, a queue has stopped, and a node is down: all is told, once", 50*time.Minute
 		x.expect = []expectation{
 			s.page(at, labels{"class": usualClass}), s.page(at, labels{"queue": q.name}), s.ticket(at, labels{"node": "redis-5"}).where(`class=""`),
-			s.rings(1).where(`class!=""`), s.rings(1).where(`cause="queue"`), s.steady(at).where(`node="redis-5"`, `class=""`),
+			s.once().where(`class!=""`), s.once().where(`cause="queue"`), s.steady(at).where(`node="redis-5"`, `class=""`),
 		}
 	}
 	x.series = t.tells(s, collectors(success), l.series(), c.series(interval), q.series(), causes(map[string]curve{"network": score}),
@@ -196,15 +200,26 @@ func (s Settings) labelsRenamed() situation {
 	}
 }
 
-// unreadable are nearly all keys of two classes, or of all.
-func (s Settings) unreadable() situation {
+// unreadable are nearly all keys of one of two classes, or of both.
+func (s Settings) unreadable(classes int) situation {
 	l := caches(3)
-	c := profiles(l, 1000)
-	c.unread = bad(10*time.Minute, 1000, l.names()...)
-	return situation{
-		name: "no key can be read: a page", lasts: s.late(45 * time.Minute),
-		series: pod().tells(s, collectors(map[string]curve{"canary": always(1).from(10*time.Minute, always(0))}), l.series(),
-			c.series(s.ScrapeInterval), causes(nil)),
+	all := [][]series{l.series(), causes(nil), collectors(map[string]curve{"canary": always(1).from(10*time.Minute, always(0))})}
+	for i, name := range []string{usualClass, "product_price"} {
+		c := profiles(l, 1000)
+		c.name = name
+		if i < classes {
+			c.unread = bad(10*time.Minute, 900, l.names()...)
+			c.missing = bad(10*time.Minute, 100, l.names()...)
+		}
+		all = append(all, c.series(s.ScrapeInterval))
+	}
+	x := situation{
+		name: "no key can be read: a page", lasts: s.late(90 * time.Minute), series: pod().tells(s, all...),
 		expect: []expectation{s.page(s.late(35*time.Minute), labels{"family": "exporter"})},
 	}
+	if classes == 1 {
+		x.name = "no key of one of two classes can be read: a ticket"
+		x.expect = []expectation{s.noPage(), s.ticket(s.late(80*time.Minute), labels{"class": usualClass})}
+	}
+	return x
 }

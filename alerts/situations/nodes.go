@@ -8,7 +8,7 @@ import (
 func nodesChapter(s Settings) chapter {
 	c := chapter{name: "nodes", about: "nodes that die, restart, refuse and disagree", evaluate: time.Minute}
 	c.situations = []situation{
-		s.deaths(1), s.deaths(3), s.rollingRestart(), s.crashLoop(), s.refused(1), s.refused(12), s.announced(), s.tooFew(),
+		s.deaths(1), s.deaths(3), s.rollingRestart(), s.upgrade(), s.crashLoop(), s.refused(1), s.refused(12), s.announced(), s.tooFew(),
 		s.replica(1), s.replica(12), s.dividedFor(time.Minute), s.dividedFor(time.Hour), s.resharding(),
 	}
 	return c
@@ -72,6 +72,19 @@ func (s Settings) rollingRestart() situation {
 		series: pod().tells(s, collectors(map[string]curve{"node": success, "canary": success}), l.series(), c.series(s.ScrapeInterval),
 			causes(map[string]curve{"network": score}), all),
 		expect: []expectation{s.quiet()},
+	}
+}
+
+// upgrade runs two versions of the servers for an hour.
+func (s Settings) upgrade() situation {
+	l := caches(3)
+	from, to := 10*time.Minute, 70*time.Minute
+	score := always(0).between(from, to, always(0.28))
+	return situation{
+		name: "the servers are upgraded within an hour: no page", lasts: 80 * time.Minute,
+		series: pod().tells(s, collectors(nil), l.series(), profiles(l, 1000).series(s.ScrapeInterval), causes(map[string]curve{"config": score}),
+			[]series{gauge("layer_distinct_configs", always(1).between(from, to, always(2)), "layer", l.name, "setting", "server_version")}),
+		expect: []expectation{s.noPage()},
 	}
 }
 

@@ -87,7 +87,7 @@ func (s Settings) flapping(q queue) situation {
 	}
 	return situation{
 		name: "a depth goes above its limit and below every three minutes (" + q.kind + "): it rings once at most", lasts: 2 * time.Hour,
-		series: s.queues(q), expect: []expectation{s.rings(1)},
+		series: s.queues(q), expect: []expectation{s.once()},
 	}
 }
 

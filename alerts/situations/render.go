@@ -90,6 +90,7 @@ func (one situation) test(s Settings, evaluate time.Duration) test {
 
 // chapters are the table.
 func chapters(s Settings) []chapter {
-	return []chapter{copiesChapter(s), classesChapter(s), nodesChapter(s), queuesChapter(s), invalidationsChapter(s), exportersChapter(s),
-		hoursChapter(s), daysChapter(s)}
+	return []chapter{
+		copiesChapter(s), classesChapter(s), nodesChapter(s), queuesChapter(s), invalidationsChapter(s), exportersChapter(s), hoursChapter(s), daysChapter(s),
+	}
 }
