@@ -14,6 +14,9 @@ import (
 var (
 	nodeUp = gauge("node_up",
 		"Whether the cache node answered in this sampling (1) or not (0).", "layer", "node", "kind")
+	nodeRefused = gauge("node_refused",
+		"Whether the cache node is not up because it answers and refuses what it is asked, such as the login (1), or not (0): it can be "+
+			"reached.", "layer", "node", "kind")
 	nodeLeft = gauge("node_left",
 		"Whether the source of the node's group (a DNS name, a topology) no longer has the node, or calls it down, and it is only asked "+
 			"for a while yet (1) or not (0).", "layer", "node", "kind")
@@ -81,6 +84,7 @@ func (nodeCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		nodeUp.send(ch, number(n.Up), n.Layer, n.Name, n.Kind)
+		nodeRefused.send(ch, number(n.Refuses()), n.Layer, n.Name, n.Kind)
 		nodeDuration.send(ch, n.Took.Seconds(), n.Layer, n.Name, n.Kind)
 		if n.Group != "" {
 			nodeLeft.send(ch, number(n.Survey.Left || n.Survey.CalledDown), n.Layer, n.Name, n.Kind)

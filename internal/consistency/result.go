@@ -155,6 +155,9 @@ type CopyReport struct {
 	cachedAt int64
 }
 
+// Refuses reports whether the node is not up because it refuses what it is asked.
+func (n *NodeResult) Refuses() bool { return !n.Up && errors.Is(n.Err, probes.ErrRefused) }
+
 // Unlearned says what nodes and groups were asked for and did not tell, though they can be reached: views, listings, all of a node.
 func (r *Result) Unlearned() []string {
 	var out []string
@@ -166,7 +169,7 @@ func (r *Result) Unlearned() []string {
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		switch {
-		case !n.Up && errors.Is(n.Err, probes.ErrRefused):
+		case n.Refuses():
 			out = append(out, fmt.Sprintf("%s %s answers, and refuses what it is asked: %v", n.Layer, n.Name, n.Err))
 		case n.Survey.ScanErr != nil:
 			out = append(out, fmt.Sprintf("%s %s does not list its keys: %v", n.Layer, n.Name, n.Survey.ScanErr))

@@ -59,7 +59,7 @@ func (s *finder) nodes() {
 	for i := range s.e.Result.Nodes {
 		n := &s.e.Result.Nodes[i]
 		// A deployment takes nodes away, and one that refuses is reached.
-		if !n.Up && !n.Survey.Left && !errors.Is(n.Err, probes.ErrRefused) {
+		if !n.Up && !n.Survey.Left && !n.Refuses() {
 			s.add(nodeUnreached, n.Name, 1, "%s %s does not answer%s", n.Layer, n.Name, because(n.Err))
 		}
 	}
