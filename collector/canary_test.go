@@ -213,7 +213,8 @@ func TestNode(t *testing.T) {
 					Expired: count(2), Items: count(50), MemoryUsed: count(1024), MemoryLimit: count(4096), UptimeSeconds: count(60), OwnHits: 40, OwnMisses: 4,
 				},
 			},
-			{Identity: identityOf("l2", "redis-2", "redis"), Err: errors.New("refused"), Took: time.Second},
+			{Identity: identityOf("l2", "redis-2", "redis"), Err: errors.New("connection refused"), Took: time.Second},
+			{Identity: identityOf("l2", "redis-3", "redis"), Err: probes.Refusal(errors.New("AUTH was refused (WRONGPASS)")), Took: time.Second},
 			{
 				Identity: identityOf("edge", "pop", "http"), Up: true,
 				Survey: probes.Survey{Unasked: true, Fills: 3, Version: "\xff"},
@@ -253,6 +254,7 @@ func TestReplication(t *testing.T) {
 		{Layer: "l2", Name: "well", Cluster: &probes.Cluster{Answered: 6, OK: true, Views: 1, Primaries: 1}},
 		{Layer: "l2", Name: "cut", Cluster: &probes.Cluster{Answered: 6, Views: 2, Primaries: 2, ContestedSlots: 5461}},
 		{Layer: "l2", Name: "dead", Cluster: &probes.Cluster{}},
+		{Layer: "l2", Name: "closed", Cluster: &probes.Cluster{Refused: true}},
 	}
 	play(t, c, &consistency.Result{Began: began, Nodes: nodes, Groups: groups}, true)
 	play(t, c, &consistency.Result{Began: began.Add(30 * time.Second), Nodes: nodes, Groups: groups}, true).compare(t, "replication.prom")

@@ -16,7 +16,8 @@ var (
 	groupUnreached = gauge("group_unreached_addresses",
 		"Addresses that somebody announced as the group's, and that have not answered yet; they are no nodes.", "layer", "group")
 	clusterOK = gauge("cluster_ok",
-		"Whether every node of the Redis Cluster that answered says that all is in order (1) or not, also where none answered (0).",
+		"Whether every node of the Redis Cluster that answered says that all is in order (1) or not, also where none answered (0); "+
+			"absent where they answer and none lets us see its view.",
 		"layer", "group")
 	clusterViews = gauge("cluster_views",
 		"Distinct answers of the Redis Cluster's nodes to which primary owns which slots and who replicates whom; above 1 is split brain "+
@@ -77,7 +78,9 @@ func groupPrimaries(r *consistency.Result) []diagnosis.Primaries {
 
 func sendCluster(g probes.NodeGroup, ch chan<- prometheus.Metric) {
 	c := g.Cluster
-	clusterOK.send(ch, number(c.OK), g.Layer, g.Name)
+	if !c.Refused { // what is refused to us says nothing of the Cluster
+		clusterOK.send(ch, number(c.OK), g.Layer, g.Name)
+	}
 	layerMasters.send(ch, float64(c.Primaries), g.Layer, g.Name)
 	if c.Answered > 0 {
 		clusterViews.send(ch, float64(c.Views), g.Layer, g.Name)

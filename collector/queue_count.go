@@ -82,6 +82,8 @@ func (m *movement) forget(there map[probes.Partition]float64) {
 // groupCount is of one consumer group.
 type groupCount struct {
 	processed, lost, rewinds, rewound float64
+	// counts: it is known how far the group is, without which nothing is known of what it processed.
+	counts bool
 	// starts of logs were learned, without which nothing is known of lost messages.
 	starts bool
 	// step holds the same of the last sampling alone.
@@ -111,6 +113,7 @@ func (g *groupCount) observe(b *probes.GroupBacklog, rewinds bool, now time.Time
 		g.commits = map[probes.Partition]*committed{}
 	}
 	before := groupStep{processed: g.processed, lost: g.lost, rewound: g.rewound}
+	g.counts = len(b.Positions) > 0
 	moved := false
 	for p, at := range b.Positions {
 		start, hasStart := b.Starts[p]
@@ -254,7 +257,9 @@ func (c *queueCounters) send(id queueID, now time.Time, ch chan<- prometheus.Met
 		}
 	}
 	for name, g := range q.groups {
-		groupProcessed.send(ch, g.processed, id.name, name)
+		if g.counts {
+			groupProcessed.send(ch, g.processed, id.name, name)
+		}
 		if !id.traits.Positions {
 			continue // it reports a number, not where it is
 		}

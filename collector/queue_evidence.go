@@ -63,7 +63,7 @@ func (c *queueCounters) addRates(id queueID, b *probes.Backlog, out *diagnosis.Q
 		}
 		if k := count.groups[g.Group]; k != nil {
 			group.Stalled, group.Lost, group.Rewound = k.stalled(c.window, now), k.step.lost, k.step.rewound
-			if k.step.took > 0 {
+			if k.step.took > 0 && k.counts {
 				rate := k.step.processed / k.step.took.Seconds()
 				if !out.ProcessedRate.Known || rate < out.ProcessedRate.Value {
 					out.ProcessedRate = probes.Count{Value: rate, Known: true}

@@ -41,6 +41,8 @@ type NodeGroup struct {
 type Cluster struct {
 	// Answered is how many nodes did; where it is 0, the rest is not known.
 	Answered int
+	// Refused: none did, and one that can be reached refused to tell.
+	Refused bool
 	// OK: each of them says cluster_state:ok.
 	OK bool
 	// Views are the distinct answers to which primary owns which slots and who replicates whom.

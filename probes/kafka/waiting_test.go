@@ -2,13 +2,11 @@ package kafka
 
 import (
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -67,7 +65,9 @@ func testWaitingTimes(t *testing.T, k *servers.KafkaServer, u *user) {
 	u.createWith(t, "times", 4, map[string]*string{"message.timestamp.after.max.ms": &far, "retention.ms": new("-1")})
 	at := began.Add(-40 * time.Second)
 	for p, n := range []int64{at.UnixMilli(), at.UnixMicro(), at.UnixNano(), at.Unix()} {
-		u.writeRaw(t, "times", int32(p), n)
+		if err := servers.ProduceAt(t.Context(), u.Client, "times", int32(p), n); err != nil {
+			t.Fatal(err)
+		}
 	}
 	u.commit(t, "g", "times", map[int32]int64{0: 0, 1: 0, 2: 0, 3: 0})
 	q := openQueue(t, configOf([]string{k.Addr}, []string{"times"}, []string{"g"}))
@@ -84,34 +84,6 @@ func testWaitingTimes(t *testing.T, k *servers.KafkaServer, u *user) {
 	}
 	if s := b.Sample; s == nil || s.Messages != 4 || !s.Rate.Known || s.Rate.Value > 0.1 { // 4 in 40 s and longer
 		t.Errorf("the newest messages: %+v", s)
-	}
-}
-
-// writeRaw writes a record with any number for its time. The client's own records hold times.
-func (u *user) writeRaw(t *testing.T, topic string, partition int32, at int64) {
-	t.Helper()
-	record := kmsg.Record{Value: []byte("x")}
-	record.Length = int32(len(record.AppendTo(nil))) - 1 // itself takes a byte
-	batch := kmsg.RecordBatch{
-		PartitionLeaderEpoch: -1, Magic: 2, FirstTimestamp: at, MaxTimestamp: at, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1,
-		NumRecords: 1, Records: record.AppendTo(nil),
-	}
-	batch.Length = int32(len(batch.AppendTo(nil))) - 12
-	batch.CRC = int32(crc32.Checksum(batch.AppendTo(nil)[21:], crc32.MakeTable(crc32.Castagnoli)))
-	topics, err := u.admin.ListTopics(t.Context(), topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req := kmsg.NewPtrProduceRequest()
-	req.Acks, req.TimeoutMillis = -1, 5000
-	one := kmsg.NewProduceRequestTopicPartition()
-	one.Partition, one.Records = partition, batch.AppendTo(nil)
-	of := kmsg.NewProduceRequestTopic()
-	of.Topic, of.TopicID, of.Partitions = topic, topics[topic].ID, append(of.Partitions, one)
-	req.Topics = append(req.Topics, of)
-	got, err := req.RequestWith(t.Context(), u.Client)
-	if err != nil || got.Topics[0].Partitions[0].ErrorCode != 0 {
-		t.Fatalf("%v, %+v", err, got)
 	}
 }
 

@@ -21,7 +21,8 @@ const (
 	binaryRequest, binaryResponse = 0x80, 0x81
 	// binaryVersion is the command that any client may give, also before it has logged in.
 	binaryVersion = 0x0b
-	// binaryWait is how long a server may take to answer text before it is asked for the binary protocol, and then to answer that.
+	// binaryWait is how long a server may take to answer text before it is asked for the binary protocol, and then to answer that:
+	// at most, and no more than a third of the time that there is.
 	binaryWait = time.Second
 	// binaryHeader is how long each request and response is at least.
 	binaryHeader = 24
@@ -38,7 +39,7 @@ func (n *node) introduceOrTell(ctx context.Context, c *wire.Conn, reply *statsRe
 	var asking sync.WaitGroup
 	var binary atomic.Bool
 	asking.Go(func() {
-		if pause.For(limited, binaryWait) && n.binaryAlone(limited) {
+		if pause.For(limited, waitFor(limited)) && n.binaryAlone(limited) {
 			binary.Store(true)
 			cancel()
 		}
@@ -53,10 +54,18 @@ func (n *node) introduceOrTell(ctx context.Context, c *wire.Conn, reply *statsRe
 	return errBinary
 }
 
+// waitFor what may be the binary protocol.
+func waitFor(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(binaryWait, time.Until(deadline)/3)
+	}
+	return binaryWait
+}
+
 // binaryAlone reports whether a server that does not answer text speaks the binary protocol. The end of line behind the command is
 // for those that wait for one.
 func (n *node) binaryAlone(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, binaryWait)
+	ctx, cancel := context.WithTimeout(ctx, waitFor(ctx))
 	defer cancel()
 	conn, err := n.link.Dial(ctx)
 	if err != nil {

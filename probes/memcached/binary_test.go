@@ -25,6 +25,10 @@ func TestBinaryAlone(t *testing.T) {
 	if err := n.Read(probetest.Within(t, 5*time.Second), []probes.Key{{Name: "a"}}, func(int, probes.Raw) {}); err == nil || !strings.Contains(err.Error(), "binary") {
 		t.Errorf("%v", err)
 	}
+	short := openNode(t, nodeConfig{Address: m.Addr}, probetest.Env())
+	if _, err := short.Survey(probetest.Within(t, 900*time.Millisecond), nil); !errors.Is(err, errBinary) {
+		t.Errorf("in less than a second: %v", err)
+	}
 	other := openNode(t, nodeConfig{Address: servers.Memcached(t).Addr}, probetest.Env())
 	probetest.Survey(t, other)
 }

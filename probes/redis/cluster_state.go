@@ -172,7 +172,9 @@ func (g *clusterGroup) Group() (probes.NodeGroup, bool) {
 			strings.Join(g.lost, ", "))
 	}
 	for _, m := range g.All {
-		if m.refused != "" && m.err == nil {
+		told := m.refused == "" || m.err != nil
+		state.Refused = state.Refused || state.Answered == 0 && (!told || errors.Is(m.err, probes.ErrRefused))
+		if !told {
 			out.Err = errors.Join(out.Err, probes.Refusal(fmt.Errorf("%s does not tell its view: %s", m.server.id.Name, m.refused)))
 		}
 	}

@@ -197,8 +197,30 @@ func TestViewRefused(t *testing.T) {
 		got := probetest.SurveyFleet(t, f, 5*time.Second)
 		probetest.WantNames(t, got, "cluster/"+r.Addr)
 		g := f.Groups()[0]
-		if g.Err == nil || !errors.Is(g.Err, probes.ErrRefused) || !strings.Contains(g.Err.Error(), "does not tell its view") || g.Cluster.Answered != 0 {
+		if g.Err == nil || !errors.Is(g.Err, probes.ErrRefused) || !strings.Contains(g.Err.Error(), "does not tell its view") || g.Cluster.Answered != 0 ||
+			!g.Cluster.Refused {
 			t.Errorf("%+v", g)
+		}
+	}
+	locked := servers.RedisCluster(t, 2, 0)
+	f = openFleet(t, probetest.Env().ForgetAfter, clusterOf(locked.Addrs()[0]))
+	probetest.SurveyFleet(t, f, 5*time.Second)
+	for _, c := range []struct {
+		locked []*servers.ClusterNode
+		want   probes.Cluster
+	}{
+		{nil, probes.Cluster{Answered: 2, OK: true, Views: 1, Primaries: 1}},
+		{locked.Nodes()[:1], probes.Cluster{Answered: 1, OK: true, Views: 1, Primaries: 1}}, // what the other says is known
+		{locked.Nodes()[1:], probes.Cluster{Refused: true}},
+	} {
+		for _, n := range c.locked {
+			n.Must(t, "config", "set", "requirepass", "another")
+			n.Must(t, "auth", "another")
+			n.Must(t, "client", "kill", "type", "normal")
+		}
+		probetest.SurveyFleet(t, f, 5*time.Second)
+		if state := *f.Groups()[0].Cluster; state != c.want {
+			t.Errorf("%d refuse the login: %+v, want %+v", len(c.locked), state, c.want)
 		}
 	}
 }
