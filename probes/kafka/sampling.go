@@ -88,10 +88,11 @@ func (s *sampling) backlog() probes.Backlog {
 		b.LeftoverGroups = probes.Count{Value: float64(len(s.leftover)), Known: true}
 	}
 	sure, committed, timed := !s.partsUnknown, false, true
-	read := s.topicsRead()
+	read, learned := s.topicsRead()
+	unread := func(topic string) bool { return learned && !read[topic] }
 	for _, g := range s.groups {
 		one, waiting, known := s.groupBacklog(g, now)
-		one.UncommittedMessages = s.uncommittedMessages(g, read, now)
+		one.UncommittedMessages = s.uncommittedMessages(g, unread, now)
 		if one.Leftover {
 			b.Groups = append(b.Groups, one)
 			continue

@@ -6,24 +6,32 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 )
 
-// topicsRead are the topics in which any watched group has committed. What each group has is noted: it reads them, also where its
-// commits go, as they do with a topic that is deleted and made anew.
-func (s *sampling) topicsRead() map[string]bool {
-	all := map[string]bool{}
+// topicsRead are the topics in which any watched group has committed, now or before, or perhaps has; false where commits of a group are
+// not known. What each group has is noted: it reads these topics, also where its commits go, as they do with a topic that is deleted
+// and made anew.
+func (s *sampling) topicsRead() (read map[string]bool, known bool) {
+	read, known = map[string]bool{}, true
 	for _, g := range s.groups {
 		for id := range g.commits {
 			if s.partitions[id] != nil {
-				all[id.Topic], g.reads[id.Topic] = true, true
+				g.reads[id.Topic] = true
 			}
 		}
+		for topic := range g.reads {
+			read[topic] = true
+		}
+		for id := range g.unread {
+			read[id.Topic] = true
+		}
+		known = known && (g.offsets.err == nil || g.share)
 	}
-	return all
+	return read, known
 }
 
 // uncommittedMessages are in the logs of topics in which a group has committed nothing, by topic, as far as the logs are known. A group
-// that has committed elsewhere need not read every topic: it does where it was seen to, and where the topic is configured by name
-// and no other group reads it.
-func (s *sampling) uncommittedMessages(g *group, read map[string]bool, now int64) map[string]int64 {
+// that has committed elsewhere need not read every topic: it does where it was seen to, and where nobody does (unread) and the topic is
+// configured by name.
+func (s *sampling) uncommittedMessages(g *group, unread func(topic string) bool, now int64) map[string]int64 {
 	if g.offsets.err != nil || g.share {
 		return nil
 	}
@@ -40,7 +48,7 @@ func (s *sampling) uncommittedMessages(g *group, read map[string]bool, now int64
 	}
 	out := map[string]int64{}
 	for id, p := range s.partitions {
-		reads := len(has) == 0 || g.reads[id.Topic] || !read[id.Topic] && s.q.names(id.Topic)
+		reads := len(has) == 0 || g.reads[id.Topic] || unread(id.Topic) && s.q.names(id.Topic)
 		if has[id.Topic] || !reads || p.start.err != nil || p.end.err != nil || p.end.offset <= p.start.offset {
 			continue
 		}
