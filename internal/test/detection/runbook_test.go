@@ -34,7 +34,7 @@ type ending struct {
 
 var endings = []ending{
 	{
-		name: "ended-backlog", alert: "CacheInvalQueueDepthCritical", command: "recover",
+		name: "ended-backlog", alert: "CacheInvalQueueBacklog", command: "recover",
 		more: `recovery:
   patterns: ["product:*:price"]
   restart: [touch, RESTARTED]
