@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
 )
 
 // overview is what one looks at first when paged: what fires, why, what is down, and whether anything is looked at; below it how
@@ -136,7 +138,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 	b.series(panel{
 		title: "Failure rate", unit: "percentunit", w: 6, h: 7,
 		shows:     "Share of the invalidations that failed, by history, over five minutes.",
-		healthy:   "below 1%.",
+		healthy:   "below " + b.settings.Prose(settings.FailureShareTicket) + ".",
 		otherwise: "What they should have removed is served until its TTL ends. The history names the keys that failed.",
 		limits: []limit{
 			b.thresholdOf("CacheInvalFailureRatioHigh", "history:cacheinv_invalidation_failures:ratio_rate5m"),
@@ -147,7 +149,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 	b.series(panel{
 		title: "Response time", unit: "s", w: 6, h: 7,
 		shows:     "From publishing an invalidation until nodes no longer serve the old version, as the invalidation probes measure it: the middle one and the slowest of a hundred. A lost one counts as slower than all others.",
-		healthy:   "99% within half a second.",
+		healthy:   "99% within " + b.settings.Prose(settings.Latency) + ".",
 		otherwise: "Slow with a deep queue: the queue. Slow on one layer alone: its nodes or the way there.",
 		limits: []limit{
 			b.thresholdOf("CacheInvalLatencyHigh", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),

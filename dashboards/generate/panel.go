@@ -310,7 +310,7 @@ func (b *board) describe(p panel, names []string) string {
 			if r.For > 0 {
 				when = "after " + model.Duration(r.For).String()
 			}
-			told = append(told, fmt.Sprintf("[%s](%s%s.md) (%s, %s)", name, runbooks, name, r.Labels["severity"], when))
+			told = append(told, fmt.Sprintf("[%s](%s%s.md) (severity %s, %s)", name, runbooks, name, r.Labels["severity"], when))
 		}
 	}
 	if len(told) > 0 {

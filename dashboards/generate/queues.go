@@ -1,6 +1,10 @@
 package main
 
-import "github.com/grafana/grafana-foundation-sdk/go/cog"
+import (
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
+)
 
 // queues is for the question why invalidations wait, fail or go round.
 func queues(b *board) {
@@ -196,7 +200,7 @@ func queues(b *board) {
 	b.series(panel{
 		title: "Failure rate", unit: "percentunit", w: 6, h: 7,
 		shows:     "Share of the invalidations that failed over five minutes.",
-		healthy:   "below 1%.",
+		healthy:   "below " + b.settings.Prose(settings.FailureShareTicket) + ".",
 		otherwise: "What they should have removed is served until its TTL ends.",
 		limits: []limit{
 			b.thresholdOf("CacheInvalFailureRatioHigh", "history:cacheinv_invalidation_failures:ratio_rate5m"),
@@ -207,7 +211,7 @@ func queues(b *board) {
 	b.series(panel{
 		title: "Invalidation latency", unit: "s", w: 6, h: 7,
 		shows:     "From publishing until nodes no longer serve the old version, as probes measure it: the middle one, and the slowest of a hundred.",
-		healthy:   "99% within half a second.",
+		healthy:   "99% within " + b.settings.Prose(settings.Latency) + ".",
 		otherwise: "Slow on one layer alone: its nodes or the way there. On all: the queue.",
 		limits: []limit{
 			b.thresholdOf("CacheInvalLatencyHigh", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
