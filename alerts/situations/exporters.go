@@ -6,7 +6,7 @@ import (
 )
 
 func exportersChapter(s Settings) chapter {
-	c := chapter{name: "exporters", about: "how the exporter is scraped, and by how many", evaluate: 30 * time.Second}
+	c := chapter{name: "exporters", about: "how the exporter is scraped, and by how many", evaluate: time.Minute}
 	for _, interval := range []time.Duration{15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute} {
 		c.situations = append(c.situations, s.interval(interval, false), s.interval(interval, true))
 	}
