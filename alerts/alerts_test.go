@@ -37,12 +37,16 @@ func ruleFiles(t *testing.T) rules.Files {
 }
 
 // families are the exporter's, and what Prometheus itself records of a scrape, with the labels of the target: job, instance, and
-// cluster and shard where the configuration of Prometheus sets them.
+// cluster and shard where the configuration of Prometheus sets them. A label of the target that hides the exporter's own makes
+// it exported_NAME.
 func families() rules.Families {
 	target := []string{"cluster", "instance", "job", "shard"}
-	all := map[string][]string{"up": target, "scrape_duration_seconds": target}
+	all := map[string][]string{"up": target, "scrape_duration_seconds": target, "process_start_time_seconds": target}
 	for _, f := range collector.Families() {
 		names := append(slices.Clone(f.Labels), target...)
+		for _, own := range f.Labels {
+			names = append(names, "exported_"+own)
+		}
 		if f.Type == "histogram" {
 			all[f.Name+"_bucket"] = append(slices.Clone(names), "le")
 			all[f.Name+"_sum"], all[f.Name+"_count"] = names, names

@@ -27,6 +27,8 @@ var (
 		"Messages that the queue is meant to hold, as configured.", "queue", "kind")
 	queueTargetRate = gauge("queue_target_messages_per_second",
 		"Messages that processors are meant to process, per second, as configured.", "queue", "kind")
+	queueLimit = gauge("queue_limit",
+		"Limit beyond which the queue's alerts fire, as configured: depth and depth_ticket in messages, oldest and drain in seconds.", "queue", "limit")
 	queueOldest = gauge("queue_oldest_message_age_seconds",
 		"Age of the oldest message that still waits, in seconds; 0 where none waits. Of Kafka the largest lag in seconds.", "queue", "kind")
 	queueLost = counter("queue_lost_messages_total",
@@ -50,6 +52,7 @@ type watchedQueue struct {
 	queueID
 	capacity   int64
 	targetRate float64
+	limits     config.QueueLimits
 	queue      probes.Queue
 	busy       atomic.Bool
 	// topKey that the log has named.
@@ -88,7 +91,9 @@ type queueCollector struct {
 func newQueueCollector(cfg []config.Queue, queues []probes.Queue, counters *queueCounters, log *slog.Logger) Collector {
 	c := &queueCollector{counters: counters, log: log}
 	for i, q := range cfg {
-		c.queues = append(c.queues, &watchedQueue{queueID: idOf(q), capacity: q.Capacity, targetRate: q.TargetRate, queue: queues[i], unreadable: map[string]bool{}})
+		c.queues = append(c.queues, &watchedQueue{
+			queueID: idOf(q), capacity: q.Capacity, targetRate: q.TargetRate, limits: q.Limits, queue: queues[i], unreadable: map[string]bool{},
+		})
 	}
 	return c
 }
@@ -141,14 +146,9 @@ func (c *queueCollector) send(a queueAnswer, ch chan<- prometheus.Metric) error 
 		queueBrokers.send(ch, float64(b.BrokersUp), t.name, "up")
 		queueBrokers.send(ch, float64(b.BrokersDown), t.name, "down")
 	}
-	if t.capacity > 0 {
-		queueCapacity.send(ch, float64(t.capacity), t.name, t.kind)
-	}
+	t.sendConfigured(ch)
 	if b.Depth.Known {
 		queueDepth.send(ch, b.Depth.Value, t.name, t.kind)
-	}
-	if t.targetRate > 0 {
-		queueTargetRate.send(ch, t.targetRate, t.name, t.kind)
 	}
 	if b.OldestAge.Known {
 		queueOldest.send(ch, b.OldestAge.Value, t.name, t.kind)
@@ -169,4 +169,22 @@ func (c *queueCollector) send(a queueAnswer, ch chan<- prometheus.Metric) error 
 	c.evidence = append(c.evidence, evidence)
 	c.mu.Unlock()
 	return a.err
+}
+
+// sendConfigured is what the configuration says of the queue, whether or not it answers.
+func (t *watchedQueue) sendConfigured(ch chan<- prometheus.Metric) {
+	if t.capacity > 0 {
+		queueCapacity.send(ch, float64(t.capacity), t.name, t.kind)
+	}
+	if t.targetRate > 0 {
+		queueTargetRate.send(ch, t.targetRate, t.name, t.kind)
+	}
+	for limit, value := range map[string]float64{
+		"depth": float64(t.limits.Depth), "depth_ticket": float64(t.limits.DepthTicket),
+		"oldest": t.limits.Oldest.Seconds(), "drain": t.limits.Drain.Seconds(),
+	} {
+		if value > 0 {
+			queueLimit.send(ch, value, t.name, limit)
+		}
+	}
 }

@@ -19,6 +19,9 @@ func (c *queueCollector) evidenceOf(t *watchedQueue, b *probes.Backlog, up bool,
 	q := diagnosis.Queue{
 		Name: t.name, Kind: t.kind, Traits: t.traits, Up: up, Answered: up || b.Depth.Known || b.Groups != nil || b.Ends != nil || b.BrokersUp > 0,
 		Depth: b.Depth, Capacity: t.capacity, Target: t.targetRate,
+		Limits: diagnosis.QueueLimits{
+			Messages: float64(t.limits.DepthTicket), OldestSeconds: t.limits.Oldest.Seconds(), DrainSeconds: t.limits.Drain.Seconds(),
+		},
 		OldestSeconds: b.OldestAge, Err: err, BrokersDown: b.BrokersDown, Sample: b.Sample,
 	}
 	c.counters.addRates(t.queueID, b, &q, now)

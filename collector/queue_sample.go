@@ -19,6 +19,8 @@ var (
 		"Sampled messages of the key that most of them have; /api/v1/status names it.", "queue", "kind")
 	queueRepeats = gauge("queue_sampled_repeats",
 		"Sampled messages that repeat a key without a version higher than any before of that key.", "queue", "kind")
+	queueSampledRate = gauge("queue_sampled_messages_per_second",
+		"Rate at which the sampled messages were written, by their own times from the oldest of them until now; absent where they have none.", "queue", "kind")
 	queueUnreadable = gauge("queue_unreadable_messages",
 		"Sampled messages in which there is nothing that can be used at the configured path of the part (key, version or timestamp).", "queue", "part")
 )
@@ -42,6 +44,9 @@ func sendSample(id queueID, s *probes.MessageSample, ch chan<- prometheus.Metric
 	}
 	if s.Repeats.Known {
 		queueRepeats.send(ch, s.Repeats.Value, id.name, id.kind)
+	}
+	if s.Rate.Known {
+		queueSampledRate.send(ch, s.Rate.Value, id.name, id.kind)
 	}
 	for part, n := range s.Unreadable {
 		queueUnreadable.send(ch, float64(n), id.name, part)

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
@@ -106,10 +107,15 @@ func TestQueue(t *testing.T) {
 		queueOf("redis_stream", "stream"),
 		kafkaQueue("topics"),
 		kafkaQueue("partly"),
-		{Name: "down", Source: queueSources()["kafka"], Capacity: 5},
+		{
+			Name: "down", Source: queueSources()["kafka"], Capacity: 5,
+			Limits: config.QueueLimits{Depth: 300, DepthTicket: 60, Oldest: 15 * time.Minute, Drain: 90 * time.Second},
+		},
 		queueOf("http", "app"),
 	}
-	list := &fakeQueue{backlog: probes.Backlog{Complete: true, Depth: count(3), Ends: map[probes.Partition]float64{{}: 3}}}
+	list := &fakeQueue{backlog: probes.Backlog{
+		Complete: true, Depth: count(3), Ends: map[probes.Partition]float64{{}: 3}, Sample: &probes.MessageSample{Messages: 3, Rate: count(2.5)},
+	}}
 	stream := &fakeQueue{backlog: probes.Backlog{
 		Complete: true, Depth: count(9), Ends: map[probes.Partition]float64{at("inv", 0): 10},
 		Groups: []probes.GroupBacklog{
@@ -273,6 +279,47 @@ func TestQueueCountersOutliveReloads(t *testing.T) {
 			if line := fmt.Sprintf("cacheinv_queue_enqueued_total{%s} %d\n", labels, n); !strings.Contains(text, line) {
 				t.Errorf("step %d: no %s in\n%s", i, line, text)
 			}
+		}
+	}
+}
+
+// Limits are the present configuration's, and no earlier one's.
+func TestQueueLimitsFollowTheConfiguration(t *testing.T) {
+	counters := newQueueCounters(time.Minute)
+	for i, step := range []struct {
+		limits config.QueueLimits
+		want   []string
+	}{
+		{config.QueueLimits{Depth: 10, DepthTicket: 2, Drain: time.Minute}, []string{
+			`{limit="depth",queue="a"} 10`, `{limit="depth_ticket",queue="a"} 2`, `{limit="drain",queue="a"} 60`,
+		}},
+		{config.QueueLimits{Oldest: time.Hour}, []string{`{limit="oldest",queue="a"} 3600`}},
+		{config.QueueLimits{}, nil},
+	} {
+		q := listQueue("a")
+		q.Limits = step.limits
+		backlog := probes.Backlog{Complete: true, Depth: count(7), OldestAge: count(9)}
+		c := newQueueCollector([]config.Queue{q}, []probes.Queue{&fakeQueue{backlog: backlog}}, counters, slog.New(slog.DiscardHandler))
+		p, err := playQueues(t, c, time.Second)
+		if err != nil {
+			t.Error(err)
+		}
+		var told []string
+		for line := range strings.Lines(p.text(t)) {
+			if limit, ok := strings.CutPrefix(strings.TrimSpace(line), "cacheinv_queue_limit"); ok {
+				told = append(told, limit)
+			}
+		}
+		if !slices.Equal(told, step.want) {
+			t.Errorf("step %d: %q, want %q", i, told, step.want)
+		}
+		var e diagnosis.Evidence
+		c.(Evidencer).AddEvidence(&e)
+		want := diagnosis.QueueLimits{
+			Messages: float64(step.limits.DepthTicket), OldestSeconds: step.limits.Oldest.Seconds(), DrainSeconds: step.limits.Drain.Seconds(),
+		}
+		if e.Queues[0].Limits != want {
+			t.Errorf("step %d: the evidence says %v, want %v", i, e.Queues[0].Limits, want)
 		}
 	}
 }

@@ -56,9 +56,20 @@ type Queue struct {
 	Capacity int64
 	// TargetRate in messages per second that processors are meant to reach; 0: not configured.
 	TargetRate float64
+	// Limits beyond which its alerts fire.
+	Limits QueueLimits
 	// Message says where an invalidation's parts stand; nil: they are unknown.
 	Message *probes.Message
 	Source  probes.QueueSource
+}
+
+// QueueLimits are a queue's own, where the alerts' usual numbers do not fit it; 0: not configured.
+type QueueLimits struct {
+	// Depth in messages from which it pages where it does not drain soon, and DepthTicket from which there is a ticket: both or
+	// neither is known.
+	Depth, DepthTicket int64
+	// Oldest is the age of the oldest message, and Drain the time in which the queue is empty at the present rates.
+	Oldest, Drain time.Duration
 }
 
 // History tells of invalidation attempts and of those that failed.

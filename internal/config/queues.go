@@ -19,6 +19,9 @@ func (r *reader) queue(v form.Value, queues form.Taken) Queue {
 	}
 	q.Capacity = b.Get("capacity").Whole(0, 1<<53)
 	q.TargetRate = readRate(b.Get("target_rate"))
+	if l := b.Get("limits"); l.Given() {
+		q.Limits = readLimits(l)
+	}
 	if m := b.Get("message"); m.Given() {
 		q.Message = readMessage(m)
 	}
@@ -33,6 +36,33 @@ func (r *reader) queue(v form.Value, queues form.Taken) Queue {
 	}
 	b.Done()
 	return q
+}
+
+// ticketShare is what a ticket's depth is of a page's, where one of them is not written: 1,000 and 5,000 are usual.
+const ticketShare = 5
+
+// readLimits of a queue. Of depth and depth_ticket each follows from the other.
+func readLimits(v form.Value) QueueLimits {
+	b := v.Block()
+	depth, ticket, oldest, drain := b.Get("depth"), b.Get("depth_ticket"), b.Get("oldest"), b.Get("drain")
+	l := QueueLimits{
+		Depth:       depth.Whole(0, 1<<53),
+		DepthTicket: ticket.Whole(0, 1<<53),
+		Oldest:      oldest.PositiveDuration(0, "how old the oldest message may be, such as 15m"),
+		Drain:       drain.PositiveDuration(0, "how long the queue may take to drain, such as 10m"),
+	}
+	switch {
+	case b.NoneGiven(depth, ticket, oldest, drain):
+		b.Fault("is empty; write at least one of depth, depth_ticket, oldest and drain, such as depth: 5000")
+	case l.Depth > 0 && l.DepthTicket > l.Depth:
+		ticket.Fault("is above depth (%d), so that the page would come before the ticket; write %d or less", l.Depth, l.Depth)
+	case l.DepthTicket == 0:
+		l.DepthTicket = (l.Depth + ticketShare - 1) / ticketShare
+	case l.Depth == 0:
+		l.Depth = l.DepthTicket * ticketShare
+	}
+	b.Done()
+	return l
 }
 
 // readMessage reads where the parts of an invalidation stand.

@@ -302,6 +302,34 @@ func TestQueuesThatAreWell(t *testing.T) {
 	}
 }
 
+// TestOwnLimits: what a queue's own limits allow is well, and what they do not is the cause, whatever its capacity is.
+func TestOwnLimits(t *testing.T) {
+	for name, tt := range map[string]struct {
+		limits     QueueLimits
+		depth, age float64
+		want       string
+	}{
+		"deep, by the table":          {QueueLimits{}, 3000, 1, "queue"},
+		"deep, and that is usual":     {QueueLimits{Messages: 4000}, 3000, 1, None},
+		"not deep, by the table":      {QueueLimits{}, 300, 1, None},
+		"deeper than it may be":       {QueueLimits{Messages: 50}, 300, 1, "queue"},
+		"old, by the table":           {QueueLimits{}, 12, 150, "queue"},
+		"old, and that is usual":      {QueueLimits{OldestSeconds: 900}, 12, 150, None},
+		"not old, by the table":       {QueueLimits{}, 12, 30, None},
+		"older than it may be":        {QueueLimits{OldestSeconds: 60}, 12, 30, "queue"},
+		"limits of the other kind":    {QueueLimits{OldestSeconds: 900, DrainSeconds: 900}, 3000, 1, "queue"},
+		"a depth does not excuse age": {QueueLimits{Messages: 4000}, 12, 150, "queue"},
+	} {
+		d := watch(11, func(_ int, e *Evidence) {
+			q := &e.Queues[0]
+			q.Limits, q.Depth, q.OldestSeconds, q.Capacity, q.ProcessedRate = tt.limits, num(tt.depth), num(tt.age), 0, num(0)
+		})[10]
+		if d.Verdict != tt.want {
+			t.Errorf("%s: %s, want %s", name, d.Verdict, tt.want)
+		}
+	}
+}
+
 // TestSeveral: a partition with a backlog that it caused shows both, network first.
 func TestSeveral(t *testing.T) {
 	d := watch(2, func(_ int, e *Evidence) {

@@ -131,6 +131,8 @@ type Queue struct {
 	// Capacity in messages and Target in messages per second; 0: not configured.
 	Capacity int64
 	Target   float64
+	// Limits of its own, instead of the table's.
+	Limits QueueLimits
 	// OldestSeconds is the age of the oldest message that waits.
 	OldestSeconds probes.Count
 	// EnqueuedRate and ProcessedRate are messages per second since the sampling before; of several groups the slowest.
@@ -141,6 +143,12 @@ type Queue struct {
 	Groups  []Group
 	// Sample of the newest messages; nil: none was taken.
 	Sample *probes.MessageSample
+}
+
+// QueueLimits are a queue's own; 0: the table's.
+type QueueLimits struct {
+	// Messages that may wait, seconds that the oldest may wait, and seconds in which the queue is to be empty.
+	Messages, OldestSeconds, DrainSeconds float64
 }
 
 // Group is a consumer group of a queue.

@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -251,6 +252,9 @@ func (s *finder) settings() {
 
 // queueLimit is the depth from which a queue counts as backed up.
 func (e *Evidence) queueLimit(q *Queue) float64 {
+	if own := q.Limits.Messages; own > 0 {
+		return own
+	}
 	least := backlogMessages.Value
 	if q.Capacity > 0 {
 		size := float64(q.Capacity)
@@ -317,7 +321,7 @@ func (s *finder) queue(q *Queue) {
 	}
 	age, known := oldestWait(q)
 	if known {
-		s.add(oldMessages, q.Name, age, "queue %s: the oldest message has waited for %s", q.Name, Duration(age))
+		s.add(oldMessages, q.Name, age*oldestLimit.Value/cmp.Or(q.Limits.OldestSeconds, oldestLimit.Value), "queue %s: the oldest message has waited for %s", q.Name, Duration(age))
 	}
 	if q.Stalled.Known && q.Stalled.Value > 0 {
 		s.add(stalledGroup, q.Name, 1, "queue %s: nothing is taken from it though messages wait", q.Name)

@@ -154,7 +154,7 @@ func (e *Evidence) recovers(queue string) bool {
 			continue
 		}
 		left, known := e.TimeToDrain(q)
-		return !known || left > drainsSoon.Value
+		return !known || left > cmp.Or(q.Limits.DrainSeconds, drainsSoon.Value)
 	}
 	return false
 }

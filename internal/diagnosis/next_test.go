@@ -154,6 +154,11 @@ func TestNext(t *testing.T) {
 			e.Queues[0].Depth, e.Queues[0].Sample = num(19000), &probes.MessageSample{Messages: 1000, HasKeys: true, DistinctKeys: 900}
 			e.Queues[0].EnqueuedRate, e.Queues[0].ProcessedRate = num(10), num(500)
 		}, "timeout 5 redis-cli -h seed -p 6379 LLEN 'inv; rm -rf'"},
+		"backlog that drains soon, but not in the time that is its limit": {func(e *Evidence) {
+			e.Queues[0].Depth, e.Queues[0].Sample = num(19000), &probes.MessageSample{Messages: 1000, HasKeys: true, DistinctKeys: 900}
+			e.Queues[0].EnqueuedRate, e.Queues[0].ProcessedRate = num(10), num(500)
+			e.Queues[0].Limits.DrainSeconds = 30
+		}, "cacheinv_exporter recover"},
 		"stalled, and recover applies what waits": {func(e *Evidence) {
 			e.Queues[1].Groups = append(e.Queues[1].Groups, Group{Name: "inv", Stalled: num(1)})
 			e.Queues[1].Depth, e.Queues[1].Sample = num(90), &probes.MessageSample{Messages: 90, HasKeys: true, DistinctKeys: 90}
