@@ -31,10 +31,10 @@ func BenchmarkCanaryRules(b *testing.B) {
 		b.Fatal(err)
 	}
 	dir := b.TempDir()
-	end := time.Now().Add(time.Minute).Truncate(costScrape)
 	blocks := filepath.Join(dir, "blocks")
+	backfill(b, filepath.Join(dir, "history"), blocks, func(add func(series string, at time.Time, value float64)) { history(time.Now(), add) })
+	end := time.Now().Add(time.Minute).Truncate(costScrape) // backfilling takes some of it
 	backfill(b, filepath.Join(dir, "scrapes"), blocks, func(add func(series string, at time.Time, value float64)) { scrapes(end, add) })
-	backfill(b, filepath.Join(dir, "history"), blocks, func(add func(series string, at time.Time, value float64)) { history(end, add) })
 	files := map[string]string{
 		"prometheus.yml": "global: {evaluation_interval: 15s}\nrule_files: [canary.yml]\n",
 		// Each minute costs as much as each quarter of one, and is longer to wait for.
