@@ -3,9 +3,7 @@ package alerts_test
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,20 +129,6 @@ func backfill(b *testing.B, name, blocks string, fill func(add func(series strin
 	}
 }
 
-func metricsOf(b *testing.B, p *servers.PrometheusServer) string {
-	b.Helper()
-	r, err := http.Get("http://" + p.Addr + "/metrics")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = r.Body.Close() }()
-	text, err := io.ReadAll(r.Body)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return string(text)
-}
-
 var lastDuration = regexp.MustCompile(`(?m)^prometheus_rule_group_(iterations_total|last_duration_seconds)\{rule_group="[^"]*;([^"]*)"\} (\S+)$`)
 
 // evaluations are how long the last one of each group took, once each had two.
@@ -153,7 +137,7 @@ func evaluations(b *testing.B, p *servers.PrometheusServer) map[string]float64 {
 	took := map[string]float64{}
 	servers.Eventually(b, "each group was evaluated twice", func() bool {
 		all := true
-		for _, m := range lastDuration.FindAllStringSubmatch(metricsOf(b, p), -1) {
+		for _, m := range lastDuration.FindAllStringSubmatch(p.Metrics(b), -1) {
 			value, err := strconv.ParseFloat(m[3], 64)
 			if err != nil {
 				b.Fatal(err)
