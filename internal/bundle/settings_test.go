@@ -274,3 +274,33 @@ func installed(t *testing.T, name string, args ...string) string {
 	}
 	return string(out)
 }
+
+// A setting that changes no rule would be kept by the folder, and do nothing.
+func TestEverySettingIsInTheRules(t *testing.T) {
+	read, err := carried()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range slices.Concat(names, numbers) {
+		name, value, _ := strings.Cut(set, "=")
+		s, err := settings.Named(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := settings.Values{}.With(s, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := 0
+		for _, f := range read {
+			if text, err := v.Render(f.text, nil); err != nil {
+				t.Errorf("%s: %v", f.repository, err)
+			} else if filepath.Dir(f.path) == "alerts" && filepath.Ext(f.path) == ".yml" && text != f.text {
+				changed++
+			}
+		}
+		if changed == 0 {
+			t.Errorf("%s changes no file of the rules", name)
+		}
+	}
+}
