@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/cacheinv/cacheinv_exporter/alerts/situations"
 	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
 	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
@@ -254,15 +255,16 @@ func TestTestsThatCannotFollow(t *testing.T) {
 	}
 }
 
-// Tests that are made for the settings are written beside the others.
-func TestMadeTests(t *testing.T) {
-	before := made
-	t.Cleanup(func() { made = before })
-	made = append(made, func(v settings.Values) (map[string]string, error) {
-		return map[string]string{"made.yml": "share: " + v.Text(settings.StaleShare)}, nil
-	})
-	if _, files := written(t, "stale_share=3%"); files["alerts/tests/made.yml"] != "share: 0.03" {
-		t.Errorf("%q", files["alerts/tests/made.yml"])
+// Situations are rendered for the settings; the usual ones are those of their table.
+func TestSituationsFollow(t *testing.T) {
+	if got := situationSettings(settings.Values{}); got != situations.Default() {
+		t.Errorf("the usual settings are %+v, and those of the situations %+v", got, situations.Default())
+	}
+	name := "alerts/tests/situations_copies.yml"
+	_, usual := written(t)
+	_, other := written(t, "stale_share=3%")
+	if usual[name] == "" || other[name] == "" || usual[name] == other[name] {
+		t.Errorf("%s does not follow: %d and %d bytes", name, len(usual[name]), len(other[name]))
 	}
 }
 
