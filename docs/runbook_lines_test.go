@@ -298,7 +298,7 @@ var definition = regexp.MustCompile(`^(\w+\(\) \{|export \w+=|\w+=\S+( \w+=\S+)*
 
 // wrong is what a program says of a line that it does not take.
 var wrong = regexp.MustCompile(`(?mi)^(ERR|WRONGTYPE|NOGROUP|NOPERM|NOAUTH|WRONGPASS|READONLY|MISCONF|ERROR)\b|^stand-in for|usage:|unknown |unrecognized|` +
-	`command not found|no such file|syntax error|invalid option|is not a recognized|exception in thread`)
+	`command not found|no such file|try --help|syntax error|invalid option|is not a recognized|exception in thread`)
 
 // run a statement as a shell does into which it is pasted.
 func (in *incident) run(t *testing.T, defined, statement string) {

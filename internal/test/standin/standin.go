@@ -121,8 +121,26 @@ func (p *Place) redisCLI(args []string) error {
 			there = append(there, args[i])
 		}
 	}
-	return p.become("redis-cli", there, env...)
+	if slices.ContainsFunc(there, func(a string) bool { return strings.HasPrefix(a, "--latency") }) {
+		return p.become("redis-cli", there, env...) // it goes on until somebody ends it
+	}
+	cmd := exec.Command(p.Real["redis-cli"], there...)
+	cmd.Stdin, cmd.Stderr, cmd.Env = os.Stdin, os.Stderr, append(os.Environ(), env...)
+	out, err := cmd.Output()
+	if _, werr := os.Stdout.Write(out); err == nil {
+		err = werr
+	}
+	if refused := redisRefusal.Find(out); refused != nil { // a grep behind it would hide that
+		return fmt.Errorf("it is refused: %s", refused)
+	}
+	return err
 }
+
+// redisRefusal is what a Redis says of a command that it does not take; memcachedRefusal is memcached's.
+var (
+	redisRefusal     = regexp.MustCompile(`(?m)^(ERR|WRONGTYPE|NOGROUP|NOPERM|NOAUTH|WRONGPASS|READONLY|MISCONF|EXECABORT) .*`)
+	memcachedRefusal = regexp.MustCompile(`(?m)^(CLIENT_|SERVER_)?ERROR\b.*`)
+)
 
 var (
 	jqText  = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
@@ -181,7 +199,7 @@ func (p *Place) nc(args []string) error {
 	if !ok || rest[1] != "11211" {
 		return fmt.Errorf("no memcached is at %s:%s", rest[0], rest[1])
 	}
-	conn, err := net.Dial("tcp", address)
+	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
 	if err != nil {
 		return err
 	}
@@ -202,8 +220,12 @@ func (p *Place) nc(args []string) error {
 	if err := conn.SetReadDeadline(time.Now().Add(idle)); err != nil {
 		return err
 	}
-	if _, err := io.Copy(os.Stdout, conn); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	var answer bytes.Buffer
+	if _, err := io.Copy(io.MultiWriter(os.Stdout, &answer), conn); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
+	}
+	if refused := memcachedRefusal.Find(answer.Bytes()); refused != nil {
+		return fmt.Errorf("it is refused: %s", refused)
 	}
 	return nil
 }
