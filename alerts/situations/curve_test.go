@@ -61,3 +61,24 @@ func TestBothSides(t *testing.T) {
 		}
 	}
 }
+
+// Where scrapes are further apart, windows are longer, and so is the time in which what lasts is surely told.
+func TestLate(t *testing.T) {
+	s := Default()
+	if got := s.late(20 * time.Minute); got != 20*time.Minute {
+		t.Errorf("%v at the usual interval", got)
+	}
+	s.ScrapeInterval = 2 * time.Minute
+	if got := s.late(20 * time.Minute); got != 80*time.Minute {
+		t.Errorf("%v at two minutes", got)
+	}
+	for _, c := range chapters(s) {
+		for _, x := range c.situations {
+			for _, e := range x.expect {
+				if x.lasts <= 0 || e.at > x.lasts {
+					t.Errorf("%s: %v of %v", x.name, e.at, x.lasts)
+				}
+			}
+		}
+	}
+}

@@ -102,7 +102,7 @@ func (s Settings) slowList(dead bool) situation {
 		q.enqueued = always(0).from(10*time.Minute, single(time.Minute))
 		q.oldest = ramp(11*time.Minute, 0, 1)
 		q.stalled = always(0).from(13*time.Minute, always(1))
-		x.name = "the consumer of a list dies at one message a minute: told within the hour"
+		x.name, x.lasts = "the consumer of a list dies at one message a minute: told within the hour", s.late(70*time.Minute)
 		x.expect = []expectation{s.either(s.late(60*time.Minute), labels{"queue": q.name})}
 	}
 	x.series = s.queues(q)
