@@ -31,9 +31,6 @@ var sources = []struct {
 	{docs.Files, "runbooks", "runbooks", "docs/runbooks", "*"},
 }
 
-// situationFiles begin with this. They are rendered for the settings, and carried as they are for the usual ones.
-const situationFiles = "alerts/tests/situations_"
-
 // situationSettings are the settings as the table of situations wants them.
 func situationSettings(v settings.Values) situations.Settings {
 	seconds := func(s *settings.Setting) time.Duration {
@@ -71,9 +68,6 @@ func render(v settings.Values) (files []file, left int, err error) {
 		return nil, 0, err
 	}
 	for _, f := range read {
-		if strings.HasPrefix(f.path, situationFiles) {
-			continue
-		}
 		if stuck[f.path] {
 			left++
 			continue
