@@ -47,6 +47,7 @@ type node struct {
 	up     curve           // nil: always
 	known  curve           // nil: always; where it has no value, the node has no series
 	left   curve           // nil: none
+	refuse curve           // nil: none; it answers and refuses what it is asked
 	starts []time.Duration // when its process began
 }
 
@@ -93,7 +94,7 @@ func (l layer) series() []series {
 		known, up := orOne(n.known), orOne(n.up)
 		members = append(members, known)
 		who := []string{"layer", l.name, "node", n.name, "kind", l.kind}
-		all = append(all, gauge("node_up", both(known, up), who...))
+		all = append(all, gauge("node_up", both(known, up), who...), gauge("node_refused", both(known, orNone(n.refuse)), who...))
 		if l.group != "" {
 			all = append(all, gauge("node_left", both(known, orNone(n.left)), who...))
 		}

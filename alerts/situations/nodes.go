@@ -118,7 +118,7 @@ func (s Settings) refused(n int) situation {
 	down := always(1).from(from, always(0))
 	c.unread = bad(from, 417, l.names()[:n]...)
 	for i := range n {
-		l = l.with(i, func(n *node) { n.up = down })
+		l = l.with(i, func(n *node) { n.up, n.refuse = down, always(0).from(from, always(1)) })
 	}
 	at := s.late(40 * time.Minute)
 	x := situation{
