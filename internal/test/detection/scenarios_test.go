@@ -25,7 +25,7 @@ const demoScrapes = 25
 
 var scenarios = []scenario{
 	{
-		name: "queue-backlog", short: true, cause: "queue", alert: "CacheInvalQueueDepthCritical", within: 3,
+		name: "queue-backlog", short: true, cause: "queue", alert: "CacheInvalQueueBacklog", within: 3,
 		what: "A processor that needs 250 ms for each invalidation, and 6,000 of them at once; the list never drains.",
 		open: func(t *testing.T, _ *station) estate {
 			sh := trading(t, shop.Options{})
@@ -183,7 +183,7 @@ var scenarios = []scenario{
 	},
 
 	{
-		name: "demo-queue-backlog", cause: "queue", alert: "CacheInvalQueueDepthCritical", within: demoScrapes,
+		name: "demo-queue-backlog", cause: "queue", alert: "CacheInvalQueueBacklog", within: demoScrapes,
 		what: "demo --scenario=queue-backlog.", why: "the depth grows by 1,000 a second",
 		open: demonstrated(demo.QueueBacklog),
 	},
