@@ -39,7 +39,8 @@ func colour(name string) string {
 type shown struct {
 	line
 	name, ref, colour string
-	dashed            bool
+	// fixed: the colour is the query's own, whatever the value.
+	fixed, dashed bool
 	// newest and most of its own values, also where it is drawn on top of others.
 	newest, most float64
 }
@@ -126,7 +127,7 @@ func ask(ctx context.Context, p grafana.Panel, s source) ([]shown, error) {
 					switch property.ID {
 					case "color":
 						if json.Unmarshal(property.Value, &value) == nil {
-							one.colour = colour(value.FixedColor)
+							one.colour, one.fixed = colour(value.FixedColor), true
 						}
 					case "custom.lineStyle":
 						one.dashed = true
@@ -173,6 +174,9 @@ func drawStat(b *strings.Builder, p grafana.Panel, lines []shown, w, h float64) 
 	b.WriteString(`<div class="stats">`)
 	for _, l := range lines {
 		text, shade := look(p.FieldConfig.Defaults, l.last())
+		if l.fixed {
+			shade = l.colour
+		}
 		size := min(h*0.42, 1.25*(w/float64(len(lines)))/float64(max(4, len(text))))
 		fmt.Fprintf(b, `<div class="stat" style="background:%s;height:%.0fpx"><b style="font-size:%.0fpx;line-height:%.0fpx">%s</b>%s</div>`,
 			shade, h, size, h*0.68, html.EscapeString(text), html.EscapeString(l.name))

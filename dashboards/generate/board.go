@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
@@ -59,31 +58,19 @@ func (b *board) fail(err error) {
 	}
 }
 
-// thresholdOf gives what the alert compares the metric with; the metric may be empty where there is one number.
-func (b *board) thresholdOf(alert, metric string) limit {
-	value, err := b.rules.Threshold(alert, metric)
-	b.fail(err)
-	value = math.Round(value*1e10) / 1e10 // 14.4 * 0.002 is none of binary fractions
-	return limit{value: value, colour: b.severityColour(alert, metric), alert: alert}
+// pages gives what the alert compares the metric with where it pages; the metric may be empty where there is one number.
+func (b *board) pages(alert, metric string) limit { return b.thresholdOf(alert, "page", page, metric) }
+
+// tickets is the same where the alert is a ticket.
+func (b *board) tickets(alert, metric string) limit {
+	return b.thresholdOf(alert, "ticket", ticket, metric)
 }
 
-// severityColour of an alert; of one with several tiers, of the tier that reads the metric.
-func (b *board) severityColour(alert, metric string) string {
-	found, err := b.rules.Alerts(alert)
-	if err != nil {
-		b.fail(err)
-		return page
-	}
-	for _, r := range found {
-		if metric == "" || slices.Contains(rules.Metrics(r.Expr), metric) {
-			if r.Labels["severity"] == "page" {
-				return page
-			}
-			return ticket
-		}
-	}
-	b.fail(fmt.Errorf("%s does not read %s", alert, metric))
-	return page
+func (b *board) thresholdOf(alert, severity, colour, metric string) limit {
+	value, err := b.rules.Threshold(alert, severity, metric)
+	b.fail(err)
+	value = math.Round(value*1e10) / 1e10 // 14.4 * 0.002 is none of binary fractions
+	return limit{value: value, colour: colour, alert: alert}
 }
 
 // factor that the alert multiplies the metric with.
@@ -95,7 +82,12 @@ func (b *board) factor(alert, metric string) float64 {
 
 // newest of a backend's fact or a verdict, as any exporter saw it; a missed scrape is bridged as in the rules.
 func newest(by, selector string) string {
-	return "max by (cluster, " + by + ") (last_over_time(" + selector + "[2m]))"
+	return "max by (cluster, " + by + ") (last_over_time(" + selector + "[5m]))"
+}
+
+// sharded is the sum of what exporters tell by class and more: of those side by side the one that says most, and all shards together.
+func sharded(by, each, selector string) string {
+	return "sum by (cluster, " + by + ") (max by (cluster, class, " + each + ", shard) (last_over_time(" + selector + "[5m])))"
 }
 
 var filters = regexp.MustCompile(`<([a-z]+(?:,[a-z]+)*)>`)
@@ -231,10 +223,44 @@ func (b *board) standing() float64 {
 }
 
 // drain is the time until a queue is empty, and 0 where as few messages wait as the alert leaves alone: a message or two that
-// were not processed yet would never drain at the rate of this moment.
-func (b *board) drain() string {
-	few, err := b.rules.Threshold("CacheInvalQueueDrainSlow", "queue:cacheinv_queue_depth:max")
-	b.fail(err)
-	return `(queue:cacheinv_queue_drain_seconds:rate2m{<queue>} and queue:cacheinv_queue_depth:max{<queue>} > ` + number(few) + `)
-or 0 * (queue:cacheinv_queue_depth:max{<queue>} <= ` + number(few) + `)`
+// were not processed yet would never drain at the rate of this moment. A queue has its own limit: beyond it the colour is another,
+// and once more where the queue is deep, too.
+func (b *board) drain() []query {
+	few := number(b.tickets("CacheInvalQueueBacklog", depth).value)
+	const limit, deep = "queue:cacheinv_queue_limit_drain:max", "queue:cacheinv_queue_limit_depth:max"
+	slow := "queue:cacheinv_queue_drain_seconds:rate2m{<queue>} > " + limit
+	return []query{
+		{
+			expr: "(queue:cacheinv_queue_drain_seconds:rate2m{<queue>} <= " + limit + " and " + depth + "{<queue>} > " + few + ")\n" +
+				"or 0 * (" + depth + "{<queue>} <= " + few + ")",
+			legend: "{{queue}}", colour: good,
+		},
+		{expr: "(" + slow + " and " + depth + "{<queue>} > " + few + ") unless " + depth + " > " + deep, legend: "{{queue}}", colour: ticket},
+		{expr: slow + " and " + depth + " > " + deep, legend: "{{queue}}", colour: page},
+	}
+}
+
+const (
+	depth  = "queue:cacheinv_queue_depth:max"
+	oldest = "queue:cacheinv_queue_oldest_message_age_seconds:max"
+)
+
+// depths are what waits, and each queue's own limits.
+func depths() []query {
+	return []query{
+		{expr: depth + "{<queue>}", legend: "{{queue}}"},
+		{expr: "queue:cacheinv_queue_limit_depth_ticket:max{<queue>}", legend: "{{queue}} ticket above", colour: ticket, dashed: true},
+		{expr: "queue:cacheinv_queue_limit_depth:max{<queue>}", legend: "{{queue}} page above, if it does not drain", colour: page, dashed: true},
+	}
+}
+
+// age of the oldest message, in the colour of the alert that its queue's own limit has fire.
+func (b *board) age() []query {
+	const limit = "queue:cacheinv_queue_limit_oldest:max"
+	ticketAt := number(b.factor("CacheInvalQueueBacklog", limit)) + " * " + limit
+	return []query{
+		{expr: oldest + "{<queue>} <= " + ticketAt, legend: "{{queue}}", colour: good},
+		{expr: oldest + "{<queue>} > " + ticketAt + " <= " + limit, legend: "{{queue}}", colour: ticket},
+		{expr: oldest + "{<queue>} > " + limit, legend: "{{queue}}", colour: page},
+	}
 }

@@ -2,9 +2,9 @@ package main
 
 import "github.com/grafana/grafana-foundation-sdk/go/cog"
 
-// copies on each node, over all classes, as the exporter that says most has them.
+// copies on each node, over all classes.
 func copies(selector string) string {
-	return "sum by (cluster, layer, node) (" + newest("class, layer, node", selector) + ")"
+	return sharded("layer, node", "layer, node", selector)
 }
 
 // consistency is for the question which copies are wrong: by class, layer and node.
@@ -22,7 +22,7 @@ func consistency(b *board) {
 		alerts:    []string{"CacheInvalHighStaleDataRate", "CacheInvalDivergentKeys", "CacheInvalNothingChecked"},
 		colours:   stateColours,
 		queries: []query{{
-			expr:   `sum by (cluster, state) (max by (cluster, class, layer, node, state) (last_over_time(cacheinv_canary_copies{<class,layer,node>}[2m])))`,
+			expr:   sharded("state", "layer, node, state", `cacheinv_canary_copies{<class,layer,node>}`),
 			legend: "{{state}}",
 		}},
 	})
@@ -31,8 +31,8 @@ func consistency(b *board) {
 		shows:     "Copies that are stale for longer than their layer's design allows.",
 		healthy:   "0 on every node.",
 		otherwise: "On one node: it misses invalidations. On all nodes of a layer: nobody tells that layer. On all: the queue.",
-		alerts:    []string{"CacheInvalHighStaleDataRate"},
-		queries:   []query{{expr: copies(`cacheinv_canary_overdue_copies{<class,layer,node>}`), legend: "{{layer}} {{node}}"}},
+		alerts:    []string{"CacheInvalHighStaleDataRate", "CacheInvalStaleCopies", "CacheInvalSilentStaleness"},
+		queries:   []query{{expr: `sum by (cluster, layer, node) (class_layer_node:cacheinv_canary_overdue_copies:sum{<class,layer,node>})`, legend: "{{layer}} {{node}}"}},
 	})
 	b.series(panel{
 		title: "Stale copies by node", unit: "short", w: 8, h: 8, decimals: cog.ToPtr(0.0),
@@ -59,21 +59,21 @@ func consistency(b *board) {
 		healthy:   "some in 0s, none in the longer windows.",
 		otherwise: "10m with undecided copies: nobody knows which copy is right. Compare them with `cacheinv_exporter check`.",
 		alerts:    []string{"CacheInvalDivergentKeys"},
-		queries:   []query{{expr: newest("class, window", `cacheinv_canary_divergent_keys{<class>}`), legend: "{{class}} {{window}}"}},
+		queries:   []query{{expr: sharded("class, window", "window", `cacheinv_canary_divergent_keys{<class>}`), legend: "{{class}} {{window}}"}},
 	})
 	b.series(panel{
 		title: "Error budget: reads of overdue copies", unit: "percentunit", w: 8, h: 8,
-		shows:     "Share of reads that met an overdue copy over five minutes, an hour and a day. The alert needs a long and a short window at once; the lines are those of its fastest and its slower tier.",
+		shows:     "Share of a class's reads that met an overdue copy over five minutes, an hour and a day. The alert needs a long and a short window at once; the lines are those of its page for an hour and of its ticket for a day.",
 		healthy:   "0.",
 		otherwise: "The hour says whether it matters, five minutes whether it still goes on.",
 		limits: []limit{
-			b.thresholdOf("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1d"),
-			b.thresholdOf("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h"),
+			b.tickets("CacheInvalHighStaleDataRate", "class:cacheinv_canary_overdue_reads:ratio_increase1d"),
+			b.pages("CacheInvalHighStaleDataRate", "class:cacheinv_canary_overdue_reads:ratio_increase1h"),
 		},
 		queries: []query{
-			{expr: `class_layer:cacheinv_canary_overdue_reads:ratio_increase5m{<class,layer>}`, legend: "{{class}} {{layer}} 5m", dashed: true},
-			{expr: `class_layer:cacheinv_canary_overdue_reads:ratio_increase1h{<class,layer>}`, legend: "{{class}} {{layer}} 1h"},
-			{expr: `class_layer:cacheinv_canary_overdue_reads:ratio_increase1d{<class,layer>}`, legend: "{{class}} {{layer}} 1d", dashed: true},
+			{expr: `class:cacheinv_canary_overdue_reads:ratio_increase5m{<class>}`, legend: "{{class}} 5m", dashed: true},
+			{expr: `class:cacheinv_canary_overdue_reads:ratio_increase1h{<class>}`, legend: "{{class}} 1h"},
+			{expr: `class:cacheinv_canary_overdue_reads:ratio_increase1d{<class>}`, legend: "{{class}} 1d", dashed: true},
 		},
 	})
 	b.series(panel{
@@ -92,7 +92,7 @@ func consistency(b *board) {
 		colour:    faint, maps: []mapping{{"0", "differs", page}, {"1", "consistent", good}},
 		alerts: []string{"CacheInvalDivergentKeys"},
 		queries: []query{{
-			expr:   `bottomk(50, min by (cluster, class, key) (last_over_time(cacheinv_canary_key_consistent{<class>}[2m])))`,
+			expr:   `bottomk(50, min by (cluster, class, key) (last_over_time(cacheinv_canary_key_consistent{<class>}[5m])))`,
 			legend: "{{class}} {{key}}",
 		}},
 		order:  []string{"Value", "class", "key", "cluster"},
@@ -106,8 +106,8 @@ func consistency(b *board) {
 		shows:     "Keys by what said which copy is right: the origin, a version, the primary, the majority, or nothing.",
 		healthy:   "few in none.",
 		otherwise: "Many in none: the class needs a version, an origin or more copies. Origin gone over to another: the origin does not answer.",
-		alerts:    []string{"CacheInvalOriginDown", "CacheInvalClassNotChecked"},
-		queries:   []query{{expr: `sum by (cluster, reference) (max by (cluster, class, reference) (last_over_time(cacheinv_canary_keys{<class>}[2m])))`, legend: "{{reference}}"}},
+		alerts:    []string{"CacheInvalSourceDown", "CacheInvalClassNotChecked"},
+		queries:   []query{{expr: sharded("reference", "reference", `cacheinv_canary_keys{<class>}`), legend: "{{reference}}"}},
 	})
 	b.series(panel{
 		title: "Stale copies by what convicted them", unit: "short", w: 8, h: 7, stacked: true, decimals: cog.ToPtr(0.0),
@@ -116,7 +116,7 @@ func consistency(b *board) {
 		otherwise: "origin or version are sharp; majority may be wrong where most copies are old alike.",
 		alerts:    []string{"CacheInvalHighStaleDataRate"},
 		queries: []query{{
-			expr:   `sum by (cluster, reference) (max by (cluster, class, layer, node, reference) (last_over_time(cacheinv_canary_convicted_copies{<class,layer,node>}[2m])))`,
+			expr:   sharded("reference", "layer, node, reference", `cacheinv_canary_convicted_copies{<class,layer,node>}`),
 			legend: "{{reference}}",
 		}},
 	})
@@ -125,7 +125,7 @@ func consistency(b *board) {
 		shows:     "Requests a second to the origin of each class, by result, of the exporter that asks most.",
 		healthy:   "ok, and not_found where records are deleted.",
 		otherwise: "error: without the origin copies that are all alike and wrong are not found.",
-		alerts:    []string{"CacheInvalOriginDown"},
+		alerts:    []string{"CacheInvalSourceDown"},
 		queries:   []query{{expr: `max by (cluster, class, result) (rate(cacheinv_origin_requests_total{<class>}[5m]))`, legend: "{{class}} {{result}}"}},
 	})
 	b.series(panel{
@@ -163,7 +163,7 @@ func consistency(b *board) {
 		shows:     "Copies that another node of the layer has lost without a known cause.",
 		healthy:   "0, or single ones for a moment.",
 		otherwise: "A delete that did not reach everyone: users still get what was removed.",
-		alerts:    []string{"CacheInvalSurvivors"},
+		alerts:    []string{"CacheInvalStaleCopies", "CacheInvalSilentStaleness"},
 		queries:   []query{{expr: copies(`cacheinv_canary_survivor_copies{<class,layer,node>}`), legend: "{{layer}} {{node}}"}},
 	})
 	b.series(panel{
@@ -198,9 +198,9 @@ func consistency(b *board) {
 		shows:     "Missing copies that are no surprise, by reason: the node is loading, was restarted, hands slots over, or evicts.",
 		healthy:   "0, or as much as a restart explains for one TTL.",
 		otherwise: "eviction all the time: the layer is too small.",
-		alerts:    []string{"CacheInvalSurvivors"},
+		alerts:    []string{"CacheInvalStaleCopies", "CacheInvalSilentStaleness"},
 		queries: []query{{
-			expr:   `sum by (cluster, reason) (max by (cluster, class, layer, node, reason) (last_over_time(cacheinv_canary_suppressed_copies{<class,layer,node>}[2m])))`,
+			expr:   sharded("reason", "layer, node, reason", `cacheinv_canary_suppressed_copies{<class,layer,node>}`),
 			legend: "{{reason}}",
 		}},
 	})

@@ -24,7 +24,7 @@ func exporter(b *board) {
 		healthy:   "loaded.",
 		otherwise: "The one before is still in use. `cacheinv_exporter check-config` names the line.",
 		colour:    faint, maps: []mapping{{"0", "refused", ticket}, {"1", "loaded", good}}, alerts: []string{"CacheInvalReloadFailed"},
-		queries: []query{{expr: `min by (cluster, instance) (last_over_time(cacheinv_config_last_reload_successful{<instance>}[2m]))`, legend: "{{instance}}"}},
+		queries: []query{{expr: `min by (cluster, instance) (last_over_time(cacheinv_config_last_reload_successful{<instance>}[5m]))`, legend: "{{instance}}"}},
 	})
 	b.stat(panel{
 		title: "Configuration in use for", unit: "s", w: 6, h: 4, decimals: cog.ToPtr(0.0),
@@ -32,7 +32,7 @@ func exporter(b *board) {
 		healthy:   "since the last change that you know of.",
 		otherwise: "Longer than that: the reload did not reach the process.",
 		alerts:    []string{"CacheInvalReloadFailed"},
-		queries:   []query{{expr: `time() - max by (cluster, instance) (last_over_time(cacheinv_config_last_reload_success_timestamp_seconds{<instance>}[2m]))`, legend: "{{instance}}"}},
+		queries:   []query{{expr: `time() - max by (cluster, instance) (last_over_time(cacheinv_config_last_reload_success_timestamp_seconds{<instance>}[5m]))`, legend: "{{instance}}"}},
 	})
 	b.stat(panel{
 		title: "Copies compared", unit: "short", w: 6, h: 4,
@@ -43,7 +43,27 @@ func exporter(b *board) {
 		queries: []query{{expr: `sum by (cluster, class) (class_layer:cacheinv_canary_compared_copies:sum{<class,layer>})`, legend: "{{class}}"}},
 	})
 	b.stat(panel{
-		title: "Collectors", unit: "none", w: 12, h: 5,
+		title: "Labels hidden by targets", unit: "none", w: 4, h: 5, decimals: cog.ToPtr(0.0),
+		shows:     "Series of nodes whose labels were renamed to exported_node, exported_layer or exported_kind, since the target has labels of these names.",
+		healthy:   "0.",
+		otherwise: "What differs in such a label looks like one, on these dashboards and to the alerts: set honor_labels: true (honorLabels of a ServiceMonitor), or drop the label of the target.",
+		colour:    ticket, maps: zeroIsGood, alerts: []string{"CacheInvalLabelsRenamed"},
+		queries: []query{{
+			expr: `count(cacheinv_node_up{exported_node!="",<cluster>} or cacheinv_node_up{exported_layer!="",<cluster>} or cacheinv_node_up{exported_kind!="",<cluster>})
+or 0 * count(cacheinv_node_up{<cluster>})`,
+			legend: "series",
+		}},
+	})
+	b.stat(panel{
+		title: "Nodes that refuse", unit: "none", w: 6, h: 5, decimals: cog.ToPtr(0.0),
+		shows:     "Cache nodes that answer, and refuse what the exporter asks (a wrong password, a missing right, too many clients), by layer.",
+		healthy:   "0 in each layer.",
+		otherwise: "Their copies are unknown, though nothing is wrong with the way there: the log of the exporter has the node's own words.",
+		colour:    ticket, maps: zeroIsGood, alerts: []string{"CacheInvalNodeUnreachable"},
+		queries: []query{{expr: `sum by (cluster, layer) (` + newest("layer, node", `cacheinv_node_refused{<layer,node>}`) + `)`, legend: "{{layer}}"}},
+	})
+	b.stat(panel{
+		title: "Collectors", unit: "none", w: 14, h: 5,
 		shows:     "Whether every target of each collector answered in the last sampling.",
 		healthy:   "all ok.",
 		otherwise: "The exporter's log names the target and why. What it could not ask is absent, not healthy.",
@@ -51,7 +71,7 @@ func exporter(b *board) {
 		queries: []query{{expr: newest("collector", `cacheinv_collector_success{<instance>}`), legend: "{{collector}}"}},
 	})
 	b.table(panel{
-		title: "Builds", unit: "none", w: 12, h: 5,
+		title: "Builds", unit: "none", w: 24, h: 4,
 		shows:     "Version and revision that each exporter runs.",
 		healthy:   "one version.",
 		otherwise: "Finish the upgrade: two exporters side by side should agree on what they count.",
@@ -69,7 +89,7 @@ func exporter(b *board) {
 		shows:     "Time that Prometheus waits for each exporter.",
 		healthy:   "well below a second; up to the scrape timeout where a node hangs.",
 		otherwise: "Beside it is which collector and which node take the time.",
-		limits:    []limit{b.thresholdOf("CacheInvalExporterSlow", "")},
+		limits:    []limit{b.tickets("CacheInvalExporterSlow", "scrape_duration_seconds")},
 		queries:   []query{{expr: `max by (cluster, instance) (scrape_duration_seconds{job="cacheinv_exporter",<instance>})`, legend: "{{instance}}"}},
 	})
 	b.series(panel{
@@ -97,7 +117,7 @@ func exporter(b *board) {
 		otherwise: "A drop to nothing: no samplings, or no keys.",
 		alerts:    []string{"CacheInvalNothingChecked"},
 		colours:   stateColours,
-		queries:   []query{{expr: `sum by (cluster, state) (max by (cluster, class, layer, node, state) (rate(cacheinv_canary_reads_total{<instance,class,layer,node>}[$__rate_interval])))`, legend: "{{state}}"}},
+		queries:   []query{{expr: `sum by (cluster, state) (max by (cluster, class, layer, node, state, shard) (rate(cacheinv_canary_reads_total{<instance,class,layer,node>}[$__rate_interval])))`, legend: "{{state}}"}},
 	})
 	b.series(panel{
 		title: "Own reads that nodes count", unit: "cps", w: 8, h: 7,
@@ -121,17 +141,19 @@ func exporter(b *board) {
 		healthy:   "the class's sample.",
 		otherwise: "0 where a pattern is configured: nothing matches, or keys cannot be listed.",
 		alerts:    []string{"CacheInvalClassNotChecked"},
-		queries:   []query{{expr: `max by (cluster, instance, class) (last_over_time(cacheinv_canary_sampled_keys{<instance,class>}[2m]))`, legend: "{{instance}} {{class}}"}},
+		queries:   []query{{expr: `max by (cluster, instance, class) (last_over_time(cacheinv_canary_sampled_keys{<instance,class>}[5m]))`, legend: "{{instance}} {{class}}"}},
 	})
 	b.series(panel{
 		title: "Nodes of groups", unit: "none", w: 8, h: 7, decimals: cog.ToPtr(0.0),
-		shows:     "Nodes that are known of each group which finds its nodes by itself, and how many are expected (min_nodes).",
-		healthy:   "as many as run.",
-		otherwise: "Fewer than expected: they crashed, or left their DNS name or cluster.",
+		shows:     "Nodes that are known of each group which finds its nodes by itself, how many are expected (min_nodes), how many left what names them and are asked for a while yet, and how many addresses are announced and never answered.",
+		healthy:   "as many as run, none announced in vain.",
+		otherwise: "Fewer than expected: they crashed, or left their DNS name or cluster. Announced in vain: gone and not forgotten, or out of the exporter's reach.",
 		alerts:    []string{"CacheInvalGroupIncomplete"},
 		queries: []query{
 			{expr: newest("layer, group", `cacheinv_group_nodes{<layer>}`), legend: "{{layer}} {{group}}"},
 			{expr: newest("layer, group", `cacheinv_group_expected_nodes{<layer>}`), legend: "{{layer}} {{group}} expected", dashed: true},
+			{expr: `sum by (cluster, layer) (` + newest("layer, node", `cacheinv_node_left{<layer,node>}`) + `)`, legend: "{{layer}} left"},
+			{expr: newest("layer, group", `cacheinv_group_unreached_addresses{<layer>}`), legend: "{{layer}} {{group}} never answered"},
 		},
 	})
 	b.series(panel{

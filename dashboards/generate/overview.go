@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
 )
 
 // overview is what one looks at first when paged: what fires, why, what is down, and whether anything is looked at; below it how
@@ -49,18 +51,19 @@ func overview(b *board) {
 	})
 	b.stat(panel{
 		title: "Nodes down", unit: "none", w: 5, h: 4, decimals: cog.ToPtr(0.0),
-		shows:     "Cache nodes that do not answer, by layer.",
+		shows:     "Cache nodes that do not answer, or refuse, by layer; without those that left what names them (DNS, a topology).",
 		healthy:   "0 in each layer.",
 		otherwise: "The table beside the alerts names them. Copies there are unknown, not right.",
 		colour:    page, maps: zeroIsGood, alerts: []string{"CacheInvalNodeUnreachable", "CacheInvalLayerUnreachable"},
-		queries: []query{{expr: `sum by (cluster, layer) (1 - max by (cluster, layer, node) (last_over_time(cacheinv_node_up{<layer,node>}[2m])))`, legend: "{{layer}}"}},
+		queries: []query{{expr: `sum by (cluster, layer) (1 - ` + newest("layer, node", `cacheinv_node_up{<layer,node>}`) + `
+unless ` + newest("layer, node", `cacheinv_node_left{<layer,node>}`) + ` == 1)`, legend: "{{layer}}"}},
 	})
 	b.stat(panel{
 		title: "Copies overdue", unit: "none", w: 5, h: 4, decimals: cog.ToPtr(0.0),
 		shows:     "Copies that are stale for longer than the layer's design allows, by layer: what users should not be given any more.",
 		healthy:   "0 in each layer.",
-		otherwise: "The consistency explorer shows on which nodes they are; the causes below say where to look first.",
-		colour:    page, maps: zeroIsGood, alerts: []string{"CacheInvalHighStaleDataRate"},
+		otherwise: "The table below the alerts shows on which nodes they are; the causes say where to look first.",
+		colour:    page, maps: zeroIsGood, alerts: []string{"CacheInvalHighStaleDataRate", "CacheInvalStaleCopies"},
 		queries: []query{{expr: `sum by (cluster, layer) (class_layer:cacheinv_canary_overdue_copies:sum{<class,layer>})`, legend: "{{layer}}"}},
 	})
 	b.table(panel{
@@ -84,22 +87,22 @@ func overview(b *board) {
 		shows:     "How strongly the evidence points to each cause, from 0 to 1. Above 0.2 a cause stands. Where several stand, the first in the order network, queue, config, version, logic is looked at first: it may have brought about the others.",
 		healthy:   "all at 0.",
 		otherwise: "`cacheinv_exporter diagnose` and the exporter's /status list the evidence.",
-		colour:    good, alerts: nil,
-		limits: []limit{
-			{value: b.standing(), colour: ticket},
-			b.thresholdOf("CacheInvalPartitionSuspected", "cacheinv_cause_score"),
-		},
+		colour:    good, alerts: []string{"CacheInvalPartitionSuspected", "CacheInvalVersionDrift", "CacheInvalSilentStaleness"},
+		limits:  []limit{{value: b.standing(), colour: ticket}},
 		queries: []query{{expr: newest("cause", `cacheinv_cause_score{<cluster>}`), legend: "{{cause}}"}},
 	})
 	b.table(panel{
 		title: "What answers", unit: "none", w: 8, h: 8,
-		shows:     "Each cache node, queue, application instance and history that is configured, and each replica's link; those that are down stand first.",
+		shows:     "Each cache node, queue, application instance and history that is configured, and each replica's link; those that are down stand first. refuses: it answers, and says no (a wrong password, a missing right). left: it does not answer, and what names it (DNS, a topology) no longer does.",
 		healthy:   "all up.",
 		otherwise: "Look from where the application runs whether it is down there, too.",
-		colour:    faint, maps: upDown,
-		alerts: []string{"CacheInvalNodeUnreachable", "CacheInvalQueueDown", "CacheInvalApplicationDown", "CacheInvalHistoryDown", "CacheInvalReplicationFrozen"},
+		colour:    faint, maps: []mapping{{"0", "down", page}, {"0.25", "refuses", ticket}, {"0.5", "left", faint}, {"1", "up", good}},
+		alerts: []string{"CacheInvalNodeUnreachable", "CacheInvalLayerUnreachable", "CacheInvalQueueDown", "CacheInvalSourceDown", "CacheInvalReplicationFrozen"},
 		queries: []query{{
-			expr: `label_replace(` + newest("layer, node", `cacheinv_node_up{<layer,node>}`) + `, "what", "cache node", "", "")
+			expr: `label_replace(` + newest("layer, node", `cacheinv_node_up{<layer,node>}`) + ` == 1
+  or 0.25 * (` + newest("layer, node", `cacheinv_node_refused{<layer,node>}`) + ` == 1)
+  or 0.5 * (` + newest("layer, node", `cacheinv_node_left{<layer,node>}`) + ` == 1)
+  or ` + newest("layer, node", `cacheinv_node_up{<layer,node>}`) + `, "what", "cache node", "", "")
 or label_replace(` + newest("layer, node", `cacheinv_replication_link_up{<layer,node>}`) + `, "what", "replication", "", "")
 or label_replace(label_replace(` + newest("queue", `cacheinv_queue_up{<queue>}`) + `, "node", "$1", "queue", "(.*)"), "what", "queue", "", "")
 or label_replace(` + newest("app, node", `cacheinv_app_up{<cluster>}`) + `, "what", "application", "", "")
@@ -111,22 +114,53 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		rename: map[string]string{"Value": "State", "what": "What", "layer": "Layer", "node": "Name", "cluster": "Cluster"},
 		sort:   "State",
 	})
+	b.table(panel{
+		title: "Where copies are overdue", unit: "none", w: 10, h: 7, decimals: cog.ToPtr(0.0),
+		shows:     "Class, layer and node of copies that are stale for longer than the layer's design allows, where there are most of them first.",
+		healthy:   "0 everywhere.",
+		otherwise: "One node of a layer: it is cut off, or another version serves it. All nodes of a layer: nobody tells that layer. All: the queue. `cacheinv_exporter check --class` names the keys.",
+		colour:    page, maps: zeroIsGood,
+		alerts:  []string{"CacheInvalHighStaleDataRate", "CacheInvalStaleCopies", "CacheInvalPartitionSuspected", "CacheInvalVersionDrift", "CacheInvalSilentStaleness"},
+		queries: []query{{expr: `topk(20, sum by (cluster, class, layer, node) (class_layer_node:cacheinv_canary_overdue_copies:sum{<class,layer,node>}))`, legend: "{{class}} {{layer}} {{node}}"}},
+		order:   []string{"Value", "class", "layer", "node", "cluster"},
+		rename:  map[string]string{"Value": "Overdue", "class": "Class", "layer": "Layer", "node": "Node", "cluster": "Cluster"},
+		sort:    "Overdue", down: true,
+	})
+	b.series(panel{
+		title: "Stale data rate by class", unit: "percentunit", w: 7, h: 7,
+		shows:     "Share of the compared copies that are stale, and of those that are stale for longer than the design allows (overdue).",
+		healthy:   "overdue at 0; stale no more than the design allows.",
+		otherwise: "The class says which data users see old, the table beside it where. Overdue above the line for two minutes is a page.",
+		limits:    []limit{b.pages("CacheInvalHighStaleDataRate", "class:cacheinv_canary_overdue_copies:ratio")},
+		queries: []query{
+			{expr: `class:cacheinv_canary_overdue_copies:ratio{<class>}`, legend: "{{class}} overdue"},
+			{expr: `class:cacheinv_canary_stale_copies:ratio{<class>}`, legend: "{{class}} stale", dashed: true},
+		},
+	})
+	b.series(panel{
+		title: "Reads of overdue copies", unit: "percentunit", w: 7, h: 7,
+		shows:     "Share of the reads in an hour that met an overdue copy: what the alert on the error budget looks at, together with five minutes.",
+		healthy:   "0.",
+		otherwise: "As for the stale data rate. Below the line slower tiers of the alert may still fire.",
+		limits:    []limit{b.pages("CacheInvalHighStaleDataRate", "class:cacheinv_canary_overdue_reads:ratio_increase1h")},
+		queries:   []query{{expr: `class:cacheinv_canary_overdue_reads:ratio_increase1h{<class>}`, legend: "{{class}}"}},
+	})
 
 	b.row("Invalidations: do they wait, are they processed, do they fail, how long do they take")
 	b.series(panel{
 		title: "Queue depth", unit: "short", w: 6, h: 7,
-		shows:     "Invalidations that wait, by queue; of several consumer groups the one furthest behind.",
+		shows:     depthShows,
 		healthy:   "0 to 50.",
 		otherwise: "Copies stay stale for as long as their invalidation waits. See on the queues dashboard whether more arrive or fewer are processed.",
-		limits:    []limit{b.thresholdOf("CacheInvalQueueDepthHigh", ""), b.thresholdOf("CacheInvalQueueDepthCritical", "")},
-		queries:   []query{{expr: `queue:cacheinv_queue_depth:max{<queue>}`, legend: "{{queue}}"}},
+		alerts:    []string{"CacheInvalQueueBacklog"},
+		queries:   depths(),
 	})
 	b.series(panel{
 		title: "Processing rate against target", unit: "cps", w: 6, h: 7,
 		shows:     "Invalidations processed a second, those that arrive, and the rate that is configured as target (target_rate).",
 		healthy:   "processed follows what arrives.",
 		otherwise: "Arriving above processed: the queue grows. Processed far below its target with a deep queue: processors are slow or stand still.",
-		alerts:    []string{"CacheInvalQueueDrainSlow", "CacheInvalStorm"},
+		alerts:    []string{"CacheInvalQueueBacklog", "CacheInvalStorm"},
 		queries: []query{
 			{expr: `queue:cacheinv_queue_processed:rate2m{<queue>}`, legend: "processed {{queue}}"},
 			{expr: `queue:cacheinv_queue_enqueued:rate2m{<queue>}`, legend: "arriving {{queue}}"},
@@ -136,24 +170,21 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 	b.series(panel{
 		title: "Failure rate", unit: "percentunit", w: 6, h: 7,
 		shows:     "Share of the invalidations that failed, by history, over five minutes.",
-		healthy:   "below 1%.",
+		healthy:   "below " + b.settings.Prose(settings.FailureShareTicket) + ".",
 		otherwise: "What they should have removed is served until its TTL ends. The history names the keys that failed.",
 		limits: []limit{
-			b.thresholdOf("CacheInvalFailureRatioHigh", "history:cacheinv_invalidation_failures:ratio_rate5m"),
-			b.thresholdOf("CacheInvalFailureRatioCritical", "history:cacheinv_invalidation_failures:ratio_rate5m"),
+			b.tickets("CacheInvalFailureRatio", "history:cacheinv_invalidation_failures:ratio_rate5m"),
+			b.pages("CacheInvalFailureRatio", "history:cacheinv_invalidation_failures:ratio_rate5m"),
 		},
 		queries: []query{{expr: `history:cacheinv_invalidation_failures:ratio_rate5m{<cluster>}`, legend: "{{history}}"}},
 	})
 	b.series(panel{
 		title: "Response time", unit: "s", w: 6, h: 7,
 		shows:     "From publishing an invalidation until nodes no longer serve the old version, as the invalidation probes measure it: the middle one and the slowest of a hundred. A lost one counts as slower than all others.",
-		healthy:   "99% within half a second.",
+		healthy:   "99% within " + b.settings.Prose(settings.Latency) + ".",
 		otherwise: "Slow with a deep queue: the queue. Slow on one layer alone: its nodes or the way there.",
-		limits: []limit{
-			b.thresholdOf("CacheInvalLatencyHigh", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
-			b.thresholdOf("CacheInvalLatencyCritical", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m"),
-		},
-		alerts: []string{"CacheInvalProbeLost"},
+		limits:    []limit{b.tickets("CacheInvalLatencyHigh", "probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m")},
+		alerts:    []string{"CacheInvalProbeLost"},
 		queries: []query{
 			{expr: `probe_layer:cacheinv_invalidation_probe_duration_seconds:p50_rate10m{<layer>}`, legend: "p50 {{probe}} {{layer}}", dashed: true},
 			{expr: `probe_layer:cacheinv_invalidation_probe_duration_seconds:p99_rate10m{<layer>}`, legend: "p99 {{probe}} {{layer}}"},
@@ -161,34 +192,34 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 	})
 	b.stat(panel{
 		title: "Oldest message", unit: "s", w: 6, h: 4, decimals: cog.ToPtr(0.0),
-		shows:     "Age of the oldest invalidation that still waits.",
+		shows:     "Age of the oldest invalidation that still waits. Red: older than the queue's own limit (queues[].limits.oldest, or five minutes).",
 		healthy:   "below a minute.",
 		otherwise: "So long are copies stale at least.",
-		limits:    []limit{b.thresholdOf("CacheInvalQueueOldestMessage", "")},
-		queries:   []query{{expr: newest("queue", `cacheinv_queue_oldest_message_age_seconds{<queue>}`), legend: "{{queue}}"}},
+		alerts:    []string{"CacheInvalQueueBacklog"},
+		queries:   b.age(),
 	})
 	b.stat(panel{
 		title: "Efficiency", unit: "percentunit", w: 6, h: 4, decimals: cog.ToPtr(0.0),
 		shows:     "Processing rate as a share of the target. It says something only while messages wait: with an empty queue nothing more can be processed than arrives.",
 		healthy:   "near or above 100% while a queue is deep.",
 		otherwise: "Processors are slow, few or stuck.",
-		alerts:    []string{"CacheInvalQueueDrainSlow"},
+		alerts:    []string{"CacheInvalQueueBacklog"},
 		queries:   []query{{expr: `queue:cacheinv_queue_efficiency:ratio_rate2m{<queue>}`, legend: "{{queue}}"}},
 	})
 	b.stat(panel{
 		title: "Time to drain", unit: "s", w: 6, h: 4, decimals: cog.ToPtr(0.0),
-		shows:     "Time until the queue is empty if both rates stay as they are; ∞: at these rates never. 0 while so few wait that the alert leaves them alone (CacheInvalQueueDrainSlow).",
+		shows:     drainShows,
 		healthy:   "0, or seconds.",
 		otherwise: "More processors, or fewer messages: find who sends them.",
-		limits:    []limit{b.thresholdOf("CacheInvalQueueDrainSlow", "queue:cacheinv_queue_drain_seconds:rate2m")},
-		queries:   []query{{expr: b.drain(), legend: "{{queue}}"}},
+		alerts:    []string{"CacheInvalQueueBacklog"},
+		queries:   b.drain(),
 	})
 	b.stat(panel{
 		title: "Same keys over and over", unit: "percentunit", w: 6, h: 4, decimals: cog.ToPtr(0.0),
 		shows:     "Share of the newest messages that repeat a key without a newer version.",
 		healthy:   "a few percent.",
 		otherwise: "An invalidation that brings about itself. The exporter's /status names the key.",
-		limits:    []limit{b.thresholdOf("CacheInvalLoop", "queue:cacheinv_queue_sampled_repeats:ratio")},
+		limits:    []limit{b.pages("CacheInvalLoop", "queue:cacheinv_queue_sampled_repeats:ratio")},
 		queries:   []query{{expr: `queue:cacheinv_queue_sampled_repeats:ratio{<queue>}`, legend: "{{queue}}"}},
 	})
 
@@ -206,24 +237,11 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		shows:     "Instances of each application by the version that they run, keys with different content under one version, and how many versions the furthest copy is behind.",
 		healthy:   "one version for each application, no conflicts, no lag.",
 		otherwise: "Two versions outside of a deployment: finish it or go back. A lag that grows: invalidations do not arrive.",
-		alerts:    []string{"CacheInvalVersionDrift", "CacheInvalVersionDriftLasting", "CacheInvalVersionConflicts"},
+		alerts:    []string{"CacheInvalVersionDrift", "CacheInvalVersionConflicts"},
 		queries: []query{
-			{expr: `count by (cluster, app, version) (max by (cluster, app, node, version) (last_over_time(cacheinv_app_version_info{<cluster>}[2m])))`, legend: "{{app}} {{version}} instances"},
+			{expr: `count by (cluster, app, version) (max by (cluster, app, node, version) (last_over_time(cacheinv_app_version_info{<cluster>}[5m])))`, legend: "{{app}} {{version}} instances"},
 			{expr: newest("class", `cacheinv_canary_version_conflict_keys{<class>}`), legend: "{{class}} conflicts", dashed: true},
 			{expr: newest("class", `cacheinv_canary_version_lag_versions{<class,layer>}`), legend: "{{class}} versions behind", dashed: true},
-		},
-	})
-	b.series(panel{
-		title: "Stale data rate by class", unit: "percentunit", w: 6, h: 7,
-		shows:     "Share of the compared copies that are stale, and of those that are stale for longer than the design allows (overdue).",
-		healthy:   "overdue at 0; stale no more than the design allows.",
-		otherwise: "The class says which data users see old; the consistency explorer says where.",
-		// The alert counts reads, by layer. A sampling counts each copy once: copies that stay above the line for an hour are
-		// that share of the hour's reads.
-		limits: []limit{b.thresholdOf("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h")},
-		queries: []query{
-			{expr: `class:cacheinv_canary_overdue_copies:ratio{<class>}`, legend: "{{class}} overdue"},
-			{expr: `class:cacheinv_canary_stale_copies:ratio{<class>}`, legend: "{{class}} stale", dashed: true},
 		},
 	})
 	collapse := b.factor("CacheInvalHitRatioCollapse", "layer:cacheinv_node_hits:ratio_rate30m_offset1d")
@@ -240,27 +258,11 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		},
 	})
 	b.series(panel{
-		title: "Reads of overdue copies", unit: "percentunit", w: 6, h: 7,
-		shows:     "Share of the reads in an hour that met an overdue copy: what the alert on the error budget looks at, together with five minutes.",
-		healthy:   "0.",
-		otherwise: "As for the stale data rate. Below the line slower tiers of the alert may still fire.",
-		limits:    []limit{b.thresholdOf("CacheInvalHighStaleDataRate", "class_layer:cacheinv_canary_overdue_reads:ratio_increase1h")},
-		queries:   []query{{expr: `class_layer:cacheinv_canary_overdue_reads:ratio_increase1h{<class,layer>}`, legend: "{{class}} {{layer}}"}},
-	})
-	b.bars(panel{
-		title: "Where copies are overdue", unit: "none", w: 6, h: 7, decimals: cog.ToPtr(0.0), min: cog.ToPtr(0.0),
-		shows:     "The six nodes with the most overdue copies.",
-		healthy:   "0 on each.",
-		otherwise: "One node of a layer: it is cut off, or another version serves it. All nodes of a layer: nobody tells that layer. All: the queue.",
-		colour:    page, maps: zeroIsGood, alerts: []string{"CacheInvalHighStaleDataRate", "CacheInvalPartitionSuspected"},
-		queries: []query{{expr: `topk(6, ` + copies(`cacheinv_canary_overdue_copies{<class,layer,node>}`) + `)`, legend: "{{layer}} {{node}}"}},
-	})
-	b.series(panel{
 		title: "Replication lag", unit: "s", w: 6, h: 7,
 		shows:     "For how long each replica has not reached where its primary was; unknown where there are no replicas.",
 		healthy:   "below a second.",
 		otherwise: "It is frozen, or its link too slow. Whoever reads from it is given old data.",
-		limits:    []limit{b.thresholdOf("CacheInvalReplicationFrozen", "cacheinv_replication_lag_seconds")},
+		limits:    []limit{b.tickets("CacheInvalReplicationFrozen", "cacheinv_replication_lag_seconds")},
 		alerts:    []string{"CacheInvalSplitBrain"},
 		queries:   []query{{expr: newest("layer, node", `cacheinv_replication_lag_seconds{<layer,node>}`), legend: "{{layer}} {{node}}"}},
 	})
@@ -269,7 +271,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		shows:     "Distinct values of each setting within a layer, primaries in one replication group, and distinct answers of a Redis Cluster's nodes to who owns what.",
 		healthy:   "1 everywhere.",
 		otherwise: "2 views or primaries: split brain. 2 values of a setting: who changed it last?",
-		alerts:    []string{"CacheInvalConfigDrift", "CacheInvalSplitBrain", "CacheInvalClusterDown"},
+		alerts:    []string{"CacheInvalConfigDrift", "CacheInvalSplitBrain"},
 		queries: []query{
 			{expr: newest("layer, setting", `cacheinv_layer_distinct_configs{<layer>}`), legend: "{{layer}} {{setting}}"},
 			{expr: newest("layer, group", `cacheinv_layer_masters{<layer>}`), legend: "{{layer}} {{group}} primaries"},

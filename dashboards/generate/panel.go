@@ -14,7 +14,6 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
-	"github.com/prometheus/common/model"
 )
 
 // query of a panel. In expr, <class,layer> stands for matchers of these variables and of the cluster.
@@ -305,13 +304,12 @@ func (b *board) describe(p panel, names []string) string {
 			b.fail(err)
 			continue
 		}
+		var severities []string
 		for _, r := range found {
-			when := "at once"
-			if r.For > 0 {
-				when = "after " + model.Duration(r.For).String()
-			}
-			told = append(told, fmt.Sprintf("[%s](%s%s.md) (%s, %s)", name, runbooks, name, r.Labels["severity"], when))
+			severities = append(severities, "severity "+r.Labels["severity"])
 		}
+		slices.Sort(severities)
+		told = append(told, fmt.Sprintf("[%s](%s%s.md) (%s)", name, runbooks, name, strings.Join(slices.Compact(severities), " or ")))
 	}
 	if len(told) > 0 {
 		lines = append(lines, "**Alerts:** "+strings.Join(told, ", ")+".")

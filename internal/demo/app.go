@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -51,20 +50,11 @@ type app struct {
 	name    string
 	started time.Time
 	version atomic.Pointer[string]
-
-	hits, misses atomic.Int64
-
-	mu      sync.Mutex
-	entries map[string]entry
-}
-
-type entry struct {
-	body    []byte
-	expires time.Time
+	store
 }
 
 func startApp(name string, logger *slog.Logger) (*app, error) {
-	a := &app{name: name, started: time.Now(), entries: map[string]entry{}}
+	a := &app{name: name, started: time.Now()}
 	a.version.Store(&presentVersion)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /cache/entries/{key}", a.serveEntry)
@@ -82,42 +72,6 @@ func startApp(name string, logger *slog.Logger) (*app, error) {
 }
 
 func (a *app) node() string { return a.name }
-
-func (a *app) put(key string, body []byte, ttl time.Duration) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.entries[key] = entry{body: body, expires: time.Now().Add(ttl)}
-}
-
-func (a *app) entry(key string) (entry, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	e, ok := a.entries[key]
-	if ok && !time.Now().Before(e.expires) {
-		delete(a.entries, key)
-		return entry{}, false
-	}
-	return e, ok
-}
-
-func (a *app) peek(key string) ([]byte, bool) {
-	e, ok := a.entry(key)
-	return e.body, ok
-}
-
-func (a *app) lookup(key string) bool {
-	_, ok := a.entry(key)
-	a.count(ok)
-	return ok
-}
-
-func (a *app) count(hit bool) {
-	if hit {
-		a.hits.Add(1)
-	} else {
-		a.misses.Add(1)
-	}
-}
 
 func (a *app) serveEntry(w http.ResponseWriter, r *http.Request) {
 	e, ok := a.entry(r.PathValue("key"))
@@ -140,18 +94,6 @@ func (a *app) serveStats(w http.ResponseWriter, _ *http.Request) {
 		Size    int     `json:"size"`
 		Uptime  float64 `json:"uptime"`
 	}{a.hits.Load(), a.misses.Load(), 0, a.size(), time.Since(a.started).Seconds()})
-}
-
-func (a *app) size() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	now, n := time.Now(), 0
-	for _, e := range a.entries {
-		if now.Before(e.expires) {
-			n++
-		}
-	}
-	return n
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -1,6 +1,8 @@
 // Package demo is a small estate of caches with traffic, inside one process: three Redis, two memcached, three
-// application instances with local caches, a database behind them and two queues of invalidations. Everything listens
-// on free ports of 127.0.0.1 and nothing is installed. A scenario lets one fault begin a few seconds after the start.
+// application instances with local caches, a database behind them and two queues of invalidations. Beside them are a Redis with a
+// replica that holds sessions, with a stream of invalidations and a probe of its own, and two edges and a memcached pool that hold
+// pages. Everything listens on free ports of 127.0.0.1 and nothing is installed. A scenario lets one fault begin a few seconds after
+// the start.
 //
 // [Start] gives a [Demo], whose Config is the exporter's configuration over it.
 package demo
@@ -37,6 +39,10 @@ const (
 	l2TTL = time.Hour
 	l3TTL = 24 * time.Hour
 
+	sessionTTL = time.Hour
+	pageTTL    = time.Hour
+	edgeTTL    = 5 * time.Minute
+
 	faultAfter = 5 * time.Second
 	// queueFaultShows so long after it begins: a backlog of some 2,000 messages, or a loop in most of the newest.
 	queueFaultShows = 2 * time.Second
@@ -53,6 +59,12 @@ type Demo struct {
 	memcached []*memcachedServer
 	site      *site
 	queues    *queues
+
+	pair      *redisServer // the primary
+	edges     []*edge
+	pool      pool
+	processor *processor
+	sessions  *sessions
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -105,26 +117,76 @@ func (d *Demo) open(ctx context.Context) error {
 		d.closers = append(d.closers, a.close)
 		d.apps, l1 = append(d.apps, a), append(l1, a)
 	}
-	d.site.layers = []layer{{ttl: l1TTL, caches: l1}, {ttl: l2TTL, caches: l2}, {ttl: l3TTL, caches: l3}}
+	records := []string{"user", "product"}
+	d.site.layers = []layer{
+		{ttl: l1TTL, caches: l1, kinds: records}, {ttl: l2TTL, caches: l2, kinds: records}, {ttl: l3TTL, caches: l3, kinds: records},
+	}
+	if err := d.openPages(); err != nil {
+		return err
+	}
 	db, err := startDatabase(d.site, d.logger)
 	if err != nil {
 		return err
 	}
 	d.closers = append(d.closers, db.close)
 	d.db = db
-	q, err := startQueues(ctx, d.redis[0])
+	d.processor, err = startProcessor(d.logger)
+	if err != nil {
+		return err
+	}
+	d.closers = append(d.closers, d.processor.close)
+	q, err := startQueues(ctx, d.redis[0], d.processor)
 	if err != nil {
 		return err
 	}
 	d.closers = append(d.closers, q.close)
 	d.queues = q
+	return d.openSessions(ctx)
+}
+
+// openPages starts what holds pages: edges, and a pool behind them.
+func (d *Demo) openPages() error {
+	var caches []cache
+	for i := range 2 {
+		e, err := startEdge(fmt.Sprintf("pop-%d", i+1), d.site, d.logger)
+		if err != nil {
+			return err
+		}
+		d.closers = append(d.closers, e.close)
+		d.edges, caches = append(d.edges, e), append(caches, e)
+		s, err := startMemcached(fmt.Sprintf("pool-%d", i+1))
+		if err != nil {
+			return err
+		}
+		d.closers = append(d.closers, s.close)
+		d.pool = append(d.pool, s)
+	}
+	d.site.layers = append(d.site.layers,
+		layer{ttl: edgeTTL, caches: caches, kinds: []string{"page"}}, layer{ttl: pageTTL, caches: []cache{d.pool}, kinds: []string{"page"}})
+	return nil
+}
+
+// openSessions starts the pair that holds sessions; their invalidations are in a stream of the first Redis.
+func (d *Demo) openSessions(ctx context.Context) error {
+	primary, replica, err := startPair("session-1", "session-2")
+	if err != nil {
+		return err
+	}
+	d.closers = append(d.closers, replica.close, primary.close) // the primary first, which writes to the replica
+	d.pair = primary
+	d.site.layers = append(d.site.layers, layer{ttl: sessionTTL, caches: []cache{primary}, kinds: []string{"session"}})
+	d.sessions, err = openSessions(ctx, d.redis[0], primary, d.processor)
+	if err != nil {
+		return err
+	}
+	d.closers = append(d.closers, d.sessions.close)
 	return nil
 }
 
 // traffic starts everything that moves.
 func (d *Demo) traffic(ctx context.Context) {
 	for _, run := range []func(context.Context){
-		d.write, d.read, d.queues.consumeTopic, d.queues.consumeList, d.queues.trim, d.direct,
+		d.write, d.read, d.queues.consumeTopic, d.queues.consumeList, d.queues.trim, d.sessions.consume, d.direct,
 	} {
 		d.running.Go(func() { run(ctx) })
 	}
@@ -179,60 +241,6 @@ func (d *Demo) awaitOverwritten(ctx context.Context, nodes []string) bool {
 		}
 	}
 	return pause.For(ctx, time.Second)
-}
-
-// Config is the exporter's configuration over this estate, as YAML.
-func (d *Demo) Config() []byte {
-	var b strings.Builder
-	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	p("# The demo's caches, queues and application instances; all of them live inside the demo's process.")
-	p("layers:")
-	p("  - name: l1\n    ttl: %s\n    max_staleness: 5s\n    nodes:", yamlDuration(l1TTL))
-	for _, a := range d.apps {
-		p("      - name: %s\n        http:", a.name)
-		p("          url: \"http://%s/cache/entries/{key}\"\n          ttl_from_headers: true", a.addr())
-		p("          stats: {url: \"http://%s/cache/stats\", hits: \"$.hits\", misses: \"$.misses\", evicted: \"$.evicted\","+
-			" items: \"$.size\", uptime_seconds: \"$.uptime\"}", a.addr())
-	}
-	p("  - name: l2\n    ttl: %s\n    max_staleness: 5s\n    nodes:", yamlDuration(l2TTL))
-	for _, s := range d.redis {
-		p("      - {name: %s, redis: {address: \"redis://%s/0\"}}", s.name, s.addr())
-	}
-	p("  - name: l3\n    ttl: %s\n    max_staleness: 5s\n    nodes:", yamlDuration(l3TTL))
-	for _, s := range d.memcached {
-		p("      - {name: %s, memcached: {address: \"%s\"}}", s.name, s.addr())
-	}
-	p("queues:")
-	messageBlock := "message: {key: \"$.key\", version: \"$.version\", timestamp_ms: \"$.ts\"}, target_rate: 1000/m"
-	p("  - {name: %s, redis: {node: %s, list: %s}, capacity: %d, %s}", listQueue, d.redis[0].name, listQueue, listCapacity, messageBlock)
-	p("  - {name: %s, kafka: {brokers: [\"%s\"], topics: [%s], groups: [%s]}, %s}",
-		topic, strings.Join(d.queues.brokers, `", "`), topic, group, messageBlock)
-	p("canaries:")
-	p("  - class: user_profile\n    keys:")
-	for i := range 20 {
-		p("      - \"%s\"", userKey(i+1))
-	}
-	p("    pattern: \"user:*:profile\"\n    sample: 50\n    match: \"^user:(?P<id>[^:]+):profile$\"\n    layers: [l1, l2, l3]")
-	p("    version: {json: \"$.version\"}")
-	p("    origin: {http: {url: \"http://%s/api/users/{id}\"}, max_per_scrape: 50}", d.db.addr())
-	p("  - class: product_price\n    keys:")
-	for i := range 10 {
-		p("      - \"%s\"", productKey(i+1))
-	}
-	p("    pattern: \"product:*:price\"\n    sample: 50\n    layers: [l1, l2, l3]")
-	p("versions:\n  - app: web\n    nodes:")
-	for _, a := range d.apps {
-		p("      %s: \"http://%s/cache/version\"", a.name, a.addr())
-	}
-	return []byte(b.String())
-}
-
-// yamlDuration writes whole hours, minutes or seconds.
-func yamlDuration(d time.Duration) string {
-	if d%time.Hour == 0 {
-		return fmt.Sprintf("%dh", d/time.Hour)
-	}
-	return fmt.Sprintf("%ds", d/time.Second)
 }
 
 var lookAt = map[string]string{

@@ -127,6 +127,8 @@ func newClient(t *testing.T, c *estate) *client {
 		for _, n := range l.Nodes {
 			out.nodes = append(out.nodes, n.Name)
 			switch {
+			case n.Redis != nil && n.Redis.Address == "" || n.Memcached != nil && n.Memcached.Address == "":
+				out.nodes = out.nodes[:len(out.nodes)-1] // a group
 			case n.HTTP != nil:
 				out.get[n.Name] = func(key string) (string, bool) {
 					return fetch(t, web, strings.ReplaceAll(n.HTTP.URL, "{key}", key))
@@ -240,7 +242,7 @@ func TestHealthyAgrees(t *testing.T) {
 	t.Parallel()
 	d, c, log := start(t, Healthy)
 	cl := newClient(t, c)
-	if got := len(cl.nodes); got != 8 {
+	if got := len(cl.nodes); got != 10 {
 		t.Fatalf("%d nodes", got)
 	}
 	for range 3 {
@@ -257,7 +259,7 @@ func TestHealthyAgrees(t *testing.T) {
 	}
 	for _, want := range []string{
 		"redis_version:", "run_id:", "role:master", "uptime_in_seconds:", "keyspace_hits:", "keyspace_misses:", "evicted_keys:0", "expired_keys:0",
-		"used_memory:", "maxmemory:67108864", "maxmemory_policy:allkeys-lru", "db0:keys=7", "connected_slaves:0", "master_replid:", "loading:0", // 70 keys, and the list while a message waits
+		"used_memory:", "maxmemory:67108864", "maxmemory_policy:allkeys-lru", "db0:keys=7", "connected_slaves:0", "master_replid:", "loading:0", // 70 keys, the stream, and the list while a message waits
 	} {
 		if !strings.Contains(info, want) {
 			t.Errorf("INFO lacks %s", want)
@@ -315,6 +317,77 @@ func TestRedisCountsLookups(t *testing.T) {
 	}
 	if info := r.Info(ctx, "stats").Val(); !strings.Contains(info, "expired_keys:1\r\n") || strings.Contains(info, "role:") {
 		t.Errorf("INFO stats: %s", info)
+	}
+}
+
+// What is written to the primary of a pair is on its replica, which takes no writes of its own, and both tell how far they are.
+func TestPairReplicates(t *testing.T) {
+	t.Parallel()
+	primary, replica, err := startPair("one", "two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer replica.close()
+	defer primary.close()
+	to, from := redis.NewClient(&redis.Options{Addr: primary.addr()}), redis.NewClient(&redis.Options{Addr: replica.addr()})
+	defer func() { _, _ = to.Close(), from.Close() }()
+	ctx := t.Context()
+	primary.put("own", []byte("1"), time.Hour)
+	to.Set(ctx, "asked", "2", time.Hour)
+	to.Eval(ctx, "return redis.call('set', KEYS[1], '3', 'px', 60000)", []string{"script"})
+	to.Del(ctx, "own")
+	await(t, 5*time.Second, "the replica has all", func() bool {
+		return from.Get(ctx, "asked").Val() == "2" && from.Get(ctx, "script").Val() == "3" && from.Exists(ctx, "own").Val() == 0 &&
+			strings.Contains(from.Info(ctx, "replication").Val(), "slave_repl_offset:600\r\n")
+	})
+	if ttl := from.PTTL(ctx, "asked").Val(); ttl <= 50*time.Minute || ttl > time.Hour {
+		t.Errorf("a TTL of %v on the replica", ttl)
+	}
+	if err := from.Set(ctx, "x", "1", 0).Err(); err == nil || !strings.HasPrefix(err.Error(), "READONLY") {
+		t.Errorf("a write to the replica: %v", err)
+	}
+	for r, lines := range map[*redis.Client][]string{
+		to:   {"role:master\r\n", "connected_slaves:1\r\n", "slave0:ip=127.0.0.1,port=" + replica.mini.Port() + ",state=online,offset=600,", "master_repl_offset:600\r\n", "master_replid:" + primary.replID},
+		from: {"role:slave\r\n", "master_port:" + primary.mini.Port() + "\r\n", "master_link_status:up\r\n", "master_replid:" + primary.replID},
+	} {
+		info := r.Info(ctx, "replication").Val()
+		for _, want := range lines {
+			if !strings.Contains(info, want) {
+				t.Errorf("INFO lacks %q: %s", want, info)
+			}
+		}
+	}
+}
+
+// The probe's key is deleted on the pair once its message went through the stream, whose group tells how far it is.
+func TestSessionsAreProcessed(t *testing.T) {
+	t.Parallel()
+	d, c, _ := start(t, Healthy)
+	cl := newClient(t, c)
+	d.pair.put(probeKeys+"1", []byte("old"), time.Hour)
+	cl.redis.XAdd(t.Context(), &redis.XAddArgs{Stream: sessionStream, Values: []any{"message", `{"key":"` + probeKeys + `1"}`}})
+	await(t, 5*time.Second, "the probe's key is deleted on both", func() bool {
+		_, one := d.pair.peek(probeKeys + "1")
+		_, two := d.pair.link.replica.peek(probeKeys + "1")
+		return !one && !two
+	})
+	await(t, 5*time.Second, "the group has read and acknowledged", func() bool {
+		groups, err := cl.redis.XInfoGroups(t.Context(), sessionStream).Result()
+		if err != nil || len(groups) != 1 {
+			t.Fatalf("%v, %v", groups, err)
+		}
+		g := groups[0]
+		return g.Name == sessionGroup && g.EntriesRead > 0 && g.Lag == 0 && g.Pending == 0 && g.LastDeliveredID > "1"
+	})
+	if d.processor.succeeded.Load() == 0 {
+		t.Error("the history tells of nothing")
+	}
+	for _, e := range d.edges {
+		body, _ := fetch(t, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, "http://"+e.addr()+"/"+pageKey(1))
+		held, _ := d.pool.peek(pageKey(1))
+		if !strings.Contains(body, `"page":"1"`) || len(held) == 0 {
+			t.Errorf("%s serves %q, the pool holds %q", e.name, body, held)
+		}
 	}
 }
 

@@ -64,6 +64,8 @@ type queues struct {
 	consumer *kgo.Client
 	admin    *kadm.Client
 	list     *redisServer
+	// processor counts what was processed.
+	processor *processor
 
 	// slow: the consumers process 234 messages a minute.
 	slow atomic.Bool
@@ -72,14 +74,14 @@ type queues struct {
 	backlog atomic.Int64 // of the topic
 }
 
-func startQueues(ctx context.Context, list *redisServer) (*queues, error) {
+func startQueues(ctx context.Context, list *redisServer, p *processor) (*queues, error) {
 	// Small segments let go of the memory of what was processed.
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.SeedTopics(partitions, topic),
 		kfake.BrokerConfigs(map[string]string{"log.segment.bytes": "65536"}))
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	q := &queues{cluster: cluster, brokers: cluster.ListenAddrs(), list: list}
+	q := &queues{cluster: cluster, brokers: cluster.ListenAddrs(), list: list, processor: p}
 	if err := q.connect(ctx); err != nil {
 		q.close()
 		return nil, fmt.Errorf("kafka: %w", err)
@@ -183,6 +185,7 @@ func (q *queues) consumeTopic(ctx context.Context) {
 			continue
 		}
 		q.backlog.Add(-int64(len(records)))
+		q.processor.succeeded.Add(int64(len(records)))
 		looped := q.again(ctx, records)
 		if err := q.consumer.CommitRecords(ctx, records...); err != nil {
 			continue // the next commit says the same, and more

@@ -28,6 +28,13 @@ type redisServer struct {
 	runID   string
 	replID  string
 
+	// primary that it follows, and link to a replica that follows it: nil without.
+	primary *redisServer
+	link    *replicationLink
+
+	// streamed is what XINFO GROUPS of the sessions' stream tells: miniredis takes all entries for ones that wait.
+	streamed streamGroup
+
 	hits, misses, written atomic.Int64
 	queued                atomic.Int64 // elements of the queue's list
 
@@ -61,8 +68,14 @@ func randomID() string {
 }
 
 func (s *redisServer) addr() string { return s.mini.Addr() }
-func (s *redisServer) close()       { s.mini.Close() }
 func (s *redisServer) node() string { return s.name }
+
+func (s *redisServer) close() {
+	if s.link != nil {
+		s.link.close()
+	}
+	s.mini.Close()
+}
 
 func (s *redisServer) put(key string, body []byte, ttl time.Duration) {
 	s.do("SET", key, string(body), "PX", strconv.FormatInt(ttl.Milliseconds(), 10))
@@ -127,6 +140,14 @@ func lookups(cmd string, args []string) []string {
 
 // hook runs before each command; true: it has answered.
 func (s *redisServer) hook(c *server.Peer, cmd string, args ...string) bool {
+	if slices.Contains(replicated, cmd) {
+		if s.primary != nil && c != s.own {
+			c.WriteError("READONLY You can't write against a read only replica.")
+			return true
+		}
+		s.written.Add(1)
+		s.stream(cmd, args)
+	}
 	if inScript(c) {
 		return false // the script holds the server's lock
 	}
@@ -143,12 +164,19 @@ func (s *redisServer) hook(c *server.Peer, cmd string, args ...string) bool {
 			return true
 		}
 	case "SET":
-		s.written.Add(1)
 		if len(args) > 0 {
 			s.wrote(args[0])
 		}
 	case "DEL", "UNLINK":
 		s.deleted(args)
+	case "XADD":
+		s.streamed.add()
+	case "XINFO":
+		if len(args) == 2 && strings.EqualFold(args[0], "GROUPS") && args[1] == sessionStream {
+			s.count(true)
+			s.streamed.tell(c)
+			return true
+		}
 	}
 	for _, key := range lookups(cmd, args) {
 		s.count(s.mini.Exists(key))
@@ -219,8 +247,7 @@ func (s *redisServer) info(args []string) string {
 			"sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:%d\r\nevicted_keys:0\r\n"+
 			"keyspace_hits:%d\r\nkeyspace_misses:%d\r\n",
 			s.mini.TotalConnectionCount(), s.mini.CommandCount(), expired, s.hits.Load(), s.misses.Load())},
-		{"Replication", fmt.Sprintf("role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:%s\r\n"+
-			"master_replid2:%s\r\nmaster_repl_offset:%d\r\nsecond_repl_offset:-1\r\n", s.replID, strings.Repeat("0", 40), s.written.Load()*150)},
+		{"Replication", s.replicationInfo()},
 		{"Cluster", "cluster_enabled:0\r\n"},
 		{"Keyspace", space},
 	}

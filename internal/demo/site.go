@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	users    = 40
-	products = 30
+	users        = 40
+	products     = 30
+	sessionsHeld = 20
+	pages        = 12
 	// hotUsers and hotProducts are written all the time; the rest is mostly quiet.
 	hotUsers    = 4
 	hotProducts = 4
@@ -24,6 +26,13 @@ const loopKey = "user:7:profile"
 
 func userKey(id int) string    { return fmt.Sprintf("user:%d:profile", id) }
 func productKey(id int) string { return fmt.Sprintf("product:%d:price", id) }
+func sessionKey(id int) string { return fmt.Sprintf("session:%d", id) }
+func pageKey(id int) string    { return fmt.Sprintf("page:%d", id) }
+
+func kindOf(key string) string {
+	kind, _, _ := strings.Cut(key, ":")
+	return kind
+}
 
 // cache is a node as the application sees it.
 type cache interface {
@@ -36,11 +45,14 @@ type cache interface {
 	peek(key string) ([]byte, bool)
 }
 
-// layer of caches; every cache of a layer holds every key.
+// layer of caches; every cache of a layer holds every key of the layer's kinds.
 type layer struct {
 	ttl    time.Duration
 	caches []cache
+	kinds  []string
 }
+
+func (l layer) holds(key string) bool { return slices.Contains(l.kinds, kindOf(key)) }
 
 // site is the database's records and the caches over them. One lock covers a record and all of its copies: a write
 // has reached the last cache some microseconds after the first, and no read of the database falls in between.
@@ -60,21 +72,40 @@ func newSite() *site {
 	for i := range products {
 		s.revisions[productKey(i+1)] = 100
 	}
+	for i := range pages {
+		s.revisions[pageKey(i+1)] = 100
+	}
+	for i := range sessionsHeld {
+		s.revisions[sessionKey(i+1)] = time.Now().UnixMilli()
+	}
 	return s
 }
 
-// recordBody is a record as its caches hold it at a revision. Users tell it as their version, products don't tell it.
+// recordBody is a record as its caches hold it at a revision. Users and pages tell it as their version, sessions as the time at which
+// they were last used; products don't tell it.
 func recordBody(key string, revision int64) []byte {
 	parts := strings.Split(key, ":")
 	var v any
-	if parts[0] == "user" {
+	switch parts[0] {
+	case "user":
 		v = struct {
 			ID      string `json:"id"`
 			Name    string `json:"name"`
 			Points  int64  `json:"points"`
 			Version int64  `json:"version"`
 		}{parts[1], "User " + parts[1], revision * 10, revision}
-	} else {
+	case "session":
+		v = struct {
+			Session string `json:"session"`
+			At      int64  `json:"at"`
+		}{parts[1], revision}
+	case "page":
+		v = struct {
+			Page    string `json:"page"`
+			Text    string `json:"text"`
+			Version int64  `json:"version"`
+		}{parts[1], fmt.Sprintf("Page %s, edited %d times", parts[1], revision), revision}
+	default:
 		v = struct {
 			SKU      string `json:"sku"`
 			Cents    int64  `json:"cents"`
@@ -118,6 +149,9 @@ func (s *site) update(key string) message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revisions[key]++
+	if kindOf(key) == "session" {
+		s.revisions[key] = max(s.revisions[key], time.Now().UnixMilli())
+	}
 	s.spread(key, recordBody(key, s.revisions[key]))
 	return message{Key: key, Version: s.revisions[key]}
 }
@@ -125,6 +159,9 @@ func (s *site) update(key string) message {
 // spread writes a copy to all caches that are not cut off. The lock is held.
 func (s *site) spread(key string, body []byte) {
 	for _, l := range s.layers {
+		if !l.holds(key) {
+			continue
+		}
 		ttl := jitter(l.ttl)
 		for _, c := range l.caches {
 			if !s.cut[c.node()] {
@@ -144,6 +181,17 @@ func (s *site) fill(key string, l layer, c cache) {
 			c.put(key, recordBody(key, revision), jitter(l.ttl))
 		}
 	}
+}
+
+// layersOf a key, the one that readers ask first first.
+func (s *site) layersOf(key string) []layer {
+	var out []layer
+	for _, l := range s.layers {
+		if l.holds(key) {
+			out = append(out, l)
+		}
+	}
+	return out
 }
 
 // message of a key at its present version.
@@ -166,7 +214,7 @@ func (s *site) cutOff(nodes []string, restarted bool) {
 	for _, l := range s.layers {
 		for _, c := range l.caches {
 			for key, revision := range s.revisions {
-				if slices.Contains(nodes, c.node()) {
+				if slices.Contains(nodes, c.node()) && l.holds(key) {
 					c.put(key, recordBody(key, revision), l.ttl)
 				}
 			}
@@ -186,8 +234,7 @@ func (s *site) overwritten(nodes []string) bool {
 			behind := map[string]bool{}
 			for key, revision := range s.revisions {
 				if held, ok := c.peek(key); ok && !bytes.Equal(held, recordBody(key, revision)) {
-					class, _, _ := strings.Cut(key, ":")
-					behind[class] = true
+					behind[kindOf(key)] = true
 				}
 			}
 			if len(behind) < 2 {

@@ -37,6 +37,12 @@ func (d *Demo) write(ctx context.Context) {
 			key = userKey(hotUsers + 1 + rand.IntN(users-hotUsers))
 		}
 		d.queues.publish(ctx, d.site.update(key))
+		if n%5 == 1 {
+			d.sessions.publish(ctx, d.site.update(sessionKey(1+rand.IntN(sessionsHeld))))
+		}
+		if n%10 == 2 {
+			d.queues.publish(ctx, d.site.update(pageKey(1+rand.IntN(pages))))
+		}
 	}
 }
 
@@ -63,11 +69,16 @@ func (d *Demo) readOne() {
 	switch n := rand.IntN(100); {
 	case n < 2:
 		key = userKey(users + 1 + rand.IntN(1000))
-	case n < 60:
+	case n < 55:
 		key = userKey(1 + rand.IntN(users))
+	case n < 65:
+		key = sessionKey(1 + rand.IntN(sessionsHeld))
+	case n < 75:
+		key = pageKey(1 + rand.IntN(pages))
 	default:
 		key = productKey(1 + rand.IntN(products))
 	}
+	layers := d.site.layersOf(key)
 	first := 0
 	switch n := rand.IntN(100); {
 	case n < 15:
@@ -75,7 +86,7 @@ func (d *Demo) readOne() {
 	case n < 40:
 		first = 1
 	}
-	for _, l := range d.site.layers[first:] {
+	for _, l := range layers[min(first, len(layers)-1):] {
 		c := l.caches[rand.IntN(len(l.caches))]
 		if c.lookup(key) {
 			return

@@ -49,7 +49,7 @@ func TestDemoHealthy(t *testing.T) {
 		if stale, undecided := page.nodes("stale"), page.nodes("undecided"); len(stale)+len(undecided) > 0 {
 			t.Fatalf("stale on %v, undecided on %v", stale, undecided)
 		}
-		if fresh := page.nodes("fresh"); len(fresh) != 8 {
+		if fresh := page.nodes("fresh"); len(fresh) != 14 {
 			t.Fatalf("fresh copies on %v alone", fresh)
 		}
 		for _, family := range []string{"node_up", "queue_up", "app_up", "collector_success", "config_last_reload_successful"} {

@@ -31,6 +31,16 @@ groups:
         expr: 10 * (layer:x:rate5m offset 1d) < layer:x:rate5m or 3 < y{a="b"} or y > z or (layer:x:rate5m < 0.6 * (w offset 1d))
       - alert: Subquery
         expr: max_over_time(y[10m:30s] offset 5m) == bool 1
+      - record: harm:bool
+        expr: (y / (z > 0) >= bool 0.01) * (layer:x:rate5m > 7)
+      - record: harm:min2m
+        expr: min_over_time(harm:bool[2m])
+      - alert: Tiers
+        expr: harm:min2m == 1 or w > 5
+        labels: {severity: page}
+      - alert: Tiers
+        expr: w > limit / 4 and w > 2
+        labels: {severity: ticket}
 `
 
 func load(t *testing.T, text string) Files {
@@ -44,7 +54,7 @@ func load(t *testing.T, text string) Files {
 
 func TestLoad(t *testing.T) {
 	files := load(t, example)
-	if len(files) != 1 || files[0].Name != "a.yml" || files[0].Groups[0].Interval != 30*time.Second || len(files.Rules()) != 5 {
+	if len(files) != 1 || files[0].Name != "a.yml" || files[0].Groups[0].Interval != 30*time.Second || len(files.Rules()) != 9 {
 		t.Fatalf("%+v", files)
 	}
 	r := files.Rules()[1]
@@ -121,8 +131,8 @@ func TestComparisons(t *testing.T) {
 func TestThreshold(t *testing.T) {
 	files := load(t, example)
 	for _, tt := range []struct {
-		alert, metric, fault string
-		want                 float64
+		alert, severity, metric, fault string
+		want                           float64
 	}{
 		{alert: "High", metric: "y", want: 0.5},
 		{alert: "Subquery", want: 1},
@@ -130,8 +140,13 @@ func TestThreshold(t *testing.T) {
 		{alert: "High", metric: "no", fault: "[]"},
 		{alert: "Relative", want: 3},
 		{alert: "No", fault: "no alert"},
+		{alert: "Tiers", metric: "w", fault: "[2 5]"},
+		{alert: "Tiers", severity: "page", metric: "w", want: 5},
+		{alert: "Tiers", severity: "ticket", metric: "w", want: 2},
+		{alert: "Tiers", metric: "z", want: 0.01}, // of a recorded condition, not of its divisor
+		{alert: "Tiers", metric: "layer:x:rate5m", fault: "[]"},
 	} {
-		got, err := files.Threshold(tt.alert, tt.metric)
+		got, err := files.Threshold(tt.alert, tt.severity, tt.metric)
 		if got != tt.want || (err != nil) != (tt.fault != "") || err != nil && !strings.Contains(err.Error(), tt.fault) {
 			t.Errorf("%s of %s: %v, %v", tt.metric, tt.alert, got, err)
 		}
@@ -141,6 +156,9 @@ func TestThreshold(t *testing.T) {
 func TestFactor(t *testing.T) {
 	files := load(t, example)
 	if got, err := files.Factor("Relative", "w"); err != nil || got != 0.6 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := files.Factor("Tiers", "limit"); err != nil || got != 0.25 {
 		t.Errorf("%v, %v", got, err)
 	}
 	if got, err := files.Factor("Relative", "y"); err == nil {

@@ -15,6 +15,8 @@ type Comparison struct {
 	Metrics []string
 	Op      string // "<", ">=", ...
 	Value   float64
+	// Bool: it gives 0 or 1.
+	Bool bool
 	// Of is the expression that Value is a multiple of, printed; empty where Value is the number compared with.
 	Of string
 }
@@ -37,7 +39,7 @@ func Comparisons(expr parser.Expr) []Comparison {
 		if !ok {
 			return nil
 		}
-		c := Comparison{Left: flat(left), Metrics: Metrics(left), Op: op.String(), Value: factor}
+		c := Comparison{Left: flat(left), Metrics: Metrics(left), Op: op.String(), Value: factor, Bool: e.ReturnBool}
 		if of != nil {
 			c.Of = flat(of)
 		}
@@ -68,7 +70,7 @@ func turned(op parser.ItemType) parser.ItemType {
 	}
 }
 
-// multiple takes `3`, `3 * x` and `x * 3` apart.
+// multiple takes `3`, `3 * x`, `x * 3` and `x / 3` apart.
 func multiple(expr parser.Expr) (factor float64, of parser.Expr, ok bool) {
 	if v, ok := constant(expr); ok {
 		return v, nil, true
@@ -81,8 +83,12 @@ func multiple(expr parser.Expr) (factor float64, of parser.Expr, ok bool) {
 		expr = p.Expr
 	}
 	e, ok := expr.(*parser.BinaryExpr)
-	if !ok || e.Op != parser.MUL {
+	if !ok || e.Op != parser.MUL && e.Op != parser.DIV {
 		return 0, nil, false
+	}
+	if e.Op == parser.DIV {
+		v, ok := constant(e.RHS)
+		return round(1 / v), e.LHS, ok
 	}
 	if v, ok := constant(e.LHS); ok {
 		return v, e.RHS, true
@@ -138,16 +144,42 @@ func round(v float64) float64 {
 	return math.Round(v*scale) / scale
 }
 
+// Compared is what an alert compares with constants: in its own expression, and in the recorded conditions (0 or 1) that it reads.
+func (fs Files) Compared(r Rule) []Comparison {
+	return append(Comparisons(r.Expr), fs.conditions(r.Expr, map[string]bool{})...)
+}
+
+// conditions that recorded rules behind an expression hold, each rule once.
+func (fs Files) conditions(expr parser.Expr, seen map[string]bool) []Comparison {
+	var all []Comparison
+	for _, metric := range Metrics(expr) {
+		r, ok := fs.Recorded(metric)
+		if !ok || seen[metric] {
+			continue
+		}
+		seen[metric] = true
+		for _, c := range Comparisons(r.Expr) {
+			if c.Bool {
+				all = append(all, c)
+			}
+		}
+		all = append(all, fs.conditions(r.Expr, seen)...)
+	}
+	return all
+}
+
 // Threshold is the number that the alert compares the metric with, or what is made of it: the `1000` of `queue_depth > 1000`. With
-// an empty metric the alert must have one number. Tiers that compare the same metric with different numbers are an error, which
-// names all that the alert compares.
-func (fs Files) Threshold(alert, metric string) (float64, error) {
-	return fs.one(alert, metric, func(c Comparison) bool { return c.Of == "" && (metric == "" || slices.Contains(c.Metrics, metric)) })
+// an empty metric the alert must have one number in its own expression. Tiers that compare the same metric with different numbers are
+// an error, which names all that the alert compares; a severity tells them apart, an empty one is any.
+func (fs Files) Threshold(alert, severity, metric string) (float64, error) {
+	return fs.one(alert, severity, metric, func(c Comparison) bool {
+		return c.Of == "" && (metric == "" || slices.Contains(c.Metrics, metric))
+	})
 }
 
 // Factor is what the alert multiplies the other metric with before it compares: the `3` of `rate > 3 * target`, by target.
 func (fs Files) Factor(alert, of string) (float64, error) {
-	return fs.one(alert, of, func(c Comparison) bool {
+	return fs.one(alert, "", of, func(c Comparison) bool {
 		if c.Of == "" {
 			return false
 		}
@@ -156,7 +188,7 @@ func (fs Files) Factor(alert, of string) (float64, error) {
 	})
 }
 
-func (fs Files) one(alert, metric string, wanted func(Comparison) bool) (float64, error) {
+func (fs Files) one(alert, severity, metric string, wanted func(Comparison) bool) (float64, error) {
 	tiers, err := fs.Alerts(alert)
 	if err != nil {
 		return 0, err
@@ -164,7 +196,14 @@ func (fs Files) one(alert, metric string, wanted func(Comparison) bool) (float64
 	var all []Comparison
 	var values []float64
 	for _, r := range tiers {
-		for _, c := range Comparisons(r.Expr) {
+		if severity != "" && r.Labels["severity"] != severity {
+			continue
+		}
+		compared := Comparisons(r.Expr)
+		if metric != "" {
+			compared = fs.Compared(r)
+		}
+		for _, c := range compared {
 			all = append(all, c)
 			if wanted(c) {
 				values = append(values, c.Value)
