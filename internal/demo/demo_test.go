@@ -380,6 +380,9 @@ func TestSessionsAreProcessed(t *testing.T) {
 		g := groups[0]
 		return g.Name == sessionGroup && g.EntriesRead > 0 && g.Lag == 0 && g.Pending == 0 && g.LastDeliveredID > "1"
 	})
+	if info, err := cl.redis.XInfoStream(t.Context(), sessionStream).Result(); err != nil || info.EntriesAdded == 0 || info.LastEntry.ID == "" {
+		t.Errorf("XINFO STREAM: %+v, %v", info, err)
+	}
 	if d.processor.succeeded.Load() == 0 {
 		t.Error("the history tells of nothing")
 	}
