@@ -6,7 +6,7 @@ package alerts
 import "embed"
 
 // Files are this folder's: rule files *.yml, alertmanager.yml and its templates *.tmpl, tests/*.yml, mixin.libsonnet, and of kubernetes
-// what is not made from the others.
+// what is not made from the others. Tests of situations are not among them: package situations renders them.
 //
-//go:embed *.yml *.tmpl *.libsonnet tests/*.yml kubernetes/kustomization.yaml kubernetes/servicemonitor.yaml
+//go:embed *.yml *.tmpl *.libsonnet tests/[^s]*.yml kubernetes/kustomization.yaml kubernetes/servicemonitor.yaml
 var Files embed.FS

@@ -267,3 +267,12 @@ func promtool(t *testing.T, args ...string) {
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 }
+
+// A condition that comes and goes within five minutes is one incident: Prometheus posts a page all the while.
+func TestPagesKeepFiring(t *testing.T) {
+	eachAlert(t, func(t *testing.T, _ rules.Files, r rules.Rule) {
+		if r.Labels["severity"] == "page" && r.KeepFiringFor < 5*time.Minute {
+			t.Errorf("keep_firing_for is %v", r.KeepFiringFor)
+		}
+	})
+}

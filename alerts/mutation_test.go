@@ -28,10 +28,6 @@ import (
 var equivalent = map[string]string{
 	"CacheInvalWatchdog: 1 becomes 2 in vector(1)": "the watchdog tells no value",
 	"CacheInvalWatchdog: 1 becomes 0 in vector(1)": "the watchdog tells no value",
-	`CacheInvalSilentStaleness: cause="logic" is dropped in cacheinv_cause_score{cause="logic"}`: "unless leaves only clusters where no other " +
-		"cause is above 0.2, so that the highest above it is that of logic",
-	`class:cacheinv_layer_max_staleness_seconds:max: state="fresh" is dropped in cacheinv_canary_copies{state="fresh"}`: "all states of a " +
-		"node's copies are told at once, 0 too; one is asked for since it is enough",
 }
 
 // A mutant is a rule with one fault put in.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
@@ -68,12 +66,15 @@ func (o Options) enabled(name string) bool {
 // Exporter serves the metrics of the configuration loaded last. A sampling belongs to no request: those that come
 // meanwhile share it.
 type Exporter struct {
-	opt    Options
-	log    *slog.Logger
-	fixed  []prometheus.Collector
-	kept   kept
-	base   context.Context
-	cancel context.CancelFunc
+	opt Options
+	log *slog.Logger
+	// process has the metrics of the process itself and of its build.
+	process *prometheus.Registry
+	// handler answers scrapes, compressed where that is asked for.
+	handler http.Handler
+	kept    kept
+	base    context.Context
+	cancel  context.CancelFunc
 	// samplingLock is held by the one who samples or changes the setup.
 	samplingLock chan struct{}
 
@@ -93,11 +94,10 @@ func New(opt Options) *Exporter {
 	}
 	e := &Exporter{opt: opt, log: opt.Env.Log, samplingLock: make(chan struct{}, 1), kept: newKept(opt)}
 	e.base, e.cancel = context.WithCancel(context.Background())
-	e.fixed = []prometheus.Collector{
-		versioncollector.NewCollector("cacheinv"),
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	}
+	e.process = prometheus.NewRegistry()
+	e.process.MustRegister(versioncollector.NewCollector("cacheinv"), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	e.handler = compressed(http.HandlerFunc(e.serveMetrics))
 	return e
 }
 
@@ -153,34 +153,11 @@ func (e *Exporter) Close() {
 // ServeHTTP answers a scrape, always with 200 and all that is known by the end of its time; in OpenMetrics where that is asked
 // for. That a client hung up is no fault of ours, and told once.
 func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	got := e.wait(r.Context(), timeoutOf(r))
-	// One registry for all: what two of them gather would be checked and sorted once more.
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(append([]prometheus.Collector{scrapeAnswer{e: e, snapshot: got}}, e.fixed...)...)
 	answer := &answerWriter{ResponseWriter: w}
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelError),
-		ErrorHandling:     promhttp.ContinueOnError,
-		EnableOpenMetrics: true,
-	}).ServeHTTP(answer, r)
+	e.handler.ServeHTTP(answer, r)
 	if err := cmp.Or(answer.err, r.Context().Err()); err != nil {
 		e.log.Debug("a client hung up before it had its answer", "client", r.RemoteAddr, "err", err)
 	}
-}
-
-// answerWriter notes the first error of a client that does not listen any more, and takes what follows as if it were sent:
-// promhttp would log an error for each family.
-type answerWriter struct {
-	http.ResponseWriter
-	err error
-}
-
-// Write implements http.ResponseWriter.
-func (w *answerWriter) Write(b []byte) (int, error) {
-	if w.err == nil {
-		_, w.err = w.ResponseWriter.Write(b)
-	}
-	return len(b), nil
 }
 
 // Report gives what the sampling says with which a scrape would be answered that has this timeout; nil where nothing could
@@ -195,50 +172,4 @@ func (e *Exporter) Report(ctx context.Context, timeout time.Duration) *diagnosis
 // ReportFor a request, which may announce its timeout as a scrape does.
 func (e *Exporter) ReportFor(r *http.Request) *diagnosis.Report {
 	return e.Report(r.Context(), timeoutOf(r))
-}
-
-// scrapeAnswer is one request's metrics.
-type scrapeAnswer struct {
-	e        *Exporter
-	snapshot *snapshot
-}
-
-// Describe nothing: which families there are depends on the configuration.
-func (a scrapeAnswer) Describe(chan<- *prometheus.Desc) {}
-
-// Collect gives the snapshot, and what is known without one.
-func (a scrapeAnswer) Collect(ch chan<- prometheus.Metric) {
-	a.e.mu.Lock()
-	setup, ok, at := a.e.setup, a.e.reloadOK, a.e.loadedAt
-	a.e.mu.Unlock()
-	reloadSuccessful.send(ch, number(ok))
-	if !at.IsZero() {
-		reloadTime.send(ch, float64(at.UnixMilli())/1000)
-	}
-	if setup != nil {
-		sendLayers(setup.Config, ch)
-	}
-	if a.snapshot != nil {
-		for _, m := range a.snapshot.metrics {
-			ch <- m
-		}
-		return
-	}
-	if setup != nil {
-		for _, name := range setup.runner.names() {
-			collectorSuccess.send(ch, 0, name)
-		}
-	}
-}
-
-// sendLayers gives what the configuration says of the layers.
-func sendLayers(cfg *config.Config, ch chan<- prometheus.Metric) {
-	for _, l := range cfg.Layers {
-		ttl := l.TTL.Seconds()
-		if l.NoExpiry {
-			ttl = math.Inf(1)
-		}
-		layerTTL.send(ch, ttl, l.Name)
-		layerMaxStaleness.send(ch, l.MaxStaleness.Seconds(), l.Name)
-	}
 }

@@ -3,9 +3,9 @@ package collector
 import (
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Family describes one metric family that this exporter can give.
@@ -15,6 +15,14 @@ type Family struct {
 	Type   string
 	Labels []string
 	Help   string
+}
+
+// dtoType is the type of a family of series.
+func (f *Family) dtoType() *dto.MetricType {
+	if f.Type == "counter" {
+		return dto.MetricType_COUNTER.Enum()
+	}
+	return dto.MetricType_GAUGE.Enum()
 }
 
 // declared are all that were declared, in the order of their declaration.
@@ -29,8 +37,9 @@ func Families() []Family {
 
 // typedDesc is a descriptor that knows the type of its values.
 type typedDesc struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
+	desc   *prometheus.Desc
+	kind   prometheus.ValueType
+	family *Family
 }
 
 // gauge declares a family of gauges; name is without the prefix cacheinv_.
@@ -45,19 +54,14 @@ func counter(name, help string, labels ...string) typedDesc {
 
 func declare(name, help, kind string, value prometheus.ValueType, labels []string) typedDesc {
 	name = "cacheinv_" + name
-	declared = append(declared, Family{Name: name, Type: kind, Labels: labels, Help: help})
-	return typedDesc{desc: prometheus.NewDesc(name, help, labels, nil), kind: value}
+	family := Family{Name: name, Type: kind, Labels: labels, Help: help}
+	declared = append(declared, family)
+	return typedDesc{desc: prometheus.NewDesc(name, help, labels, nil), kind: value, family: &family}
 }
 
 // send gives one series of the family.
 func (f typedDesc) send(ch chan<- prometheus.Metric, value float64, labels ...string) {
-	for i, l := range labels {
-		if !utf8.ValidString(l) { // what a server says of itself may hold any bytes
-			labels = slices.Clone(labels)
-			labels[i] = strings.ToValidUTF8(l, "\uFFFD")
-		}
-	}
-	ch <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
+	ch <- f.series(value, labels...)
 }
 
 func number(b bool) float64 {

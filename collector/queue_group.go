@@ -53,13 +53,12 @@ func sendConsumerGroup(queue string, g probes.GroupBacklog, ch chan<- prometheus
 		groupUncommitted.send(ch, float64(g.Uncommitted), queue, g.Group)
 	}
 	for p, lag := range g.Lag {
-		groupLag.send(ch, float64(lag), queue, g.Group, p.Topic, strconv.Itoa(int(p.ID)))
-	}
-	for p, lag := range g.LagSeconds {
-		if g.Leftover {
-			break // it grows for ever, and nobody waits for it
+		labels := groupLag.label(queue, g.Group, p.Topic, strconv.Itoa(int(p.ID)))
+		ch <- &series{typedDesc: groupLag, value: float64(lag), labels: labels}
+		// That of a leftover group grows for ever, and nobody waits for it.
+		if seconds, ok := g.LagSeconds[p]; ok && !g.Leftover {
+			ch <- &series{typedDesc: groupLagSeconds, value: seconds, labels: labels}
 		}
-		groupLagSeconds.send(ch, lag, queue, g.Group, p.Topic, strconv.Itoa(int(p.ID)))
 	}
 	if g.Pending.Known {
 		groupPending.send(ch, g.Pending.Value, queue, g.Group)

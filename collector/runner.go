@@ -168,13 +168,16 @@ func (a *answers) add(k *signalCollector, o *outcome, began time.Time) (sent []p
 // run one collector and keep what it sends, also if it panics.
 func (o *outcome) run(ctx context.Context, s *Sampling, k Collector) {
 	began := time.Now()
-	ch := make(chan prometheus.Metric, 64)
+	ch := make(chan prometheus.Metric, 128)
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
 		for m := range ch {
 			o.mu.Lock()
 			o.metrics = append(o.metrics, m)
+			for range len(ch) { // what is there already
+				o.metrics = append(o.metrics, <-ch)
+			}
 			o.mu.Unlock()
 		}
 	}()

@@ -30,7 +30,7 @@ func (s Settings) smallClass(nodes int) situation {
 	}
 	if nodes == 1 {
 		c.overdue = bad(5*time.Minute, 1, "redis-1")
-		x.name, x.lasts = "a class of five keys on three nodes has one bad copy for three hours: a ticket, however large its share", 3*time.Hour
+		x.name, x.lasts = "a class of five keys on three nodes has one bad copy for two hours: a ticket, however large its share", 2*time.Hour
 		x.expect = []expectation{s.noPage(), s.ticket(s.late(30*time.Minute), labels{"class": usualClass})}
 	}
 	x.series = s.base(l, c)
@@ -121,6 +121,9 @@ func (s Settings) deployment(overdue float64, elsewhere bool) situation {
 			gauge("app_version_info", next, "app", "web", "node", name, "version", "1.5.0"))
 	}
 	x := situation{lasts: 150 * time.Minute}
+	if overdue > 1 {
+		x.lasts = s.late(70 * time.Minute)
+	}
 	late := s.late(60 * time.Minute)
 	drift := s.ticket(100*time.Minute, labels{"app": "web"})
 	switch {

@@ -69,14 +69,9 @@ func (c curve) orZero() curve {
 	}
 }
 
-// everyOther is one value for a while and the other for as long, in turn.
-func everyOther(turn time.Duration, one, other float64) curve {
-	return func(at time.Duration) (float64, bool) {
-		if at/turn%2 == 0 {
-			return one, true
-		}
-		return other, true
-	}
+// inTurn is each of the values for a while, and then the first again.
+func inTurn(turn time.Duration, values ...float64) curve {
+	return func(at time.Duration) (float64, bool) { return values[int(at/turn)%len(values)], true }
 }
 
 // tick is what counters are added up by.

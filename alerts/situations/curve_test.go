@@ -18,7 +18,7 @@ func TestSamples(t *testing.T) {
 		"a gap":                      {always(1).between(2*step, 5*step, never), "1x1 stale _x2 1x1"},
 		"not yet there":              {curve(never).from(3*step, always(2)), "_x3 2x3"},
 		"gone":                       {always(2).from(6*step, never), "2x5 stale"},
-		"by turns":                   {everyOther(2*step, 1, 0), "1x1 0x1 1x1 0"},
+		"by turns":                   {inTurn(2*step, 1, 0), "1x1 0x1 1x1 0"},
 		"a counter":                  {counted(always(0.5)), "0+30x6"},
 		"a counter that is reset":    {counted(always(1)).since([]time.Duration{150 * time.Second}), "0+60x2 30+60x3"},
 		"one event in three minutes": {counted(single(3 * step)), "0 1x2 2x2"},
@@ -58,6 +58,27 @@ func TestBothSides(t *testing.T) {
 		}
 		if quiet == 0 || loud == 0 {
 			t.Errorf("%s: %d expect quiet, %d to be told", c.name, quiet, loud)
+		}
+	}
+}
+
+// Where scrapes are further apart, windows are longer, and so is the time in which what lasts is surely told.
+func TestLate(t *testing.T) {
+	s := Default()
+	if got := s.late(20 * time.Minute); got != 20*time.Minute {
+		t.Errorf("%v at the usual interval", got)
+	}
+	s.ScrapeInterval = 2 * time.Minute
+	if got := s.late(20 * time.Minute); got != 80*time.Minute {
+		t.Errorf("%v at two minutes", got)
+	}
+	for _, c := range chapters(s) {
+		for _, x := range c.situations {
+			for _, e := range x.expect {
+				if x.lasts <= 0 || e.at > x.lasts {
+					t.Errorf("%s: %v of %v", x.name, e.at, x.lasts)
+				}
+			}
 		}
 	}
 }

@@ -19,7 +19,7 @@ const besides = `instance=""`
 
 func hoursChapter(s Settings) chapter {
 	c := chapter{name: "hours", about: "budgets that burn for hours, and pods that come and go", evaluate: time.Minute}
-	c.situations = []situation{s.burning(7, false), s.burning(7, true), s.burning(0, true), s.growing(0), s.growing(s.twice(4000))}
+	c.situations = []situation{s.burning(7), s.burning(0), s.growing(0), s.growing(s.twice(4000))}
 	return c
 }
 
@@ -32,32 +32,24 @@ func daysChapter(s Settings) chapter {
 	return c
 }
 
-// burning: overdue copies are so many times what the budget allows; the exporter is one process, or a new pod each hour.
-func (s Settings) burning(times float64, pods bool) situation {
+// burning: overdue copies are so many times what the budget allows, while the exporter is a new pod each hour.
+func (s Settings) burning(times float64) situation {
 	l := caches(2)
 	c := profiles(l, 10000)
 	c.overdue = bad(30*time.Minute, round(times*s.Budget*10000), l.names()...)
-	lasts := 8 * hour
 	x := situation{
-		name: "seven times the budget is overdue for hours: a page", lasts: lasts, scrape: sparse,
-		expect: []expectation{s.page(7*hour, labels{"class": usualClass}), s.once()},
+		name: "seven times the budget is overdue for hours, and the exporter is a new pod each of them: a page", lasts: 5 * hour, scrape: sparse,
+		expect: []expectation{s.page(4*hour+hour/2, labels{"class": usualClass}), s.once()},
 	}
 	if times == 0 {
+		x.name, x.lasts = "the exporter is a new pod each hour, and all is well: nobody is told", 3*hour
 		x.expect = []expectation{s.quiet(besides)}
-		x.name = "the exporter is a new pod each hour, and all is well: nobody is told"
-	} else if pods {
-		x.name = "seven times the budget is overdue for hours, and the exporter is a new pod each of them: a page"
 	}
-	tells := [][]series{collectors(nil), l.series(), c.series(sparse), causes(nil)}
-	if !pods {
-		x.series = pod().tells(s, tells...)
-		return x
-	}
-	for i := time.Duration(0); i*hour < lasts; i++ {
+	for i := time.Duration(0); i*hour < x.lasts; i++ {
 		t := pod()
 		t.instance, t.from, t.to = fmt.Sprintf("pod-%d", i), i*hour, (i+1)*hour
 		t.starts = []time.Duration{t.from}
-		x.series = append(x.series, t.tells(s, tells...)...)
+		x.series = append(x.series, t.tells(s, collectors(nil), l.series(), c.series(sparse), causes(nil))...)
 	}
 	return x
 }
@@ -135,13 +127,13 @@ func (s Settings) growth() situation {
 // growing is the beginning of it, as often evaluated as others.
 func (s Settings) growing(overdue float64) situation {
 	x := situation{
-		name: "a pool has grown, and copies that were moved are strays: no page", lasts: 4 * hour, scrape: sparse,
-		series: s.pool(sparse, nil), expect: []expectation{s.noPage(), s.ticket(3*hour, labels{"cause": "config"})},
+		name: "a pool has grown, and copies that were moved are strays: no page", lasts: 2 * hour, scrape: sparse,
+		series: s.pool(sparse, nil), expect: []expectation{s.noPage(), s.ticket(2*hour, labels{"cause": "config"})},
 	}
 	if overdue > 0 {
 		x.name = "a pool has grown, and beside the strays 2% of the copies are overdue: a page"
-		x.series = s.pool(sparse, bad(2*hour, overdue, poolServers()[:2]...))
-		x.expect = []expectation{s.page(3*hour, labels{"class": usualClass})}
+		x.series = s.pool(sparse, bad(90*time.Minute, overdue, poolServers()[:2]...))
+		x.expect = []expectation{s.page(2*hour, labels{"class": usualClass})}
 	}
 	return x
 }
@@ -230,13 +222,19 @@ func (s Settings) lostMembers() situation {
 	}
 }
 
-// traffic are a node's lookups, of which a share hits.
-func traffic(l layer, hits curve) []series {
+// traffic are nodes' lookups, of which a share hits; of the first another.
+func traffic(l layer, first, others curve) []series {
 	const lookups = 1000
 	var all []series
-	for _, n := range l.names() {
+	for i, n := range l.names() {
 		who := []string{"layer", l.name, "node", n}
-		rate := func(at time.Duration) (float64, bool) { v, _ := hits(at); return v * lookups, true }
+		rate := func(at time.Duration) (float64, bool) {
+			share, _ := others(at)
+			if i == 0 {
+				share, _ = first(at)
+			}
+			return share * lookups, true
+		}
 		all = append(all,
 			counter("node_hits_total", rate, who...), counter("node_misses_total", sum(always(lookups), negative(rate)), who...),
 			counter("node_own_reads_total", always(2), append(who[:4:4], "result", "hit")...),
@@ -253,29 +251,30 @@ func (s Settings) hitRate(restarts int, falls bool) situation {
 	turn := 10 * time.Minute
 	_, starts := loop(from, min(lasts, from+time.Duration(restarts)*turn), turn, time.Minute)
 	l = l.with(0, func(n *node) { n.starts = starts })
-	hits := always(0.9).from(from, always(0.4))
+	first, others := always(0.9).from(from, always(0.2)), always(0.9).from(from, always(0.4))
 	x := situation{lasts: lasts, scrape: sparse}
 	switch {
 	case !falls:
-		hits = always(0.9).from(from, always(0.85))
-		x.name, x.expect = "a node is in a crash loop, and the hit rate is as ever: no page", []expectation{s.noPage()}
+		others = always(0.9)
+		x.name, x.expect = "a node is in a crash loop, and holds little; the others' hit rate is as ever: no page", []expectation{s.noPage()}
 	case restarts == 1:
-		hits = always(0.9).between(from, from+30*time.Minute, always(0.4))
-		x.name, x.expect = "the hit rate falls for half an hour after a restart: nobody is told", []expectation{s.quiet(besides)}
+		first, others = always(0.9).between(from, from+hour/2, always(0)), always(0.9)
+		x.name, x.expect = "a node is restarted, and begins with nothing: nobody is told", []expectation{s.quiet(besides)}
 	default:
 		x.name = "the hit rate falls for good beside a node in a crash loop: a ticket"
 		x.expect = []expectation{s.noPage(), s.ticket(29*hour, labels{"layer": l.name}).where(`node=""`)}
 	}
-	x.series = pod().tells(s, collectors(nil), l.series(), traffic(l, hits), causes(nil))
+	x.series = pod().tells(s, collectors(nil), l.series(), traffic(l, first, others), causes(nil))
 	return x
 }
 
 // coldKeys are read by a report for an hour.
 func (s Settings) coldKeys() situation {
 	l := caches(2)
+	hits := always(0.9).between(26*hour, 27*hour, always(0.3))
 	return situation{
 		name: "a report reads cold keys for an hour: no page", lasts: 29 * hour, scrape: sparse,
-		series: pod().tells(s, collectors(nil), l.series(), traffic(l, always(0.9).between(26*hour, 27*hour, always(0.3))), causes(nil)),
+		series: pod().tells(s, collectors(nil), l.series(), traffic(l, hits, hits), causes(nil)),
 		expect: []expectation{s.noPage()},
 	}
 }

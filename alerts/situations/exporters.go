@@ -6,7 +6,7 @@ import (
 )
 
 func exportersChapter(s Settings) chapter {
-	c := chapter{name: "exporters", about: "how the exporter is scraped, and by how many", evaluate: 30 * time.Second}
+	c := chapter{name: "exporters", about: "how the exporter is scraped, and by how many", evaluate: time.Minute}
 	for _, interval := range []time.Duration{15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute} {
 		c.situations = append(c.situations, s.interval(interval, false), s.interval(interval, true))
 	}
@@ -108,7 +108,7 @@ func (s Settings) shards(part float64) situation {
 // restartLoop is an exporter that dies every four minutes.
 func (s Settings) restartLoop() situation {
 	l := caches(2)
-	up, starts := loop(10*time.Minute, 70*time.Minute, 4*time.Minute, time.Minute)
+	up, starts := loop(10*time.Minute, s.late(70*time.Minute), 4*time.Minute, time.Minute)
 	t := pod()
 	t.starts = starts
 	t.lost = func(at time.Duration) bool { v, _ := up(at); return v == 0 }

@@ -34,7 +34,7 @@ func (s Settings) deaths(n int) situation {
 	score := always(0).from(from, always(0.57))
 	x := situation{
 		name: "three of twelve nodes die: one page", lasts: s.late(45 * time.Minute),
-		expect: []expectation{s.page(s.late(20*time.Minute), labels{"layer": usualLayer, "cause": "network"}), s.incidents(s.late(20*time.Minute), labels{})},
+		expect: []expectation{s.page(s.late(20*time.Minute), labels{"layer": usualLayer}), s.incidents(s.late(20*time.Minute), labels{})},
 	}
 	if n == 1 {
 		c.overdue = bad(15*time.Minute, 1, "redis-7")
@@ -145,10 +145,10 @@ func members(n int) layer {
 func (s Settings) announced() situation {
 	l := members(4)
 	return situation{
-		name: "three addresses are announced and never answer: told, and no page", lasts: s.late(6 * time.Hour), scrape: time.Minute,
+		name: "three addresses are announced and never answer: told, and no page", lasts: s.late(3 * time.Hour), scrape: time.Minute,
 		series: pod().tells(s, collectors(nil), l.series(), profiles(l, 1000).series(time.Minute), causes(nil),
 			[]series{gauge("group_unreached_addresses", always(3), "layer", l.name, "group", "pool")}),
-		expect: []expectation{s.noPage(), {at: s.late(5 * time.Hour), severity: s.Ticket + "|info", want: []labels{{"group": "pool"}}}},
+		expect: []expectation{s.noPage(), {at: s.late(150 * time.Minute), severity: s.Ticket + "|info", want: []labels{{"group": "pool"}}}},
 	}
 }
 
@@ -209,9 +209,9 @@ func (s Settings) resharding() situation {
 	l := caches(3)
 	c := profiles(l, 1000)
 	from, to := 10*time.Minute, 40*time.Minute
-	moving := always(0).between(from, to, everyOther(s.ScrapeInterval, 200, 0))
+	moving := always(0).between(from, to, inTurn(s.ScrapeInterval, 200, 0, 0))
 	c.missing = map[string]curve{"redis-1": moving}
-	views := always(1).between(from, to, everyOther(s.ScrapeInterval, 2, 1))
+	views := always(1).between(from, to, inTurn(s.ScrapeInterval, 2, 1, 1))
 	return situation{
 		name: "a Redis Cluster is resharded: nobody is paged", lasts: time.Hour,
 		series: append(s.base(l, c), pod().tells(s, []series{

@@ -6,7 +6,7 @@ import (
 )
 
 func queuesChapter(s Settings) chapter {
-	c := chapter{name: "queues", about: "queues that back up, stop, and are merely busy", evaluate: 30 * time.Second}
+	c := chapter{name: "queues", about: "queues that back up, stop, and are merely busy", evaluate: time.Minute}
 	for _, of := range []queue{topic("invalidations", 20), list("invalidations")} {
 		c.situations = append(c.situations, s.nightly(of, 1750), s.nightly(of, 125), s.stopped(of))
 	}
@@ -75,15 +75,15 @@ func (s Settings) stopped(q queue) situation {
 // flapping has the depth above its limit and below it, in turn: a topic's goes up and down, a list is emptied in gulps.
 func (s Settings) flapping(q queue) situation {
 	const turn = 3 * time.Minute
-	q.depth, q.oldest = everyOther(turn, 6000, 100), always(30)
+	q.depth, q.oldest = inTurn(turn, 6000, 100), always(30)
 	if q.group == "" {
-		q.enqueued = everyOther(turn, 5900/turn.Seconds(), 0)
+		q.enqueued = inTurn(turn, 5900/turn.Seconds(), 0)
 	} else {
 		q.depth = func(at time.Duration) (float64, bool) {
 			at %= 2 * turn
 			return 3000 + 20*min(at, 2*turn-at).Seconds(), true
 		}
-		q.processed = everyOther(turn, 180, 220)
+		q.processed = inTurn(turn, 180, 220)
 	}
 	return situation{
 		name: "a depth goes above its limit and below every three minutes (" + q.kind + "): it rings once at most", lasts: 2 * time.Hour,
@@ -102,7 +102,7 @@ func (s Settings) slowList(dead bool) situation {
 		q.enqueued = always(0).from(10*time.Minute, single(time.Minute))
 		q.oldest = ramp(11*time.Minute, 0, 1)
 		q.stalled = always(0).from(13*time.Minute, always(1))
-		x.name = "the consumer of a list dies at one message a minute: told within the hour"
+		x.name, x.lasts = "the consumer of a list dies at one message a minute: told within the hour", s.late(70*time.Minute)
 		x.expect = []expectation{s.either(s.late(60*time.Minute), labels{"queue": q.name})}
 	}
 	x.series = s.queues(q)

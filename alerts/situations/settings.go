@@ -40,5 +40,5 @@ func (s Settings) late(t time.Duration) time.Duration {
 	if s.ScrapeInterval <= 30*time.Second {
 		return t
 	}
-	return (t * s.ScrapeInterval / (30 * time.Second)).Round(time.Minute)
+	return time.Duration(float64(t) * s.ScrapeInterval.Seconds() / 30).Round(time.Minute)
 }

@@ -311,7 +311,7 @@ func (b *board) describe(p panel, names []string) string {
 		}
 		var severities []string
 		for _, r := range found {
-			severities = append(severities, r.Labels["severity"])
+			severities = append(severities, "severity "+r.Labels["severity"])
 		}
 		slices.Sort(severities)
 		told = append(told, fmt.Sprintf("[%s](%s%s.md) (%s)", name, runbooks, name, strings.Join(slices.Compact(severities), " or ")))

@@ -6,10 +6,12 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
 	"github.com/cacheinv/cacheinv_exporter/alerts"
+	"github.com/cacheinv/cacheinv_exporter/alerts/situations"
 	"github.com/cacheinv/cacheinv_exporter/dashboards"
 	"github.com/cacheinv/cacheinv_exporter/docs"
 	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
@@ -29,8 +31,19 @@ var sources = []struct {
 	{docs.Files, "runbooks", "runbooks", "docs/runbooks", "*"},
 }
 
-// made are tests of the rules that are made for the settings: their names in alerts/tests, and their text.
-var made []func(settings.Values) (map[string]string, error)
+// situationSettings are the settings as the table of situations wants them.
+func situationSettings(v settings.Values) situations.Settings {
+	seconds := func(s *settings.Setting) time.Duration {
+		return time.Duration(v.Number(s) * float64(time.Second))
+	}
+	return situations.Settings{
+		StaleShare: v.Number(settings.StaleShare), Budget: v.Number(settings.Budget),
+		FailureShare: v.Number(settings.FailureShare), FailureShareTicket: v.Number(settings.FailureShareTicket),
+		Latency: seconds(settings.Latency), ScrapeInterval: seconds(settings.ScrapeInterval),
+		Page: v.Text(settings.SeverityPage), Ticket: v.Text(settings.SeverityTicket),
+		Job: v.Text(settings.Job), ClusterLabel: v.Text(settings.ClusterLabel),
+	}
+}
 
 // render gives the files with the settings, in order of their paths, and how many tests are left out, which cannot follow them.
 func render(v settings.Values) (files []file, left int, err error) {
@@ -68,14 +81,12 @@ func render(v settings.Values) (files []file, left int, err error) {
 		}
 		files = append(files, file{f.path, text})
 	}
-	for _, tests := range made {
-		more, err := tests(v)
-		if err != nil {
-			return nil, 0, err
-		}
-		for name, text := range more {
-			files = append(files, file{"alerts/tests/" + name, text})
-		}
+	rendered, err := situations.Files(situationSettings(v))
+	if err != nil {
+		return nil, 0, err
+	}
+	for name, text := range rendered {
+		files = append(files, file{"alerts/tests/" + name, string(text)})
 	}
 	if files, err = kubernetes(files, v); err != nil {
 		return nil, 0, err

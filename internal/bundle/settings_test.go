@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/cacheinv/cacheinv_exporter/alerts/situations"
 	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
 	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
@@ -61,7 +62,7 @@ func checkRules(t *testing.T, dir string) {
 	promtool(t, args...)
 }
 
-// run the tests of a written bundle: all of them with CACHEINV_SOAK, else some of each file of rules, always the same.
+// runTests runs the tests of a written bundle: all of them with CACHEINV_SOAK, else a short one for each set of rule files.
 func runTests(t *testing.T, dir string) {
 	t.Helper()
 	args := []string{"test", "rules"}
@@ -78,7 +79,10 @@ func runTests(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		of := strings.Join(test.RuleFiles, " ")
-		if seen[of]++; seen[of] <= 3 && len(data) < 1e5 || os.Getenv("CACHEINV_SOAK") != "" {
+		if len(data) > 2e4 && os.Getenv("CACHEINV_SOAK") == "" {
+			continue
+		}
+		if seen[of]++; seen[of] == 1 || os.Getenv("CACHEINV_SOAK") != "" {
 			args = append(args, name)
 		}
 	}
@@ -251,15 +255,16 @@ func TestTestsThatCannotFollow(t *testing.T) {
 	}
 }
 
-// Tests that are made for the settings are written beside the others.
-func TestMadeTests(t *testing.T) {
-	before := made
-	t.Cleanup(func() { made = before })
-	made = append(made, func(v settings.Values) (map[string]string, error) {
-		return map[string]string{"made.yml": "share: " + v.Text(settings.StaleShare)}, nil
-	})
-	if _, files := written(t, "stale_share=3%"); files["alerts/tests/made.yml"] != "share: 0.03" {
-		t.Errorf("%q", files["alerts/tests/made.yml"])
+// Situations are rendered for the settings; the usual ones are those of their table.
+func TestSituationsFollow(t *testing.T) {
+	if got := situationSettings(settings.Values{}); got != situations.Default() {
+		t.Errorf("the usual settings are %+v, and those of the situations %+v", got, situations.Default())
+	}
+	name := "alerts/tests/situations_copies.yml"
+	_, usual := written(t)
+	_, other := written(t, "stale_share=3%")
+	if usual[name] == "" || other[name] == "" || usual[name] == other[name] {
+		t.Errorf("%s does not follow: %d and %d bytes", name, len(usual[name]), len(other[name]))
 	}
 }
 
@@ -270,4 +275,34 @@ func installed(t *testing.T, name string, args ...string) string {
 		t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return string(out)
+}
+
+// A setting that changes no rule would be kept by the folder, and do nothing.
+func TestEverySettingIsInTheRules(t *testing.T) {
+	read, err := carried()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range slices.Concat(names, numbers) {
+		name, value, _ := strings.Cut(set, "=")
+		s, err := settings.Named(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := settings.Values{}.With(s, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := 0
+		for _, f := range read {
+			if text, err := v.Render(f.text, nil); err != nil {
+				t.Errorf("%s: %v", f.repository, err)
+			} else if filepath.Dir(f.path) == "alerts" && filepath.Ext(f.path) == ".yml" && text != f.text {
+				changed++
+			}
+		}
+		if changed == 0 {
+			t.Errorf("%s changes no file of the rules", name)
+		}
+	}
 }

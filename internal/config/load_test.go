@@ -447,8 +447,10 @@ func TestMessages(t *testing.T) {
 	c := load(t, "queues.yml")
 	takeSources(c)
 	want := []Queue{
-		{Name: "list", Message: &probes.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, TargetRate: 1000.0 / 60,
-			Limits: QueueLimits{Depth: 20000, DepthTicket: 800, Oldest: 15 * time.Minute, Drain: 10 * time.Minute}},
+		{
+			Name: "list", Message: &probes.Message{Key: "$.key", Version: "$.version", TimestampMS: "$.ts"}, TargetRate: 1000.0 / 60,
+			Limits: QueueLimits{Depth: 20000, DepthTicket: 800, Oldest: 15 * time.Minute, Drain: 10 * time.Minute},
+		},
 		{Name: "stream", Message: &probes.Message{Key: "$.key"}, TargetRate: 20, Limits: QueueLimits{Depth: 7, DepthTicket: 2}},
 		{Name: "topic", Message: &probes.Message{Version: "$.meta.version"}, TargetRate: 100000.0 / 3600, Limits: QueueLimits{Depth: 150, DepthTicket: 30}},
 		{Name: "app", Limits: QueueLimits{Drain: time.Hour}},

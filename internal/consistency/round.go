@@ -78,6 +78,9 @@ func (nr *nodeReads) firstReads(which, n int, col *nodeColumn) {
 func (r *round) chooseKeys() {
 	r.keys = make([]classKeys, len(r.classes))
 	for i, c := range r.classes {
+		for l := range c.perLayer {
+			c.perLayer[l].reader.Forget()
+		}
 		k := &r.keys[i]
 		k.names = slices.Clone(c.Keys)
 		k.literal = len(k.names)

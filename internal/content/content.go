@@ -64,7 +64,7 @@ type Spec struct {
 	MaxBytes int64
 }
 
-// Reader reads values by one Spec. It is safe for concurrent use.
+// Reader reads values by one Spec, and remembers what it found in the last ones. It is safe for concurrent use.
 type Reader struct {
 	steps             []decodeStep
 	limit             int64
@@ -72,6 +72,7 @@ type Reader struct {
 	absent            *regexp.Regexp
 	compare, ignore   []Path
 	version, cachedAt *versionPlace
+	memo              *memo
 }
 
 // versionPlace is where a version or a time stands.
@@ -85,7 +86,7 @@ type versionPlace struct {
 
 // Compile checks a Spec. The error says what is wrong, and what to write.
 func Compile(s Spec) (*Reader, error) {
-	r := &Reader{limit: s.MaxBytes, absent: s.Absent}
+	r := &Reader{limit: s.MaxBytes, absent: s.Absent, memo: newMemo()}
 	if r.limit <= 0 {
 		r.limit = 1 << 20
 	}

@@ -21,6 +21,19 @@ var (
 // Value reads a string's bytes. The error is ErrAbsent, or says what decode or select refused, or that nothing of it is
 // compared; it holds nothing of the value.
 func (r *Reader) Value(value []byte) (Content, error) {
+	k := r.memo.key(value)
+	if c, ok := r.memo.get(k); ok {
+		return c, nil
+	}
+	c, err := r.read(value)
+	if err == nil {
+		r.memo.put(k, c)
+	}
+	return c, err
+}
+
+// read a value that is not remembered.
+func (r *Reader) read(value []byte) (Content, error) {
 	whole, err := r.decode(value)
 	if err != nil {
 		return Content{}, err

@@ -250,7 +250,7 @@ var lookAt = map[string]string{
   cacheinv_node_hits_total                  with _misses_total: each node's hit rate
   cacheinv_queue_depth                      close to 0
   cacheinv_cause_score                      no cause above 0.2`,
-	QueueBacklog: `Invalidations arrive at 1,000/s, and are processed at 234/min:
+	QueueBacklog: `Invalidations arrive in the topic at 1,000/s, and are processed at 234/min:
   cacheinv_queue_depth                      passes 5,000 within half a minute
   cacheinv_consumer_group_lag               by partition of ` + topic + `
   cacheinv_consumer_group_lag_seconds       how old the oldest message is that waits

@@ -21,8 +21,7 @@ const (
 	partitions = 3
 
 	listCapacity = 20_000
-	// Backlogs end here, so that a demo that is left running stays small.
-	listLimit  = 19_000
+	// topicLimit ends a backlog, so that a demo that is left running stays small.
 	topicLimit = 60_000
 
 	floodEvery = 100 * time.Millisecond
@@ -67,7 +66,7 @@ type queues struct {
 	// processor counts what was processed.
 	processor *processor
 
-	// slow: the consumers process 234 messages a minute.
+	// slow: the topic's consumer processes 234 messages a minute.
 	slow atomic.Bool
 	// looping: the consumer publishes loopKey again.
 	looping atomic.Bool
@@ -137,7 +136,8 @@ func (q *queues) produce(ctx context.Context, m message) {
 	})
 }
 
-// flood publishes 1,000 invalidations a second, as a bulk import does, up to a limit.
+// flood publishes 1,000 invalidations a second to the topic, as a bulk import does, up to a limit. The list is left alone: two queues
+// that back up are two pages.
 func (q *queues) flood(ctx context.Context) {
 	ticks := time.NewTicker(floodEvery)
 	defer ticks.Stop()
@@ -147,18 +147,12 @@ func (q *queues) flood(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		intoTopic, intoList := q.backlog.Load() < topicLimit, q.list.queued.Load() < listLimit
-		var values []string
 		for range floodBatch {
-			n++
-			m := message{Key: productKey(100_000 + n%50_000), Version: int64(1 + n/50_000)}
-			if intoTopic {
-				q.produce(ctx, m)
+			if q.backlog.Load() >= topicLimit {
+				break
 			}
-			values = append(values, string(m.encode()))
-		}
-		if intoList {
-			q.list.push(values...)
+			n++
+			q.produce(ctx, message{Key: productKey(100_000 + n%50_000), Version: int64(1 + n/50_000)})
 		}
 	}
 }
@@ -216,18 +210,9 @@ func (q *queues) again(ctx context.Context, records []*kgo.Record) (looped bool)
 
 // consumeList processes the list.
 func (q *queues) consumeList(ctx context.Context) {
-	for {
-		slow, step := q.slow.Load(), 50*time.Millisecond
-		if slow {
-			step = slowStep
-		}
-		if !pause.For(ctx, step) {
-			return
-		}
+	for pause.For(ctx, 50*time.Millisecond) {
 		for q.list.pop() {
-			if slow {
-				break
-			}
+			continue
 		}
 	}
 }

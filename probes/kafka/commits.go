@@ -66,6 +66,11 @@ func requestCommitsTogether(ctx context.Context, conn *brokerConn, groups map[st
 			continue
 		}
 		g.offsets = commitsOutcome(got.ErrorCode)
+		n := 0
+		for _, t := range got.Topics {
+			n += len(t.Partitions)
+		}
+		g.commits = make(map[probes.Partition]int64, n)
 		for _, t := range got.Topics {
 			for _, p := range t.Partitions {
 				g.setCommit(probes.Partition{Topic: t.Topic, ID: p.Partition}, p.Offset, p.ErrorCode)

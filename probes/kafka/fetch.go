@@ -43,7 +43,7 @@ type takeAnswer func(f partitionFetch, answer *kmsg.FetchResponseTopicPartition,
 func (s *sampling) readRecords(ctx context.Context) {
 	ctx, done := withPart(ctx, 2)
 	defer done()
-	s.newestByPartition = map[probes.Partition][]message.Message{}
+	s.newestByPartition = make(map[probes.Partition][]message.Message, len(s.partitions))
 	lags, newest := s.lagFetches(), s.newestFetches()
 	var mu sync.Mutex // guards s.newestByPartition, refused and tried
 	refused := map[string]error{}

@@ -25,7 +25,7 @@ func (s *sampling) newestFetches() map[int32][]partitionFetch {
 	if s.q.newest <= 0 {
 		return nil
 	}
-	var all []partitionFetch
+	all := make([]partitionFetch, 0, len(s.partitions))
 	for id, p := range s.partitions {
 		if p.end.err == nil && p.start.err == nil && p.end.offset > p.start.offset {
 			all = append(all, partitionFetch{p: p, log: s.q.logs[id]})
@@ -150,7 +150,7 @@ func (s *sampling) newestSample() *probes.MessageSample {
 	if s.q.newest <= 0 || !s.newestKnown {
 		return nil
 	}
-	var all [][]message.Message
+	all := make([][]message.Message, 0, len(s.newestByPartition))
 	for _, messages := range s.newestByPartition {
 		all = append(all, messages)
 	}

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -27,18 +26,30 @@ type logOffset struct {
 	offset int64
 }
 
-// queryOffsets asks all leaders for the ends and, where they are needed, the starts of their partitions; once more
-// where a leader has moved. Brokers that had nothing else to answer are asked whether they are there.
-func (s *sampling) queryOffsets(ctx context.Context) {
+// queryStarts begins to ask all leaders for the starts of their partitions, where they are needed, while the groups are asked for
+// what they committed: a start that was read before a commit makes no message lost that was processed meanwhile.
+func (s *sampling) queryStarts(ctx context.Context) (wait func()) {
+	if !s.startsNeeded() {
+		return func() {}
+	}
+	ctx, done := withPart(ctx, 2)
+	var requests sync.WaitGroup
+	for id, led := range byLeader(s.ledPartitions()) {
+		requests.Go(func() { s.learnOffsets(ctx, s.brokers[id], led, earliestOffset) })
+	}
+	return func() {
+		requests.Wait()
+		done()
+	}
+}
+
+// queryOffsets asks all leaders for the ends of their partitions; once more, and for the starts as well, where a leader has moved.
+// Brokers that had nothing else to answer are asked whether they are there.
+func (s *sampling) queryOffsets(ctx context.Context, waitForStarts func()) {
 	first, done := withPart(ctx, 2)
 	defer done()
-	var led []*partition
-	for _, p := range s.partitions {
-		if errors.Is(p.end.err, errLeftOut) {
-			led = append(led, p)
-		}
-	}
-	s.listOffsets(first, led, true)
+	s.listEnds(first, s.ledPartitions())
+	waitForStarts()
 	if moved := s.movedPartitions(); len(moved) > 0 && pause.For(ctx, settleDelay) {
 		s.retryMoved(ctx, moved)
 	}
@@ -84,28 +95,48 @@ func (s *sampling) retryMoved(ctx context.Context, moved []*partition) {
 			continue
 		}
 		*p = *n
-		if errors.Is(p.end.err, errLeftOut) {
+		if p.unasked() {
 			led = append(led, p)
 		}
 	}
-	s.listOffsets(ctx, led, false)
-}
-
-// listOffsets asks the leaders of partitions; with others also the remaining brokers, whether they answer.
-func (s *sampling) listOffsets(ctx context.Context, partitions []*partition, others bool) {
-	by := map[int32][]*partition{}
-	for _, conn := range partitions {
-		by[conn.leader] = append(by[conn.leader], conn)
-	}
 	var requests sync.WaitGroup
-	for id, led := range by {
+	for id, led := range byLeader(led) {
 		requests.Go(func() { s.learnOffsets(ctx, s.brokers[id], led, latestOffset) })
 		if s.startsNeeded() {
 			requests.Go(func() { s.learnOffsets(ctx, s.brokers[id], led, earliestOffset) })
 		}
 	}
+	requests.Wait()
+}
+
+// ledPartitions are those whose leader is to be asked.
+func (s *sampling) ledPartitions() []*partition {
+	led := make([]*partition, 0, len(s.partitions))
+	for _, p := range s.partitions {
+		if p.unasked() {
+			led = append(led, p)
+		}
+	}
+	return led
+}
+
+func byLeader(partitions []*partition) map[int32][]*partition {
+	by := map[int32][]*partition{}
+	for _, p := range partitions {
+		by[p.leader] = append(by[p.leader], p)
+	}
+	return by
+}
+
+// listEnds asks the leaders of partitions, and the remaining brokers whether they answer.
+func (s *sampling) listEnds(ctx context.Context, partitions []*partition) {
+	by := byLeader(partitions)
+	var requests sync.WaitGroup
+	for id, led := range by {
+		requests.Go(func() { s.learnOffsets(ctx, s.brokers[id], led, latestOffset) })
+	}
 	for id, b := range s.brokers {
-		if others && by[id] == nil && !s.q.conns.answered(b.address) {
+		if by[id] == nil && !s.q.conns.answered(b.address) {
 			requests.Go(func() {
 				if conn, err := s.conn(b); err == nil {
 					_, _ = conn.ping(ctx) // whether it answered is all there is to learn

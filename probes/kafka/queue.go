@@ -128,7 +128,7 @@ func (q *queue) Sample(ctx context.Context) (probes.Backlog, error) {
 	defer done()
 	q.conns.begin()
 	s := &sampling{
-		q: q, brokers: map[int32]broker{}, partitions: map[probes.Partition]*partition{}, faults: newFaults(),
+		q: q, brokers: map[int32]broker{}, partitions: make(map[probes.Partition]*partition, len(q.logs)), faults: newFaults(),
 	}
 	b := s.run(ctx)
 	b.BrokersUp, b.BrokersDown = q.countBrokers()

@@ -51,8 +51,9 @@ func (s *sampling) run(ctx context.Context) probes.Backlog {
 	}
 	s.learnTopics(meta)
 	s.selectGroups(ctx)
+	waitForStarts := s.queryStarts(ctx)
 	s.queryGroups(ctx)
-	s.queryOffsets(ctx)
+	s.queryOffsets(ctx, waitForStarts)
 	s.remember(time.Now().UnixMilli())
 	s.readRecords(ctx)
 	return s.backlog()
@@ -76,7 +77,7 @@ func withPart(ctx context.Context, n int) (context.Context, context.CancelFunc) 
 // backlog gives what was learned. Depth and age are those of the group that is furthest behind, and known only where each
 // group's are, leftover ones left out.
 func (s *sampling) backlog() probes.Backlog {
-	b := probes.Backlog{Ends: map[probes.Partition]float64{}, Sample: s.newestSample()}
+	b := probes.Backlog{Ends: make(map[probes.Partition]float64, len(s.partitions)), Sample: s.newestSample()}
 	now := time.Now().UnixMilli()
 	for id, p := range s.partitions {
 		if p.end.err == nil {
@@ -126,9 +127,10 @@ func (s *sampling) groupBacklog(g *group, now int64) (out probes.GroupBacklog, w
 	if g.offsets.err != nil {
 		return out, 0, false
 	}
-	out.HasOffsets, out.Lag, out.Positions = true, map[probes.Partition]int64{}, map[probes.Partition]float64{}
-	out.Waiting = map[probes.Partition]int64{}
-	out.LagSeconds, out.Starts = map[probes.Partition]float64{}, map[probes.Partition]float64{}
+	n := min(len(g.commits), len(s.partitions))
+	out.HasOffsets, out.Lag, out.Waiting = true, make(map[probes.Partition]int64, n), make(map[probes.Partition]int64, n)
+	out.Positions, out.Starts = make(map[probes.Partition]float64, n), make(map[probes.Partition]float64, n)
+	out.LagSeconds = make(map[probes.Partition]float64, n)
 	known = true
 	for id, p := range s.partitions {
 		commit, ok := g.commits[id]

@@ -28,6 +28,9 @@ type partition struct {
 	end, start logOffset
 }
 
+// unasked: it has a leader, which has not answered yet.
+func (p *partition) unasked() bool { return errors.Is(p.end.err, errLeftOut) }
+
 // lag of a group with this commit: what is left in the log; false where that is unknown. Messages that were deleted before
 // they were read count no more.
 func (p *partition) lag(commit int64) (int64, bool) {

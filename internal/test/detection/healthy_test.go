@@ -1,6 +1,7 @@
 package detection
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,10 +14,12 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/test/shop"
 )
 
+var healthySoak = flag.Duration("healthy", time.Hour, "how long a healthy day lasts in a soak")
+
 // healthyFor is how long a healthy day lasts; what happens in it happens at parts of it.
 func healthyFor() time.Duration {
 	if soak {
-		return time.Hour
+		return *healthySoak
 	}
 	return time.Minute
 }

@@ -118,15 +118,7 @@ func (s *station) play(t *testing.T, sc scenario) {
 	if len(o.pages) > 0 {
 		o.toPage = o.pages[0].at.Sub(begins)
 	}
-	holds, err := s.rules.Alerts(sc.alert)
-	if err != nil && !sc.nothing {
-		t.Fatal(err)
-	}
-	for _, r := range holds {
-		o.hold = max(o.hold, r.For)
-	}
-	o.seen = s.scrapesUntil(t, sc, happened, "pending|firing")
-	o.fired = s.scrapesUntil(t, sc, happened, "firing")
+	s.times(t, o, happened)
 	t.Logf("%s: %d pages, the first after %s; %s seen after %d scrapes, fired after %d, for %v; tickets %v; pages %v", sc.name, len(o.pages),
 		o.toPage.Round(100*time.Millisecond), sc.alert, o.seen, o.fired, o.hold, o.tickets, o.pages)
 	s.judge(t, o)
@@ -176,19 +168,66 @@ func (s *station) judge(t *testing.T, o *outcome) {
 	}
 }
 
-// scrapesUntil the scenario's alert was in one of the states, from the fault on.
-func (s *station) scrapesUntil(t *testing.T, sc scenario, fault time.Time, states string) int {
+// lookback is what an alert waits for in its expression, besides its for, at the usual speed.
+type lookback struct {
+	// series that has the value once it waits.
+	series string
+	value  model.SampleValue
+	long   time.Duration
+}
+
+var lookbacks = map[string]lookback{
+	// Harm has to last in a recorded rule, since what these alerts tell of it besides may change meanwhile.
+	"CacheInvalPartitionSuspected": {"class:cacheinv_canary_harm:bool", 1, 2 * time.Minute},
+	"CacheInvalVersionDrift":       {"class:cacheinv_canary_harm:bool", 1, 2 * time.Minute},
+	// Each node, or exporter, for itself: one after the other may be restarted.
+	"CacheInvalLayerUnreachable": {"cacheinv_node_up", 0, 2 * time.Minute},
+	"CacheInvalExporterDown":     {"up", 0, time.Minute},
+}
+
+// times sets when the scenario's alert was seen and fired, and for how long it waits. Of its tiers those of the scenario's severity
+// count.
+func (s *station) times(t *testing.T, o *outcome, fault time.Time) {
+	t.Helper()
+	o.seen = s.scrapes(t, o.name, fault, time.Now(), true)
+	o.fired = o.seen
+	if o.nothing {
+		return
+	}
+	severity := "page"
+	if o.ticket {
+		severity = "ticket"
+	}
+	tiers, err := s.rules.Alerts(o.alert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range tiers {
+		if r.Labels["severity"] == severity {
+			o.hold = max(o.hold, r.For)
+		}
+	}
+	alerts := fmt.Sprintf("ALERTS{cluster=%q,alertname=%q,severity=%q,alertstate=~%%q}", o.name, o.alert, severity)
+	o.fired = s.scrapesUntil(t, o, fault, fmt.Sprintf(alerts, "firing"), 1)
+	o.seen = s.scrapesUntil(t, o, fault, fmt.Sprintf(alerts, "pending|firing"), 1)
+	if back, ok := lookbacks[o.alert]; ok {
+		o.hold += back.long / factor
+		o.seen = s.scrapesUntil(t, o, fault, fmt.Sprintf("%s{cluster=%q}", back.series, o.name), back.value)
+	}
+}
+
+// scrapesUntil a series has a value, from the fault on.
+func (s *station) scrapesUntil(t *testing.T, o *outcome, fault time.Time, selector string, value model.SampleValue) int {
 	t.Helper()
 	first := time.Now()
-	for _, series := range s.prom.Samples(t, fmt.Sprintf("ALERTS{cluster=%q,alertname=%q,alertstate=~%q}[%ds]",
-		sc.name, sc.alert, states, int(time.Since(fault).Seconds())+1)) {
+	for _, series := range s.prom.Samples(t, fmt.Sprintf("%s[%ds]", selector, int(time.Since(fault).Seconds())+1)) {
 		for _, sample := range series.Values {
-			if at := sample.Timestamp.Time(); at.After(fault) && at.Before(first) {
+			if at := sample.Timestamp.Time(); sample.Value == value && at.After(fault) && at.Before(first) {
 				first = at
 			}
 		}
 	}
-	return s.scrapes(t, sc.name, fault, first, sc.alert == "CacheInvalExporterDown")
+	return s.scrapes(t, o.name, fault, first, o.alert == "CacheInvalExporterDown")
 }
 
 // evidence of what was seen of a cluster since some moment, for who has to find out why.
@@ -197,7 +236,13 @@ func (s *station) evidence(t *testing.T, cluster string, since time.Time) string
 	var b strings.Builder
 	for _, selector := range []string{
 		`ALERTS{cluster=%q,alertname!="CacheInvalWatchdog"}`, `up{cluster=%q} == 0`, `cacheinv_cause_score{cluster=%q} > 0`, `cacheinv_node_up{cluster=%q} == 0`,
-		`cluster:cacheinv_canary_harmful_copies:sum{cluster=%q} > 0`, `cacheinv_canary_survivor_copies{cluster=%q} > 0`,
+		`class:cacheinv_canary_overdue_copies:sum{cluster=%q} > 0`, `class:cacheinv_canary_overdue_copies:ratio{cluster=%q} > 0`,
+		`class:cacheinv_canary_harm:bool{cluster=%q} > 0`, `class:cacheinv_canary_explained:bool{cluster=%q} > 0`,
+		`class_queue:cacheinv_canary_blamed:info{cluster=%q,queue!=""}`, `queue:cacheinv_queue_ill:bool{cluster=%q} > 0`,
+		`cacheinv_cause_node_score{cluster=%q} > 0`, `queue:cacheinv_queue_drain_seconds:rate2m{cluster=%q} > 60`,
+		`queue:cacheinv_queue_processed:rate2m{cluster=%q}`, `queue:cacheinv_queue_oldest_message_age_seconds:max{cluster=%q} > 5`,
+		`layer:cacheinv_node_up:ratio{cluster=%q} < 1`,
+		`cacheinv_canary_survivor_copies{cluster=%q} > 0`,
 		`sum by (node, state) (cacheinv_canary_copies{cluster=%q,state=~"stale|undecided|error"}) > 0`, `queue:cacheinv_queue_depth:max{cluster=%q} > 50`,
 		`queue:cacheinv_queue_enqueued:rate1m{cluster=%q} > 20`, `queue:cacheinv_queue_sampled_repeats:ratio{cluster=%q} > 0.1`,
 		`cacheinv_cluster_views{cluster=%q}`, `cacheinv_cluster_ok{cluster=%q} == 0`, `cacheinv_layer_masters{cluster=%q} > 1`,

@@ -74,6 +74,21 @@ func Prometheus(t testing.TB, files map[string]string, args ...string) *Promethe
 	return p
 }
 
+// Metrics of its own.
+func (p *PrometheusServer) Metrics(t testing.TB) string {
+	t.Helper()
+	r, err := sendForm(http.MethodGet, "http://"+p.Addr+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Body.Close() }()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // Query now.
 func (p *PrometheusServer) Query(t testing.TB, query string) model.Vector {
 	t.Helper()

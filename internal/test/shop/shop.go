@@ -45,6 +45,8 @@ type Options struct {
 	Broker *servers.KafkaServer
 	// Topic at the broker; without it cache-invalidation.
 	Topic string
+	// Unlisted keeps the list from the exporter, so that the topic alone is watched.
+	Unlisted bool
 	// Keys in the database, of which the first are canaries; 0: the canaries alone.
 	Keys int
 	// Local gives each instance of the application a cache of its own, layer l1.
@@ -273,8 +275,11 @@ func (s *Shop) Config(more ...string) string {
 		}
 	}
 	p("  - name: queues\n    ttl: none\n    nodes:\n      - {name: queue, redis: {address: %q}}", s.Queue.Addr)
-	p("queues:\n  - name: list\n    redis: {node: queue, list: %s}\n    message: {key: $.key, version: $.version, timestamp_ms: $.ts}", listKey)
-	p("    target_rate: 100/s")
+	p("queues:")
+	if !s.opt.Unlisted {
+		p("  - name: list\n    redis: {node: queue, list: %s}\n    message: {key: $.key, version: $.version, timestamp_ms: $.ts}", listKey)
+		p("    target_rate: 100/s")
+	}
 	if s.Broker != nil {
 		p("  - name: topic\n    kafka: {brokers: [%q], topics: [%s], groups: [%s]}", s.Broker.Addr, s.Topic, s.group())
 		p("    message: {key: $.key, version: $.version, timestamp_ms: $.ts}")

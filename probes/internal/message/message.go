@@ -307,26 +307,29 @@ func SampleOf(partitions ...[]Message) *probes.MessageSample {
 }
 
 // merged puts the messages of all partitions into the order of their times, without changing the order within one.
-func merged(partitions [][]Message) []Message {
-	if len(partitions) == 1 {
-		return partitions[0]
-	}
+func merged(partitions [][]Message) []*Message {
 	type timed struct {
-		Message
+		*Message
 		notBefore time.Time
 	}
-	var all []timed
+	n := 0
+	for _, p := range partitions {
+		n += len(p)
+	}
+	all := make([]timed, 0, n)
 	for _, p := range partitions {
 		var notBefore time.Time
-		for _, m := range p {
-			if m.At.After(notBefore) {
+		for i := range p {
+			if m := &p[i]; m.At.After(notBefore) {
 				notBefore = m.At
 			}
-			all = append(all, timed{m, notBefore})
+			all = append(all, timed{&p[i], notBefore})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b timed) int { return a.notBefore.Compare(b.notBefore) })
-	out := make([]Message, len(all))
+	if len(partitions) > 1 {
+		slices.SortStableFunc(all, func(a, b timed) int { return a.notBefore.Compare(b.notBefore) })
+	}
+	out := make([]*Message, len(all))
 	for i, t := range all {
 		out[i] = t.Message
 	}

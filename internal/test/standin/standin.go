@@ -1,4 +1,8 @@
-package docs_test
+// Package standin is the programs that runbooks name and a test can't run as they are: redis-cli and nc that find the test's servers
+// by the names of hosts, kubectl, systemctl and aws that only check their arguments.
+//
+// [Place] says where the test's servers are; folder program has the program that stands in.
+package standin
 
 import (
 	"bytes"
@@ -15,56 +19,33 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
 
-// place is what stand-ins know of where the runbooks' lines are run. Its file is named by the environment's placeFile.
-type place struct {
+// Place is what stand-ins know of where lines are run.
+type Place struct {
 	// Binary of the exporter, the address at which it serves, and the file with its log.
 	Binary, Exporter, Log string
 	// Real programs, by name, behind stand-ins.
 	Real map[string]string
+	// Password that is typed where redis-cli asks for one.
+	Password string
 	// Redis and Memcached have the addresses of servers by the hosts that runbooks name.
 	Redis, Memcached map[string]string
-	// As docs/install installs it.
+	// Entrypoint and the names after it are as docs/install and the image have them; a Service has its port: NAME:PORT.
 	Entrypoint, Namespace, Deployment, Service, PodLabel string
 	Units                                                []string
 }
 
 const (
-	placeFile    = "RUNBOOK_PLACE"
-	standInFor   = "RUNBOOK_STANDIN"
-	standInFault = 70 // exit code of a stand-in that takes a line for wrong
+	// PlaceFile in the environment names a file with the Place, as JSON.
+	PlaceFile = "RUNBOOK_PLACE"
+	// Fault is the exit code for a line that is wrong.
+	Fault = 70
 )
 
-// TestMain runs the tests, or is one of the programs that runbooks name.
-func TestMain(m *testing.M) {
-	name := os.Getenv(standInFor)
-	if name == "" {
-		os.Exit(m.Run())
-	}
-	var p place
-	text, err := os.ReadFile(os.Getenv(placeFile))
-	if err == nil {
-		err = json.Unmarshal(text, &p)
-	}
-	if err == nil {
-		err = p.standIn(name, os.Args[1:])
-	}
-	var ended *exec.ExitError
-	switch {
-	case err == nil:
-	case errors.As(err, &ended):
-		os.Exit(ended.ExitCode())
-	default:
-		fmt.Fprintf(os.Stderr, "stand-in for %s: %v: %q\n", name, err, os.Args[1:])
-		os.Exit(standInFault)
-	}
-}
-
-// standIns are the programs that are not run as they are, and why.
-var standIns = map[string]string{
+// Names are the programs that are not run as they are, and why.
+var Names = map[string]string{
 	"redis-cli":  "the real one, with the address of a real server for each host",
 	"jq":         "the real one, once it is seen that its input has the fields that are asked for",
 	"nc":         "a connection to a real memcached",
@@ -72,10 +53,30 @@ var standIns = map[string]string{
 	"systemctl":  "there is no systemd: verb and unit are checked",
 	"journalctl": "there is no journal: the unit is checked, and the exporter's log is given",
 	"aws":        "there is no account: arguments are checked",
-	"sleep":      "a moment is enough",
 }
 
-func (p *place) standIn(name string, args []string) error {
+// Main is the program of that name, and gives its exit code.
+func Main(name string, args []string) int {
+	var p Place
+	text, err := os.ReadFile(os.Getenv(PlaceFile))
+	if err == nil {
+		err = json.Unmarshal(text, &p)
+	}
+	if err == nil {
+		err = p.run(name, args)
+	}
+	var ended *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &ended):
+		return ended.ExitCode()
+	}
+	fmt.Fprintf(os.Stderr, "stand-in for %s: %v: %q\n", name, err, args)
+	return Fault
+}
+
+func (p *Place) run(name string, args []string) error {
 	switch name {
 	case "redis-cli":
 		return p.redisCLI(args)
@@ -89,19 +90,16 @@ func (p *place) standIn(name string, args []string) error {
 		return p.systemd(name, args)
 	case "aws":
 		return aws(args)
-	case "sleep":
-		time.Sleep(50 * time.Millisecond)
-		return nil
 	}
 	return errors.New("nobody stands in for it")
 }
 
 // become another program.
-func (p *place) become(name string, args []string, env ...string) error {
+func (p *Place) become(name string, args []string, env ...string) error {
 	return syscall.Exec(p.Real[name], append([]string{name}, args...), append(os.Environ(), env...))
 }
 
-func (p *place) redisCLI(args []string) error {
+func (p *Place) redisCLI(args []string) error {
 	var there, env []string
 	for i := 0; i < len(args); i++ {
 		switch {
@@ -116,15 +114,33 @@ func (p *place) redisCLI(args []string) error {
 		case args[i] == "-p" && i+1 < len(args):
 			i++ // the host has it
 		case args[i] == "--askpass":
-			env = append(env, "REDISCLI_AUTH="+loginPassword)
+			env = append(env, "REDISCLI_AUTH="+p.Password)
 		case p.Redis[strings.TrimSuffix(args[i], ":7000")] != "":
 			there = append(there, p.Redis[strings.TrimSuffix(args[i], ":7000")])
 		default:
 			there = append(there, args[i])
 		}
 	}
-	return p.become("redis-cli", there, env...)
+	if slices.ContainsFunc(there, func(a string) bool { return strings.HasPrefix(a, "--latency") }) {
+		return p.become("redis-cli", there, env...) // it goes on until somebody ends it
+	}
+	cmd := exec.Command(p.Real["redis-cli"], there...)
+	cmd.Stdin, cmd.Stderr, cmd.Env = os.Stdin, os.Stderr, append(os.Environ(), env...)
+	out, err := cmd.Output()
+	if _, werr := os.Stdout.Write(out); err == nil {
+		err = werr
+	}
+	if refused := redisRefusal.Find(out); refused != nil { // a grep behind it would hide that
+		return fmt.Errorf("it is refused: %s", refused)
+	}
+	return err
 }
+
+// redisRefusal is what a Redis says of a command that it does not take; memcachedRefusal is memcached's.
+var (
+	redisRefusal     = regexp.MustCompile(`(?m)^(ERR|WRONGTYPE|NOGROUP|NOPERM|NOAUTH|WRONGPASS|READONLY|MISCONF|EXECABORT) .*`)
+	memcachedRefusal = regexp.MustCompile(`(?m)^(CLIENT_|SERVER_)?ERROR\b.*`)
+)
 
 var (
 	jqText  = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
@@ -132,7 +148,7 @@ var (
 )
 
 // jq first looks whether the input has each field that the program names: one that it lacks would be null, and nobody would notice.
-func (p *place) jq(args []string) error {
+func (p *Place) jq(args []string) error {
 	input, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		return err
@@ -174,7 +190,7 @@ func addFields(has map[string]bool, value any) {
 	}
 }
 
-func (p *place) nc(args []string) error {
+func (p *Place) nc(args []string) error {
 	wait, rest, err := parse(args, map[string]bool{"-w": true})
 	if err != nil || len(rest) != 2 {
 		return fmt.Errorf("want nc [-w SECONDS] HOST PORT: %w", err)
@@ -183,7 +199,7 @@ func (p *place) nc(args []string) error {
 	if !ok || rest[1] != "11211" {
 		return fmt.Errorf("no memcached is at %s:%s", rest[0], rest[1])
 	}
-	conn, err := net.Dial("tcp", address)
+	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
 	if err != nil {
 		return err
 	}
@@ -204,8 +220,12 @@ func (p *place) nc(args []string) error {
 	if err := conn.SetReadDeadline(time.Now().Add(idle)); err != nil {
 		return err
 	}
-	if _, err := io.Copy(os.Stdout, conn); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	var answer bytes.Buffer
+	if _, err := io.Copy(io.MultiWriter(os.Stdout, &answer), conn); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
+	}
+	if refused := memcachedRefusal.Find(answer.Bytes()); refused != nil {
+		return fmt.Errorf("it is refused: %s", refused)
 	}
 	return nil
 }
@@ -247,7 +267,7 @@ var kubectlVerbs = map[string]map[string]bool{
 	"rollout history": {"-n": true},
 }
 
-func (p *place) kubectl(args []string) error {
+func (p *Place) kubectl(args []string) error {
 	if len(args) == 0 {
 		return errors.New("no verb")
 	}
@@ -293,7 +313,7 @@ func (p *place) kubectl(args []string) error {
 }
 
 // knowKubectl has the real one parse the line, where it is installed.
-func (p *place) knowKubectl(args, command []string) error {
+func (p *Place) knowKubectl(args, command []string) error {
 	if p.Real["kubectl"] == "" {
 		return nil
 	}
@@ -308,7 +328,7 @@ func (p *place) knowKubectl(args, command []string) error {
 }
 
 // raw asks the exporter through the API server's proxy.
-func (p *place) raw(path string) error {
+func (p *Place) raw(path string) error {
 	at, ok := strings.CutPrefix(path, "/api/v1/namespaces/"+p.Namespace+"/services/"+p.Service+"/proxy/")
 	if !ok {
 		return fmt.Errorf("the service %s is in the namespace %s", p.Service, p.Namespace)
@@ -330,7 +350,7 @@ func (p *place) raw(path string) error {
 }
 
 // inPod runs a command. The exporter's image has one program, and no shell.
-func (p *place) inPod(ours bool, names, command []string) error {
+func (p *Place) inPod(ours bool, names, command []string) error {
 	if len(names) != 1 || len(command) == 0 {
 		return errors.New("want kubectl exec POD -- COMMAND")
 	}
@@ -342,11 +362,10 @@ func (p *place) inPod(ours bool, names, command []string) error {
 	}
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, standInFor+"=") })
 	return cmd.Run()
 }
 
-func (p *place) log() error {
+func (p *Place) log() error {
 	text, err := os.ReadFile(p.Log)
 	if err == nil {
 		_, err = os.Stdout.Write(text)
@@ -354,7 +373,7 @@ func (p *place) log() error {
 	return err
 }
 
-func (p *place) systemd(name string, args []string) error {
+func (p *Place) systemd(name string, args []string) error {
 	flags, rest, err := parse(args, map[string]bool{"-u": true, "-n": true, "--since": true, "--no-pager": false})
 	if err != nil {
 		return err
