@@ -186,6 +186,23 @@ func TestPanelsDoNotOverlap(t *testing.T) {
 	})
 }
 
+// What one needs when paged is seen without scrolling on a screen of 1920 by 1080: a row of Grafana's grid has 30 pixels and 8 between,
+// and Grafana and the browser take some 170.
+func TestFirstScreen(t *testing.T) {
+	each(t, func(t *testing.T, d *grafana.Dashboard) {
+		if d.UID != "cacheinv-overview" {
+			return
+		}
+		wanted := []string{"Pages firing", "Nodes down", "Copies overdue", "Firing alerts", "Causes", "What answers", "Where copies are overdue"}
+		for _, title := range wanted {
+			i := slices.IndexFunc(d.Panels, func(p grafana.Panel) bool { return p.Title == title })
+			if i < 0 || (d.Panels[i].GridPos.Y+d.Panels[i].GridPos.H)*38 > 1080-170 {
+				t.Errorf("%q is not on the first screen", title)
+			}
+		}
+	})
+}
+
 // Every query reads metrics and labels that exist, and every label that a legend, a variable or an annotation names is in the result.
 func TestMetricsAndLabelsExist(t *testing.T) {
 	files := load(t)

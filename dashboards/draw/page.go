@@ -41,6 +41,8 @@ type shown struct {
 	name, ref, colour string
 	// fixed: the colour is the query's own, whatever the value.
 	fixed, dashed bool
+	// unnamed: it is not in the legend.
+	unnamed bool
 	// newest and most of its own values, also where it is drawn on top of others.
 	newest, most float64
 }
@@ -131,6 +133,8 @@ func ask(ctx context.Context, p grafana.Panel, s source) ([]shown, error) {
 						}
 					case "custom.lineStyle":
 						one.dashed = true
+					case "custom.hideFrom":
+						one.unnamed = true
 					}
 				}
 			}

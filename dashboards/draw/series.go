@@ -23,7 +23,8 @@ func drawSeries(b *strings.Builder, p grafana.Panel, lines []shown, s source, ma
 	if f.Custom.Stacking.Mode == "normal" {
 		lines = stack(lines)
 	}
-	rows := min(len(lines), int(max(2, (h-90)/14)))
+	named := slices.DeleteFunc(slices.Clone(lines), func(l shown) bool { return l.unnamed })
+	rows := min(len(named), int(max(2, (h-90)/14)))
 	c := newChart(f, lines, s, w, h-float64(rows)*14)
 	fmt.Fprintf(b, `<svg width="%.0f" height="%.0f">`, w, c.height+chartBottom+8)
 	c.drawAxes(b)
@@ -35,7 +36,7 @@ func drawSeries(b *strings.Builder, p grafana.Panel, lines []shown, s source, ma
 		c.drawLine(b, l)
 	}
 	b.WriteString("</svg>")
-	drawLegend(b, f, lines, rows)
+	drawLegend(b, f, named, rows)
 }
 
 // chartLeft and chartBottom are the room for the texts of the axes.

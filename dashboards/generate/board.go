@@ -249,8 +249,8 @@ const (
 func depths() []query {
 	return []query{
 		{expr: depth + "{<queue>}", legend: "{{queue}}"},
-		{expr: "queue:cacheinv_queue_limit_depth_ticket:max{<queue>}", legend: "{{queue}} ticket above", colour: ticket, dashed: true},
-		{expr: "queue:cacheinv_queue_limit_depth:max{<queue>}", legend: "{{queue}} page above, if it does not drain", colour: page, dashed: true},
+		{expr: "queue:cacheinv_queue_limit_depth_ticket:max{<queue>}", legend: "{{queue}} ticket above", colour: ticket, dashed: true, unnamed: true},
+		{expr: "queue:cacheinv_queue_limit_depth:max{<queue>}", legend: "{{queue}} page above, if it does not drain", colour: page, dashed: true, unnamed: true},
 	}
 }
 

@@ -225,7 +225,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 
 	b.row("Copies: are they right, and does the cache still help")
 	b.series(panel{
-		title: "Consistency by layer", unit: "percentunit", w: 6, h: 7, max: cog.ToPtr(1.0),
+		title: "Consistency by layer", unit: "percentunit", w: 8, h: 7, max: cog.ToPtr(1.0),
 		shows:     "Share of the compared copies that are fresh. No alert looks at this share, since some staleness is meant: alerts count what is stale for longer than the design allows.",
 		healthy:   "close to 100%, and in layers with a max_staleness as low as that brings with it.",
 		otherwise: "A drop in one layer: its nodes. In all layers at once: the queue, or what feeds it.",
@@ -233,7 +233,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		queries:   []query{{expr: `layer:cacheinv_canary_consistent_copies:ratio{<layer>}`, legend: "{{layer}}"}},
 	})
 	b.series(panel{
-		title: "Version drift", unit: "short", w: 6, h: 7, decimals: cog.ToPtr(0.0),
+		title: "Version drift", unit: "short", w: 8, h: 7, decimals: cog.ToPtr(0.0),
 		shows:     "Instances of each application by the version that they run, keys with different content under one version, and how many versions the furthest copy is behind.",
 		healthy:   "one version for each application, no conflicts, no lag.",
 		otherwise: "Two versions outside of a deployment: finish it or go back. A lag that grows: invalidations do not arrive.",
@@ -246,7 +246,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 	})
 	collapse := b.factor("CacheInvalHitRatioCollapse", "layer:cacheinv_node_hits:ratio_rate30m_offset1d")
 	b.series(panel{
-		title: "Hit rate by layer, against yesterday", unit: "percentunit", w: 6, h: 7, max: cog.ToPtr(1.0),
+		title: "Hit rate by layer, against yesterday", unit: "percentunit", w: 8, h: 7, max: cog.ToPtr(1.0),
 		shows:     "Share of the applications' reads that hit, without the exporter's own; dashed: the same time yesterday, and the share of that at which the alert fires.",
 		healthy:   "close to yesterday's.",
 		otherwise: "The database takes what misses: look at its load, and at what empties the layer (restarts, evictions, mass invalidation).",
@@ -258,7 +258,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		},
 	})
 	b.series(panel{
-		title: "Replication lag", unit: "s", w: 6, h: 7,
+		title: "Replication lag", unit: "s", w: 12, h: 7,
 		shows:     "For how long each replica has not reached where its primary was; unknown where there are no replicas.",
 		healthy:   "below a second.",
 		otherwise: "It is frozen, or its link too slow. Whoever reads from it is given old data.",
@@ -267,7 +267,7 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		queries:   []query{{expr: newest("layer, node", `cacheinv_replication_lag_seconds{<layer,node>}`), legend: "{{layer}} {{node}}"}},
 	})
 	b.series(panel{
-		title: "Settings and views that differ", unit: "none", w: 6, h: 7, decimals: cog.ToPtr(0.0),
+		title: "Settings and views that differ", unit: "none", w: 12, h: 7, decimals: cog.ToPtr(0.0),
 		shows:     "Distinct values of each setting within a layer, primaries in one replication group, and distinct answers of a Redis Cluster's nodes to who owns what.",
 		healthy:   "1 everywhere.",
 		otherwise: "2 views or primaries: split brain. 2 values of a setting: who changed it last?",

@@ -22,6 +22,8 @@ type query struct {
 	// colour of its series where the legend is one name; empty: the panel's way.
 	colour string
 	dashed bool
+	// unnamed: the line is not in the legend, only in the tooltip.
+	unnamed bool
 }
 
 // panel as it is written here; add makes Grafana's own of it.
@@ -192,7 +194,7 @@ func (b *board) add(built dashboard.Panel, p panel, mode dashboard.FieldColorMod
 	for i, q := range p.queries {
 		ref := string(rune('A' + i))
 		built.Targets = append(built.Targets, target(q, ref, instant, built.Type == "table"))
-		if q.colour != "" || q.dashed {
+		if q.colour != "" || q.dashed || q.unnamed {
 			built.FieldConfig.Overrides = append(built.FieldConfig.Overrides, override("byFrameRefID", ref, queryStyle(q)))
 		}
 	}
@@ -240,6 +242,9 @@ func queryStyle(q query) []dashboard.DynamicConfigValue {
 		out = append(out,
 			dashboard.DynamicConfigValue{Id: "custom.lineStyle", Value: map[string]any{"fill": "dash", "dash": []int{8, 6}}},
 			dashboard.DynamicConfigValue{Id: "custom.fillOpacity", Value: 0})
+	}
+	if q.unnamed {
+		out = append(out, dashboard.DynamicConfigValue{Id: "custom.hideFrom", Value: map[string]any{"legend": true, "tooltip": false, "viz": false}})
 	}
 	return out
 }

@@ -80,7 +80,7 @@ func queues(b *board) {
 		alerts:    []string{"CacheInvalQueueBacklog"},
 		queries: []query{
 			{expr: oldest + "{<queue>}", legend: "{{queue}}"},
-			{expr: `queue:cacheinv_queue_limit_oldest:max{<queue>}`, legend: "{{queue}} page above, if it does not drain", colour: page, dashed: true},
+			{expr: `queue:cacheinv_queue_limit_oldest:max{<queue>}`, legend: "{{queue}} page above, if it does not drain", colour: page, dashed: true, unnamed: true},
 		},
 	})
 	b.series(panel{

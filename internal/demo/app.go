@@ -119,6 +119,7 @@ func startDatabase(s *site, logger *slog.Logger) (*database, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/users/{id}", serve(func(id string) string { return "user:" + id + ":profile" }))
 	mux.HandleFunc("GET /api/products/{id}", serve(func(id string) string { return "product:" + id + ":price" }))
+	mux.HandleFunc("GET /api/sessions/{id}", serve(func(id string) string { return "session:" + id }))
 	web, err := startWeb(mux, logger)
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)

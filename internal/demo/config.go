@@ -51,6 +51,7 @@ func (d *Demo) Config() []byte {
 	p("    pattern: \"product:*:price\"\n    sample: 50\n    layers: [l1, l2, l3]")
 	p("  - class: session\n    keys: [\"%s\", \"%s\"]\n    pattern: \"session:*\"\n    sample: 20\n    layers: [sessions]", sessionKey(1), sessionKey(2))
 	p("    version: {json: \"$.at\", kind: timestamp_ms}")
+	p("    match: \"^session:(?P<id>.+)$\"\n    origin: {http: {url: \"http://%s/api/sessions/{id}\"}, max_per_scrape: 50}", d.db.addr())
 	p("  - class: page\n    keys:")
 	for i := range pages {
 		p("      - \"%s\"", pageKey(i+1))
@@ -77,7 +78,8 @@ func yamlDuration(d time.Duration) string {
 // extraLayers are those beside the three of users and products.
 func (d *Demo) extraLayers(p func(format string, args ...any)) {
 	p("  - name: sessions\n    ttl: %s\n    max_staleness: 5s\n    nodes:", yamlDuration(sessionTTL))
-	p("      - {name: pair, redis: {replication: [\"%s\"]}, min_nodes: 2}", d.pair.addr())
+	// Both, so that both are nodes from the first scrape on; one would do.
+	p("      - {name: pair, redis: {replication: [\"%s\", \"%s\"]}, min_nodes: 2}", d.pair.addr(), d.pair.link.replica.addr())
 	p("  - name: edge\n    ttl: %s\n    max_staleness: 5s\n    nodes:", yamlDuration(edgeTTL))
 	for _, e := range d.edges {
 		p("      - {name: %s, http: {url: \"http://%s/{key}\", ttl_from_headers: true}}", e.name, e.addr())

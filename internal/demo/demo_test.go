@@ -125,10 +125,11 @@ func newClient(t *testing.T, c *estate) *client {
 	t.Cleanup(transport.CloseIdleConnections)
 	for _, l := range c.Layers {
 		for _, n := range l.Nodes {
+			if n.Redis != nil && n.Redis.Address == "" || n.Memcached != nil && n.Memcached.Address == "" {
+				continue // a group
+			}
 			out.nodes = append(out.nodes, n.Name)
 			switch {
-			case n.Redis != nil && n.Redis.Address == "" || n.Memcached != nil && n.Memcached.Address == "":
-				out.nodes = out.nodes[:len(out.nodes)-1] // a group
 			case n.HTTP != nil:
 				out.get[n.Name] = func(key string) (string, bool) {
 					return fetch(t, web, strings.ReplaceAll(n.HTTP.URL, "{key}", key))
@@ -169,7 +170,7 @@ func newClient(t *testing.T, c *estate) *client {
 		}
 	}
 	for _, k := range c.Canaries {
-		if k.Origin != nil {
+		if k.Origin != nil && out.database == "" {
 			out.database = strings.ReplaceAll(k.Origin.HTTP.URL, "{id}", "1")
 		}
 	}
@@ -379,6 +380,9 @@ func TestSessionsAreProcessed(t *testing.T) {
 		g := groups[0]
 		return g.Name == sessionGroup && g.EntriesRead > 0 && g.Lag == 0 && g.Pending == 0 && g.LastDeliveredID > "1"
 	})
+	if info, err := cl.redis.XInfoStream(t.Context(), sessionStream).Result(); err != nil || info.EntriesAdded == 0 || info.LastEntry.ID == "" {
+		t.Errorf("XINFO STREAM: %+v, %v", info, err)
+	}
 	if d.processor.succeeded.Load() == 0 {
 		t.Error("the history tells of nothing")
 	}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
@@ -63,6 +64,12 @@ func (g *streamGroup) add() {
 	g.added++
 }
 
+func (g *streamGroup) total() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.added
+}
+
 func (g *streamGroup) deliver(entries []redis.XMessage) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -90,6 +97,37 @@ func (g *streamGroup) tell(c *server.Peer) {
 		c.WriteBulk(name)
 		c.WriteBulk(text)
 	}
+}
+
+// tellStream answers XINFO about the sessions' stream; false: that is left to miniredis.
+func (s *redisServer) tellStream(c *server.Peer, about string) bool {
+	switch strings.ToUpper(about) {
+	case "GROUPS":
+		s.streamed.tell(c)
+		return true
+	case "STREAM":
+	default:
+		return false
+	}
+	entries, err := s.mini.Stream(sessionStream)
+	if err != nil || len(entries) == 0 {
+		return false
+	}
+	first, last := entries[0], entries[len(entries)-1]
+	c.WriteMapLen(5)
+	for name, n := range map[string]int{"length": len(entries), "entries-added": s.streamed.total()} {
+		c.WriteBulk(name)
+		c.WriteInt(n)
+	}
+	c.WriteBulk("last-generated-id")
+	c.WriteBulk(last.ID)
+	for name, e := range map[string]miniredis.StreamEntry{"first-entry": first, "last-entry": last} {
+		c.WriteBulk(name)
+		c.WriteLen(2)
+		c.WriteBulk(e.ID)
+		c.WriteStrings(e.Values)
+	}
+	return true
 }
 
 // sessions carries the invalidations of sessions in a stream of their own, to the pair that holds them.

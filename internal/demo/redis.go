@@ -32,7 +32,7 @@ type redisServer struct {
 	primary *redisServer
 	link    *replicationLink
 
-	// streamed is what XINFO GROUPS of the sessions' stream tells: miniredis takes all entries for ones that wait.
+	// streamed is what XINFO of the sessions' stream tells: miniredis does not count entries, and takes all for ones that wait.
 	streamed streamGroup
 
 	hits, misses, written atomic.Int64
@@ -172,9 +172,8 @@ func (s *redisServer) hook(c *server.Peer, cmd string, args ...string) bool {
 	case "XADD":
 		s.streamed.add()
 	case "XINFO":
-		if len(args) == 2 && strings.EqualFold(args[0], "GROUPS") && args[1] == sessionStream {
+		if len(args) == 2 && args[1] == sessionStream && s.mini.Exists(sessionStream) && s.tellStream(c, args[0]) {
 			s.count(true)
-			s.streamed.tell(c)
 			return true
 		}
 	}
