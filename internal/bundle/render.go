@@ -152,7 +152,7 @@ func fixedTests(read []source, v settings.Values) (map[string]bool, error) {
 			return nil, fmt.Errorf("%s: %w", f.repository, err)
 		}
 		for _, name := range test.RuleFiles {
-			if moved[path.Join("alerts/tests", name)] || v.Text(settings.ScrapeInterval) != settings.ScrapeInterval.Default {
+			if moved[path.Join("alerts/tests", name)] {
 				stuck[f.path] = true
 			}
 		}

@@ -3,9 +3,7 @@ package settings
 import (
 	"regexp"
 	"strings"
-	"time"
 
-	"github.com/prometheus/common/model"
 )
 
 // Where rules, dashboards, Alertmanager's file, templates, tests and runbooks hold the names. Quotes may be escaped, as in JSON.
@@ -29,8 +27,6 @@ var (
 	clusterCode = regexp.MustCompile("`cluster`")
 	clusterWord = regexp.MustCompile(`\bcluster\b`)
 
-	// rate(x{a="b"}[2m]), and what the window is of.
-	window = regexp.MustCompile(`((?:[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{[^{}]*\})?)?\[)((?:[0-9]+(?:ms|[smhdwy]))+)((?::[^\]]*)?\])`)
 )
 
 // Render writes a file of the bundle with the values; lines have marks of their own by number, from 1, where a file cannot hold them.
@@ -46,7 +42,7 @@ func (v Values) Render(text string, lines map[int][]Mark) (string, error) {
 		GrafanaURL.Default+"/d/", v.Text(GrafanaURL)+"/d/",
 		RunbooksURL.Default+"/", v.Text(RunbooksURL)+"/",
 	).Replace(text)
-	return v.clusters(v.jobs(v.severities(v.windows(text)))), nil
+	return v.clusters(v.jobs(v.severities(text))), nil
 }
 
 func (v Values) markedLines(text string, marks map[int][]Mark) (string, error) {
@@ -97,27 +93,4 @@ func (v Values) clusters(text string) string {
 	text = clusterKey.ReplaceAllString(text, "${1}${2}"+name+"${3}")
 	text = clusterArgument.ReplaceAllString(text, "${1}"+name+"${2}")
 	return clusterCode.ReplaceAllString(text, "`"+name+"`")
-}
-
-// scrapesOfWindow is how many scrapes each window holds, so that one that fails is bridged.
-const scrapesOfWindow = 4
-
-// windows of less than four scrapes are lengthened where the interval is longer than what the rules are written for; not those of what is
-// recorded, which has a sample for each evaluation. Names of what is recorded stay, also where they tell a window: dashboards and queries
-// of one's own go by them.
-func (v Values) windows(text string) string {
-	interval := v.Number(ScrapeInterval)
-	if interval <= (Values{}).Number(ScrapeInterval) {
-		return text
-	}
-	shortest := time.Duration(scrapesOfWindow * interval * 1e9)
-	return window.ReplaceAllStringFunc(text, func(match string) string {
-		parts := window.FindStringSubmatch(match)
-		name, _, _ := strings.Cut(parts[1], "{")
-		d, err := model.ParseDuration(parts[2])
-		if err != nil || time.Duration(d) >= shortest || strings.Contains(name, ":") {
-			return match
-		}
-		return parts[1] + model.Duration(shortest).String() + parts[3]
-	})
 }

@@ -55,10 +55,6 @@ func TestRender(t *testing.T) {
 		// URLs.
 		{"http://localhost:3000/d/x http://localhost:3000/api", "https://grafana.example/d/x http://localhost:3000/api"},
 		{RunbooksURL.Default + "/X.md", "https://wiki.example/books/X.md"},
-		// Windows.
-		{"rate(x[1m]) + rate(x[2m30s]) + rate(x[4m]) + max_over_time(x[2m:1m])", "rate(x[4m]) + rate(x[4m]) + rate(x[4m]) + max_over_time(x[4m:1m])"},
-		{`max_over_time(class:x:ratio{a=~"b"}[1m]) + min_over_time(y:z[2m]) + rate(x{a=~"b"}[2m])`, `max_over_time(class:x:ratio{a=~"b"}[1m]) + min_over_time(y:z[2m]) + rate(x{a=~"b"}[4m])`},
-		{`rate(x{a=\"b\"}[2m])`, `rate(x{a=\"b\"}[4m])`},
 	} {
 		got, err := v.Render(tt.text, nil)
 		if err != nil {

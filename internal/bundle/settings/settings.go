@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/common/model"
 
@@ -32,6 +33,7 @@ type kind int
 const (
 	share    kind = iota // 0.01 or 1%
 	duration             // 500ms, 30s
+	interval             // 30s, at most longestInterval
 	severity             // value of the label severity
 	word                 // a job's name
 	label                // name of a label
@@ -45,7 +47,7 @@ var (
 	FailureShare       = &Setting{"failure_share", "0.05", "Share of invalidations that fail, from which on CacheInvalFailureRatio pages.", share}
 	FailureShareTicket = &Setting{"failure_share_ticket", "0.01", "The same for its ticket.", share}
 	Latency            = &Setting{"latency", "500ms", "Time within which an invalidation has to reach the copies: CacheInvalLatencyHigh.", duration}
-	ScrapeInterval     = &Setting{"scrape_interval", "30s", "Longest scrape interval that is in order. A longer one lengthens the windows of rules and dashboards to four scrapes.", duration}
+	ScrapeInterval     = &Setting{"scrape_interval", "30s", "Longest scrape interval that is in order, and that of the ServiceMonitor if it is longer than usual. At most 2m, which is as far as the rules look back for two scrapes.", interval}
 )
 
 // Names, which files hold wherever PromQL, YAML or a template speaks of them.
@@ -80,7 +82,12 @@ func Named(name string) (*Setting, error) {
 }
 
 // Numeric tells whether files hold it as a number, on marked lines.
-func (s *Setting) Numeric() bool { return s.kind == share || s.kind == duration }
+func (s *Setting) Numeric() bool { return s.kind == share || s.isDuration() }
+
+func (s *Setting) isDuration() bool { return s.kind == duration || s.kind == interval }
+
+// longestInterval between scrapes for which the rules are written: windows of five minutes hold two of them, and a lost one hides nothing.
+const longestInterval = model.Duration(2 * time.Minute)
 
 // Values are what a user chose; the others have their defaults. The zero value has nothing but defaults.
 type Values struct{ chosen map[*Setting]string }
@@ -127,7 +134,7 @@ func (v Values) Text(s *Setting) string {
 // Number of a setting that is one: a share, or seconds.
 func (v Values) Number(s *Setting) float64 {
 	text := v.Text(s)
-	if s.kind == duration {
+	if s.isDuration() {
 		d, _ := model.ParseDuration(text) // parsed before
 		return float64(d) / 1e9
 	}
@@ -159,6 +166,12 @@ func (s *Setting) parse(value string) (string, error) {
 	switch s.kind {
 	case share:
 		return parseShare(value)
+	case interval:
+		d, err := model.ParseDuration(value)
+		if err != nil || d <= 0 || d > longestInterval {
+			return "", fmt.Errorf("write a duration of at most %s, such as %s", longestInterval, s.Default)
+		}
+		return d.String(), nil
 	case duration:
 		d, err := model.ParseDuration(value)
 		if err != nil || d <= 0 || d > model.Duration(3600e9) {
