@@ -117,8 +117,10 @@ func (s Settings) refused(n int) situation {
 	from := 10 * time.Minute
 	down := always(1).from(from, always(0))
 	c.unread = bad(from, 417, l.names()[:n]...)
+	var told []series
 	for i := range n {
 		l = l.with(i, func(n *node) { n.up = down })
+		told = append(told, gauge("node_refused", always(0).from(from, always(1)), "layer", l.name, "node", l.nodes[i].name, "kind", l.kind))
 	}
 	at := s.late(40 * time.Minute)
 	x := situation{
@@ -129,7 +131,7 @@ func (s Settings) refused(n int) situation {
 		x.name = "all nodes refuse the exporter's login: it is blind, and that pages, but it is no fault of the network"
 		x.expect = []expectation{s.page(at, labels{"family": "exporter"}), s.page(at, labels{"cause": ""})}
 	}
-	x.series = pod().tells(s, collectors(map[string]curve{"node": down, "canary": down}), l.series(), c.series(s.ScrapeInterval), causes(nil))
+	x.series = pod().tells(s, collectors(map[string]curve{"node": down, "canary": down}), l.series(), c.series(s.ScrapeInterval), told, causes(nil))
 	return x
 }
 
