@@ -28,6 +28,10 @@ import (
 var equivalent = map[string]string{
 	"CacheInvalWatchdog: 1 becomes 2 in vector(1)": "the watchdog tells no value",
 	"CacheInvalWatchdog: 1 becomes 0 in vector(1)": "the watchdog tells no value",
+	`CacheInvalExporterSlow: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} #2`: "and compares the job too; that it is " +
+		"asked for spares Prometheus all other targets",
+	"CacheInvalSourceDown: max becomes sum in max by (cluster, app, node) (last_over_time(cacheinv_app_up[4m]))":   "of 0 and 1 both are 0 where all are",
+	"CacheInvalSourceDown: max becomes sum in max by (cluster, history) (last_over_time(cacheinv_history_up[4m]))": "of 0 and 1 both are 0 where all are",
 }
 
 // A mutant is a rule with one fault put in.
