@@ -3,7 +3,6 @@ package settings
 import (
 	"regexp"
 	"strings"
-
 )
 
 // Where rules, dashboards, Alertmanager's file, templates, tests and runbooks hold the names. Quotes may be escaped, as in JSON.
@@ -26,7 +25,6 @@ var (
 	// `cluster` in Markdown.
 	clusterCode = regexp.MustCompile("`cluster`")
 	clusterWord = regexp.MustCompile(`\bcluster\b`)
-
 )
 
 // Render writes a file of the bundle with the values; lines have marks of their own by number, from 1, where a file cannot hold them.
