@@ -32,6 +32,8 @@ var equivalent = map[string]string{
 		"asked for spares Prometheus all other targets",
 	"CacheInvalSourceDown: max becomes sum in max by (cluster, app, node) (last_over_time(cacheinv_app_up[4m]))":   "of 0 and 1 both are 0 where all are",
 	"CacheInvalSourceDown: max becomes sum in max by (cluster, history) (last_over_time(cacheinv_history_up[4m]))": "of 0 and 1 both are 0 where all are",
+	"queue:cacheinv_queue_ill:bool: max becomes sum in max by (cluster, queue) (increase(cacheinv_queue_lost_messages_total[10m]))": "of what " +
+		"is never below 0 both are above it where one is",
 }
 
 // A mutant is a rule with one fault put in.
