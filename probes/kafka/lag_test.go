@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"sync/atomic"
@@ -71,6 +72,7 @@ func TestLag(t *testing.T) {
 	t.Run("bytes", func(t *testing.T) { testLagBytes(t, k, u) })
 	t.Run("newest messages", func(t *testing.T) { testNewest(t, k, u) })
 	t.Run("newest messages once", func(t *testing.T) { testNewestOnce(t, k, u) })
+	t.Run("newest messages where all moves", func(t *testing.T) { testNewestMoved(t, k, u) })
 }
 
 func testLagRecord(t *testing.T, k *servers.KafkaServer, u *user) {
@@ -478,5 +480,35 @@ func testNewestOnce(t *testing.T, k *servers.KafkaServer, u *user) {
 	count.take()
 	if b := sampleWell(t, q); fetches(count) != 1 || b.Sample.Messages != 4 {
 		t.Errorf("more are wanted: sample %+v", b.Sample)
+	}
+}
+
+// Where messages come in more partitions than are read again at once, those that were read longest ago come first, and the
+// others give what was read before.
+func testNewestMoved(t *testing.T, k *servers.KafkaServer, u *user) {
+	const partitions = maxMovedPartitions + 72
+	u.create(t, "moving", partitions)
+	q := openQueueWith(t, configOf([]string{k.Addr}, []string{"moving"}, nil), &probes.Message{Key: "$.key"})
+	q.newest = 1000
+	for round, want := range []map[string]int{{"a": partitions}, {"a": 72, "b": maxMovedPartitions}, {"b": partitions}} {
+		if round < 2 {
+			var records []*kgo.Record
+			for p := range int32(partitions) {
+				for range 5 { // as many as are wanted of each
+					records = append(records, &kgo.Record{Topic: "moving", Partition: p, Value: fmt.Appendf(nil, `{"key":%q}`, string(rune('a'+round)))})
+				}
+			}
+			u.write(t, records...)
+		}
+		b := sampleWell(t, q)
+		got := map[string]int{}
+		for _, l := range q.logs {
+			if n := len(l.newest.messages); n > 0 {
+				got[l.newest.messages[n-1].Key]++
+			}
+		}
+		if !maps.Equal(got, want) || b.Sample == nil || b.Sample.Messages != 5*partitions {
+			t.Errorf("sampling %d: %v, want %v; sample %+v", round, got, want, b.Sample)
+		}
 	}
 }

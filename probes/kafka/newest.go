@@ -14,6 +14,10 @@ import (
 const (
 	// maxNewestPartitions of a broker give their newest messages in one sampling; the others follow in the next ones.
 	maxNewestPartitions = maxFetchBytes / leastBytes
+	// maxMovedPartitions of a broker, of those whose newest messages are known from before, are read again in one sampling; the others
+	// keep what was read last, and follow in the next ones. A broker reads and sends each by itself, so that all of a thousand would
+	// cost more than the rest of a sampling.
+	maxMovedPartitions = 128
 	// maxOffsetsPerMessage bounds how far back a fetch goes for each message that is wanted.
 	maxOffsetsPerMessage = 64
 )
@@ -55,7 +59,7 @@ func (s *sampling) newestFetches() map[int32][]partitionFetch {
 	}
 	s.newestEach = int64(max(1, s.q.newest/max(chosen, 1)))
 	for leader, fetches := range out {
-		fetches = s.withoutRead(fetches)
+		fetches = s.withoutMoved(s.withoutRead(fetches))
 		out[leader] = fetches
 		for i := range fetches {
 			f := &fetches[i]
@@ -77,6 +81,23 @@ func (s *sampling) withoutRead(fetches []partitionFetch) []partitionFetch {
 			return false
 		}
 		f.log.newestTried = s.q.samplings
+		s.newestByPartition[f.p.Partition] = read.messages[max(0, len(read.messages)-int(s.newestEach)):]
+		return true
+	})
+}
+
+// withoutMoved leaves out the partitions that moved since they were read, but for those that were read longest ago, and gives what was
+// read then. What is no longer in the log is not given.
+func (s *sampling) withoutMoved(fetches []partitionFetch) []partitionFetch {
+	again := 0
+	return slices.DeleteFunc(fetches, func(f partitionFetch) bool {
+		read := &f.log.newest
+		if !read.known || read.each < s.newestEach || f.p.start.offset != read.start || f.p.end.offset < read.end {
+			return false
+		}
+		if again++; again <= maxMovedPartitions {
+			return false
+		}
 		s.newestByPartition[f.p.Partition] = read.messages[max(0, len(read.messages)-int(s.newestEach)):]
 		return true
 	})
