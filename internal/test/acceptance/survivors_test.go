@@ -193,7 +193,11 @@ func TestNothingSurvivesOrdinaryLife(t *testing.T) {
 		t.Errorf("in %d scrapes nothing was lost: %v missing\n%s", scrapes, missing, p.ours())
 	}
 
-	// And it is not blind.
+	// And it is not blind, once nothing expires any more beside what is deleted.
+	servers.Eventually(t, "all copies are gone", func() bool {
+		p := e.scrape(10 * time.Second)
+		return p.sum("canary_copies") == p.sum("canary_copies", "state", "missing")
+	})
 	for _, r := range started {
 		r.Must(t, "set", names[0], "another content", "px", ttl.Milliseconds())
 		r.Must(t, "set", "not-a-canary", "so that the server is not emptied")
