@@ -59,7 +59,7 @@ func (s *sampling) newestFetches() map[int32][]partitionFetch {
 	}
 	s.newestEach = int64(max(1, s.q.newest/max(chosen, 1)))
 	for leader, fetches := range out {
-		fetches = s.withoutMoved(s.withoutRead(fetches))
+		fetches = s.withoutRead(fetches)
 		out[leader] = fetches
 		for i := range fetches {
 			f := &fetches[i]
@@ -73,29 +73,18 @@ func (s *sampling) newestFetches() map[int32][]partitionFetch {
 	return out
 }
 
-// withoutRead leaves out the partitions whose newest messages were read already, and gives those as they were.
+// withoutRead leaves out the partitions whose newest messages were read already, and gives those as they were. Of partitions that moved
+// since, those that were read longest ago are not left out.
 func (s *sampling) withoutRead(fetches []partitionFetch) []partitionFetch {
-	return slices.DeleteFunc(fetches, func(f partitionFetch) bool {
-		read := &f.log.newest
-		if !read.known || read.start != f.p.start.offset || read.end != f.p.end.offset || read.each < s.newestEach {
-			return false
-		}
-		f.log.newestTried = s.q.samplings
-		s.newestByPartition[f.p.Partition] = read.messages[max(0, len(read.messages)-int(s.newestEach)):]
-		return true
-	})
-}
-
-// withoutMoved leaves out the partitions that moved since they were read, but for those that were read longest ago, and gives what was
-// read then. What is no longer in the log is not given.
-func (s *sampling) withoutMoved(fetches []partitionFetch) []partitionFetch {
 	again := 0
 	return slices.DeleteFunc(fetches, func(f partitionFetch) bool {
 		read := &f.log.newest
-		if !read.known || read.each < s.newestEach || f.p.start.offset != read.start || f.p.end.offset < read.end {
+		if !read.known || read.each < s.newestEach || read.start != f.p.start.offset || read.end > f.p.end.offset {
 			return false
 		}
-		if again++; again <= maxMovedPartitions {
+		if read.end == f.p.end.offset {
+			f.log.newestTried = s.q.samplings
+		} else if again++; again <= maxMovedPartitions {
 			return false
 		}
 		s.newestByPartition[f.p.Partition] = read.messages[max(0, len(read.messages)-int(s.newestEach)):]

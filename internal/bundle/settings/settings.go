@@ -167,17 +167,9 @@ func (s *Setting) parse(value string) (string, error) {
 	case share:
 		return parseShare(value)
 	case interval:
-		d, err := model.ParseDuration(value)
-		if err != nil || d <= 0 || d > longestInterval {
-			return "", fmt.Errorf("write a duration of at most %s, such as %s", longestInterval, s.Default)
-		}
-		return d.String(), nil
+		return s.parseDuration(value, longestInterval, longestInterval.String())
 	case duration:
-		d, err := model.ParseDuration(value)
-		if err != nil || d <= 0 || d > model.Duration(3600e9) {
-			return "", fmt.Errorf("write a duration of at most an hour, such as %s", s.Default)
-		}
-		return d.String(), nil
+		return s.parseDuration(value, model.Duration(time.Hour), "an hour")
 	case severity:
 		if !plainWord.MatchString(value) || value == "info" || value == "none" {
 			return "", fmt.Errorf("write a word of letters, digits, _ and -, other than info and none, which the rules have for themselves")
@@ -200,6 +192,15 @@ func (s *Setting) parse(value string) (string, error) {
 		return strings.TrimRight(value, "/"), nil
 	}
 	return value, nil
+}
+
+// parseDuration of at most the longest, which words say.
+func (s *Setting) parseDuration(value string, longest model.Duration, words string) (string, error) {
+	d, err := model.ParseDuration(value)
+	if err != nil || d <= 0 || d > longest {
+		return "", fmt.Errorf("write a duration of at most %s, such as %s", words, s.Default)
+	}
+	return d.String(), nil
 }
 
 // parseShare reads 0.02 or 2%.
