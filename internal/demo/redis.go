@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strconv"
@@ -27,6 +28,10 @@ type redisServer struct {
 	started time.Time
 	runID   string
 	replID  string
+
+	// server is mini's, which mini forgets when it is closed while its last commands still run; address is where it listens.
+	server  *server.Server
+	address netip.AddrPort
 
 	// primary that it follows, and link to a replica that follows it: nil without.
 	primary *redisServer
@@ -56,7 +61,8 @@ func startRedis(name string) (*redisServer, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	s.mini.ClockTTL(true) // by itself its clock stands still
-	s.mini.Server().SetPreHook(s.hook)
+	s.server, s.address = s.mini.Server(), s.mini.Server().Addr().AddrPort()
+	s.server.SetPreHook(s.hook)
 	return s, nil
 }
 
@@ -67,7 +73,7 @@ func randomID() string {
 	return hex.EncodeToString(b)
 }
 
-func (s *redisServer) addr() string { return s.mini.Addr() }
+func (s *redisServer) addr() string { return s.address.String() }
 func (s *redisServer) node() string { return s.name }
 
 func (s *redisServer) close() {
@@ -85,7 +91,7 @@ func (s *redisServer) put(key string, body []byte, ttl time.Duration) {
 func (s *redisServer) do(args ...string) {
 	s.ownMu.Lock()
 	defer s.ownMu.Unlock()
-	s.mini.Server().Dispatch(s.own, args)
+	s.server.Dispatch(s.own, args)
 	s.own.Flush()
 }
 
@@ -235,17 +241,17 @@ func (s *redisServer) info(args []string) string {
 		space = fmt.Sprintf("db0:keys=%d,expires=%d,avg_ttl=0\r\n", keys, keys)
 	}
 	sections := []struct{ name, text string }{
-		{"Server", fmt.Sprintf("redis_version:7.2.4\r\nredis_mode:standalone\r\nos:demo\r\narch_bits:64\r\nrun_id:%s\r\ntcp_port:%s\r\n"+
+		{"Server", fmt.Sprintf("redis_version:7.2.4\r\nredis_mode:standalone\r\nos:demo\r\narch_bits:64\r\nrun_id:%s\r\ntcp_port:%d\r\n"+
 			"server_time_usec:%d\r\nuptime_in_seconds:%d\r\nuptime_in_days:%d\r\nhz:10\r\n",
-			s.runID, s.mini.Port(), time.Now().UnixMicro(), uptime, uptime/86400)},
-		{"Clients", fmt.Sprintf("connected_clients:%d\r\nmaxclients:10000\r\nblocked_clients:0\r\n", s.mini.CurrentConnectionCount())},
+			s.runID, s.address.Port(), time.Now().UnixMicro(), uptime, uptime/86400)},
+		{"Clients", fmt.Sprintf("connected_clients:%d\r\nmaxclients:10000\r\nblocked_clients:0\r\n", s.server.ClientsLen())},
 		{"Memory", fmt.Sprintf("used_memory:%d\r\nused_memory_rss:%d\r\nused_memory_peak:%d\r\nmaxmemory:%d\r\n"+
 			"maxmemory_policy:allkeys-lru\r\nmem_fragmentation_ratio:1.00\r\n", memory, memory, memory, int64(redisMaxMemory))},
 		{"Persistence", "loading:0\r\nasync_loading:0\r\nrdb_last_bgsave_status:ok\r\naof_enabled:0\r\n"},
 		{"Stats", fmt.Sprintf("total_connections_received:%d\r\ntotal_commands_processed:%d\r\nrejected_connections:0\r\n"+
 			"sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:%d\r\nevicted_keys:0\r\n"+
 			"keyspace_hits:%d\r\nkeyspace_misses:%d\r\n",
-			s.mini.TotalConnectionCount(), s.mini.CommandCount(), expired, s.hits.Load(), s.misses.Load())},
+			s.server.TotalConnections(), s.server.TotalCommands(), expired, s.hits.Load(), s.misses.Load())},
 		{"Replication", s.replicationInfo()},
 		{"Cluster", "cluster_enabled:0\r\n"},
 		{"Keyspace", space},

@@ -70,15 +70,15 @@ func (s *redisServer) replicationInfo() string {
 	var b strings.Builder
 	offset := s.written.Load() * bytesPerWrite
 	if s.primary != nil {
-		fmt.Fprintf(&b, "role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:%s\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:0\r\n"+
+		fmt.Fprintf(&b, "role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:%d\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:0\r\n"+
 			"master_sync_in_progress:0\r\nslave_read_repl_offset:%[2]d\r\nslave_repl_offset:%[2]d\r\nslave_priority:100\r\nslave_read_only:1\r\n",
-			s.primary.mini.Port(), offset)
+			s.primary.address.Port(), offset)
 	} else {
 		b.WriteString("role:master\r\n")
 	}
 	if s.link != nil {
 		r := s.link.replica
-		fmt.Fprintf(&b, "connected_slaves:1\r\nslave0:ip=127.0.0.1,port=%s,state=online,offset=%d,lag=0\r\n", r.mini.Port(), r.written.Load()*bytesPerWrite)
+		fmt.Fprintf(&b, "connected_slaves:1\r\nslave0:ip=127.0.0.1,port=%d,state=online,offset=%d,lag=0\r\n", r.address.Port(), r.written.Load()*bytesPerWrite)
 	} else {
 		b.WriteString("connected_slaves:0\r\n")
 	}
