@@ -1,0 +1,178 @@
+// Package hostile has servers that attack who reads from them, and one exporter that is attacked: it must stay up, small and right
+// about the honest nodes beside them.
+package hostile
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bradfitz/gomemcache/memcache"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+)
+
+// MostMemory is what the exporter may hold at its peak in every attack, in bytes of resident memory.
+const MostMemory = 200 << 20
+
+// An Attack is what a server answers as no honest one does.
+type Attack struct {
+	Name string
+	// Start begins it, and gives what the configuration says of its servers. They end with the test.
+	Start func(t testing.TB) Config
+}
+
+// Config is a part of a configuration. Each string is one element of its list, beginning with "  - ". Names in it begin with the
+// attack's name, so that several attacks fit in one configuration.
+type Config struct {
+	Layers, Queues, Classes []string
+	// More is what else stands at the top of the file.
+	More string
+}
+
+// Attacks are all of them; each file of them adds its own.
+func Attacks() []Attack {
+	var all []Attack
+	for _, some := range [][]Attack{} {
+		all = append(all, some...)
+	}
+	return all
+}
+
+// Victim is the exporter's real binary, with honest nodes and what attacks it.
+type Victim struct {
+	*servers.Process
+	// honest are the nodes whose data must be there at each scrape, each with honestKeys fresh copies.
+	honest []string
+	client http.Client
+}
+
+const honestKeys = 6
+
+// Start a built exporter (servers.Build) with some honest Redis and memcached and attacks beside them.
+func Start(t testing.TB, binary string, honest int, attacks []Attack, args ...string) *Victim {
+	t.Helper()
+	v := &Victim{client: http.Client{Timeout: time.Minute}}
+	c := Config{}
+	nodes := ""
+	for i := range honest {
+		name := fmt.Sprintf("honest-%d", i+1)
+		v.honest = append(v.honest, name)
+		nodes += "      - " + honestNode(t, name, i) + "\n"
+	}
+	keys := make([]string, honestKeys)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%q", "honest:"+strconv.Itoa(i))
+	}
+	c.Layers = []string{"  - name: honest\n    ttl: 1h\n    max_staleness: 5s\n    nodes:\n" + nodes}
+	c.Classes = []string{fmt.Sprintf("  - {class: honest, layers: [honest], version: {json: $.version}, keys: [%s]}\n", strings.Join(keys, ", "))}
+	for _, a := range attacks {
+		more := a.Start(t)
+		c.Layers = append(c.Layers, more.Layers...)
+		c.Queues = append(c.Queues, more.Queues...)
+		c.Classes = append(c.Classes, more.Classes...)
+		c.More += more.More
+	}
+	file := filepath.Join(t.TempDir(), "cacheinv.yml")
+	if err := os.WriteFile(file, []byte(c.text()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v.Process = servers.Exporter(t, binary, servers.FreeAddr(t), append([]string{"--config.file", file, "--scrape.min-interval=0s"}, args...)...)
+	return v
+}
+
+// honestNode is a real server with fresh copies of all keys, as the configuration has it.
+func honestNode(t testing.TB, name string, i int) string {
+	t.Helper()
+	if i%2 == 1 {
+		m := servers.Memcached(t)
+		client := memcache.New(m.Addr)
+		defer func() { _ = client.Close() }()
+		for k := range honestKeys {
+			if err := client.Set(&memcache.Item{Key: fmt.Sprintf("honest:%d", k), Value: []byte(`{"version":1}`), Expiration: 3600}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return fmt.Sprintf("{name: %s, memcached: {address: %q}}", name, m.Addr)
+	}
+	r := servers.Redis(t)
+	for k := range honestKeys {
+		r.Must(t, "set", fmt.Sprintf("honest:%d", k), `{"version":1}`, "ex", 3600)
+	}
+	return fmt.Sprintf("{name: %s, redis: {address: %q}}", name, r.Addr)
+}
+
+func (c Config) text() string {
+	out := "layers:\n" + strings.Join(c.Layers, "")
+	if len(c.Queues) > 0 {
+		out += "queues:\n" + strings.Join(c.Queues, "")
+	}
+	return out + "canaries:\n" + strings.Join(c.Classes, "") + c.More
+}
+
+// Scrape the victim once with Prometheus' timeout of 10 s, and demand that every honest node was read whole.
+func (v *Victim) Scrape(t testing.TB) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+v.Addr+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", "10")
+	answer, err := v.client.Do(request)
+	if err != nil {
+		t.Fatalf("no answer: %v; it says:\n%s", err, tail(v.Output()))
+	}
+	defer func() { _ = answer.Body.Close() }()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("status %d, %v: %s; it says:\n%s", answer.StatusCode, err, body, tail(v.Output()))
+	}
+	for _, node := range v.honest {
+		for _, want := range []string{
+			fmt.Sprintf(`cacheinv_node_up\{[^}]*node=%q[^}]*\} 1`, node),
+			fmt.Sprintf(`cacheinv_canary_copies\{[^}]*node=%q,state="fresh"[^}]*\} %d`, node, honestKeys),
+		} {
+			if !regexp.MustCompile(`(?m)^` + want + `$`).Match(body) {
+				t.Errorf("without %s; it says:\n%s", want, tail(v.Output()))
+			}
+		}
+	}
+	return string(body)
+}
+
+var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+
+// PeakMemory the victim ever held, in bytes of resident memory.
+func (v *Victim) PeakMemory(t testing.TB) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := peak.FindSubmatch(status)
+	if m == nil {
+		t.Fatalf("no VmHWM: it has ended; it says:\n%s", tail(v.Output()))
+	}
+	kB, err := strconv.ParseInt(string(m[1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kB << 10
+}
+
+// Small demands that the victim never held more than it may.
+func (v *Victim) Small(t testing.TB) {
+	t.Helper()
+	if got := v.PeakMemory(t); got > MostMemory {
+		t.Errorf("%d MiB of resident memory at the peak, at most %d", got>>20, MostMemory>>20)
+	}
+}
+
+func tail(s string) string { return s[max(0, len(s)-3000):] }
