@@ -193,7 +193,7 @@ func TestFirstScreen(t *testing.T) {
 		if d.UID != "cacheinv-overview" {
 			return
 		}
-		wanted := []string{"Pages firing", "Nodes down", "Copies overdue", "Firing alerts", "Causes", "What answers", "Where copies are overdue"}
+		wanted := []string{"Pages firing", "Nodes down", "Wrong copies", "Firing alerts", "Causes", "What answers", "Where copies are wrong"}
 		for _, title := range wanted {
 			i := slices.IndexFunc(d.Panels, func(p grafana.Panel) bool { return p.Title == title })
 			if i < 0 || (d.Panels[i].GridPos.Y+d.Panels[i].GridPos.H)*38 > 1080-170 {

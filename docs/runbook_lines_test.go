@@ -160,7 +160,7 @@ func (in *incident) spoil(t *testing.T) {
 		}
 		for _, server := range in.shop.L3 {
 			item := &memcache.Item{Key: shop.Key(n), Value: []byte(value), Expiration: 3000}
-			if err := memcache.New(server.Addr).Set(item); err != nil {
+			if err := servers.MemcachedClient(t, server.Addr).Set(item); err != nil {
 				t.Fatal(err)
 			}
 		}

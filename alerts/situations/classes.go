@@ -7,7 +7,7 @@ func classesChapter(s Settings) chapter {
 	c := chapter{name: "classes", about: "small classes, keys that differ, deployments", evaluate: time.Minute}
 	c.situations = []situation{
 		s.smallClass(1), s.smallClass(2), s.passing(), s.onPurpose(),
-		s.divergent(1), s.divergent(s.twice(1000)), s.survivors(1), s.survivors(s.twice(5000)),
+		s.divergent(1), s.divergent(s.twice(1000)), s.survivors(1), s.survivors(s.twice(5000)), s.explainedSurvivors(),
 		s.deployment(0, false), s.deployment(1, false), s.deployment(s.twice(4000), false), s.deployment(s.twice(4000), true),
 		s.fresh(1), s.fresh(s.twice(5000)),
 	}
@@ -95,6 +95,19 @@ func (s Settings) survivors(copies float64) situation {
 	}
 	x.series = pod().tells(s, collectors(nil), l.series(), c.series(s.ScrapeInterval), causes(map[string]curve{"logic": score}))
 	return x
+}
+
+// explainedSurvivors are on nodes that are cut off: users are given what was deleted, whatever the cause.
+func (s Settings) explainedSurvivors() situation {
+	l := caches(5)
+	c := profiles(l, 1000)
+	c.survivors = bad(5*time.Minute, s.twice(5000), "redis-1", "redis-2")
+	at := s.late(20 * time.Minute)
+	return situation{
+		name: "2% of the copies outlived a delete, on nodes that are cut off: a page that names the network", lasts: s.late(time.Hour),
+		series: pod().tells(s, collectors(nil), l.series(), c.series(s.ScrapeInterval), causeOn("network", 5*time.Minute, "redis-1", "redis-2")),
+		expect: []expectation{s.page(at, labels{"cause": ""}, labels{"cause": "network"}), s.incidents(at, labels{})},
+	}
 }
 
 // deployment runs two versions of an application with a local cache for two hours; so many copies are overdue in instances of the

@@ -27,12 +27,12 @@ func consistency(b *board) {
 		}},
 	})
 	b.series(panel{
-		title: "Overdue copies by node", unit: "short", w: 12, h: 8, decimals: cog.ToPtr(0.0),
-		shows:     "Copies that are stale for longer than their layer's design allows.",
+		title: "Wrong copies by node", unit: "short", w: 12, h: 8, decimals: cog.ToPtr(0.0),
+		shows:     "Copies that are stale for longer than their layer's design allows (overdue), or outlived a delete.",
 		healthy:   "0 on every node.",
 		otherwise: "On one node: it misses invalidations. On all nodes of a layer: nobody tells that layer. On all: the queue.",
 		alerts:    []string{"CacheInvalHighStaleDataRate", "CacheInvalStaleCopies", "CacheInvalSilentStaleness"},
-		queries:   []query{{expr: `sum by (cluster, layer, node) (class_layer_node:cacheinv_canary_overdue_copies:sum{<class,layer,node>})`, legend: "{{layer}} {{node}}"}},
+		queries:   []query{{expr: `sum by (cluster, layer, node) (class_layer_node:cacheinv_canary_wrong_copies:sum{<class,layer,node>})`, legend: "{{layer}} {{node}}"}},
 	})
 	b.series(panel{
 		title: "Stale copies by node", unit: "short", w: 8, h: 8, decimals: cog.ToPtr(0.0),

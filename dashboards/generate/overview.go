@@ -59,12 +59,12 @@ func overview(b *board) {
 unless ` + newest("layer, node", `cacheinv_node_left{<layer,node>}`) + ` == 1)`, legend: "{{layer}}"}},
 	})
 	b.stat(panel{
-		title: "Copies overdue", unit: "none", w: 5, h: 4, decimals: cog.ToPtr(0.0),
-		shows:     "Copies that are stale for longer than the layer's design allows, by layer: what users should not be given any more.",
+		title: "Wrong copies", unit: "none", w: 5, h: 4, decimals: cog.ToPtr(0.0),
+		shows:     "Copies that are stale for longer than the layer's design allows (overdue), or outlived a delete, by layer: what users should not be given any more.",
 		healthy:   "0 in each layer.",
 		otherwise: "The table below the alerts shows on which nodes they are; the causes say where to look first.",
 		colour:    page, maps: zeroIsGood, alerts: []string{"CacheInvalHighStaleDataRate", "CacheInvalStaleCopies"},
-		queries: []query{{expr: `sum by (cluster, layer) (class_layer:cacheinv_canary_overdue_copies:sum{<class,layer>})`, legend: "{{layer}}"}},
+		queries: []query{{expr: `sum by (cluster, layer) (class_layer:cacheinv_canary_wrong_copies:sum{<class,layer>})`, legend: "{{layer}}"}},
 	})
 	b.table(panel{
 		title: "Firing alerts", unit: "none", w: 10, h: 8,
@@ -115,25 +115,25 @@ or label_replace(label_replace(` + newest("history", `cacheinv_history_up{<clust
 		sort:   "State",
 	})
 	b.table(panel{
-		title: "Where copies are overdue", unit: "none", w: 10, h: 7, decimals: cog.ToPtr(0.0),
-		shows:     "Class, layer and node of copies that are stale for longer than the layer's design allows, where there are most of them first.",
+		title: "Where copies are wrong", unit: "none", w: 10, h: 7, decimals: cog.ToPtr(0.0),
+		shows:     "Class, layer and node of copies that are stale for longer than the layer's design allows (overdue), or outlived a delete, where there are most of them first.",
 		healthy:   "0 everywhere.",
 		otherwise: "One node of a layer: it is cut off, or another version serves it. All nodes of a layer: nobody tells that layer. All: the queue. `cacheinv_exporter check --class` names the keys.",
 		colour:    page, maps: zeroIsGood,
 		alerts:  []string{"CacheInvalHighStaleDataRate", "CacheInvalStaleCopies", "CacheInvalPartitionSuspected", "CacheInvalVersionDrift", "CacheInvalSilentStaleness"},
-		queries: []query{{expr: `topk(20, sum by (cluster, class, layer, node) (class_layer_node:cacheinv_canary_overdue_copies:sum{<class,layer,node>}))`, legend: "{{class}} {{layer}} {{node}}"}},
+		queries: []query{{expr: `topk(20, sum by (cluster, class, layer, node) (class_layer_node:cacheinv_canary_wrong_copies:sum{<class,layer,node>}))`, legend: "{{class}} {{layer}} {{node}}"}},
 		order:   []string{"Value", "class", "layer", "node", "cluster"},
-		rename:  map[string]string{"Value": "Overdue", "class": "Class", "layer": "Layer", "node": "Node", "cluster": "Cluster"},
-		sort:    "Overdue", down: true,
+		rename:  map[string]string{"Value": "Wrong", "class": "Class", "layer": "Layer", "node": "Node", "cluster": "Cluster"},
+		sort:    "Wrong", down: true,
 	})
 	b.series(panel{
 		title: "Stale data rate by class", unit: "percentunit", w: 7, h: 7,
-		shows:     "Share of the compared copies that are stale, and of those that are stale for longer than the design allows (overdue).",
-		healthy:   "overdue at 0; stale no more than the design allows.",
-		otherwise: "The class says which data users see old, the table beside it where. Overdue above the line for two minutes is a page.",
-		limits:    []limit{b.pages("CacheInvalHighStaleDataRate", "class:cacheinv_canary_overdue_copies:ratio")},
+		shows:     "Share of the copies that are stale, and of those that are wrong: stale for longer than the design allows (overdue), or outlived a delete.",
+		healthy:   "wrong at 0; stale no more than the design allows.",
+		otherwise: "The class says which data users see old, the table beside it where. Wrong above the line for two minutes is a page.",
+		limits:    []limit{b.pages("CacheInvalHighStaleDataRate", "class:cacheinv_canary_wrong_copies:ratio")},
 		queries: []query{
-			{expr: `class:cacheinv_canary_overdue_copies:ratio{<class>}`, legend: "{{class}} overdue"},
+			{expr: `class:cacheinv_canary_wrong_copies:ratio{<class>}`, legend: "{{class}} wrong"},
 			{expr: `class:cacheinv_canary_stale_copies:ratio{<class>}`, legend: "{{class}} stale", dashed: true},
 		},
 	})

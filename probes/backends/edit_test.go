@@ -148,8 +148,7 @@ func TestEditableHashes(t *testing.T) {
 func TestEditableMemcached(t *testing.T) {
 	m := servers.Memcached(t)
 	n := openAll(t, node("a", "memcached", m.Addr)).Nodes()[0].(probes.Editable)
-	client := memcache.New(m.Addr)
-	t.Cleanup(func() { _ = client.Close() })
+	client := servers.MemcachedClient(t, m.Addr)
 	set := func(value string) {
 		t.Helper()
 		if err := client.Set(&memcache.Item{Key: "k", Value: []byte(value), Flags: 1 << 31, Expiration: 100}); err != nil {

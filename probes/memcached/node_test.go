@@ -34,9 +34,7 @@ func openNode(t testing.TB, c nodeConfig, env *probes.Env) *node {
 
 func memcacheClient(t testing.TB, addr string) *memcache.Client {
 	t.Helper()
-	c := memcache.New(addr)
-	c.Timeout = 10 * time.Second
-	t.Cleanup(func() { _ = c.Close() })
+	c := servers.MemcachedClient(t, addr)
 	return c
 }
 

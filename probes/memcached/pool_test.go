@@ -97,8 +97,7 @@ func TestClientsKeysAreWhereTheyArePlaced(t *testing.T) {
 	for range 3 {
 		started = append(started, servers.Memcached(t).Addr)
 	}
-	client := memcache.New(started...)
-	t.Cleanup(func() { _ = client.Close() })
+	client := servers.MemcachedClient(t, started...)
 	var keys []probes.Key
 	for i := range 1000 {
 		k := fmt.Sprintf("user:%d:profile", i*i)

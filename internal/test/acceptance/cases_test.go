@@ -117,8 +117,7 @@ func (w *realWorld) Set(node cases.Node, v cases.Value, ttl time.Duration) {
 		return
 	}
 	if m := w.memcached[node.Name]; m != nil {
-		client := memcache.New(m.Addr)
-		defer func() { _ = client.Close() }()
+		client := servers.MemcachedClient(w.t, m.Addr)
 		if err := client.Set(&memcache.Item{Key: caseKey, Value: v.Bytes, Expiration: int32(ttl.Seconds())}); err != nil {
 			w.t.Fatal(err)
 		}
@@ -156,8 +155,7 @@ func (w *realWorld) Delete(node cases.Node) {
 		return
 	}
 	if m := w.memcached[node.Name]; m != nil {
-		client := memcache.New(m.Addr)
-		defer func() { _ = client.Close() }()
+		client := servers.MemcachedClient(w.t, m.Addr)
 		if err := client.Delete(caseKey); err != nil {
 			w.t.Fatal(err)
 		}

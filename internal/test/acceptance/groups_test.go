@@ -20,8 +20,7 @@ func TestPoolStrays(t *testing.T) {
 	for range 3 {
 		started = append(started, servers.Memcached(t).Addr)
 	}
-	client := memcache.New(started...)
-	defer func() { _ = client.Close() }()
+	client := servers.MemcachedClient(t, started...)
 	var keys []string
 	for i := range 60 {
 		keys = append(keys, fmt.Sprintf("user:%d:profile", i))
@@ -43,8 +42,7 @@ canaries:
 		t.Errorf("%v strays in\n%s", n, p.ours())
 	}
 	// A client that knows the first two servers alone.
-	wrong := memcache.New(started[:2]...)
-	defer func() { _ = wrong.Close() }()
+	wrong := servers.MemcachedClient(t, started[:2]...)
 	strays := 0.0
 	for _, k := range keys {
 		if err := wrong.Set(&memcache.Item{Key: k, Value: []byte(`{"version":2}`), Expiration: 3600}); err != nil {
@@ -53,7 +51,7 @@ canaries:
 	}
 	for _, k := range keys { // on servers that are not the key's own
 		for _, s := range started {
-			one := memcache.New(s)
+			one := servers.MemcachedClient(t, s)
 			if _, err := one.Get(k); err == nil {
 				strays++
 			}
@@ -112,8 +110,7 @@ func TestProbesReachGroups(t *testing.T) {
 	for range 2 {
 		started = append(started, servers.Memcached(t).Addr)
 	}
-	pool := memcache.New(started...)
-	defer func() { _ = pool.Close() }()
+	pool := servers.MemcachedClient(t, started...)
 	e := start(t, fmt.Sprintf(`
 layers:
   - {name: l2, ttl: 1h, nodes: [{name: cluster, redis: {cluster: [%q]}}]}

@@ -21,8 +21,7 @@ func TestMemcachedPool(t *testing.T) {
 	for range 3 {
 		started = append(started, servers.Memcached(t).Addr)
 	}
-	client := memcache.New(started...)
-	t.Cleanup(func() { _ = client.Close() })
+	client := servers.MemcachedClient(t, started...)
 	var keys []string
 	for i := range 20 {
 		keys = append(keys, fmt.Sprintf("user:%d", i))

@@ -157,8 +157,7 @@ const probeMessage = `'{"key":"{key}","version":{version},"ts":{timestamp_ms}}'`
 func TestProbe(t *testing.T) {
 	servers.NoLeaks(t)
 	r, m := servers.Redis(t), servers.Memcached(t)
-	mc := memcache.New(m.Addr)
-	t.Cleanup(func() { _ = mc.Close() })
+	mc := servers.MemcachedClient(t, m.Addr)
 	all, drops := counts(1000), counts(220)
 	p := &processor{redis: []*redis.Client{r.Client}, memcached: []*memcache.Client{mc}, delay: 30 * time.Millisecond}
 	p.drop = func(n int) bool { return n < all && n*drops/all != (n+1)*drops/all }
@@ -223,8 +222,7 @@ func waitLong(t *testing.T, what string, ok func() bool) {
 func TestProbeReadsAreOwn(t *testing.T) {
 	r, replica, queue, m := servers.Redis(t), servers.Redis(t), servers.Redis(t), servers.Memcached(t)
 	replica.Follow(t, r)
-	mc := memcache.New(m.Addr)
-	t.Cleanup(func() { _ = mc.Close() })
+	mc := servers.MemcachedClient(t, m.Addr)
 	p := &processor{redis: []*redis.Client{r.Client}, memcached: []*memcache.Client{mc}, delay: 20 * time.Millisecond}
 	p.run(t, fromList(queue.Client, "inv"))
 	cfg := fmt.Sprintf(`
@@ -333,8 +331,7 @@ func TestProbeFailuresAreToldApart(t *testing.T) {
 func TestProbesLeaveNothingBehind(t *testing.T) {
 	servers.NoLeaks(t)
 	r, queue, m := servers.Redis(t), servers.Redis(t), servers.Memcached(t)
-	mc := memcache.New(m.Addr)
-	t.Cleanup(func() { _ = mc.Close() })
+	mc := servers.MemcachedClient(t, m.Addr)
 	p := &processor{redis: []*redis.Client{r.Client}, memcached: []*memcache.Client{mc}}
 	stop := p.run(t, fromList(queue.Client, "inv"))
 	cfg := fmt.Sprintf(`

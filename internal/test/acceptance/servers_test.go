@@ -22,8 +22,7 @@ func (w *webNode) setBody(body string) { w.set(cases.Value{Bytes: []byte(body)})
 
 func setMemcached(t testing.TB, address string, values map[string]string) {
 	t.Helper()
-	client := memcache.New(address)
-	defer func() { _ = client.Close() }()
+	client := servers.MemcachedClient(t, address)
 	for key, value := range values {
 		if err := client.Set(&memcache.Item{Key: key, Value: []byte(value), Expiration: 3600}); err != nil {
 			t.Fatal(err)

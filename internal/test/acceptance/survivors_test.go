@@ -42,8 +42,7 @@ func redisCache(t testing.TB) cache {
 func memcachedCache(t testing.TB) cache {
 	addr := servers.FreeAddr(t)
 	server := servers.MemcachedAt(t, addr)
-	client := memcache.New(addr)
-	t.Cleanup(func() { _ = client.Close() })
+	client := servers.MemcachedClient(t, addr)
 	return cache{
 		address: addr,
 		stop:    server.Stop,

@@ -296,8 +296,7 @@ func nothingLearned(t *testing.T, e *oddEstate) {
 	one.Must(t, "acl", "setuser", "least", "on", ">pw", "~*", "+@all", "-cluster")
 	locked := servers.Redis(t, "--cluster-enabled", "yes", "--requirepass", "another")
 	healthy := servers.Memcached(t)
-	client := memcache.New(healthy.Addr)
-	defer func() { _ = client.Close() }()
+	client := servers.MemcachedClient(t, healthy.Addr)
 	for _, k := range keys {
 		if err := client.Set(&memcache.Item{Key: k, Value: []byte(copyOf), Expiration: 3600}); err != nil {
 			t.Fatal(err)

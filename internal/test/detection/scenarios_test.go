@@ -390,8 +390,7 @@ func strays(t *testing.T, _ *station) estate {
 	}
 	slices.Sort(started)
 	fill := func(list ...string) {
-		client := memcache.New(list...)
-		defer func() { _ = client.Close() }()
+		client := servers.MemcachedClient(t, list...)
 		for i := range shop.Canaries {
 			if err := client.Set(&memcache.Item{Key: shop.Key(i), Value: []byte(`{"version":1}`), Expiration: 3600}); err != nil {
 				t.Error(err)

@@ -93,8 +93,7 @@ func honestNode(t testing.TB, name string, i int) string {
 	t.Helper()
 	if i%2 == 1 {
 		m := servers.Memcached(t)
-		client := memcache.New(m.Addr)
-		defer func() { _ = client.Close() }()
+		client := servers.MemcachedClient(t, m.Addr)
 		for k := range honestKeys {
 			if err := client.Set(&memcache.Item{Key: fmt.Sprintf("honest:%d", k), Value: []byte(`{"version":1}`), Expiration: 3600}); err != nil {
 				t.Fatal(err)

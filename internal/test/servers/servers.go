@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradfitz/gomemcache/memcache"
+
 	"go.uber.org/goleak"
 )
 
@@ -168,6 +170,15 @@ func NoLeaks(t *testing.T) {
 func Memcached(t testing.TB, args ...string) *Process {
 	t.Helper()
 	return MemcachedAt(t, FreeAddr(t), args...)
+}
+
+// MemcachedClient of one or several servers, which waits for a busy machine; the library's own half a second is a fault of ours there.
+func MemcachedClient(t testing.TB, addrs ...string) *memcache.Client {
+	t.Helper()
+	client := memcache.New(addrs...)
+	client.Timeout = time.Minute
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 // MemcachedAt starts a memcached on addr.
