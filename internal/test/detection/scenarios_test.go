@@ -36,6 +36,11 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		name: "flapping-backlog", cause: "queue", alert: "CacheInvalQueueBacklog", within: 3,
+		what: "A queue goes above its limit for three minutes and a half and is empty for two, again and again.",
+		open: flappingBacklog,
+	},
+	{
 		name: "stalled-consumer", cause: "queue", alert: "CacheInvalConsumerStalled", within: 10,
 		what: "A consumer group of Kafka keeps its members and commits nothing, while messages arrive.",
 		why:  "--queue.stall-window, and three samplings",
@@ -260,6 +265,41 @@ func imported(n int) []shop.Message {
 		out = append(out, shop.Message{Key: fmt.Sprintf("product:%d:price", i), Version: 1})
 	}
 	return out
+}
+
+// flappingBacklog has a processor that is slow, and is not, in turn. The times are those of the usual speed.
+func flappingBacklog(t *testing.T, _ *station) estate {
+	sh := trading(t, shop.Options{})
+	return estate{config: sh.Config(), fault: func(*servers.Process) {
+		surge := func() {
+			sh.Slow.Store(int64(250 * time.Millisecond))
+			sh.Publish(imported(6000)...)
+		}
+		surge()
+		stop := make(chan struct{})
+		var turns sync.WaitGroup
+		t.Cleanup(func() {
+			close(stop)
+			turns.Wait()
+		})
+		turns.Go(func() {
+			for above := true; ; above = !above {
+				lasts := 210 * time.Second
+				if !above {
+					sh.Slow.Store(0)
+					lasts = 120 * time.Second
+				}
+				select {
+				case <-stop:
+					return
+				case <-time.After(lasts / factor):
+				}
+				if !above {
+					surge()
+				}
+			}
+		})
+	}}
 }
 
 // loop of a number of messages in a list or a topic; with a circle, only among these records. One that goes through both pages for
