@@ -131,7 +131,7 @@ var scenarios = []scenario{
 	{
 		name: "deletes-that-miss-a-node", cause: "logic", alert: "CacheInvalSilentStaleness", within: overdue + 20,
 		what: "Most invalidations miss one of the nodes, now this, now that one.",
-		why:  "each record is changed every 20 s, and copies are overdue after max_staleness; survivors are seen at once",
+		why:  "each record is changed every 20 s, and copies are overdue, or count as survivors, after max_staleness",
 		open: func(t *testing.T, _ *station) estate {
 			sh := shop.Open(t, shop.Options{Batch: true, Reads: 150})
 			sh.Trade(2)
