@@ -46,6 +46,26 @@ func srvRecord(target string, port uint16) []byte {
 	return append(binary.BigEndian.AppendUint16(out, uint16(len(data))), data...)
 }
 
+// What is in order of an answer is learned, and the rest is left out.
+func TestSRVRecords(t *testing.T) {
+	got, err := lookupSRV(t, 3, slices.Concat(srvRecord("B.test", 1), srvRecord("a/b", 2), srvRecord("a.test", 6379)))
+	if want := []Address{{"a.test", "6379"}, {"b.test", "1"}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// lookupSRV looks a name up at a server that says these records.
+func lookupSRV(t *testing.T, count uint16, records []byte) ([]Address, error) {
+	t.Helper()
+	env := probetest.Env()
+	env.Resolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return &dnsServer{count: count, records: records[:min(len(records), 60_000)]}, nil
+	}}
+	r := NewResolver(form.DNSName{Host: "_redis._tcp.test.", SRV: true}, env, probetest.Quiet())
+	defer r.Close()
+	return r.lookup(probetest.Within(t, 10*time.Second))
+}
+
 // Whatever a name server answers, an address has a host that can stand in a URL, and a port; and each is there once.
 func FuzzSRV(f *testing.F) {
 	f.Add(uint16(1), srvRecord("a.test", 6379))
@@ -54,13 +74,7 @@ func FuzzSRV(f *testing.F) {
 	f.Add(uint16(1), []byte{0xC0, 12, 0, 33, 0, 1, 0, 0, 0, 0, 0, 8, 0, 1, 0, 1, 0, 80, 0xC0, 12})
 	f.Add(uint16(9), []byte{})
 	f.Fuzz(func(t *testing.T, count uint16, records []byte) {
-		env := probetest.Env()
-		env.Resolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-			return &dnsServer{count: count, records: records[:min(len(records), 60_000)]}, nil
-		}}
-		r := NewResolver(form.DNSName{Host: "_redis._tcp.test.", SRV: true}, env, probetest.Quiet())
-		defer r.Close()
-		found, err := r.lookup(probetest.Within(t, 10*time.Second))
+		found, err := lookupSRV(t, count, records)
 		if err != nil && len(found) > 0 {
 			t.Errorf("%v beside %v", found, err)
 		}
