@@ -33,6 +33,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -buildvcs=false)
 TESTFLAGS      ?=
 TEST_TIMEOUT   ?= 15m
 FUZZTIME       ?= 10s
+FUZZLEAST      ?= 1000
 BENCHTIME      ?= 1s
 BENCH          ?= .
 BENCH_PACKAGES ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' . 2>/dev/null)))
@@ -119,15 +120,12 @@ bench-peers: ## Measure ours beside other exporters, in one run; PEERS is a fold
 	CACHEINV_PEERS="$(PEERS)" go test -run '^$$' -bench '^BenchmarkPeers' -benchtime 1x -timeout 30m ./internal/test/acceptance
 
 .PHONY: soak
-soak: ## Run the acceptance tests, the incidents of detection and the simulation with their full counts, and all mutants of the rules (hours)
-	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/test/acceptance/... ./probes/... ./alerts ./internal/bundle ./internal/test/detection/... ./internal/test/simulation/... ./internal/verdict ./internal/drain ./internal/recovery ./internal/repair
+soak: ## Run the acceptance tests, the incidents of detection, the attacks and the simulation with their full counts, and all mutants of the rules (hours)
+	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/test/acceptance/... ./probes/... ./alerts ./internal/bundle ./internal/test/detection/... ./internal/test/hostile ./internal/test/simulation/... ./internal/verdict ./internal/drain ./internal/recovery ./internal/repair
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for FUZZTIME (10s)
-	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \
-		name=$${name#func }; echo "== $$name"; \
-		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
-	done
+fuzz: ## Run each fuzz target for FUZZTIME (10s); one that ran less than FUZZLEAST times (1000) fails
+	@.ci/fuzz $(FUZZTIME) $(FUZZLEAST)
 
 .PHONY: bundle
 bundle: build ## Write the rules, dashboards and runbooks into ./bundle

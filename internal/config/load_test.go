@@ -46,6 +46,13 @@ func examples(t testing.TB, folder string) map[string][]byte {
 // faultsOf a configuration; dir has the files that it names.
 func faultsOf(t testing.TB, dir string, data []byte) form.Faults {
 	t.Helper()
+	_, faults := parsed(t, dir, data)
+	return faults
+}
+
+// parsed is what stands in a file: a configuration, or faults.
+func parsed(t testing.TB, dir string, data []byte) (*Config, form.Faults) {
+	t.Helper()
 	c, err := Parse(filepath.Join(dir, "cacheinv.yml"), data, backends.All)
 	var faults form.Faults
 	if err != nil && !errors.As(err, &faults) {
@@ -54,7 +61,7 @@ func faultsOf(t testing.TB, dir string, data []byte) form.Faults {
 	if (c == nil) != (len(faults) > 0) {
 		t.Fatalf("%d faults, and a configuration: %t", len(faults), c != nil)
 	}
-	return faults
+	return c, faults
 }
 
 // Each file of testdata/invalid says in its first lines which faults it has, all of them.
@@ -177,10 +184,11 @@ func faultFormats(t *testing.T) map[string]string {
 func TestValid(t *testing.T) {
 	dir := configfiles.Fixtures(t)
 	for path, data := range examples(t, "valid") {
-		if faults := faultsOf(t, dir, data); len(faults) > 0 {
+		c, faults := parsed(t, dir, data)
+		if len(faults) > 0 {
 			t.Errorf("%s:\n%v", path, faults)
 		}
-		compiles(t, dir, data)
+		compiles(t, c)
 	}
 }
 
@@ -631,7 +639,7 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		faults := faultsOf(t, dir, data)
+		c, faults := parsed(t, dir, data)
 		lines := bytes.Count(data, []byte("\n")) + 2 // the end of the file may be meant
 		for _, fault := range faults {
 			// YAML knows more line breaks than \n.
@@ -640,15 +648,14 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("a fault of another form: %q", fault.Error())
 			}
 		}
-		compiles(t, dir, data)
+		compiles(t, c)
 	})
 }
 
 // compiles: what content would refuse, the configuration refuses first.
-func compiles(t *testing.T, dir string, data []byte) {
+func compiles(t *testing.T, c *Config) {
 	t.Helper()
-	c, err := Parse(filepath.Join(dir, "cacheinv.yml"), data, backends.All)
-	if err != nil {
+	if c == nil {
 		return
 	}
 	spec := func(v *Version) *content.VersionSpec {

@@ -37,9 +37,11 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+var withoutDashes = strings.NewReplacer("_", "", "-", "")
+
 // Nearest gives the known name most like the one written, whatever its case and dashes; empty where none is alike.
 func Nearest(name string, known []string) string {
-	plain := func(s string) string { return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(s)) }
+	plain := func(s string) string { return withoutDashes.Replace(strings.ToLower(s)) }
 	best, at := "", 1+min(2, len(name)/3) // a short name has too many neighbours
 	for _, k := range slices.Sorted(slices.Values(known)) {
 		if d := distance(plain(name), plain(k)); d < at {

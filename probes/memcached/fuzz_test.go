@@ -60,3 +60,21 @@ func FuzzReplies(f *testing.F) {
 		}})
 	})
 }
+
+func FuzzSettings(f *testing.F) {
+	for _, said := range []string{
+		"STAT evictions on\r\nSTAT lru_segmented yes\r\nEND\r\n", "STAT evictions off\r\nEND\r\n", "STAT evictions \r\nSTAT\r\nSTAT \r\nEND\r\n", "ERROR\r\n",
+		"CLIENT_ERROR unauthenticated\r\n", "SERVER_ERROR out of memory\r\n", "STAT evictions on\r\n", "STAT evictions on\nEND\r\n", "END", "\r\n",
+	} {
+		f.Add([]byte(said))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		_ = wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), wire.Request{Commands: nil, Read: func(x *wire.Exchange) error {
+			policy, err := readPolicy(x)
+			if known := policy == "noeviction" || policy == "lru" || policy == "segmented-lru"; !known && policy != "" || policy != "" && err != nil {
+				t.Errorf("%q, %v", policy, err)
+			}
+			return err
+		}})
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,7 +41,7 @@ type Config struct {
 // Attacks are all of them; each file of them adds its own.
 func Attacks() []Attack {
 	var all []Attack
-	for _, some := range [][]Attack{} {
+	for _, some := range [][]Attack{streams()} {
 		all = append(all, some...)
 	}
 	return all
@@ -52,6 +53,11 @@ type Victim struct {
 	// honest are the nodes whose data must be there at each scrape, each with honestKeys fresh copies.
 	honest []string
 	client http.Client
+	// timeout that its scrapes announce.
+	timeout time.Duration
+	// file is its configuration, and base what of it stands without attacks.
+	file string
+	base Config
 }
 
 const honestKeys = 6
@@ -59,8 +65,8 @@ const honestKeys = 6
 // Start a built exporter (servers.Build) with some honest Redis and memcached and attacks beside them.
 func Start(t testing.TB, binary string, honest int, attacks []Attack, args ...string) *Victim {
 	t.Helper()
-	v := &Victim{client: http.Client{Timeout: time.Minute}}
-	c := Config{}
+	v := &Victim{client: http.Client{Timeout: time.Minute}, timeout: 10 * time.Second}
+	c := &v.base
 	nodes := ""
 	for i := range honest {
 		name := fmt.Sprintf("honest-%d", i+1)
@@ -73,19 +79,29 @@ func Start(t testing.TB, binary string, honest int, attacks []Attack, args ...st
 	}
 	c.Layers = []string{"  - name: honest\n    ttl: 1h\n    max_staleness: 5s\n    nodes:\n" + nodes}
 	c.Classes = []string{fmt.Sprintf("  - {class: honest, layers: [honest], version: {json: $.version}, keys: [%s]}\n", strings.Join(keys, ", "))}
+	var started []Config
 	for _, a := range attacks {
-		more := a.Start(t)
-		c.Layers = append(c.Layers, more.Layers...)
-		c.Queues = append(c.Queues, more.Queues...)
-		c.Classes = append(c.Classes, more.Classes...)
+		started = append(started, a.Start(t))
+	}
+	v.file = filepath.Join(t.TempDir(), "cacheinv.yml")
+	v.configure(t, started...)
+	v.Process = servers.Exporter(t, binary, servers.FreeAddr(t), append([]string{"--config.file", v.file, "--scrape.min-interval=0s"}, args...)...)
+	return v
+}
+
+// configure writes the file, with the honest nodes and attacks that were started.
+func (v *Victim) configure(t testing.TB, attacks ...Config) {
+	t.Helper()
+	c := v.base
+	for _, more := range attacks {
+		c.Layers = slices.Concat(c.Layers, more.Layers)
+		c.Queues = slices.Concat(c.Queues, more.Queues)
+		c.Classes = slices.Concat(c.Classes, more.Classes)
 		c.More += more.More
 	}
-	file := filepath.Join(t.TempDir(), "cacheinv.yml")
-	if err := os.WriteFile(file, []byte(c.text()), 0o600); err != nil {
+	if err := os.WriteFile(v.file, []byte(c.text()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	v.Process = servers.Exporter(t, binary, servers.FreeAddr(t), append([]string{"--config.file", file, "--scrape.min-interval=0s"}, args...)...)
-	return v
 }
 
 // honestNode is a real server with fresh copies of all keys, as the configuration has it.
@@ -116,14 +132,14 @@ func (c Config) text() string {
 	return out + "canaries:\n" + strings.Join(c.Classes, "") + c.More
 }
 
-// Scrape the victim once with Prometheus' timeout of 10 s, and demand that every honest node was read whole.
+// Scrape the victim once, with Prometheus' usual timeout of 10 s, and demand that every honest node was read whole.
 func (v *Victim) Scrape(t testing.TB) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+v.Addr+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", "10")
+	request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(v.timeout.Seconds(), 'f', -1, 64))
 	answer, err := v.client.Do(request)
 	if err != nil {
 		t.Fatalf("no answer: %v; it says:\n%s", err, tail(v.Output()))

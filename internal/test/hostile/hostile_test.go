@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
@@ -12,8 +13,10 @@ func TestAttacks(t *testing.T) {
 	none := Attack{Name: "none", Start: func(testing.TB) Config { return Config{} }}
 	for _, a := range append(Attacks(), none) {
 		t.Run(a.Name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			v := Start(t, binary, 2, []Attack{a})
-			for range 4 {
+			v.timeout = pick(10*time.Second, 3*time.Second)
+			for range pick(4, 2) {
 				v.Scrape(t)
 			}
 			v.Small(t)

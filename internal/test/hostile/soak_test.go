@@ -1,0 +1,181 @@
+package hostile
+
+import (
+	"math"
+	"math/rand/v2"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+)
+
+// soak tells whether the long variants run.
+var soak = os.Getenv("CACHEINV_SOAK") != ""
+
+// pick gives what is long in a soak, and what is short elsewhere.
+func pick[T any](long, short T) T {
+	if soak {
+		return long
+	}
+	return short
+}
+
+// watched is a Victim whose scrapes are compared with the one before.
+type watched struct {
+	*Victim
+	last page
+	// least heap that was seen since it was last asked for: what is there just after a collection.
+	least float64
+}
+
+func watch(v *Victim) *watched { return &watched{Victim: v, least: math.Inf(1)} }
+
+// look scrapes, and demands that nothing is wrong with the copies of these classes, and that no count went back.
+func (w *watched) look(t testing.TB, classes ...string) page {
+	t.Helper()
+	p := parsePage(t, w.Scrape(t))
+	for _, class := range append(classes, "honest") {
+		p.rightAbout(t, class)
+	}
+	p.sane(t, w.last)
+	w.last = p
+	w.least = min(w.least, vitalsOf(t, p).heap)
+	return p
+}
+
+// live gives the least heap since the last call.
+func (w *watched) live() float64 {
+	least := w.least
+	w.least = math.Inf(1)
+	return least
+}
+
+// reload has the victim take a configuration with these attacks.
+func (w *watched) reload(t testing.TB, attacks ...Config) {
+	t.Helper()
+	w.configure(t, attacks...)
+	loaded := func() float64 {
+		return parsePage(t, w.Scrape(t)).gauge(t, "cacheinv_config_last_reload_success_timestamp_seconds")
+	}
+	before := loaded()
+	if err := syscall.Kill(w.PID(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	servers.Eventually(t, "the configuration is reloaded", func() bool { return loaded() > before })
+}
+
+// grown demands that the heap did not grow beyond some room for chance.
+func grown(t testing.TB, from, to float64) {
+	t.Helper()
+	if to > from*1.5+(8<<20) {
+		t.Errorf("%.1f MB were held at first, and %.1f MB at last", from/1e6, to/1e6)
+	}
+}
+
+// What one exporter lives through for hours, and in an ordinary run for a minute.
+func TestSoak(t *testing.T) {
+	binary := servers.Build(t)
+	t.Run("faults", func(t *testing.T) { testFaults(t, binary) })
+	t.Run("siege", func(t *testing.T) { testSiege(t, binary) })
+}
+
+// Scrapes while networks fail, servers are killed and begin anew, and hostile ones come and go: each healthy node is in each scrape, no
+// copy is called wrong, no count goes back, and in the end nothing is left of it.
+func testFaults(t *testing.T, binary string) {
+	t.Parallel()
+	scrapes, end := pick(10_000, 500), time.Now().Add(pick(150*time.Minute, 45*time.Second))
+	estate, frail := newEstate(t)
+	var hostile []Config
+	for _, a := range streams() {
+		hostile = append(hostile, a.Start(t))
+	}
+	w := watch(Start(t, binary, 4, nil))
+	w.timeout = 3 * time.Second
+	w.reload(t, frail)
+	for range 20 {
+		w.look(t, "frail", "frail_pattern")
+	}
+	calm, first := vitalsOf(t, w.last), w.live()
+	done := 0
+	for ; done < scrapes && time.Now().Before(end) && !t.Failed(); done++ {
+		estate.change()
+		switch {
+		case done%50 == 10:
+			w.reload(t, frail, hostile[rand.IntN(len(hostile))])
+		case done%50 == 12:
+			w.reload(t, frail)
+		}
+		w.look(t, "frail", "frail_pattern")
+		if done == scrapes/4 {
+			first = w.live()
+		}
+		if done == scrapes*3/4 {
+			w.live()
+		}
+	}
+	if soak && done < scrapes {
+		t.Errorf("there was time for %d scrapes alone", done)
+	}
+	t.Logf("%d scrapes; %.1f MB at the peak", done, float64(w.PeakMemory(t))/1e6)
+	estate.calm()
+	w.reload(t, frail)
+	w.rests(t, calm)
+	w.live()
+	for range 20 {
+		w.look(t, "frail", "frail_pattern")
+	}
+	grown(t, first, w.live())
+	w.Small(t)
+}
+
+// All attacks in random order against one exporter that watches twelve honest nodes: it stays up and small, and tells all of them at
+// each scrape.
+func testSiege(t *testing.T, binary string) {
+	t.Parallel()
+	const together, scrapes = 3, 2
+	w := watch(Start(t, binary, 12, nil))
+	w.timeout = 3 * time.Second
+	for range 20 {
+		w.look(t)
+	}
+	calm, first := vitalsOf(t, w.last), w.live()
+	var attacks []Config
+	var names []string
+	for _, a := range Attacks() {
+		attacks, names = append(attacks, a.Start(t)), append(names, a.Name)
+	}
+	rounds := 0
+	for end := time.Now().Add(pick(time.Hour, 0)); !t.Failed() && (rounds == 0 || time.Now().Before(end)); rounds++ {
+		order := rand.Perm(len(attacks))
+		for len(order) > 0 && !t.Failed() {
+			n := min(together, len(order))
+			var now []Config
+			var called []string
+			for _, i := range order[:n] {
+				now, called = append(now, attacks[i]), append(called, names[i])
+			}
+			order = order[n:]
+			w.reload(t, now...)
+			for range scrapes {
+				w.look(t)
+			}
+			w.Small(t)
+			if t.Failed() {
+				t.Logf("under attack by %v", called)
+			}
+		}
+		if rounds == 0 {
+			first = max(first, w.live())
+		}
+	}
+	t.Logf("%d attacks in %d rounds; %.1f MB at the peak", len(attacks), rounds, float64(w.PeakMemory(t))/1e6)
+	w.reload(t)
+	w.rests(t, calm)
+	w.live()
+	for range 20 {
+		w.look(t)
+	}
+	grown(t, first, w.live())
+}
