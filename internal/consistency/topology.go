@@ -1,7 +1,5 @@
 package consistency
 
-
-
 // Who replicates whom, by what the nodes tell of themselves: a replica is judged by its own primary's copy, and has no
 // vote beside it.
 
