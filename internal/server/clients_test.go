@@ -50,6 +50,9 @@ func dial(t *testing.T, address, say string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { // what is sent waits for who reads it
+		t.Fatal(err)
+	}
 	if _, err := io.WriteString(conn, say); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +111,7 @@ func TestMostRequests(t *testing.T) {
 // Nobody waits for a client that reads nothing but the client: the answer is made, and its place is free.
 func TestClientThatReadsNothing(t *testing.T) {
 	made := make(chan struct{})
-	large := strings.Repeat("x", 32<<20)
+	large := strings.Repeat("x", 8<<20)
 	e := &fakeExporter{serve: func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, large)
 		made <- struct{}{}
@@ -169,7 +172,7 @@ func TestClientThatGoesAway(t *testing.T) {
 	e := &fakeExporter{serve: func(w http.ResponseWriter, _ *http.Request) {
 		began <- struct{}{}
 		<-goOn
-		_, _ = io.WriteString(w, strings.Repeat("x", 32<<20))
+		_, _ = io.WriteString(w, strings.Repeat("x", 8<<20))
 	}}
 	s := New(e, Options{Load: good}, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	at, stop := serve(t, s)

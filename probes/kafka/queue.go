@@ -189,14 +189,13 @@ func (q *queue) learnBrokers(listed []kmsg.MetadataResponseBroker) {
 		q.brokers[b.NodeID] = &broker{id: b.NodeID, address: net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))}
 	}
 	var left []time.Time
-	told := 0
 	for id, b := range q.brokers {
 		if isListed[id] {
 			continue
 		}
 		if b.leftAt.IsZero() {
 			b.leftAt = now
-			if told++; told <= mostLeftLogged {
+			if len(q.brokers)-len(isListed) <= mostLeftLogged {
 				q.log.Info("a broker left the cluster's metadata", "broker", id, "address", b.address)
 			}
 		}
@@ -208,5 +207,5 @@ func (q *queue) learnBrokers(listed []kmsg.MetadataResponseBroker) {
 	})
 }
 
-// mostLeftLogged brokers that leave at once are logged.
+// mostLeftLogged: of more brokers that left lately nothing is logged.
 const mostLeftLogged = 10
