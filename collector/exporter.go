@@ -3,6 +3,7 @@ package collector
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -101,29 +102,45 @@ func New(opt Options) *Exporter {
 	return e
 }
 
+// errClosed is of a configuration that comes when the exporter ends.
+var errClosed = errors.New("the exporter ends")
+
 // Load makes cfg the configuration, once the sampling under way has ended. What was learned of keys and queues
 // before stays. On an error the old one is kept.
 func (e *Exporter) Load(cfg *config.Config) error {
-	e.samplingLock <- struct{}{}
-	defer func() { <-e.samplingLock }()
-	next, err := e.open(cfg)
-	if err != nil {
-		return err
+	select {
+	case e.samplingLock <- struct{}{}:
+	case <-e.base.Done():
+		return errClosed
 	}
-	e.use(next)
-	return nil
+	old, err := e.replace(cfg)
+	<-e.samplingLock
+	if old != nil {
+		old.close() // what hangs there holds up no sampling
+	}
+	return err
 }
 
-// use replaces the setup; the caller holds the samplingLock.
-func (e *Exporter) use(next *Setup) {
+// replace the setup and give the old one; the caller holds the samplingLock.
+func (e *Exporter) replace(cfg *config.Config) (old *Setup, err error) {
+	if e.base.Err() != nil {
+		return nil, errClosed
+	}
+	next, err := e.open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return e.use(next), nil
+}
+
+// use another setup, and give the old one; the caller holds the samplingLock.
+func (e *Exporter) use(next *Setup) (old *Setup) {
 	e.mu.Lock()
-	old := e.setup
+	defer e.mu.Unlock()
+	old = e.setup
 	e.setup, e.last = next, nil
 	e.reloadOK, e.loadedAt = true, time.Now()
-	e.mu.Unlock()
-	if old != nil {
-		old.close()
-	}
+	return old
 }
 
 // LoadFailed notes that a configuration could not be loaded and that the one before is still used.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -101,17 +102,28 @@ func (p *roundTripCounters) Nodes(probe string, nodes []probes.Identity, all boo
 	for _, n := range nodes {
 		p.at(probe, n).known = true
 	}
-	now := time.Now()
-	for s, c := range p.by {
-		there := slices.ContainsFunc(nodes, func(n probes.Identity) bool { return n.Layer == s.layer && n.Name == s.node })
-		switch {
-		case s.probe != probe || there || !all:
-		case c.known:
-			c.known, c.left = false, now
-		case now.Sub(c.left) > roundTripsKept:
-			delete(p.by, s)
-		}
+	if !all {
+		return
 	}
+	there := make(map[roundTripSeries]bool, len(nodes))
+	for _, n := range nodes {
+		there[roundTripSeries{probe, n.Layer, n.Name}] = true
+	}
+	now := time.Now()
+	var left []time.Time
+	for s, c := range p.by {
+		if s.probe != probe || there[s] {
+			continue
+		}
+		if c.known {
+			c.known, c.left = false, now
+		}
+		left = append(left, c.left)
+	}
+	before := probes.ForgottenBefore(left)
+	maps.DeleteFunc(p.by, func(s roundTripSeries, c *roundTripCount) bool {
+		return s.probe == probe && !there[s] && (now.Sub(c.left) > roundTripsKept || c.left.Before(before))
+	})
 }
 
 // Sent implements roundtrip.Observer.

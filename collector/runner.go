@@ -41,12 +41,12 @@ type runner struct {
 	// causes says what the evidence of a sampling points to; nil: nobody does.
 	causes *causeJudge
 	log    *slog.Logger
-	// failing collectors, and the error that was logged.
-	failing map[string]string
+	// failing collectors, and what was logged of each.
+	failing map[string]told
 }
 
 func newRunner(s sampler, collectors []*signalCollector, log *slog.Logger) *runner {
-	return &runner{sampler: s, collectors: collectors, log: log, failing: map[string]string{}}
+	return &runner{sampler: s, collectors: collectors, log: log, failing: map[string]told{}}
 }
 
 // names of the signals that have metrics.
@@ -201,16 +201,21 @@ func guarded(ctx context.Context, s *Sampling, k Collector, ch chan<- prometheus
 
 // logChange when a collector begins to fail, fails otherwise, and recovers, not each time between.
 func (r *runner) logChange(name string, err error) {
-	before, failed := r.failing[name]
+	known, failed := r.failing[name]
 	switch {
 	case err == nil && failed:
 		r.log.Info("collector recovered", "collector", name)
 		delete(r.failing, name)
+		return
 	case err == nil:
-	case err.Error() != before:
-		r.log.Warn("collector failed", "collector", name, "err", err)
-		r.failing[name] = err.Error()
-	default:
-		r.log.Debug("collector still fails", "collector", name, "err", err)
+		return
+	case !failed:
+		known = told{}
+		r.failing[name] = known
 	}
+	if news := known.news(err.Error(), time.Now()); news != "" {
+		r.log.Warn("collector failed", "collector", name, "err", news)
+		return
+	}
+	r.log.Debug("collector still fails", "collector", name, "err", err)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -50,25 +49,3 @@ func (b *Budget) TryAcquire(n int64) bool { return b.sem.TryAcquire(min(n, HeldA
 
 // Release gives n bytes back.
 func (b *Budget) Release(n int64) { b.sem.Release(min(n, HeldAtOnce)) }
-
-// Kept is what the process remembers of servers, such as how many of their hits and misses were its own reads. It
-// outlives nodes that leave and come back, and configurations.
-type Kept struct {
-	mu sync.Mutex
-	by map[string]any // by kind and address
-}
-
-// NewKept remembers nothing yet.
-func NewKept() *Kept { return &Kept{by: map[string]any{}} }
-
-// KeptOf gives what is kept under a kind and an address; open makes it where nothing is. Each kind keeps one type: it is asked
-// for with the same T every time.
-func KeptOf[T any](k *Kept, kind, address string, open func() *T) *T {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	name := kind + " " + address
-	if k.by[name] == nil {
-		k.by[name] = open()
-	}
-	return k.by[name].(*T)
-}

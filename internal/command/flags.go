@@ -57,6 +57,7 @@ func (f *Flags) Declare(app *kingpin.Application) {
 	app.GetFlag("web.listen-address").IsSetByUser(&f.addressGiven)
 	app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&f.server.TelemetryPath)
 	app.Flag("web.enable-lifecycle", "Allow reloading the configuration through /-/reload.").BoolVar(&f.server.Lifecycle)
+	app.Flag("web.max-requests", "Most requests that are answered at once; 0: any number.").Default("40").IntVar(&f.server.MaxRequests)
 	e := &f.exporter
 	app.Flag("scrape.timeout-offset", "What is left of a scrape's timeout for the answer.").Default("250ms").DurationVar(&e.TimeoutOffset)
 	app.Flag("scrape.min-interval", "Time after a sampling in which its answer is given again.").Default("500ms").DurationVar(&e.MinInterval)
@@ -101,7 +102,7 @@ func (f *Flags) Valid() error {
 		"canary.max-key-series": int64(f.exporter.Sampler.MaxKeySeries), "canary.reread-delay": int64(f.exporter.Sampler.RereadDelay),
 		"scrape.timeout-offset": int64(f.exporter.TimeoutOffset), "scrape.min-interval": int64(f.exporter.MinInterval),
 		"discovery.forget-after": int64(f.env.ForgetAfter), "limit": int64(f.limit),
-		"queue.sample": int64(f.env.SampleMessages), "queue.stall-window": int64(f.exporter.StallWindow),
+		"web.max-requests": int64(f.server.MaxRequests), "queue.sample": int64(f.env.SampleMessages), "queue.stall-window": int64(f.exporter.StallWindow),
 	} {
 		if value < 0 {
 			return fmt.Errorf("--%s is below 0; write 0 or more", flag)

@@ -11,6 +11,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // Memory is what is remembered of keys and nodes from one sampling to the next. It survives reloads of the
@@ -24,6 +25,18 @@ type Memory struct {
 // NewMemory of nothing.
 func NewMemory() *Memory {
 	return &Memory{classes: map[string]*classMemory{}, nodes: map[string]*nodeMemory{}}
+}
+
+// forgetNodes that were not asked for longer than after, or before too many others that left; at is this sampling.
+func (m *Memory) forgetNodes(at time.Time, after time.Duration) {
+	var left []time.Time
+	for _, n := range m.nodes {
+		if n.asked.Before(at) {
+			left = append(left, n.asked)
+		}
+	}
+	before := probes.ForgottenBefore(left)
+	maps.DeleteFunc(m.nodes, func(_ string, n *nodeMemory) bool { return at.Sub(n.asked) > after || n.asked.Before(before) })
 }
 
 // replicated are the names of the primaries of which a replica answered the last survey.
@@ -158,12 +171,19 @@ func (c *classMemory) indexOf(name string, at time.Time) memoryAt {
 // width is how many indices there are, those included that wait for another node.
 func (c *classMemory) width() int { return len(c.indices) + len(c.free) }
 
-// settle forgets the copies on nodes that have not been asked for longer than after, and their episodes, which are not
-// observed.
+// settle forgets the copies on nodes that have not been asked for longer than after, or before too many others that left, and their
+// episodes, which are not observed.
 func (c *classMemory) settle(at time.Time, after time.Duration) {
 	known := len(c.free)
+	var left []time.Time
+	for _, s := range c.indices {
+		if s.asked.Before(at) {
+			left = append(left, s.asked)
+		}
+	}
+	before := probes.ForgottenBefore(left)
 	for name, s := range c.indices {
-		if at.Sub(s.asked) > after {
+		if at.Sub(s.asked) > after || s.asked.Before(before) {
 			delete(c.indices, name)
 			c.free = append(c.free, s.index)
 		}

@@ -1,7 +1,5 @@
 package consistency
 
-import "maps"
-
 // Who replicates whom, by what the nodes tell of themselves: a replica is judged by its own primary's copy, and has no
 // vote beside it.
 
@@ -113,5 +111,5 @@ func (r *round) noteNodes() {
 			h.offset = v.Replication.Offset
 		}
 	}
-	maps.DeleteFunc(r.memory.nodes, func(_ string, h *nodeMemory) bool { return r.began.Sub(h.asked) > r.env.ForgetAfter })
+	r.memory.forgetNodes(r.began, r.env.ForgetAfter)
 }

@@ -50,6 +50,8 @@ type Options struct {
 	TelemetryPath string
 	// Lifecycle allows /-/reload (--web.enable-lifecycle).
 	Lifecycle bool
+	// MaxRequests that are answered at once, but for health and readiness (--web.max-requests); 0: any number.
+	MaxRequests int
 	// Load reads the configuration; its error has one line for each fault.
 	Load func() (*config.Config, error)
 }
@@ -60,11 +62,13 @@ type Server struct {
 	exporter Exporter
 	log      *slog.Logger
 	reload   sync.Mutex
+	// connections of clients.
+	connections *connections
 }
 
 // New Server. The exporter has a configuration already.
 func New(exporter Exporter, opt Options, log *slog.Logger) *Server {
-	return &Server{opt: opt, exporter: exporter, log: log}
+	return &Server{opt: opt, exporter: exporter, log: log, connections: newConnections(descriptors())}
 }
 
 // Run serves until ctx ends, then lets requests end and closes the exporter. SIGHUP loads the configuration again.
@@ -76,23 +80,19 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(connectionLog{s.log.Handler()}, slog.LevelError),
+		Handler: handler, ErrorLog: slog.NewLogLogger(connectionLog{s.log.Handler()}, slog.LevelError),
+		ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: mostHeader,
+		ConnContext: s.connections.connContext, ConnState: s.connections.connState,
 	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 
 	var wait sync.WaitGroup
+	wait.Go(func() { s.reloadOn(ctx, hangup) })
 	wait.Go(func() {
-		for {
-			select {
-			case <-hangup:
-				_ = s.Reload() // it is in the log
-			case <-ctx.Done():
-				s.stop(server)
-				return
-			}
-		}
+		<-ctx.Done()
+		s.stop(server)
 	})
 	if s.opt.Listeners != nil {
 		err = web.ServeMultiple(s.opt.Listeners, server, s.opt.Web, s.log)
@@ -105,6 +105,18 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("serving: %w", err)
+}
+
+// reloadOn a signal, until ctx ends. A reload waits for the sampling under way, and the end does not wait for that.
+func (s *Server) reloadOn(ctx context.Context, hangup <-chan os.Signal) {
+	for {
+		select {
+		case <-hangup:
+			_ = s.Reload() // it is in the log
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // connectionLog is for what net/http logs. That a client did not complete its handshake (a port scan, a probe of a load balancer, one
@@ -164,12 +176,10 @@ func LogFaults(log *slog.Logger, message string, err error) {
 
 // Handler of all paths.
 func (s *Server) Handler() (http.Handler, error) {
-	mux := http.NewServeMux()
+	mux, health := http.NewServeMux(), http.NewServeMux()
 	mux.Handle(s.opt.TelemetryPath, s.exporter)
 	mux.Handle("GET /status", incident.StatusPage(s.exporter))
 	mux.Handle("GET /api/v1/status", incident.StatusJSON(s.exporter))
-	mux.HandleFunc("/-/healthy", say("healthy\n"))
-	mux.HandleFunc("/-/ready", say("ready\n"))
 	mux.HandleFunc("/-/reload", s.handleReload)
 	if s.opt.TelemetryPath != "/" {
 		landing, err := web.NewLandingPage(web.LandingConfig{
@@ -190,7 +200,10 @@ func (s *Server) Handler() (http.Handler, error) {
 		}
 		mux.Handle("/{$}", landing)
 	}
-	return mux, nil
+	health.HandleFunc("/-/healthy", say("healthy\n"))
+	health.HandleFunc("/-/ready", say("ready\n"))
+	health.Handle("/", s.limited(mux))
+	return s.held(health), nil
 }
 
 func say(text string) http.HandlerFunc {

@@ -25,9 +25,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fakeExporter struct {
 	loads, failures, closed atomic.Int64
 	refuse                  error
+	// serve is what it answers; nil: metrics. loading is called by each Load, ending by Close.
+	serve           http.HandlerFunc
+	loading, ending func()
 }
 
-func (f *fakeExporter) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (f *fakeExporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if f.serve != nil {
+		f.serve(w, r)
+		return
+	}
 	_, _ = io.WriteString(w, "metrics")
 }
 
@@ -36,8 +43,19 @@ func (f *fakeExporter) Report(context.Context, time.Duration) *diagnosis.Report 
 }
 func (f *fakeExporter) ReportFor(*http.Request) *diagnosis.Report { return nil }
 func (f *fakeExporter) LoadFailed()                               { f.failures.Add(1) }
-func (f *fakeExporter) Close()                                    { f.closed.Add(1) }
-func (f *fakeExporter) Load(*config.Config) error                 { f.loads.Add(1); return f.refuse }
+
+func (f *fakeExporter) Close() {
+	if f.closed.Add(1); f.ending != nil {
+		f.ending()
+	}
+}
+
+func (f *fakeExporter) Load(*config.Config) error {
+	if f.loads.Add(1); f.loading != nil {
+		f.loading()
+	}
+	return f.refuse
+}
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 

@@ -99,13 +99,22 @@ func (a *application) at(p group.Address) (instance, error) {
 	return instance{name: p.HostPort(), url: u}, err
 }
 
+var errManyInstances = fmt.Errorf("the name stands for more than %d servers, and the rest is left out; look who answers for it", group.MostMembers)
+
 // find follows the DNS name. An instance that it no longer has stays for a while: a crashed one must not just vanish.
 func (a *application) find(ctx context.Context) error {
 	addresses, err := a.names.Addresses(ctx)
+	if len(addresses) > group.MostMembers {
+		addresses, err = addresses[:group.MostMembers], errors.Join(err, errManyInstances)
+	}
+	known := map[string]bool{}
+	for _, i := range a.instances {
+		known[i.name] = true
+	}
 	has := map[string]bool{}
 	for _, p := range addresses {
 		has[p.HostPort()] = true
-		if slices.ContainsFunc(a.instances, func(i instance) bool { return i.name == p.HostPort() }) {
+		if known[p.HostPort()] {
 			continue
 		}
 		i, bad := a.at(p)
@@ -115,20 +124,31 @@ func (a *application) find(ctx context.Context) error {
 		}
 		a.instances = append(a.instances, i)
 	}
+	a.markGone(has)
+	slices.SortFunc(a.instances, func(a, b instance) int { return cmp.Compare(a.name, b.name) })
+	return err
+}
+
+// markGone marks the instances that the name has no longer, and forgets those that have been gone for too long, or before too many
+// others.
+func (a *application) markGone(has map[string]bool) {
 	now := time.Now()
-	a.instances = slices.DeleteFunc(a.instances, func(i instance) bool {
-		return !i.gone.IsZero() && !has[i.name] && now.Sub(i.gone) > a.env.ForgetAfter
-	})
+	var left []time.Time
 	for i := range a.instances {
 		switch at := &a.instances[i]; {
 		case has[at.name]:
 			at.gone = time.Time{}
 		case at.gone.IsZero():
 			at.gone = now
+			left = append(left, now)
+		default:
+			left = append(left, at.gone)
 		}
 	}
-	slices.SortFunc(a.instances, func(a, b instance) int { return cmp.Compare(a.name, b.name) })
-	return err
+	before := probes.ForgottenBefore(left)
+	a.instances = slices.DeleteFunc(a.instances, func(i instance) bool {
+		return !i.gone.IsZero() && (now.Sub(i.gone) > a.env.ForgetAfter || i.gone.Before(before))
+	})
 }
 
 // Sample asks all instances at once, and gives their answers by name. The error says that which instances there are is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"strconv"
 	"sync"
@@ -174,22 +175,37 @@ func (q *queue) addresses() map[string]bool {
 	return out
 }
 
+// mostBrokers of a cluster are asked: more than any has.
+const mostBrokers = 1000
+
+var errManyBrokers = fmt.Errorf("the metadata lists more than %d brokers, and only the first are asked; look who answers at the address", mostBrokers)
+
 // learnBrokers takes the brokers of new metadata. One that left it is kept for forgetAfter, and counts as down.
 func (q *queue) learnBrokers(listed []kmsg.MetadataResponseBroker) {
 	now := time.Now()
 	isListed := map[int32]bool{}
-	for _, b := range listed {
+	for _, b := range listed[:min(len(listed), mostBrokers)] {
 		isListed[b.NodeID] = true
 		q.brokers[b.NodeID] = &broker{id: b.NodeID, address: net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))}
 	}
+	var left []time.Time
 	for id, b := range q.brokers {
-		switch {
-		case isListed[id]:
-		case b.leftAt.IsZero():
-			b.leftAt = now
-			q.log.Info("a broker left the cluster's metadata", "broker", id, "address", b.address)
-		case now.Sub(b.leftAt) > q.forgetAfter:
-			delete(q.brokers, id)
+		if isListed[id] {
+			continue
 		}
+		if b.leftAt.IsZero() {
+			b.leftAt = now
+			if len(q.brokers)-len(isListed) <= mostLeftLogged {
+				q.log.Info("a broker left the cluster's metadata", "broker", id, "address", b.address)
+			}
+		}
+		left = append(left, b.leftAt)
 	}
+	before := probes.ForgottenBefore(left)
+	maps.DeleteFunc(q.brokers, func(id int32, b *broker) bool {
+		return !isListed[id] && (now.Sub(b.leftAt) > q.forgetAfter || b.leftAt.Before(before))
+	})
 }
+
+// mostLeftLogged: of more brokers that left lately nothing is logged.
+const mostLeftLogged = 10

@@ -130,7 +130,7 @@ func (m *mskIAM) chain(ctx context.Context) (aws.CredentialsProvider, error) {
 // mskPayload is the JSON of a presigned kafka-cluster:Connect, as brokers of MSK expect it.
 func mskPayload(ctx context.Context, c aws.Credentials, host, region string, now time.Time) ([]byte, error) {
 	const emptyBody = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // its SHA-256
-	query := url.Values{"Action": {"kafka-cluster:Connect"}, "X-Amz-Expires": {"300"}}
+	query := url.Values{"Action": {"kafka-cluster:Connect"}, "X-Amz-Expires": {"900"}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+"/?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err

@@ -149,6 +149,9 @@ func (s *sampling) learnTopics(meta *kmsg.MetadataResponse) {
 			s.brokers[id] = *b
 		}
 	}
+	if len(meta.Brokers) > mostBrokers {
+		s.faults.other(errManyBrokers)
+	}
 	seen := map[string]bool{}
 	for _, t := range meta.Topics {
 		if t.Topic == nil || !topicSelected(s.q.config.Topics, *t.Topic, t.IsInternal) {

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,8 @@ type clusterGroup struct {
 	// best is the view that counts for what others did not report; of the last survey in which any node reported one. nil:
 	// none ever did.
 	best *clusterView
+	// views are what the nodes tell, those that are alike once.
+	views *clusterViews
 	// moving slots, as reported in the survey under way.
 	moving map[int]bool
 	// owners and moves by slot, since the process began. An owner is a primary's id.
@@ -46,13 +49,14 @@ const mostSkippedLogged = 100
 
 func newClusterGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*clusterGroup, error) {
 	g := &clusterGroup{
-		members: newMembers(id, c, expected, env), known: make(chan struct{}),
+		members: newMembers(id, c, expected, env), known: make(chan struct{}), views: newClusterViews(),
 		owners: make([]string, clusterSlots), moves: make([]int, clusterSlots),
 		moving: map[int]bool{}, followed: map[string]string{}, skipped: map[string]bool{},
 	}
-	g.seeds, g.configured = c.Cluster, true
+	g.setSeeds(c.Cluster)
+	g.configured = true
 	g.wrap = func(m *member) probes.Node {
-		m.server.cluster, m.done = true, make(chan struct{})
+		m.server.cluster, m.server.views, m.done = true, g.views, make(chan struct{})
 		return &clusterNode{node: m.server, group: g, member: m}
 	}
 	return g, g.openSeeds()
@@ -122,7 +126,7 @@ func (g *clusterGroup) Learn(m *member, s probes.Survey, err error) (sure bool) 
 	}
 	m.Survey, m.Answered, m.seen = s, true, time.Now()
 	if v := m.view; v != nil {
-		g.foundAt(m, v.nodes[v.myself].address)
+		g.foundAt(m, v.address)
 		for slot := range v.moving {
 			g.moving[slot] = true
 		}
@@ -140,7 +144,7 @@ func (g *clusterGroup) foundAt(m *member, address string) {
 		g.Drop(other)
 	}
 	if g.Find(address) == nil {
-		g.Aliases[address] = m
+		g.Alias(address, m)
 	}
 }
 
@@ -210,24 +214,50 @@ func (g *clusterGroup) byID(id string) *member {
 	return nil
 }
 
+// toldMap is what nodes tell of each other. teller is the id of the only one that tells it, which says nothing of itself; empty where
+// several do.
+type toldMap struct {
+	*clusterMap
+	teller string
+}
+
+// told are the maps of the members that answered and whose view counts, each once; the largest come last, so that one node that
+// tells of very many leaves room for what the others tell.
+func (g *clusterGroup) told(counts func(*clusterView) bool) []toldMap {
+	at := map[*clusterMap]int{}
+	var out []toldMap
+	for _, m := range g.All {
+		if !m.Answered || m.view == nil || !counts(m.view) {
+			continue
+		}
+		if i, known := at[m.view.clusterMap]; known {
+			out[i].teller = ""
+			continue
+		}
+		at[m.view.clusterMap] = len(out)
+		out = append(out, toldMap{m.view.clusterMap, m.view.myself})
+	}
+	slices.SortStableFunc(out, func(a, b toldMap) int { return cmp.Compare(len(a.nodes), len(b.nodes)) })
+	return out
+}
+
+func anyView(*clusterView) bool { return true }
+
 // Announced implements group.Topology: it opens the nodes that members know.
 func (g *clusterGroup) Announced(context.Context, time.Duration) []*member {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
 	var found []*member
-	for _, m := range slices.Clone(g.All) {
-		if !m.Answered || m.view == nil {
-			continue
-		}
-		for id, n := range m.view.nodes {
-			if n.address == "" || id == m.view.myself {
+	for _, t := range g.told(anyView) {
+		for id, n := range t.nodes {
+			if n.address == "" || id == t.teller {
 				continue
 			}
 			k, isNew := g.discover(n.address, n.failed)
 			if isNew {
 				found = append(found, k)
 			}
-			if k != nil && n.primary && m.view.owning[id] {
+			if k != nil && n.primary && t.owning[id] {
 				k.Candidate = false // without it there are keys that nobody looks at
 			}
 		}
@@ -241,21 +271,20 @@ func (g *clusterGroup) End() {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
 	g.countMoves()
-	listed, reported := map[*member]bool{}, false
-	for _, m := range g.All {
-		if !m.Answered || m.view == nil || !m.view.ok && !m.view.mute {
-			continue
-		}
-		reported = true
-		for id, n := range m.view.nodes {
-			if id != m.view.myself {
+	reporting := g.told(func(v *clusterView) bool { return v.ok || v.mute })
+	listed, reported := map[*member]bool{}, len(reporting) > 0
+	for _, t := range reporting {
+		for id, n := range t.nodes {
+			if id != t.teller {
 				listed[g.Find(n.address)] = true
 			}
 		}
 	}
 	delete(listed, nil)
-	for _, m := range g.All {
-		if m.Answered && m.view != nil && len(m.view.skipped) > 0 {
+	used := map[*clusterMap]bool{}
+	for _, t := range g.told(anyView) {
+		used[t.clusterMap] = true
+		if len(t.skipped) > 0 {
 			reported = false // who is not listed may be in what can't be read
 		}
 	}
@@ -270,6 +299,10 @@ func (g *clusterGroup) End() {
 	g.judge()
 	g.noteUnaddressed()
 	g.reported = g.summarize(listed)
+	if g.best != nil {
+		used[g.best.clusterMap] = true
+	}
+	g.views.keep(used)
 }
 
 // clusterNode is one server of a Cluster.
@@ -310,7 +343,7 @@ func (n *clusterNode) Place(key string) probes.Placement {
 
 // ownerIn a view, of a slot. Where a part of the view can't be read, the shard's primary is asked whether the slot is its own.
 func (g *clusterGroup) ownerIn(v *clusterView, slot int, shard string) string {
-	if owner := v.owners[slot]; owner != "" || len(v.skipped) == 0 {
+	if owner := v.owner(slot); owner != "" || len(v.skipped) == 0 {
 		return owner
 	}
 	if p := g.byID(shard); p != nil && p.Answered && p.view != nil && p.view.myself == shard && p.view.claims(slot) {
@@ -384,7 +417,7 @@ func (s slotServer) Do(ctx context.Context, use func(ctx context.Context, c redi
 	g.Mu.Lock()
 	id := g.owners[s.slot]
 	if id == "" {
-		id = g.best.owners[s.slot]
+		id = g.best.owner(s.slot)
 	}
 	m := g.byID(id)
 	g.Mu.Unlock()

@@ -141,11 +141,11 @@ func TestClusterSeedThatIsStartedAnew(t *testing.T) {
 	servers.NoLeaks(t)
 	a, b := servers.Redis(t), servers.Redis(t)
 	g := newMembers(probes.Identity{Layer: "l2", Name: "g"}, nodeConfig{Cluster: []string{a.Addr}}, 6, probetest.Env())
-	g.seeds = []string{a.Addr}
+	g.setSeeds([]string{a.Addr})
 	for _, m := range g.Begin() {
 		m.Survey, m.Answered = probetest.Survey(t, m.server), true
 		g.Identify(m)
-		g.Aliases[b.Addr] = m
+		g.Alias(b.Addr, m)
 		m.Survey.RunID = "another"
 		if !g.Identify(m) || g.Find(b.Addr) != nil || g.Find(a.Addr) != m {
 			t.Error("the old process's address is still its own")

@@ -59,6 +59,9 @@ func (g *clusterGroup) countMoves() {
 			g.followed[m.view.myself] = of
 		}
 	}
+	if len(g.followed) > mostPeers { // nodes that left, or tell another id each time
+		maps.DeleteFunc(g.followed, func(id, _ string) bool { return g.best.nodes[id] == clusterPeer{} })
+	}
 }
 
 // summarize the views: whether there is one Cluster, or several. Nodes that the others dropped and that own nothing have no
@@ -112,46 +115,64 @@ func (g *clusterGroup) countViews(views []*clusterView) int {
 			answered[m.view.myself] = true
 		}
 	}
-	takesPart := func(id string) bool {
-		for _, v := range views {
-			n, known := v.nodes[id]
-			if !answered[id] && (!known || n.failed || n.suspected || n.of == "") {
-				return false // a dead replica is known differently until all have forgotten it
-			}
-		}
-		return true
-	}
-	distinct := map[string]*clusterView{}
-	var partial []*clusterView
+	shared := map[*clusterMap]bool{}
 	for _, v := range views {
+		shared[v.clusterMap] = true
+	}
+	known := map[string]bool{}
+	takesPart := func(id string) bool {
+		takes, asked := known[id]
+		if !asked {
+			takes = answered[id] || livesForAll(shared, id)
+			known[id] = takes
+		}
+		return takes
+	}
+	distinct := map[string]*clusterMap{}
+	var partial []*clusterMap
+	for v := range shared {
 		if v.isPartial(takesPart) {
 			partial = append(partial, v)
 		} else {
-			distinct[v.fingerprint(takesPart)] = v
+			distinct[v.ranks(takesPart)] = v
 		}
 	}
 	all := slices.Collect(maps.Values(distinct))
 	for _, v := range partial {
-		if !slices.ContainsFunc(all, func(other *clusterView) bool { return v.agrees(other, takesPart) }) {
+		if !slices.ContainsFunc(all, func(other *clusterMap) bool { return v.agrees(other, takesPart) }) {
 			all = append(all, v)
 		}
 	}
 	return len(all)
 }
 
+// livesForAll: all know the replica, and call it alive. A dead one is known differently until all have forgotten it.
+func livesForAll(views map[*clusterMap]bool, id string) bool {
+	for v := range views {
+		if n, known := v.nodes[id]; !known || n.failed || n.suspected || n.of == "" {
+			return false
+		}
+	}
+	return true
+}
+
 // noteUnaddressed notes the nodes that others know and that can't be asked, because nobody tells where they are.
 func (g *clusterGroup) noteUnaddressed() {
 	g.unaddressed, g.lost = nil, nil
+	noted := map[string]bool{}
 	for _, m := range g.All {
-		if !m.Answered || m.view == nil {
-			continue
+		if m.view != nil {
+			noted[m.view.myself] = true
 		}
-		for id, n := range m.view.nodes {
-			if n.address != "" || n.failed || slices.Contains(g.unaddressed, id) || g.byID(id) != nil {
+	}
+	for _, t := range g.told(anyView) {
+		for id, n := range t.nodes {
+			if n.address != "" || n.failed || noted[id] || g.byID(id) != nil {
 				continue
 			}
+			noted[id] = true
 			g.unaddressed = append(g.unaddressed, id)
-			if m.view.owning[id] {
+			if t.owning[id] {
 				g.lost = append(g.lost, id)
 			}
 		}

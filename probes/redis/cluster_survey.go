@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func (n *node) readView(x *wire.Exchange) (view *clusterView, refused, err error
 	if err != nil && !errors.As(err, &said) {
 		return nil, nil, err
 	}
-	shards, err := readReply(x)
+	shards, err := readShards(x, n.config.TLS != nil)
 	if err != nil && !errors.As(err, &old) {
 		return nil, nil, err
 	}
@@ -50,15 +51,11 @@ func (n *node) readView(x *wire.Exchange) (view *clusterView, refused, err error
 	case said != "":
 		return nil, fmt.Errorf("CLUSTER was refused: %w; is the server a node of a Redis Cluster?", said), nil
 	}
-	if view, refused = parseClusterNodes(nodes); refused != nil {
+	if view, refused = n.views.view(nodes, shards); refused != nil {
 		return nil, refused, nil
 	}
 	view.ok, view.mute, view.epoch = parseClusterInfo(info)
-	view.useShards(shards, n.config.TLS != nil)
-	if self := view.nodes[view.myself]; self.address == "" { // it does not know its own host, and is where it was asked
-		self.address = n.url.Addr
-		view.nodes[view.myself] = self
-	}
+	view.address = cmp.Or(view.nodes[view.myself].address, n.url.Addr) // it does not know its own host, and is where it was asked
 	return view, nil, nil
 }
 

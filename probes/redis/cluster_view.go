@@ -13,6 +13,7 @@ const clusterSlots = 16384
 
 // clusterView is a Redis Cluster as one of its nodes reports it.
 type clusterView struct {
+	*clusterMap
 	// ok: cluster_state:ok. mute: the node does not tell its state.
 	ok, mute bool
 	// epoch is the Cluster's current one, in this node's eyes.
@@ -20,16 +21,8 @@ type clusterView struct {
 	// myself is this node's id; primary: it is one.
 	myself  string
 	primary bool
-	// nodes by id.
-	nodes map[string]clusterPeer
-	// owners are the ids of the slots' primaries; empty: nobody owns it.
-	owners []string
-	// owning are the ids of nodes that own slots.
-	owning map[string]bool
-	// moving slots, which this node gives away or takes over.
-	moving map[int]bool
-	// skipped is what of the reply can't be read.
-	skipped []string
+	// address of this node.
+	address string
 }
 
 // clusterPeer is one node in another's view.
@@ -57,16 +50,15 @@ func (v *clusterView) shard(id string) string {
 
 // claims: the node whose view this is says that it owns the slot itself.
 func (v *clusterView) claims(slot int) bool {
-	return v.primary && v.owners[slot] == v.myself
+	return v.primary && v.owner(slot) == v.myself
 }
 
-// fingerprint is alike for views that agree on which primary owns which slots and who replicates whom, of the replicas that
-// take part.
-func (v *clusterView) fingerprint(takesPart func(id string) bool) string {
+// ranks is alike for maps that agree on which primary owns which slots and who replicates whom, of the replicas that take part.
+func (v *clusterMap) ranks(takesPart func(id string) bool) string {
 	var b strings.Builder
 	for slot, owner := range v.owners {
 		if slot == 0 || owner != v.owners[slot-1] {
-			fmt.Fprintf(&b, "%d %s\n", slot, owner)
+			fmt.Fprintf(&b, "%d %s\n", slot, v.ids[owner])
 		}
 	}
 	var follows []string
@@ -80,7 +72,7 @@ func (v *clusterView) fingerprint(takesPart func(id string) bool) string {
 }
 
 // isPartial: a part of the view could not be read, or it knows a replica, by hearsay, and not whose.
-func (v *clusterView) isPartial(takesPart func(id string) bool) bool {
+func (v *clusterMap) isPartial(takesPart func(id string) bool) bool {
 	if len(v.skipped) > 0 {
 		return true
 	}
@@ -93,9 +85,9 @@ func (v *clusterView) isPartial(takesPart func(id string) bool) bool {
 }
 
 // agrees: nothing that both views tell differs.
-func (v *clusterView) agrees(other *clusterView, takesPart func(id string) bool) bool {
-	for slot, owner := range v.owners {
-		if o := other.owners[slot]; owner != o && owner != "" && o != "" {
+func (v *clusterMap) agrees(other *clusterMap, takesPart func(id string) bool) bool {
+	for slot := range v.owners {
+		if owner, o := v.owner(slot), other.owner(slot); owner != o && owner != "" && o != "" {
 			return false
 		}
 	}
@@ -124,7 +116,7 @@ var errNoCluster = errors.New("the server's CLUSTER NODES can't be read; is it a
 // parseClusterNodes reads CLUSTER NODES. What can't be read costs itself alone: a line, a range of slots. Only without a line
 // of the server itself there is no view.
 func parseClusterNodes(text string) (*clusterView, error) {
-	v := &clusterView{nodes: map[string]clusterPeer{}, owners: make([]string, clusterSlots), owning: map[string]bool{}, moving: map[int]bool{}}
+	v := &clusterView{clusterMap: newClusterMap()}
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
 		if len(f) == 0 {
@@ -163,6 +155,9 @@ func (v *clusterView) readNode(f []string) {
 	case mine && v.myself != "", v.nodes[id] != clusterPeer{} && !mine:
 		v.skip("another line of %s", id)
 		return
+	case !mine && len(v.nodes) >= mostPeers:
+		v.skip("more than %d nodes", mostPeers)
+		return
 	case !mine && len(f) < 8:
 		v.skip("a line with %d fields, of %s", len(f), id)
 		return
@@ -196,7 +191,7 @@ func (v *clusterView) readNode(f []string) {
 const mostSkipped = 20
 
 // skip notes what can't be read.
-func (v *clusterView) skip(format string, args ...any) {
+func (v *clusterMap) skip(format string, args ...any) {
 	if len(v.skipped) < mostSkipped {
 		what := fmt.Sprintf(format, args...)
 		v.skipped = append(v.skipped, what[:min(len(what), 100)])
@@ -204,7 +199,7 @@ func (v *clusterView) skip(format string, args ...any) {
 }
 
 // slots reads 5, 5-7, [5->-id] (given away) or [5-<-id] (taken over). false: it is none of these.
-func (v *clusterView) slots(id, part string) bool {
+func (v *clusterMap) slots(id, part string) bool {
 	if inner, ok := strings.CutPrefix(part, "["); ok {
 		number, _, _ := strings.Cut(inner, "-")
 		slot, err := strconv.ParseUint(number, 10, 16)
@@ -223,10 +218,7 @@ func (v *clusterView) slots(id, part string) bool {
 	if err != nil || err2 != nil || from > to || to >= clusterSlots {
 		return false
 	}
-	v.owning[id] = true
-	for slot := from; slot <= to; slot++ {
-		v.owners[slot] = id
-	}
+	v.own(id, from, to)
 	return true
 }
 
@@ -241,32 +233,12 @@ func clusterAddress(s string) string {
 	return announcedAddress(strings.Trim(s[:i], "[]"), s[i+1:])
 }
 
-// useShards takes the addresses out of CLUSTER SHARDS, which knows the endpoint that clients are meant to use. Where it
-// has none, its ip counts; where it has neither, the address of CLUSTER NODES stays.
-func (v *clusterView) useShards(reply any, secure bool) {
-	shards, _ := reply.([]any)
-	for _, s := range shards {
-		shard, _ := replyFields(s)
-		nodes, _ := shard["nodes"].([]any)
-		for _, item := range nodes {
-			f, _ := replyFields(item)
-			id, _ := f["id"].(string)
-			n, known := v.nodes[id]
-			port, hasPort := f.number("port")
-			if tls, ok := f.number("tls-port"); ok && (secure || !hasPort) {
-				port, hasPort = tls, true
-			}
-			if !known || !hasPort {
-				continue
-			}
-			for _, field := range []string{"endpoint", "ip"} {
-				host, _ := f[field].(string)
-				if at := announcedAddress(host, strconv.FormatInt(port, 10)); at != "" {
-					n.address = at
-					v.nodes[id] = n
-					break
-				}
-			}
+// useShards takes the addresses out of CLUSTER SHARDS, where they are told. Else those of CLUSTER NODES stay.
+func (v *clusterMap) useShards(shards []shardAddress) {
+	for _, a := range shards {
+		if n, known := v.nodes[a.id]; known {
+			n.address = a.address
+			v.nodes[a.id] = n
 		}
 	}
 }

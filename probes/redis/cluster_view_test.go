@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
 
 func TestSlotsAreRedissOwn(t *testing.T) {
@@ -85,8 +88,8 @@ func TestClusterNodesWithAnOddLine(t *testing.T) {
 				t.Errorf("%s, line %d: %+v, want %+v", name, at, v.nodes, whole.nodes)
 			}
 			lost := 0
-			for slot, owner := range v.owners {
-				if owner != whole.owners[slot] {
+			for slot := range v.owners {
+				if owner := v.owner(slot); owner != whole.owner(slot) {
 					lost++
 				}
 			}
@@ -99,7 +102,7 @@ func TestClusterNodesWithAnOddLine(t *testing.T) {
 		t.Errorf("nobody told it: %+v", v)
 	}
 	_, others, _ := strings.Cut(wholeView, "\n")
-	if v, err := parseClusterNodes("a 10.0.0.1:7000@17000 myself,master\n" + others); err != nil || !v.primary || v.owners[16383] != "c" {
+	if v, err := parseClusterNodes("a 10.0.0.1:7000@17000 myself,master\n" + others); err != nil || !v.primary || v.owner(16383) != "c" {
 		t.Errorf("its own line is cut short: %+v, %v", v, err)
 	}
 }
@@ -150,7 +153,7 @@ func TestClusterShardsWithOddEndpoints(t *testing.T) {
 		[]any{"nodes", []any{node("id", "b", "port", int64(7001), "ip", "", "endpoint", ""), node("id", "c", "port", "7", "endpoint", nil)}},
 	}
 	v, _ := parseClusterNodes(wholeView)
-	v.useShards(shards, false)
+	v.useShards(shardsOf(t, shards, false))
 	for id, want := range map[string]string{"a": "a.example:7000", "b": "10.0.0.2:7000", "c": "10.0.0.3:7000", "d": "10.0.0.4:7000"} {
 		if v.nodes[id].address != want {
 			t.Errorf("%s is at %q, want %q", id, v.nodes[id].address, want)
@@ -158,10 +161,102 @@ func TestClusterShardsWithOddEndpoints(t *testing.T) {
 	}
 	for _, odd := range []any{nil, "text", int64(1), []any{}, []any{nil}, []any{[]any{"nodes"}}} {
 		v, _ := parseClusterNodes(wholeView)
-		v.useShards(odd, true)
+		v.useShards(shardsOf(t, odd, true))
 		if v.nodes["b"].address != "10.0.0.2:7000" {
 			t.Errorf("%v: %+v", odd, v.nodes)
 		}
+	}
+}
+
+// shardsOf reads a reply to CLUSTER SHARDS, and sees that nothing of it is left.
+func shardsOf(t *testing.T, reply any, secure bool) (out []shardAddress) {
+	t.Helper()
+	said := []byte(inRESP(reply) + ":7\r\n")
+	err := wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(t.Context(), wire.Request{Read: func(x *wire.Exchange) (err error) {
+		if out, err = readShards(x, secure); err != nil {
+			return err
+		}
+		if _, n, _, err := readHeader(x); err != nil || n != 7 {
+			t.Errorf("%v: behind it comes %d, %v", reply, n, err)
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Errorf("%v: %v", reply, err)
+	}
+	return out
+}
+
+// inRESP writes a reply of texts, numbers, lists and nil.
+func inRESP(reply any) string {
+	switch r := reply.(type) {
+	case string:
+		return servers.BulkText(r)
+	case int64:
+		return fmt.Sprintf(":%d\r\n", r)
+	case []any:
+		out := fmt.Sprintf("*%d\r\n", len(r))
+		for _, e := range r {
+			out += inRESP(e)
+		}
+		return out
+	}
+	return "$-1\r\n"
+}
+
+// Views that differ in nothing but who tells them, and when, share one map; any other difference is told apart.
+func TestClusterViewsThatAreAlike(t *testing.T) {
+	s := newClusterViews()
+	view := func(text string, shards ...shardAddress) *clusterView {
+		t.Helper()
+		v, err := s.view(text, shards)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	first := view(wholeView)
+	lines := slices.Collect(strings.Lines(strings.Replace(strings.Replace(wholeView, "myself,", "", 1), "master - 0 1426238317239 3", "myself,master - 5 6 3", 1)))
+	slices.Reverse(lines)
+	if v := view(strings.Join(lines, "")); v.clusterMap != first.clusterMap || v.myself != "c" || !v.primary {
+		t.Errorf("the same, told by c: %s, shared: %v", v.myself, v.clusterMap == first.clusterMap)
+	}
+	for what, text := range map[string]string{
+		"a slot":             strings.Replace(wholeView, "0-5460", "0-5459", 1),
+		"a role":             strings.Replace(wholeView, "slave a", "master -", 1),
+		"whose replica":      strings.Replace(wholeView, "slave a", "slave b", 1),
+		"an address":         strings.Replace(wholeView, "10.0.0.4", "10.0.0.5", 1),
+		"a failure":          strings.Replace(wholeView, "slave a", "slave,fail a", 1),
+		"an epoch":           strings.Replace(wholeView, " 2 connected", " 9 connected", 1),
+		"a moving slot":      strings.Replace(wholeView, "5461-10922", "5461-10922 [5461->-c]", 1),
+		"a line less":        strings.Replace(wholeView, "d 10.0.0.4:7000@17000 slave a 0 1426238317239 1 connected\n", "", 1),
+		"what can't be read": wholeView + "e\n",
+		"its own short line": strings.Replace(wholeView, " - 0 0 1 connected 0-5460", "", 1),
+	} {
+		plain, err := parseClusterNodes(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := view(text); v.clusterMap == first.clusterMap || !maps.Equal(v.nodes, plain.nodes) || !slices.Equal(v.owners, plain.owners) {
+			t.Errorf("%s: %+v", what, v)
+		}
+	}
+	if v := view(wholeView, shardAddress{"b", "b.example:7000"}); v.clusterMap == first.clusterMap || v.nodes["b"].address != "b.example:7000" {
+		t.Errorf("an endpoint: %+v", v)
+	}
+	s.keep(map[*clusterMap]bool{first.clusterMap: true})
+	if len(s.known) != 1 || s.held != first.size() || view(wholeView).clusterMap != first.clusterMap {
+		t.Errorf("%d maps are kept, %d bytes", len(s.known), s.held)
+	}
+	// Nodes that each tell something else have no more than their room.
+	var err error
+	told := 0
+	for i := 0; err == nil && i < 1<<14; i++ {
+		_, err = s.view(strings.ReplaceAll(wholeView, " 2 connected", fmt.Sprintf(" %d connected", 100+i)), nil)
+		told++
+	}
+	if !errors.Is(err, errTooManyViews) || s.held > mostHeld || told < 500 {
+		t.Errorf("after %d views, %d bytes: %v", told, s.held, err)
 	}
 }
 
@@ -182,15 +277,15 @@ func FuzzClusterNodes(f *testing.F) {
 			t.Fatal(v, err)
 		}
 		takesPart := func(string) bool { return true }
-		v.fingerprint(takesPart)
-		v.agrees(whole, takesPart)
+		v.ranks(takesPart)
+		v.agrees(whole.clusterMap, takesPart)
 		for id, n := range whole.nodes {
 			if v.nodes[id] != n {
 				t.Errorf("%s is %+v", id, v.nodes[id])
 			}
 		}
-		for slot, owner := range v.owners {
-			if owner == "" {
+		for slot := range v.owners {
+			if v.owner(slot) == "" {
 				t.Fatalf("slot %d: %s", slot, fmt.Sprint(v.skipped))
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/group"
 )
 
 // What INFO says of replication.
@@ -42,8 +43,11 @@ type primaryLink struct {
 	up         bool
 }
 
-// mostPrimaries of one replica are read.
-const mostPrimaries = 64
+// mostPrimaries of one replica are read, and mostReplicas of one primary: one more than a group has room for, so that it shows.
+const (
+	mostPrimaries = 64
+	mostReplicas  = group.MostMembers + 1
+)
 
 // link gives the link of a number.
 func (r *infoReplication) link(number int) *primaryLink {
@@ -124,15 +128,17 @@ func isNumbered(name, prefix string) bool {
 // add a replica. Where one is listed twice, as while it receives its first copy over another connection, the line of the
 // stream counts.
 func (r *infoReplication) add(replica probes.Replica) {
-	for i, k := range r.Replicas {
-		if k.Address == replica.Address {
+	for i := range r.Replicas {
+		if k := &r.Replicas[i]; k.Address == replica.Address {
 			if replica.Online && !k.Online || replica.Online == k.Online && replica.Offset > k.Offset {
 				r.Replicas[i] = replica
 			}
 			return
 		}
 	}
-	r.Replicas = append(r.Replicas, replica)
+	if len(r.Replicas) < mostReplicas {
+		r.Replicas = append(r.Replicas, replica)
+	}
 }
 
 // replication gives what was read of a server with that role.

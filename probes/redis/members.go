@@ -14,9 +14,10 @@ type members struct {
 	config nodeConfig
 	// wrap makes a group's own node of a member; nil: it is its server.
 	wrap func(*member) probes.Node
-	// seeds are addresses that belong to the group whatever its members say; configured: by the configuration's word, so that
-	// they are nodes at once. Mu guards them.
+	// seeds are addresses that belong to the group whatever its members say, and seedSet the same; configured: by the
+	// configuration's word, so that they are nodes at once. Mu guards them.
 	seeds      []string
+	seedSet    map[string]bool
 	configured bool
 }
 
@@ -82,17 +83,28 @@ func newMembers(id probes.Identity, c nodeConfig, expected int, env *probes.Env)
 	return members{Members: group.NewMembers[*member](id, expected, env), config: c}
 }
 
+// setSeeds makes these addresses the seeds.
+func (g *members) setSeeds(seeds []string) {
+	g.seeds, g.seedSet = seeds, make(map[string]bool, len(seeds))
+	for _, seed := range seeds {
+		g.seedSet[seed] = true
+	}
+}
+
 // openSeeds opens the members that are not known yet.
 func (g *members) openSeeds() error {
 	for _, seed := range g.seeds {
-		if g.Find(seed) != nil {
-			continue
+		switch {
+		case g.Find(seed) != nil:
+		case g.configured:
+			if _, err := g.open(seed); err != nil {
+				return err
+			}
+		default:
+			if m, ok := g.TryOpen(seed, func() (*member, error) { return g.open(seed) }); ok {
+				m.Candidate = true
+			}
 		}
-		m, err := g.open(seed)
-		if err != nil {
-			return err
-		}
-		m.Candidate = !g.configured
 	}
 	return nil
 }
@@ -109,7 +121,7 @@ func (g *members) open(address string) (*member, error) {
 	if g.wrap != nil {
 		m.Node = g.wrap(m)
 	}
-	g.All = append(g.All, m)
+	g.Add(m)
 	return m, nil
 }
 
@@ -147,9 +159,7 @@ func (g *members) forget() {
 }
 
 // isSeed: a seed is one of this member's addresses.
-func (g *members) isSeed(m *member) bool {
-	return slices.ContainsFunc(g.seeds, func(seed string) bool { return g.Find(seed) == m })
-}
+func (g *members) isSeed(m *member) bool { return g.IsAt(m, g.seedSet) }
 
 // Begin implements group.Topology. A seed whose node was forgotten under another name is asked again.
 func (g *members) Begin() []*member {

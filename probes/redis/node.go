@@ -31,8 +31,9 @@ type node struct {
 	env     *probes.Env
 	link    *wire.Link
 	account *wire.Account
-	// cluster: the server is a node of a Cluster, whose keys are read slot by slot.
+	// cluster: the server is a node of a Cluster, whose keys are read slot by slot; views are what its nodes tell of it.
 	cluster bool
+	views   *clusterViews
 
 	// cursor of SCAN. It and unsettled belong to who holds the account's lock.
 	cursor string

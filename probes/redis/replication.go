@@ -22,7 +22,8 @@ type replicationGroup struct {
 
 func newReplicationGroup(id probes.Identity, c nodeConfig, expected int, env *probes.Env) (*replicationGroup, error) {
 	g := &replicationGroup{members: newMembers(id, c, expected, env), lineage: map[string]bool{}}
-	g.seeds, g.configured = c.Replication, true
+	g.setSeeds(c.Replication)
+	g.configured = true
 	return g, g.openSeeds()
 }
 
@@ -38,6 +39,9 @@ func (g *replicationGroup) Ask(ctx context.Context, m *member, scan *probes.Scan
 	return s, err
 }
 
+// mostLineage is how many replication ids are remembered: each failover makes one.
+const mostLineage = 1000
+
 // Learn implements group.Topology.
 func (g *replicationGroup) Learn(m *member, s probes.Survey, err error) (sure bool) {
 	g.Mu.Lock()
@@ -48,10 +52,24 @@ func (g *replicationGroup) Learn(m *member, s probes.Survey, err error) (sure bo
 	}
 	m.Survey, m.Answered, m.seen = s, true, time.Now()
 	if r := s.Replication; r != nil && (g.isSeed(m) || s.Role == "primary" || g.lineage[r.ReplID] || g.lineage[r.ReplID2]) {
+		if len(g.lineage) >= mostLineage {
+			g.forgetLineage()
+		}
 		g.lineage[r.ReplID], g.lineage[r.ReplID2] = true, true
 		delete(g.lineage, "")
 	}
 	return m.IsStill(&s) && !g.elsewhere(m)
+}
+
+// forgetLineage but for what members told last.
+func (g *replicationGroup) forgetLineage() {
+	past := g.lineage
+	g.lineage = map[string]bool{}
+	for _, m := range g.All {
+		if r := m.Survey.Replication; r != nil && past[r.ReplID] {
+			g.lineage[r.ReplID] = true
+		}
+	}
 }
 
 // elsewhere: a replica that follows a primary outside the group now, and holds that one's data.

@@ -53,9 +53,13 @@ func FuzzReply(f *testing.F) {
 			if err != nil && v != nil {
 				t.Errorf("%v beside %v", v, err)
 			}
-			var view clusterView
-			view.useShards(v, false)
 			sentinelServers([]any{"a", "1"}, v)
+			return err
+		}})
+		_ = wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(context.Background(), wire.Request{Read: func(x *wire.Exchange) error {
+			shards, err := readShards(x, false)
+			view, _ := parseClusterNodes(wholeView)
+			view.useShards(shards)
 			return err
 		}})
 	})

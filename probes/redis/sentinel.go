@@ -25,7 +25,7 @@ type sentinels struct {
 	nodes []*node
 	// reported are the addresses that they gave before the survey under way; done is closed when there is nothing more to
 	// learn in this one.
-	reported []string
+	reported map[string]bool
 	done     chan struct{}
 	// calledDown are those of the seeds that every Sentinel which names them calls down.
 	calledDown map[string]bool
@@ -126,11 +126,11 @@ func (g *sentinelGroup) Announced(ctx context.Context, grace time.Duration) []*m
 func (g *sentinelGroup) End() {
 	g.Mu.Lock()
 	for _, m := range slices.Clone(g.All) {
-		if before := slices.ContainsFunc(g.sentinels.reported, func(a string) bool { return g.Find(a) == m }); before && !m.Answered && !g.isSeed(m) {
+		if g.IsAt(m, g.sentinels.reported) && !m.Answered && !g.isSeed(m) {
 			g.Drop(m)
 		}
 	}
-	g.sentinels.reported = g.seeds
+	g.sentinels.reported = g.seedSet
 	g.judge()
 	g.Mu.Unlock()
 	g.replicationGroup.End()
@@ -160,8 +160,7 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 			answers <- sentinelAnswer{known, err}
 		}()
 	}
-	var seeds []string
-	down := map[string]bool{}
+	var told [][]announcedServer
 	var errs []error
 	var late <-chan time.Time
 	waiting := len(s.nodes)
@@ -173,13 +172,7 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 				errs = append(errs, a.err)
 				continue
 			}
-			for _, k := range a.servers {
-				if !slices.Contains(seeds, k.address) {
-					seeds = append(seeds, k.address)
-					down[k.address] = true
-				}
-				down[k.address] = down[k.address] && k.down
-			}
+			told = append(told, a.servers)
 			if late == nil {
 				late = time.After(sentinelGrace)
 			}
@@ -187,9 +180,11 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 			enough = true
 		}
 	}
+	seeds, down := seedsOf(told)
 	g.Mu.Lock()
 	if len(seeds) > 0 {
-		g.seeds, s.calledDown = seeds, down
+		g.setSeeds(seeds)
+		s.calledDown = down
 	}
 	g.logChange(seeds, errs)
 	g.Mu.Unlock()
@@ -198,6 +193,33 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 	for range waiting {
 		<-answers
 	}
+}
+
+// seedsOf what each Sentinel tells: the primaries come first, then the others of each in turn, so that one which tells very many
+// leaves room for the rest. down are those that every Sentinel which names them calls down.
+func seedsOf(told [][]announcedServer) (seeds []string, down map[string]bool) {
+	down = map[string]bool{}
+	longest := 0
+	for _, servers := range told {
+		longest = max(longest, len(servers))
+	}
+	for i := range longest {
+		for _, servers := range told {
+			if i >= len(servers) {
+				continue
+			}
+			k := servers[i]
+			others, known := down[k.address]
+			if !known && len(seeds) > group.MostMembers { // one more than there is room for, so that it shows
+				continue
+			}
+			if !known {
+				seeds = append(seeds, k.address)
+			}
+			down[k.address] = k.down && (others || !known)
+		}
+	}
+	return seeds, down
 }
 
 // logChange logs when no Sentinel reports a node any more, and when one does again.

@@ -3,6 +3,7 @@ package group
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -52,20 +53,16 @@ func (g *DNS) update(addresses []Address, err error) {
 	defer g.members.Mu.Unlock()
 	g.err = err
 	now := time.Now()
+	has := map[Address]bool{}
+	for _, a := range addresses {
+		has[a] = true
+	}
 	for _, m := range g.members.All {
 		switch {
-		case slices.Contains(addresses, m.at):
+		case has[m.at]:
 			m.gone = time.Time{}
 		case m.gone.IsZero():
 			m.gone = now
-		}
-	}
-	for _, a := range addresses {
-		switch m := g.members.Aliases[a.HostPort()]; {
-		case m == nil:
-			g.add(a)
-		case !m.gone.IsZero():
-			g.move(m, a)
 		}
 	}
 	for _, m := range slices.Clone(g.members.All) {
@@ -73,27 +70,58 @@ func (g *DNS) update(addresses []Address, err error) {
 			g.members.Drop(m)
 		}
 	}
-}
-
-// add opens a member unless there is one.
-func (g *DNS) add(a Address) {
-	id := MemberIdentity(g.members.ID, a.HostPort())
-	for _, m := range g.members.All {
-		if m.at == a || m.Node.Identity().Name == id.Name { // the latter was found here, and has moved
-			return
+	var found []Address
+	for _, a := range addresses {
+		switch m := g.members.Find(a.HostPort()); {
+		case m == nil:
+			found = append(found, a)
+		case !m.gone.IsZero():
+			g.move(m, a)
 		}
 	}
-	m, ok := g.members.TryOpen(a.HostPort(), func() (*dnsMember, error) {
-		n, err := g.open(id, a)
-		return &dnsMember{Member: Member{Node: n, Address: a.HostPort()}, at: a}, err
-	})
-	if !ok {
-		return
+	g.makeRoom(len(found))
+	g.add(found)
+}
+
+// makeRoom for so many new members: of those that the name no longer has, the longest gone leave early.
+func (g *DNS) makeRoom(wanted int) {
+	var gone []*dnsMember
+	for _, m := range g.members.All {
+		if !m.gone.IsZero() {
+			gone = append(gone, m)
+		}
 	}
-	g.members.All = append(g.members.All, m)
-	slices.SortFunc(g.members.All, func(a, b *dnsMember) int {
-		return cmp.Compare(a.Node.Identity().Name, b.Node.Identity().Name)
-	})
+	slices.SortStableFunc(gone, func(a, b *dnsMember) int { return a.gone.Compare(b.gone) })
+	leave := max(0, min(len(gone), len(g.members.All)+wanted-MostMembers))
+	for _, m := range gone[:leave] {
+		g.members.Drop(m)
+	}
+}
+
+// add opens members at addresses that are nobody's.
+func (g *DNS) add(found []Address) {
+	named := map[string]bool{} // what was found at such an address and has moved keeps the name
+	for _, m := range g.members.All {
+		named[m.Node.Identity().Name] = true
+	}
+	for _, a := range found {
+		id := MemberIdentity(g.members.ID, a.HostPort())
+		if named[id.Name] {
+			continue
+		}
+		m, ok := g.members.TryOpen(a.HostPort(), func() (*dnsMember, error) {
+			n, err := g.open(id, a)
+			return &dnsMember{Member: Member{Node: n, Address: a.HostPort()}, at: a}, err
+		})
+		if ok {
+			g.members.Add(m)
+		}
+	}
+	if len(found) > 0 {
+		slices.SortFunc(g.members.All, func(a, b *dnsMember) int {
+			return cmp.Compare(a.Node.Identity().Name, b.Node.Identity().Name)
+		})
+	}
 }
 
 // move asks a member at another of its addresses, when the name has lost the one at which it was. It keeps its name.
@@ -103,9 +131,8 @@ func (g *DNS) move(m *dnsMember, a Address) {
 		return // as bad as where it was
 	}
 	g.members.CloseLater(m.Node)
-	delete(g.members.Aliases, a.HostPort())
-	g.members.Aliases[m.Address] = m
-	m.Node, m.Address, m.at, m.gone = n, a.HostPort(), a, time.Time{}
+	g.members.move(m, a.HostPort())
+	m.Node, m.at, m.gone = n, a, time.Time{}
 }
 
 // Close implements probes.Members. Lookups end first, so that no member comes after.
@@ -119,7 +146,7 @@ func (g *DNS) Group() (probes.NodeGroup, bool) {
 	out := g.members.Known()
 	g.members.Mu.Lock()
 	defer g.members.Mu.Unlock()
-	out.Err = g.err
+	out.Err = errors.Join(g.err, out.Err)
 	return out, true
 }
 

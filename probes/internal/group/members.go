@@ -57,10 +57,7 @@ type Members[M memberOf] struct {
 	Mu sync.Mutex
 	// All members that are asked, in the order that decides which of two addresses of one server is kept.
 	All []M
-	// Aliases are addresses of members that are asked at another one.
-	Aliases map[string]M
-	// refused addresses can't be asked at all, so that the log says it once.
-	refused map[string]bool
+	addresses[M]
 	// left are nodes to close at the end of the survey.
 	left []probes.Node
 
@@ -69,28 +66,22 @@ type Members[M memberOf] struct {
 
 // NewMembers gives a group without members.
 func NewMembers[M memberOf](id probes.Identity, expected int, env *probes.Env) *Members[M] {
-	return &Members[M]{ID: id, Expected: expected, Env: env, Aliases: map[string]M{}, refused: map[string]bool{}}
+	return &Members[M]{ID: id, Expected: expected, Env: env, addresses: newAddresses[M]()}
 }
 
-// Find gives the member at an address, which may be an alias; else the zero value.
-func (g *Members[M]) Find(address string) M {
-	for _, m := range g.All {
-		if m.base().Address == address {
-			return m
-		}
-	}
-	return g.Aliases[address]
-}
-
-// TryOpen opens a member at an address unless that failed before. A failure is logged once.
+// TryOpen opens a member at an address unless that failed before, or there is no room. A failure is logged once.
 func (g *Members[M]) TryOpen(address string, open func() (M, error)) (m M, ok bool) {
-	if g.refused[address] {
+	if _, before := g.refused[address]; before {
+		g.refused[address] = time.Now()
+		return m, false
+	}
+	if !g.hasRoom(len(g.All), address) {
 		return m, false
 	}
 	m, err := open()
 	if err != nil {
 		g.Env.Log.Warn("a member of the group can't be asked", "group", g.ID.Name, "address", address, "err", err)
-		g.refused[address] = true
+		g.refused[address] = time.Now()
 		return m, false
 	}
 	return m, true
@@ -106,7 +97,7 @@ func (g *Members[M]) Identify(m M) bool {
 	}
 	if other, found := g.holder(m, run); found {
 		g.Drop(m)
-		g.Aliases[b.Address] = other
+		g.Alias(b.Address, other)
 		return false
 	}
 	if b.Run != "" && b.Run != run { // another process: what was known of its addresses was the old one's
@@ -184,18 +175,12 @@ func (g *Members[M]) holder(m M, run string) (holder M, found bool) {
 	return holder, found
 }
 
-// forgetAliases of a member: if something announces them, they are asked.
-func (g *Members[M]) forgetAliases(m M) {
-	for address, k := range g.Aliases {
-		if k == m {
-			delete(g.Aliases, address)
-		}
-	}
-}
-
 // Drop takes a member out, and forgets its aliases. Its node is closed at the end of the survey.
 func (g *Members[M]) Drop(m M) {
 	g.All = slices.DeleteFunc(g.All, func(k M) bool { return k == m })
+	if address := m.base().Address; g.asked[address] == m {
+		delete(g.asked, address)
+	}
 	g.forgetAliases(m)
 	g.CloseLater(m.base().Node)
 }
@@ -234,20 +219,29 @@ func (g *Members[M]) WaitFor(ctx context.Context, there func() bool) error {
 	}
 }
 
-// Known gives the group as known now. Without a node, its error says what the candidates answered.
+// mostTold are the candidates of which an error says what they answered.
+const mostTold = 3
+
+// Known gives the group as known now. Without a node, its error says what the first candidates answered.
 func (g *Members[M]) Known() probes.NodeGroup {
 	out := Describe(g.ID, g.Expected, g.Nodes())
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
 	var errs []error
 	for _, m := range g.All {
-		if b := m.base(); b.Candidate {
-			out.Unreached++
+		b := m.base()
+		if !b.Candidate {
+			continue
+		}
+		if out.Unreached++; len(errs) < mostTold {
 			errs = append(errs, fmt.Errorf("%s: %w", b.Address, cmp.Or(b.Err, errNotYet)))
 		}
 	}
 	if len(out.Nodes) == 0 && len(errs) > 0 {
 		out.Err = fmt.Errorf("none of the announced addresses answers: %w", errors.Join(errs...))
+	}
+	if out.Unreached += g.tooMany; g.tooMany > 0 {
+		out.Err = errors.Join(out.Err, errTooMany)
 	}
 	return out
 }

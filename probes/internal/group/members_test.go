@@ -22,7 +22,7 @@ func TestMembersOfTwoAddresses(t *testing.T) {
 	g := NewMembers[*Member](probes.Identity{Layer: "l2", Name: "g"}, 0, &probes.Env{})
 	add := func(address, run string) *Member {
 		m := &Member{Node: closedNode{name: address, closed: &closed}, Address: address, Answered: true, Survey: probes.Survey{RunID: run}}
-		g.All = append(g.All, m)
+		g.Add(m)
 		return m
 	}
 	a, b, other := add("a:1", "one"), add("b:1", "one"), add("c:1", "two")

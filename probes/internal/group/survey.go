@@ -16,6 +16,9 @@ const Grace = time.Second
 // every survey for as long as it may last.
 const candidateTime = 2 * time.Second
 
+// mostWaves of new members are asked in one survey: what the last ones announce waits for the next.
+const mostWaves = 16
+
 // Topology is a kind of group, as SurveyAs asks it. Ask, Learn and Settle are called for several members at once.
 type Topology[M any] interface {
 	// Begin gives the members to ask first.
@@ -53,7 +56,8 @@ func (g *Members[M]) SurveyAs(
 		grace = min(grace, time.Until(d)/4)
 	}
 	var visits sync.WaitGroup
-	for wave := t.Begin(); len(wave) > 0; wave = t.Announced(ctx, grace) {
+	wave := t.Begin()
+	for asked := 0; len(wave) > 0 && asked < mostWaves; asked++ {
 		var asking sync.WaitGroup
 		asking.Add(len(wave))
 		all := make(chan struct{}) // closed when the whole wave has answered
@@ -76,9 +80,13 @@ func (g *Members[M]) SurveyAs(
 			close(all)
 		})
 		Await(all, grace)
+		wave = t.Announced(ctx, grace)
 	}
 	visits.Wait()
 	t.End()
+	g.Mu.Lock()
+	g.end(g.Env.ForgetAfter)
+	g.Mu.Unlock()
 	g.surveyed.Store(true)
 	g.closeLeft()
 }

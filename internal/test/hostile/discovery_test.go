@@ -1,0 +1,55 @@
+package hostile
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+)
+
+// Who names other servers at each scrape, for many scrapes, has no more than the 1,000 that a group may have: the rest is told, and what
+// was named before is forgotten.
+func TestServersWithoutEnd(t *testing.T) {
+	v := Start(t, servers.Build(t), 2, discoveryAttacks())
+	rounds := 12
+	if os.Getenv("CACHEINV_SOAK") != "" {
+		rounds = 200
+	}
+	for range rounds {
+		metrics := v.Scrape(t)
+		for _, a := range discoveryAttacks() {
+			known := value(t, metrics, fmt.Sprintf(`cacheinv_group_nodes\{group="%s-1",[^}]*\}`, a.Name))
+			unreached := value(t, metrics, fmt.Sprintf(`cacheinv_group_unreached_addresses\{group="%s-1",[^}]*\}`, a.Name))
+			if known > 1000 || unreached > 2000 {
+				t.Errorf("%s: %v nodes, %v others", a.Name, known, unreached)
+			}
+		}
+	}
+	if log := v.Output(); !strings.Contains(log, "more servers are named than the 1,000") {
+		t.Errorf("it does not tell that servers are left out:\n%s", tail(log))
+	}
+	if n := strings.Count(v.Output(), "\n"); n > 100+2*rounds {
+		t.Errorf("%d lines of log in %d scrapes:\n%s", n, rounds, tail(v.Output()))
+	}
+	v.Small(t)
+	t.Logf("%d MiB at the peak after %d scrapes", v.PeakMemory(t)>>20, rounds)
+}
+
+// value of the only series that a pattern finds.
+func value(t *testing.T, metrics, series string) float64 {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^` + series + ` (\S+)$`).FindStringSubmatch(metrics)
+	if m == nil {
+		t.Errorf("no %s", series)
+		return 0
+	}
+	n, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		t.Error(err)
+	}
+	return n
+}
