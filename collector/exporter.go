@@ -42,6 +42,8 @@ func init() { // what the Prometheus libraries declare
 type Options struct {
 	// TimeoutOffset is left of a scrape's timeout for the answer (--scrape.timeout-offset).
 	TimeoutOffset time.Duration
+	// MinDeadline is the least time that a sampling gets, whatever the request waits that begins it (--scrape.min-deadline).
+	MinDeadline time.Duration
 	// MinInterval within which the last answer is given again (--scrape.min-interval).
 	MinInterval time.Duration
 	// StallWindow after which a group that commits nothing though messages wait is stalled (--queue.stall-window).
@@ -82,7 +84,7 @@ type Exporter struct {
 	closed   bool
 	setup    *Setup
 	running  *pending
-	last     *snapshot
+	recent   recentSamplings
 	reloadOK bool
 	loadedAt time.Time
 }
@@ -118,7 +120,7 @@ func (e *Exporter) Load(cfg *config.Config) error {
 func (e *Exporter) use(next *Setup) {
 	e.mu.Lock()
 	old := e.setup
-	e.setup, e.last = next, nil
+	e.setup, e.recent = next, nil
 	e.reloadOK, e.loadedAt = true, time.Now()
 	e.mu.Unlock()
 	if old != nil {

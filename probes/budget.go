@@ -28,8 +28,9 @@ const (
 var ErrTooSlow = fmt.Errorf("the value came too slowly while others waited for memory, of which all values share %d MiB; "+
 	"read smaller values, or look why it is slow", HeldAtOnce>>20)
 
-// Budget is a shared bound on bytes of values in memory. No Holder can keep others out: it has half at most, and what does not
-// arrive while others wait is taken from it. Those from which something was taken share half between them for a while.
+// Budget is a shared bound on bytes of values in memory. No Holder can keep others out: it has half at most, those that have less are
+// served first, and what does not arrive while others wait is taken back. Those from which something was taken share half between
+// them for a while.
 type Budget struct {
 	mu sync.Mutex
 	// held bytes, and those of slow holders among them.
@@ -91,7 +92,9 @@ func (b *Budget) Hold(ctx context.Context, of *Holder, n int64, lost func()) (*H
 	}
 	h := &Hold{budget: b, of: of, n: min(n, HeldAtOnce), lost: lost}
 	b.mu.Lock()
-	if len(b.waiting) == 0 && b.take(h) {
+	h.slow = time.Now().Before(of.slowUntil)
+	if len(b.waiting) == 0 && b.held+h.n <= HeldAtOnce && !b.hasShare(h) {
+		b.take(h)
 		b.mu.Unlock()
 		return h, nil
 	}
@@ -127,20 +130,15 @@ func (b *Budget) await(ctx context.Context, w *waiter) error {
 	}
 }
 
-// take room for a hold, if there is.
-func (b *Budget) take(h *Hold) bool {
+// take room for a hold.
+func (b *Budget) take(h *Hold) {
 	h.since = time.Now()
-	h.slow = h.since.Before(h.of.slowUntil)
-	if b.held+h.n > HeldAtOnce || b.hasShare(h) {
-		return false
-	}
 	b.held += h.n
 	h.of.held += h.n
 	if h.slow {
 		b.slow += h.n
 	}
 	b.arriving[h] = struct{}{}
-	return true
 }
 
 // hasShare: the holder, or the slow ones together, have all that they may.
@@ -150,23 +148,43 @@ func (h *Hold) ownShare() bool { return h.of.held > 0 && h.of.held+h.n > holderM
 
 func (b *Budget) slowShare(h *Hold) bool { return h.slow && b.slow > 0 && b.slow+h.n > holderMost }
 
-// serve those who wait, in their order. Who waits for room is overtaken by smaller ones alone, and not for ever; who has his share
-// already keeps nobody.
+// serve those who wait for as long as there is room.
 func (b *Budget) serve() {
-	below := int64(math.MaxInt64)
-	b.waiting = slices.DeleteFunc(b.waiting, func(w *waiter) bool {
-		if w.hold.n < below && b.take(w.hold) {
-			close(w.ready)
-			return true
+	for {
+		w := b.next()
+		if w == nil || b.held+w.hold.n > HeldAtOnce {
+			return
 		}
-		if !b.hasShare(w.hold) {
-			below = min(below, w.hold.n)
-			if w.impatient {
-				below = 0
-			}
+		b.take(w.hold)
+		b.forget(w)
+		close(w.ready)
+	}
+}
+
+// next to be served: whose holder has least, and of these who came first. While there is no room for it, smaller ones overtake it, but
+// not for ever. Who has his share already keeps nobody.
+func (b *Budget) next() *waiter {
+	first := b.firstBelow(math.MaxInt64)
+	if first == nil || first.impatient || b.held+first.hold.n <= HeldAtOnce {
+		return first
+	}
+	return b.firstBelow(min(first.hold.n, HeldAtOnce-b.held+1))
+}
+
+// firstBelow gives the first of those who want less than so many bytes; nil: there is none.
+func (b *Budget) firstBelow(n int64) (first *waiter) {
+	now := time.Now()
+	for _, w := range b.waiting {
+		w.hold.slow = now.Before(w.hold.of.slowUntil)
+		if w.hold.n < n && !b.hasShare(w.hold) && (first == nil || w.hold.of.held < first.hold.of.held) {
+			first = w
 		}
-		return false
-	})
+	}
+	return first
+}
+
+func (b *Budget) forget(w *waiter) {
+	b.waiting = slices.DeleteFunc(b.waiting, func(other *waiter) bool { return other == w })
 }
 
 // takeBack the room of what has been arriving for as long as a waiter has waited: of all, or of those with whom it shares what it
@@ -176,6 +194,7 @@ func (b *Budget) takeBack(w *waiter, patience time.Duration) {
 	defer b.mu.Unlock()
 	w.impatient = true
 	now := time.Now()
+	w.hold.slow = now.Before(w.hold.of.slowUntil)
 	own, slow := w.hold.ownShare(), b.slowShare(w.hold)
 	for h := range b.arriving {
 		if now.Sub(h.since) < patience || own && h.of != w.hold.of || slow && !h.slow {
@@ -196,7 +215,7 @@ func (b *Budget) leave(w *waiter) {
 	case <-w.ready:
 		b.give(w.hold)
 	default:
-		b.waiting = slices.DeleteFunc(b.waiting, func(other *waiter) bool { return other == w })
+		b.forget(w)
 	}
 	b.serve()
 }
