@@ -176,7 +176,7 @@ func TestBudgetAtRandom(t *testing.T) {
 	holders := make([]Holder, 6)
 	var all sync.WaitGroup
 	for i := range 48 {
-		random := rand.New(rand.NewPCG(uint64(i), 1)) //nolint:gosec // no secret
+		random := rand.New(rand.NewPCG(uint64(i), 1))
 		all.Go(func() {
 			for range 60 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(20)+1)*time.Millisecond)
