@@ -43,6 +43,8 @@ func init() { // what the Prometheus libraries declare
 type Options struct {
 	// TimeoutOffset is left of a scrape's timeout for the answer (--scrape.timeout-offset).
 	TimeoutOffset time.Duration
+	// MinDeadline is the least time that a sampling gets, whatever the request waits that begins it (--scrape.min-deadline).
+	MinDeadline time.Duration
 	// MinInterval within which the last answer is given again (--scrape.min-interval).
 	MinInterval time.Duration
 	// StallWindow after which a group that commits nothing though messages wait is stalled (--queue.stall-window).
@@ -83,7 +85,7 @@ type Exporter struct {
 	closed   bool
 	setup    *Setup
 	running  *pending
-	last     *snapshot
+	recent   recentSamplings
 	reloadOK bool
 	loadedAt time.Time
 }
@@ -138,7 +140,7 @@ func (e *Exporter) use(next *Setup) (old *Setup) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	old = e.setup
-	e.setup, e.last = next, nil
+	e.setup, e.recent = next, nil
 	e.reloadOK, e.loadedAt = true, time.Now()
 	return old
 }

@@ -1,12 +1,9 @@
 package probes
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // Env is what all backends of one process share: its limits from the command line, its budget, what it remembers of servers,
@@ -29,23 +26,3 @@ type Env struct {
 	// Log is where groups say what changed.
 	Log *slog.Logger
 }
-
-// HeldAtOnce bounds the bytes of values that all probes hold at once.
-const HeldAtOnce = 32 << 20
-
-// Budget is a shared bound on bytes of values in memory.
-type Budget struct{ sem *semaphore.Weighted }
-
-// NewBudget of HeldAtOnce bytes.
-func NewBudget() *Budget { return &Budget{sem: semaphore.NewWeighted(HeldAtOnce)} }
-
-// Acquire waits until n bytes may be held, or ctx ends.
-func (b *Budget) Acquire(ctx context.Context, n int64) error {
-	return b.sem.Acquire(ctx, min(n, HeldAtOnce))
-}
-
-// TryAcquire holds n bytes if that can be done at once.
-func (b *Budget) TryAcquire(n int64) bool { return b.sem.TryAcquire(min(n, HeldAtOnce)) }
-
-// Release gives n bytes back.
-func (b *Budget) Release(n int64) { b.sem.Release(min(n, HeldAtOnce)) }

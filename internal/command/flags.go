@@ -61,6 +61,7 @@ func (f *Flags) Declare(app *kingpin.Application) {
 	e := &f.exporter
 	app.Flag("scrape.timeout-offset", "What is left of a scrape's timeout for the answer.").Default("250ms").DurationVar(&e.TimeoutOffset)
 	app.Flag("scrape.min-interval", "Time after a sampling in which its answer is given again.").Default("500ms").DurationVar(&e.MinInterval)
+	app.Flag("scrape.min-deadline", "Least time that a sampling gets, however short the timeout of the request that begins it; at most 30s.").Default("2s").DurationVar(&e.MinDeadline)
 	app.Flag("canary.reread-delay", "Time between the two reads of a key.").Default("20ms").DurationVar(&e.Sampler.RereadDelay)
 	app.Flag("canary.max-key-series", "Most keys of a class with a series of their own.").Default("1000").IntVar(&e.Sampler.MaxKeySeries)
 	app.Flag("canary.scan-count", "COUNT of a SCAN step.").Default("1000").IntVar(&e.Sampler.ScanCount)
@@ -101,12 +102,16 @@ func (f *Flags) Valid() error {
 	for flag, value := range map[string]int64{
 		"canary.max-key-series": int64(f.exporter.Sampler.MaxKeySeries), "canary.reread-delay": int64(f.exporter.Sampler.RereadDelay),
 		"scrape.timeout-offset": int64(f.exporter.TimeoutOffset), "scrape.min-interval": int64(f.exporter.MinInterval),
+		"scrape.min-deadline":    int64(f.exporter.MinDeadline),
 		"discovery.forget-after": int64(f.env.ForgetAfter), "limit": int64(f.limit),
 		"web.max-requests": int64(f.server.MaxRequests), "queue.sample": int64(f.env.SampleMessages), "queue.stall-window": int64(f.exporter.StallWindow),
 	} {
 		if value < 0 {
 			return fmt.Errorf("--%s is below 0; write 0 or more", flag)
 		}
+	}
+	if most := collector.LongestSampling; f.exporter.MinDeadline > most {
+		return fmt.Errorf("--scrape.min-deadline is %v; write at most %v, which no sampling exceeds", f.exporter.MinDeadline, most)
 	}
 	return nil
 }

@@ -89,11 +89,9 @@ func profileKeys(t testing.TB, n int) []probes.Key {
 // budgetIsFree checks that nothing is held any more, without a wait.
 func budgetIsFree(t testing.TB, b *probes.Budget) {
 	t.Helper()
-	if !b.TryAcquire(probes.HeldAtOnce) {
-		t.Error("a part of the budget is still held")
-		return
+	if n := b.Held(); n > 0 {
+		t.Errorf("%d bytes of the budget are still held", n)
 	}
-	b.Release(probes.HeldAtOnce)
 }
 
 // allReturned: nothing of the budget is held.
@@ -182,33 +180,29 @@ func TestBodiesCountAgainstTheBudget(t *testing.T) {
 		if strings.HasSuffix(r.URL.Path, "chunked") {
 			w.(http.Flusher).Flush()
 		}
-		_, _ = io.WriteString(w, strings.Repeat("x", 1000))
+		_, _ = io.WriteString(w, strings.Repeat("x", 100_000))
 	})
 	env := probetest.Env()
+	env.MaxBody = 100_000
 	n := openNode(t, nodeAt(t, s), env)
 	keys := []probes.Key{{Name: "chunked"}, {Name: "whole"}}
-	if err := env.Budget.Acquire(t.Context(), probes.HeldAtOnce-1999); err != nil {
-		t.Fatal(err)
-	}
+	release := probetest.Fill(t, env.Budget, 199_999)
 	held := 0
 	err := n.Read(probetest.Within(t, 10*time.Second), keys, func(_ int, r probes.Raw) {
 		held++
-		if env.Budget.TryAcquire(1000) {
-			t.Errorf("%d bytes are held and not counted", len(r.Value))
+		if left := probes.HeldAtOnce - env.Budget.Held(); left > 100_000 {
+			t.Errorf("%d bytes are held and not counted, %d are left", len(r.Value), left)
 		}
 	})
 	if err != nil || held != 2 {
 		t.Errorf("%d read one after the other, %v", held, err)
 	}
-	if err := env.Budget.Acquire(t.Context(), 1999); err != nil {
-		t.Fatal(err)
-	}
+	release()
+	defer probetest.Fill(t, env.Budget, 0)()
 	err = n.Read(probetest.Within(t, 100*time.Millisecond), keys, func(i int, r probes.Raw) { t.Errorf("visited %d: %+v", i, r) })
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
-	env.Budget.Release(probes.HeldAtOnce)
-	budgetIsFree(t, env.Budget)
 }
 
 // A node that gives no answer to any key failed as a whole; one key without an answer is that key's error.

@@ -3,6 +3,7 @@ package kafka
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -140,18 +141,20 @@ func (s *sampling) fetch(ctx context.Context, b broker, fetches []partitionFetch
 	if err != nil {
 		return err
 	}
-	if s.q.budget != nil {
-		if err := s.q.budget.Acquire(ctx, maxFetchBytes); err != nil {
-			return fmt.Errorf("too much is held in memory: %w", err)
-		}
-		defer s.q.budget.Release(maxFetchBytes)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	hold, err := s.q.budget.Hold(ctx, &s.q.holder, maxFetchBytes, func() { cancel(probes.ErrTooSlow) })
+	if err != nil {
+		return fmt.Errorf("too much is held in memory: %w", err)
 	}
+	defer hold.Release()
 	response, err := newFetchRequest(fetches).RequestWith(ctx, conn)
+	hold.Arrived()
 	if err == nil {
 		err = codeFault(response.ErrorCode)
 	}
 	if err != nil {
-		return err
+		return cmp.Or(tooSlow(ctx), err)
 	}
 	answers := map[probes.Partition]*kmsg.FetchResponseTopicPartition{}
 	for i := range response.Topics {
@@ -171,6 +174,14 @@ func (s *sampling) fetch(ctx context.Context, b broker, fetches []partitionFetch
 		}
 		left -= int32(min(len(answer.RecordBatches), maxFetchBytes))
 		take(f, answer, conn.decompressor())
+	}
+	return nil
+}
+
+// tooSlow is the error of a request that was given up because others needed its room; nil: it was not.
+func tooSlow(ctx context.Context) error {
+	if cause := context.Cause(ctx); errors.Is(cause, probes.ErrTooSlow) {
+		return cause
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ type queue struct {
 	closing  context.Context
 	cancel   context.CancelFunc
 	budget   *probes.Budget
+	holder   probes.Holder
 	messages *message.Reader
 	// keys of records that are taken; nil where keysErr says why they can't be.
 	keys    *message.KeyReader

@@ -185,10 +185,7 @@ func TestReadGivenUpHalfWay(t *testing.T) {
 		if seen != at {
 			t.Error("keys were handed on after Read returned")
 		}
-		if err := env.Budget.Acquire(probetest.Within(t, time.Second), probes.HeldAtOnce); err != nil {
-			t.Fatalf("the budget is not given back: %v", err)
-		}
-		env.Budget.Release(probes.HeldAtOnce)
+		probetest.Whole(t, env.Budget)
 	}
 }
 

@@ -149,8 +149,9 @@ func TestQueueBudget(t *testing.T) {
 	servers.NoLeaks(t)
 	r := servers.Redis(t)
 	f := queueFleet(t, r.Addr, nodeConfig{})
-	r.Must(t, "rpush", "list", "x")
-	r.Must(t, "xadd", "stream", "*", "a", "b")
+	large := strings.Repeat("x", 2*probes.SmallValue)
+	r.Must(t, "rpush", "list", large)
+	r.Must(t, "xadd", "stream", "*", "a", large)
 	env := probetest.Env()
 	env.SampleMessages = 10
 	for _, c := range []queueConfig{{Node: "redis-1", List: "list"}, {Node: "redis-1", Stream: "stream"}} {
@@ -158,20 +159,15 @@ func TestQueueBudget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := env.Budget.Acquire(t.Context(), probes.HeldAtOnce); err != nil {
-			t.Fatal(err)
-		}
+		release := probetest.Fill(t, env.Budget, 0)
 		if _, err := probetest.SampleIn(t, q, 50*time.Millisecond); err == nil {
 			t.Errorf("%+v: read without a budget", c)
 		}
-		env.Budget.Release(probes.HeldAtOnce)
+		release()
 		if b, err := ownReadsExact(t, f, q); err != nil || b.Sample == nil || b.Sample.Messages != 1 {
 			t.Errorf("%+v: %+v, %v", c, b, err)
 		}
-		if err := env.Budget.Acquire(probetest.Within(t, time.Second), probes.HeldAtOnce); err != nil {
-			t.Errorf("%+v: the budget is not whole: %v", c, err)
-		}
-		env.Budget.Release(probes.HeldAtOnce)
+		probetest.Whole(t, env.Budget)
 		q.Close()
 	}
 }

@@ -26,7 +26,7 @@ type listQueue struct {
 	// sample is how many messages are sampled; 0: none.
 	sample int
 	size   messageSize
-	budget *probes.Budget
+	holds  queueHolder
 }
 
 func (*listQueue) Close() {} // the connection is the fleet's
@@ -46,7 +46,7 @@ type listReply struct {
 // Sample asks for the length and the size, then for both ends where they are not too large, and for the newest messages
 // once it is known which end is theirs: three round trips. A key that does not exist is an empty list.
 func (q *listQueue) Sample(ctx context.Context) (probes.Backlog, error) {
-	got, err := askHolding(ctx, q.server, q.budget, q.ask)
+	got, err := askHolding(ctx, q.server, q.holds, q.ask)
 	if err == nil && got.err != nil {
 		err = queueRefused("LLEN", q.key, "list", got.err)
 	}
@@ -114,7 +114,7 @@ func (a *listSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudget
 	if a.out.large = a.size.tooLarge(a.usage, a.out.length); a.out.large || a.out.length == 0 {
 		return
 	}
-	release, err := hold(sampleBytes + 2*averageSize(a.usage, a.out.length))
+	release, err := hold(sampleHold(sampleBytes+2*averageSize(a.usage, a.out.length), 2, a.usage))
 	if err != nil {
 		a.out.messagesErr = err
 		return

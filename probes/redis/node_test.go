@@ -201,10 +201,7 @@ func TestLargeReads(t *testing.T) {
 	if err != nil || got != len(keys) {
 		t.Errorf("%d of %d values: %v", got, len(keys), err)
 	}
-	if err := env.Budget.Acquire(probetest.Within(t, time.Second), probes.HeldAtOnce); err != nil {
-		t.Errorf("the budget is not given back: %v", err)
-	}
-	env.Budget.Release(probes.HeldAtOnce)
+	probetest.Whole(t, env.Budget)
 }
 
 // One key that the user may not read costs no other key anything.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
@@ -51,12 +50,12 @@ func (c *queueConfig) Open(_ string, m *probes.Message, fleet *probes.Fleet, env
 	if c.List != "" {
 		return &listQueue{
 			server: server, key: c.List, messages: messages, keys: keys, keysErr: keysErr, sample: env.SampleMessages,
-			size: messageSize{limit: env.MaxValueBytes}, budget: env.Budget,
+			size: messageSize{limit: env.MaxValueBytes}, holds: queueHolder{env.Budget, &probes.Holder{}},
 		}, nil
 	}
 	return &streamQueue{
 		server: server, key: c.Stream, groups: c.Groups, messages: messages, keys: keys, keysErr: keysErr, sample: env.SampleMessages,
-		size: messageSize{limit: env.MaxValueBytes}, budget: env.Budget,
+		size: messageSize{limit: env.MaxValueBytes}, holds: queueHolder{env.Budget, &probes.Holder{}},
 	}, nil
 }
 
@@ -152,22 +151,43 @@ func askServer[T any](ctx context.Context, s commander, use func(context.Context
 // must not keep the budget from others. It fails where the caller has gone.
 type holdBudget func(bytes int64) (release func(), err error)
 
-// askHolding is askServer for answers that count against the budget.
+// askHolding is askServer for answers that count against the budget. One that comes too slowly while others wait is given up.
 func askHolding[T any](
-	ctx context.Context, s commander, budget *probes.Budget, use func(context.Context, redis.Cmdable, holdBudget) (T, uint64, uint64),
+	ctx context.Context, s commander, of queueHolder, use func(context.Context, redis.Cmdable, holdBudget) (T, uint64, uint64),
 ) (T, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	hold := func(bytes int64) (func(), error) {
-		if ctx.Err() != nil || budget.Acquire(ctx, bytes) != nil {
+		held, err := of.budget.Hold(ctx, of.holder, bytes, func() { cancel(probes.ErrTooSlow) })
+		if err != nil {
 			return nil, probes.NoAnswer(ctx)
 		}
-		release := sync.OnceFunc(func() { budget.Release(bytes) })
-		stop := context.AfterFunc(ctx, release)
+		stop := context.AfterFunc(ctx, held.Release)
 		return func() {
 			stop()
-			release()
+			held.Release()
 		}, nil
 	}
-	return askServer(ctx, s, func(ctx context.Context, c redis.Cmdable) (T, uint64, uint64) { return use(ctx, c, hold) })
+	got, err := askServer(ctx, s, func(ctx context.Context, c redis.Cmdable) (T, uint64, uint64) { return use(ctx, c, hold) })
+	if err != nil && errors.Is(context.Cause(ctx), probes.ErrTooSlow) {
+		err = probes.ErrTooSlow
+	}
+	return got, err
+}
+
+// queueHolder is a queue's part in the budget.
+type queueHolder struct {
+	budget *probes.Budget
+	holder *probes.Holder
+}
+
+// sampleHold is what a sampling of messages holds: at most most bytes, and no more than all messages need by the server's account
+// when they are read so many times.
+func sampleHold(most, times int64, usage *redis.IntCmd) int64 {
+	if bytes, err := usage.Result(); err == nil && bytes < most/times {
+		return bytes * times
+	}
+	return most
 }
 
 // hitOrMiss gives the hits and misses that a command about one key adds on the server. A key of another type is a hit.

@@ -362,46 +362,63 @@ func (p *pipeline) readHash(x *wire.Exchange, i int) error {
 	return p.readFields(x, i, size)
 }
 
-// readFields reads a hash of size/2 fields. How large it is shows only at its end, so the most that it may be is held.
+// hashReply is a hash that is being read into the connection's buffer.
+type hashReply struct {
+	ends []int
+	// total bytes of its fields, saturating.
+	total int64
+	// held: room is held for the most that it may be. gone: the caller is, so that it can be dropped. odd: an element is no text.
+	held, gone, odd bool
+}
+
+// readFields reads a hash of size/2 fields. How large it is shows only at its end, so once it is no small value, the most that it
+// may be is held.
 func (p *pipeline) readFields(x *wire.Exchange, i int, size int64) error {
 	limit := p.node.env.MaxValueBytes
-	keep := x.Acquire(p.node.env.Budget, limit)
 	defer x.Release()
 	x.Buf = x.Buf[:0]
-	ends := make([]int, 0, min(size, 256))
-	total, odd := int64(0), false
+	r := hashReply{ends: make([]int, 0, min(size, 256))}
 	for range size {
-		kind, length, _, err := readHeader(x)
-		if err != nil {
+		if err := p.readField(x, &r); err != nil {
 			return err
 		}
-		if kind != '$' || length < 0 {
-			odd = true
-			if err := skip(x, kind, length); err != nil {
-				return err
-			}
-			continue
-		}
-		if total = min(total, math.MaxInt64-length) + length; !keep || total > limit {
-			if err := x.Discard(length); err != nil {
-				return err
-			}
-			continue
-		}
-		if x.Buf, err = x.ReadBulk(x.Buf, length); err != nil {
-			return err
-		}
-		ends = append(ends, len(x.Buf))
 	}
+	x.Arrived()
 	switch {
-	case !keep:
-	case odd:
+	case r.gone:
+	case r.odd:
 		p.deliver(x, i, probes.Raw{Err: keyRefused("HGETALL", errUnusable)})
-	case total > limit:
-		p.deliver(x, i, probes.Raw{Err: wire.TooLarge(total)})
+	case r.total > limit:
+		p.deliver(x, i, probes.Raw{Err: wire.TooLarge(r.total)})
 	default:
-		p.deliver(x, i, probes.Raw{Present: true, Fields: cutFields(x.Buf, ends)})
+		p.deliver(x, i, probes.Raw{Present: true, Fields: cutFields(x.Buf, r.ends)})
 	}
+	return nil
+}
+
+// readField reads a name or a value.
+func (p *pipeline) readField(x *wire.Exchange, r *hashReply) error {
+	kind, length, _, err := readHeader(x)
+	if err != nil {
+		return err
+	}
+	if kind != '$' || length < 0 {
+		r.odd = true
+		return skip(x, kind, length)
+	}
+	limit := p.node.env.MaxValueBytes
+	r.total = min(r.total, math.MaxInt64-length) + length
+	if r.total > probes.SmallValue && r.total <= limit && !r.held {
+		r.held = true
+		r.gone = !x.Acquire(p.node.env.Budget, limit)
+	}
+	if r.gone || r.total > limit {
+		return x.Discard(length)
+	}
+	if x.Buf, err = x.ReadBulk(x.Buf, length); err != nil {
+		return err
+	}
+	r.ends = append(r.ends, len(x.Buf))
 	return nil
 }
 

@@ -29,7 +29,7 @@ type streamQueue struct {
 	// sample is how many entries are sampled; 0: none.
 	sample int
 	size   messageSize
-	budget *probes.Budget
+	holds  queueHolder
 }
 
 func (*streamQueue) Close() {} // the connection is the fleet's
@@ -55,7 +55,7 @@ type streamReply struct {
 // how many entries were added. A stream that does not exist is empty, whatever groups are configured; on one that does, a
 // configured group that does not exist is a fault.
 func (q *streamQueue) Sample(ctx context.Context) (probes.Backlog, error) {
-	got, err := askHolding(ctx, q.server, q.budget, q.ask)
+	got, err := askHolding(ctx, q.server, q.holds, q.ask)
 	if err != nil {
 		return probes.Backlog{}, err
 	}
@@ -101,7 +101,7 @@ func (a *streamSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudg
 		return
 	}
 	each := averageSize(a.usage, a.out.length)
-	release, err := hold(3*sampleBytes + 2*each)
+	release, err := hold(sampleHold(3*sampleBytes+2*each, 4, a.usage))
 	if err != nil {
 		a.out.infoErr = err
 		return

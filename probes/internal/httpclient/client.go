@@ -35,9 +35,9 @@ const (
 	idleConns = 5 * time.Minute
 	// maxHeader bounds the headers of an answer, in bytes.
 	maxHeader = 256 << 10
-	// UnheldBody is how much of a body of unknown length is read before it is counted against the Budget, in bytes. Tests of
-	// packages that use it ask for bodies of about that size.
-	UnheldBody = 32 << 10
+	// UnheldBody is how much of a body is read before it is counted against the Budget, in bytes. Tests of packages that use it
+	// ask for bodies of about that size.
+	UnheldBody = probes.SmallValue
 	// drainedBody is how much of a body that nobody needs is read, so that its connection can be used again, in bytes.
 	drainedBody = 64 << 10
 )
@@ -76,6 +76,8 @@ type Client struct {
 	// Site is the name that a server's certificate must be for; empty: that of its URL. It is set before the client is used.
 	Site      string
 	transport *http.Transport
+	// holder of the bodies.
+	holder probes.Holder
 	// life ends with Close.
 	life context.Context
 	end  context.CancelFunc
@@ -123,19 +125,19 @@ func (c *Client) Close() {
 	c.transport.CloseIdleConnections()
 }
 
-// begin a request: it ends with ctx, or when the client is closed.
-func (c *Client) begin(ctx context.Context) (_ context.Context, end func(), err error) {
+// begin a request: it ends with ctx, or when the client is closed, or with cancel.
+func (c *Client) begin(ctx context.Context) (_ context.Context, cancel context.CancelCauseFunc, end func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, nil, probes.ErrClosed
+		return nil, nil, nil, probes.ErrClosed
 	}
 	c.asking.Add(1)
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(c.life, cancel)
-	return ctx, func() {
+	ctx, cancel = context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.life, func() { cancel(nil) })
+	return ctx, cancel, func() {
 		stop()
-		cancel()
+		cancel(nil)
 		c.asking.Done()
 	}, nil
 }
@@ -210,6 +212,8 @@ func (c *Client) brief(ctx context.Context, err error) error {
 	switch {
 	case c.life.Err() != nil:
 		return probes.ErrClosed
+	case errors.Is(context.Cause(ctx), probes.ErrTooSlow):
+		return probes.ErrTooSlow
 	case ctx.Err() != nil:
 		return probes.NoAnswer(ctx)
 	case errors.As(err, &dialed):
@@ -261,7 +265,7 @@ func (c *Client) Get(ctx context.Context, u *url.URL, header http.Header, use fu
 // Do sends req as Get does, with login and Host; use is as there.
 func (c *Client) Do(ctx context.Context, req *http.Request, use func(*Answer) error) error {
 	caller := ctx
-	ctx, end, err := c.begin(ctx)
+	ctx, cancel, end, err := c.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -278,7 +282,7 @@ func (c *Client) Do(ctx context.Context, req *http.Request, use func(*Answer) er
 		return c.brief(ctx, err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // nothing is left to be told
-	err = use(&Answer{Response: resp, ctx: ctx, client: c})
+	err = use(&Answer{Response: resp, ctx: ctx, cancel: cancel, client: c})
 	_, _ = io.CopyN(io.Discard, resp.Body, drainedBody) // only for the connection's sake
 	return err
 }
@@ -287,7 +291,7 @@ func (c *Client) Do(ctx context.Context, req *http.Request, use func(*Answer) er
 // and when the answer's body is.
 func (c *Client) Send(req *http.Request) (*http.Response, error) {
 	caller := req.Context()
-	ctx, end, err := c.begin(caller)
+	ctx, _, end, err := c.begin(caller)
 	if err != nil {
 		return nil, err
 	}
@@ -349,45 +353,53 @@ func Answers(status int) bool { return status < http.StatusInternalServerError }
 type Answer struct {
 	*http.Response
 	ctx    context.Context // the request's
+	cancel context.CancelCauseFunc
 	client *Client
 }
 
-// Hold reads the whole body, undoes its Content-Encoding and hands it to use. It counts against the Budget, and is valid, only
-// during the call.
+// Hold reads the whole body, undoes its Content-Encoding and hands it to use. It counts against the Budget once it is more than a
+// small one, and is valid, only during the call.
 func (a *Answer) Hold(use func(body []byte) error) error {
-	limit, budget := a.client.env.MaxBody, a.client.env.Budget
-	large := fmt.Errorf("the body is larger than --http.max-body (%d bytes)", limit)
-	held := a.ContentLength
-	if held > limit {
-		return large
+	limit := a.client.env.MaxBody
+	if a.ContentLength > limit {
+		return a.tooLarge()
 	}
 	encodings := content.EncodingsOf(a.Header.Values("Content-Encoding"))
-	var first []byte
-	// How much room an encoded body needs is known only once it is undone. Most are small, so that is a matter of microseconds,
-	// in which nothing is waited for.
-	ahead := held < 0 || len(encodings) > 0
-	if ahead {
-		var err error
-		if first, err = io.ReadAll(io.LimitReader(a.Body, UnheldBody)); err != nil {
-			return a.client.brief(a.ctx, err)
-		}
-		// How large the rest is shows only at its end. What may come is acquired all at once: who holds a part must not wait
-		// for more, or all would wait for each other.
-		if held = int64(len(first)); held == UnheldBody {
-			held = limit + 1
-		}
-	}
-	room := held + limit*int64(min(len(encodings), 2)) // what is undone, and what it is undone from
-	if budget.Acquire(a.ctx, room) != nil {
-		return a.client.brief(a.ctx, a.ctx.Err())
-	}
-	defer budget.Release(room)
-	body, err := a.rest(first, held, ahead)
+	// A server that stops after its head, or after little, holds nothing of what others need.
+	body, err := a.first()
 	if err != nil {
 		return a.client.brief(a.ctx, err)
 	}
+	room := int64(0)
+	switch {
+	case len(body) == UnheldBody && a.ContentLength != UnheldBody:
+		// How large the rest is may show only at its end. What may come is held all at once: who holds a part must not wait for more,
+		// or all would wait for each other.
+		if room = a.ContentLength; room < 0 {
+			room = limit + 1
+		}
+	case int64(len(body)) > limit:
+		return a.tooLarge()
+	case len(encodings) > 0: // how much room it needs shows once it is undone, and most need little
+		if small, err := content.Unencode(body, encodings, min(UnheldBody, limit)); err == nil {
+			return use(small)
+		}
+		room = int64(len(body))
+	}
+	room += limit * int64(min(len(encodings), 2)) // what is undone, and what it is undone from
+	hold, err := a.client.env.Budget.Hold(a.ctx, &a.client.holder, room, func() { a.cancel(probes.ErrTooSlow) })
+	if err != nil {
+		return a.client.brief(a.ctx, err)
+	}
+	defer hold.Release()
+	if len(body) == UnheldBody {
+		if body, err = a.rest(body); err != nil {
+			return a.client.brief(a.ctx, err)
+		}
+	}
+	hold.Arrived()
 	if int64(len(body)) > limit {
-		return large
+		return a.tooLarge()
 	}
 	if body, err = content.Unencode(body, encodings, limit); err != nil {
 		return err
@@ -395,14 +407,28 @@ func (a *Answer) Hold(use func(body []byte) error) error {
 	return use(body)
 }
 
-// rest reads what follows first, size bytes in all. ahead: first was read before, and size is the most that may follow.
-func (a *Answer) rest(first []byte, size int64, ahead bool) ([]byte, error) {
-	if !ahead {
-		body := make([]byte, size)
-		_, err := io.ReadFull(a.Body, body)
+func (a *Answer) tooLarge() error {
+	return fmt.Errorf("the body is larger than --http.max-body (%d bytes)", a.client.env.MaxBody)
+}
+
+// first reads UnheldBody bytes, or all where there is less.
+func (a *Answer) first() ([]byte, error) {
+	if a.ContentLength < 0 {
+		return io.ReadAll(io.LimitReader(a.Body, UnheldBody))
+	}
+	body := make([]byte, min(a.ContentLength, UnheldBody))
+	_, err := io.ReadFull(a.Body, body)
+	return body, err
+}
+
+// rest reads what follows first.
+func (a *Answer) rest(first []byte) ([]byte, error) {
+	if a.ContentLength >= 0 {
+		body := make([]byte, a.ContentLength)
+		_, err := io.ReadFull(a.Body, body[copy(body, first):])
 		return body, err
 	}
-	more, err := io.ReadAll(io.LimitReader(a.Body, size-int64(len(first))))
+	more, err := io.ReadAll(io.LimitReader(a.Body, a.client.env.MaxBody+1-int64(len(first))))
 	if len(more) == 0 {
 		return first, err
 	}

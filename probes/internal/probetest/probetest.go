@@ -371,11 +371,31 @@ func WantDepth(t *testing.T, b probes.Backlog, want float64) {
 	}
 }
 
-// Whole checks that nothing is held of a budget.
+// Whole checks that nothing is held of a budget, or soon will be.
 func Whole(t testing.TB, b *probes.Budget) {
 	t.Helper()
-	if err := b.Acquire(Within(t, time.Second), probes.HeldAtOnce); err != nil {
-		t.Fatalf("the budget is not given back: %v", err)
+	for end := time.Now().Add(time.Second); b.Held() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes of the budget are not given back", b.Held())
+		}
 	}
-	b.Release(probes.HeldAtOnce)
+}
+
+// Fill a budget but for free bytes, until release is called.
+func Fill(t testing.TB, b *probes.Budget, free int64) (release func()) {
+	t.Helper()
+	var all []*probes.Hold
+	for _, n := range []int64{probes.HeldAtOnce / 2, probes.HeldAtOnce/2 - free} {
+		h, err := b.Hold(t.Context(), &probes.Holder{}, n, func() { t.Error("what has arrived was taken back") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Arrived()
+		all = append(all, h)
+	}
+	return func() {
+		for _, h := range all {
+			h.Release()
+		}
+	}
 }

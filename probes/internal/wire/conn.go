@@ -27,6 +27,9 @@ const OwedLongest = 30 * time.Second
 // lastWords is how long the replies of a server that takes no more commands are still read: they may say why.
 const lastWords = time.Second
 
+// givenAhead is how much memory a value gets before it has come, in bytes.
+const givenAhead = 128 << 10
+
 // longestLine is how long a line may be before it is taken for none.
 const longestLine = 16 << 20
 
@@ -40,6 +43,8 @@ type Conn struct {
 	Foreign error
 	// Buf is reused from value to value.
 	Buf []byte
+	// holder of its values.
+	holder *probes.Holder
 	// moved bytes were received.
 	moved atomic.Int64
 }
@@ -54,7 +59,7 @@ func (c *Conn) Peer() string {
 
 // NewConn reads and writes over conn. foreign is the error of a reply that breaks the protocol.
 func NewConn(conn net.Conn, foreign error) *Conn {
-	c := &Conn{conn: conn, Foreign: foreign}
+	c := &Conn{conn: conn, Foreign: foreign, holder: &probes.Holder{}}
 	c.Reader = bufio.NewReaderSize(c, 32<<10)
 	return c
 }
@@ -92,9 +97,10 @@ type Exchange struct {
 	mu sync.Mutex
 	// live: the caller still waits.
 	live bool
-	// held bytes of budget, for the value that is being read.
-	budget *probes.Budget
-	held   int64
+	// hold of the value that is being read; nil: there is none.
+	hold *probes.Hold
+	// tooSlow: the hold was taken back.
+	tooSlow bool
 }
 
 // begin sends requests and reads their replies; after is called at the end, before done is closed.
@@ -130,7 +136,7 @@ func (c *Conn) begin(ctx context.Context, requests []Request, after func(*Exchan
 		if cap(c.Buf) > 64<<10 {
 			c.Buf = nil // many idle nodes need not keep their largest value's space
 		}
-		x.err = err
+		x.err = x.reason(err)
 		after(x)
 		close(x.done)
 	}()
@@ -193,29 +199,57 @@ func (x *Exchange) Deliver(f func()) {
 	}
 }
 
-// Acquire holds n bytes of b until Release; false: the caller is gone, and the value can be dropped.
+// Acquire holds n bytes of b until Release; false: the caller is gone, and the value can be dropped. If it comes too slowly while
+// others wait, the connection ends.
 func (x *Exchange) Acquire(b *probes.Budget, n int64) bool {
-	err := b.Acquire(x.ctx, n)
+	hold, err := b.Hold(x.ctx, x.holder, n, x.lose)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err == nil && x.live {
-		x.budget, x.held = b, n
+		x.hold = hold
 		return true
 	}
 	if err == nil {
-		b.Release(n)
+		hold.Release()
 	}
 	x.short = true
 	return false
+}
+
+// lose ends the connection: whoever waits for the budget must not wait for this server.
+func (x *Exchange) lose() {
+	x.mu.Lock()
+	x.tooSlow = true
+	x.mu.Unlock()
+	x.Close()
+}
+
+// reason why the exchange ended in err.
+func (x *Exchange) reason(err error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err != nil && x.tooSlow {
+		return probes.ErrTooSlow
+	}
+	return err
+}
+
+// Arrived says that what Acquire is held for has been read.
+func (x *Exchange) Arrived() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.hold != nil {
+		x.hold.Arrived()
+	}
 }
 
 // Release gives back what Acquire holds, if anything.
 func (x *Exchange) Release() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.budget != nil {
-		x.budget.Release(x.held)
-		x.budget = nil
+	if x.hold != nil {
+		x.hold.Release()
+		x.hold = nil
 	}
 }
 
@@ -267,6 +301,7 @@ func (x *Exchange) ReadValue(env *probes.Env, size int64, hand func(probes.Raw))
 	if x.Buf, err = x.ReadBulk(x.Buf[:0], size); err != nil {
 		return err
 	}
+	x.Arrived()
 	hand(probes.Raw{Present: true, Value: x.Buf})
 	return nil
 }
@@ -285,16 +320,21 @@ func (x *Exchange) ReadBulk(buf []byte, n int64) ([]byte, error) {
 	return buf, x.endOfLine()
 }
 
+// readFull appends n bytes to buf. A server gets memory for what it has sent, not for what it says that it will.
 func (x *Exchange) readFull(buf []byte, n int64) ([]byte, error) {
 	start := len(buf)
-	if int64(cap(buf)-start) < n {
-		grown := make([]byte, start, max(int64(2*cap(buf)), int64(start)+n))
-		copy(grown, buf)
-		buf = grown
-	}
-	buf = buf[:int64(start)+n]
-	if _, err := io.ReadFull(x.Reader, buf[start:]); err != nil {
-		return buf[:start], err
+	for end := int64(start) + n; int64(len(buf)) < end; {
+		at := len(buf)
+		next := min(end, int64(at)+givenAhead)
+		if int64(cap(buf)) < next {
+			grown := make([]byte, at, max(next, min(end, int64(2*cap(buf)))))
+			copy(grown, buf)
+			buf = grown
+		}
+		buf = buf[:min(end, int64(cap(buf)))]
+		if _, err := io.ReadFull(x.Reader, buf[at:]); err != nil {
+			return buf[:start], err
+		}
 	}
 	return buf, nil
 }

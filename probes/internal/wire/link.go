@@ -37,6 +37,9 @@ type Link struct {
 	// Account of the server, which counts what requests add to its hits and misses.
 	Account *Account
 
+	// holder of the values of all its connections.
+	holder probes.Holder
+
 	mu      sync.Mutex
 	conn    *Conn // nil where none is open
 	current *Exchange
@@ -96,6 +99,7 @@ func (l *Link) open(ctx context.Context) (*Conn, []Request, error) {
 		return nil, nil, err
 	}
 	c := NewConn(conn, l.Foreign)
+	c.holder = &l.holder
 	l.mu.Lock()
 	closed := l.closed
 	if !closed {
