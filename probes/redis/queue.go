@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,6 +105,12 @@ func (s *messageSize) tooLarge(usage *redis.IntCmd, length int64) bool {
 	return false
 }
 
+// isLarge reports whether an answer was not read for the size of a message in it, and gives that.
+func (s *messageSize) isLarge(err error) (bytes int64, large bool) {
+	bytes, _ = tooLarge(err)
+	return bytes, bytes > s.most()
+}
+
 // found notes the size of the largest message that was read, and reports whether it was too large.
 func (s *messageSize) found(bytes int64) bool {
 	if bytes <= s.most() {
@@ -152,14 +159,17 @@ func askServer[T any](ctx context.Context, s commander, use func(context.Context
 // must not keep the budget from others. It fails where the caller has gone.
 type holdBudget func(bytes int64) (release func(), err error)
 
-// askHolding is askServer for answers that count against the budget.
+// askHolding is askServer for answers that count against the budget. They bring no more than a few small things, two messages as large as
+// one may be, and what is held.
 func askHolding[T any](
-	ctx context.Context, s commander, budget *probes.Budget, use func(context.Context, redis.Cmdable, holdBudget) (T, uint64, uint64),
+	ctx context.Context, s commander, budget *probes.Budget, message int64, use func(context.Context, redis.Cmdable, holdBudget) (T, uint64, uint64),
 ) (T, error) {
+	may := newAllowance(sampledBytes+2*message, sampledElements)
 	hold := func(bytes int64) (func(), error) {
 		if ctx.Err() != nil || budget.Acquire(ctx, bytes) != nil {
 			return nil, probes.NoAnswer(ctx)
 		}
+		may.bytes.Add(bytes)
 		release := sync.OnceFunc(func() { budget.Release(bytes) })
 		stop := context.AfterFunc(ctx, release)
 		return func() {
@@ -167,13 +177,14 @@ func askHolding[T any](
 			release()
 		}, nil
 	}
-	return askServer(ctx, s, func(ctx context.Context, c redis.Cmdable) (T, uint64, uint64) { return use(ctx, c, hold) })
+	return askServer(allowing(ctx, may), s, func(ctx context.Context, c redis.Cmdable) (T, uint64, uint64) { return use(ctx, c, hold) })
 }
 
 // hitOrMiss gives the hits and misses that a command about one key adds on the server. A key of another type is a hit.
 func hitOrMiss(err error) (hits, misses uint64) {
+	_, large := tooLarge(err)
 	switch {
-	case err == nil, redis.HasErrorPrefix(err, "WRONGTYPE"):
+	case err == nil, large, redis.HasErrorPrefix(err, "WRONGTYPE"):
 		return 1, 0
 	case noSuchKey(err):
 		return 0, 1
@@ -186,11 +197,23 @@ func noSuchKey(err error) bool { return redis.HasErrorPrefix(err, "no such key")
 // queueRefused says what to do about a command that failed.
 func queueRefused(command, key, kind string, err error) error {
 	var said redis.Error
+	var own errReply
 	switch {
+	case errors.As(err, &own):
+		return keyRefused(command, own)
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
 		return probes.Refusal(fmt.Errorf("the key %q is of another type, not a %s; write the key of a %s", key, kind, kind))
 	case errors.As(err, &said):
 		return probes.Refusal(keyRefused(command, errReply(said.Error())))
+	}
+	return libraryFault(command, err)
+}
+
+// libraryFault gives an error of the library as it can be told: where an answer is of another kind than the command's, it quotes that.
+func libraryFault(command string, err error) error {
+	var number *strconv.NumError
+	if err != nil && (errors.As(err, &number) || strings.HasPrefix(err.Error(), "redis: ") || strings.HasPrefix(err.Error(), "bigInt(")) {
+		return keyRefused(command, errUnusable)
 	}
 	return err
 }
@@ -214,8 +237,14 @@ func replyFields(reply any) (fieldReply, bool) {
 	return out, true
 }
 
-// number of a field; not known where it is absent or nil.
+// number of a field; not known where it is absent, nil, or negative: each is a count.
 func (f fieldReply) number(name string) (int64, bool) {
 	n, ok := f[name].(int64)
-	return n, ok
+	return max(n, 0), ok && n >= 0
+}
+
+// lag of a group; some servers tell one below 0 of a group that is behind nothing.
+func (f fieldReply) lag() (int64, bool) {
+	n, ok := f["lag"].(int64)
+	return max(n, 0), ok
 }
