@@ -1,6 +1,7 @@
 package probes
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -23,6 +24,15 @@ func Guarded(f func() error) (err error) {
 		}
 	}()
 	return f()
+}
+
+// GuardedSurvey asks n for its survey; a panic in it is an error of that node.
+func GuardedSurvey(ctx context.Context, n Node, scan *Scan) (s Survey, err error) {
+	err = Guarded(func() (err error) {
+		s, err = n.Survey(ctx, scan)
+		return err
+	})
+	return s, err
 }
 
 // panickedAt gives the place of the panic that is being recovered from, below the runtime's own functions.

@@ -79,7 +79,7 @@ func (r *statsReply) read(x *wire.Exchange) error {
 		}
 		name, value, _ := strings.Cut(string(rest), " ")
 		if count := counts[name]; count != nil {
-			*count = probes.ParseCount(value)
+			*count = r.Count(name, value)
 		} else if name == "version" {
 			r.Version = value
 		}
