@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// longestReply is how much of a reply is read, if only to drop it, before its connection is given up.
-	longestReply = 64 << 20
+	// longestReply is how much of a reply is read before its connection is given up, and mostDropped how much more of one that is larger
+	// than allowed.
+	longestReply, mostDropped = 64 << 20, 16 << 20
 	// commandBytes and commandElements of the replies to what a command does, such as taking messages of any size.
 	commandBytes, commandElements = 32 << 20, 1 << 18
 	// sampledBytes and sampledElements of a sampling's replies, besides the bytes of messages that it holds of the budget.
@@ -109,15 +110,15 @@ func bounded(conn net.Conn, secrets *probes.Secrets, allowed func() *allowance) 
 	return b
 }
 
-// meter ends a connection over which a single reply has brought longestReply bytes.
+// meter ends a connection over which a single reply has brought most bytes.
 type meter struct {
 	net.Conn
-	read int64
+	read, most int64
 }
 
 // Read implements net.Conn.
 func (m *meter) Read(p []byte) (int, error) {
-	if m.read >= longestReply {
+	if m.read >= m.most {
 		return 0, endlessReply{m.read}
 	}
 	n, err := m.Conn.Read(p)
@@ -142,7 +143,8 @@ func (b *boundedConn) Read(p []byte) (int, error) {
 
 // next reads one reply.
 func (b *boundedConn) next() error {
-	b.metered.read, b.reply, b.dropping, b.large = 0, b.reply[:0], false, 0
+	b.metered.read, b.metered.most = 0, longestReply
+	b.reply, b.dropping, b.large = b.reply[:0], false, 0
 	if err := b.element(b.allowed(), 0); err != nil {
 		return err
 	}
@@ -215,8 +217,9 @@ func (b *boundedConn) list(a *allowance, n int64, depth int, room bool) error {
 
 // drop what follows a header, unless it never ends.
 func (b *boundedConn) drop(kind byte, n int64) error {
-	if kind == '$' && n > longestReply {
+	if kind == '$' && n > mostDropped {
 		return endlessReply{n}
 	}
+	b.metered.most = min(b.metered.most, b.metered.read+mostDropped)
 	return skip(b.x, kind, n)
 }

@@ -96,12 +96,18 @@ func queueReplies() []Attack {
 	mostBulk := fmt.Sprintf("$%d\r\n", int64(math.MaxInt64-1))
 	manyElements := fmt.Sprintf("*%d\r\n", int64(1)<<31)
 	const times = 40_000_000
+	announced := func(to io.Writer) error { // and gone
+		if _, err := io.WriteString(to, manyElements); err != nil {
+			return err
+		}
+		return io.EOF
+	}
 	deep := endless("", "*1\r\n", times)
 	lists := together("lists",
 		ofQueue("list-length-bulk", "list", replies{"LLEN": text(mostBulk)}),
 		ofQueue("list-length-deep", "list", replies{"LLEN": deep}),
 		ofQueue("list-length-line", "list", replies{"LLEN": endless(":", "1", times)}),
-		ofQueue("list-range-elements", "list", replies{"LRANGE": text(manyElements)}),
+		ofQueue("list-range-elements", "list", replies{"LRANGE": announced}),
 		ofQueue("list-range-dense", "list", replies{"LRANGE": endless(manyElements, "*0\r\n", times)}),
 		ofQueue("list-end-bulk", "list", replies{"LINDEX": endless("$1000000000\r\n", "x", 1_000_000_000)}),
 		ofQueue("list-usage-bulk", "list", replies{"MEMORY": text(mostBulk)}),
@@ -111,7 +117,7 @@ func queueReplies() []Attack {
 	)
 	streams := together("streams",
 		ofQueue("stream-groups-deep", "stream", replies{"XINFO GROUPS": deep}),
-		ofQueue("stream-groups-elements", "stream", replies{"XINFO GROUPS": text(manyElements)}),
+		ofQueue("stream-groups-elements", "stream", replies{"XINFO GROUPS": announced}),
 		ofQueue("stream-info-deep", "stream", replies{"XINFO STREAM": deep}),
 		ofQueue("stream-entries-dense", "stream", replies{"XRANGE": endless(manyElements, ":1\r\n", times)}),
 		ofQueue("stream-pending-bulk", "stream", replies{"XPENDING": text("*1\r\n*1\r\n" + mostBulk)}),
