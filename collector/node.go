@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -94,6 +95,9 @@ func (nodeCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus
 			errs = append(errs, fmt.Errorf("node %s: %w", n.Name, n.Err))
 		case !n.Up:
 			errs = append(errs, fmt.Errorf("node %s did not answer", n.Name))
+		}
+		if len(n.Survey.Odd) > 0 {
+			errs = append(errs, fmt.Errorf("node %s: it tells numbers that can be no counts, which are left out: %s", n.Name, strings.Join(n.Survey.Odd, ", ")))
 		}
 		if n.Up {
 			sendNode(n, ch)

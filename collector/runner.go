@@ -152,6 +152,7 @@ func (a *answers) add(k *signalCollector, o *outcome, began time.Time) (sent []p
 	if !o.done {
 		o.err, o.took = errNotBack, time.Since(began)
 	}
+	sent, bad := usable(o.metrics)
 	switch {
 	case !o.done || o.skipped:
 		a.timedOut = append(a.timedOut, k.name)
@@ -162,7 +163,10 @@ func (a *answers) add(k *signalCollector, o *outcome, began time.Time) (sent []p
 			a.evidencers = append(a.evidencers, c)
 		}
 	}
-	return o.metrics, o.took, o.err
+	if bad != nil {
+		o.err = errors.Join(o.err, bad)
+	}
+	return sent, o.took, o.err
 }
 
 // run one collector and keep what it sends, also if it panics.

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // series of a gauge or a counter. Most of a scrape's thousands are these, and most of what the library's constant metrics and registry
@@ -30,11 +32,16 @@ func (f typedDesc) label(values ...string) []*dto.LabelPair {
 	if len(values) != len(f.family.Labels) {
 		panic(fmt.Sprintf("%d values for the labels of %s", len(values), f.family.Name))
 	}
+	cloned := false
 	for i, v := range values {
-		if !utf8.ValidString(v) { // what a server says of itself may hold any bytes
-			values = slices.Clone(values)
-			values[i] = strings.ToValidUTF8(v, "\uFFFD")
+		shown := probes.Shown(v) // what a server says of itself may be any bytes
+		if shown == v {
+			continue
 		}
+		if !cloned {
+			values, cloned = slices.Clone(values), true
+		}
+		values[i] = shown
 	}
 	return prometheus.MakeLabelPairs(f.desc, values)
 }
@@ -51,6 +58,57 @@ func (s *series) Write(out *dto.Metric) error {
 		out.Gauge = &dto.Gauge{Value: &s.value}
 	}
 	return nil
+}
+
+// unusable says why a series that was sampled can't be given; empty: it can. No family of ours has values below 0.
+func (s *series) unusable() string {
+	switch {
+	case math.IsNaN(s.value):
+		return "is no number"
+	case s.value < 0:
+		return "is negative"
+	case math.IsInf(s.value, 1):
+		return "is infinite"
+	}
+	return ""
+}
+
+// unusableNamed are the most series that an error names.
+const unusableNamed = 10
+
+// usable gives the metrics that can be given, and an error for the others, whose numbers some server told.
+func usable(all []prometheus.Metric) ([]prometheus.Metric, error) {
+	unusable := func(m prometheus.Metric) bool {
+		s, ok := m.(*series)
+		return ok && s.unusable() != ""
+	}
+	if !slices.ContainsFunc(all, unusable) {
+		return all, nil
+	}
+	var kept []prometheus.Metric
+	var errs []error
+	for _, m := range all {
+		if !unusable(m) {
+			kept = append(kept, m)
+			continue
+		}
+		if s := m.(*series); len(errs) < unusableNamed {
+			errs = append(errs, fmt.Errorf("%s%s %s, and is left out", s.family.Name, labelText(s.labels), s.unusable()))
+		}
+	}
+	if more := len(all) - len(kept) - len(errs); more > 0 {
+		errs = append(errs, fmt.Errorf("%d more series can't be given", more))
+	}
+	return kept, errors.Join(errs...)
+}
+
+// labelText as Prometheus writes them.
+func labelText(labels []*dto.LabelPair) string {
+	parts := make([]string, len(labels))
+	for i, l := range labels {
+		parts[i] = fmt.Sprintf("%s=%q", l.GetName(), l.GetValue())
+	}
+	return "{" + strings.Join(parts, ",") + "}"
 }
 
 // compare series of one family by the values of their labels.

@@ -59,7 +59,7 @@ func Single(n Node) Members { return oneNode{n} }
 type oneNode struct{ node Node }
 
 func (s oneNode) Survey(ctx context.Context, scanFor func(Identity) *Scan, visit func(Node, Survey, error)) {
-	survey, err := s.node.Survey(ctx, scanFor(s.node.Identity()))
+	survey, err := GuardedSurvey(ctx, s.node, scanFor(s.node.Identity()))
 	visit(s.node, survey, err)
 }
 

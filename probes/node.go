@@ -97,6 +97,9 @@ type Survey struct {
 	// Counted since the server began, but for the items and the memory (in bytes) that it has now.
 	Hits, Misses, Evicted, Expired, Items, MemoryUsed, MemoryLimit, UptimeSeconds Count
 
+	// Odd are the names of numbers that the node told and that can be none, such as hits below 0. They are not known.
+	Odd []string
+
 	// OwnHits and OwnMisses are what this process's reads had added to Hits and Misses by then.
 	OwnHits, OwnMisses uint64
 	// Fills are this process's reads that an edge answered from its origin.
@@ -107,6 +110,14 @@ type Survey struct {
 	// Found are keys that the step of the scan found; ScanErr says why the server refused it.
 	Found   []string
 	ScanErr error
+}
+
+// Count reads a number of this name that the node told.
+func (s *Survey) Count(name, text string) Count {
+	if OddCount(text) {
+		s.Odd = append(s.Odd, name)
+	}
+	return ParseCount(text)
 }
 
 // Replication is a Redis server's own account (INFO replication).

@@ -20,13 +20,20 @@ type Count struct {
 	Known bool
 }
 
-// ParseCount reads a decimal number, as INFO and stats report them; text that is none gives a Count that is not known.
+// ParseCount reads a decimal number, as INFO and stats report them; text that is none, and what can be no count, below 0 or not finite,
+// gives a Count that is not known.
 func ParseCount(s string) Count {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) || f < 0 {
 		return Count{}
 	}
 	return Count{Value: f, Known: true}
+}
+
+// OddCount reports whether a text is a number that can be no count.
+func OddCount(s string) bool {
+	_, err := strconv.ParseFloat(s, 64)
+	return (err == nil || errors.Is(err, strconv.ErrRange)) && !ParseCount(s).Known
 }
 
 // ErrClosed is the error of what is asked after Close.

@@ -156,7 +156,7 @@ func (r *round) read(ctx context.Context, nr *nodeReads, p *plan, reads []readin
 		return nil
 	}
 	now := time.Now()
-	return nr.node.Read(ctx, p.keys, func(i int, raw probes.Raw) {
+	visit := func(i int, raw probes.Raw) {
 		c := r.classes[p.at[i].class]
 		got := c.digest(c.perLayer[c.layerOf[nr.result.Layer]].reader, raw, now, keepValues)
 		if raw.Further {
@@ -165,7 +165,8 @@ func (r *round) read(ctx context.Context, nr *nodeReads, p *plan, reads []readin
 		}
 		reads[i] = got
 		reads[i].named(raw.Variant)
-	})
+	}
+	return probes.Guarded(func() error { return nr.node.Read(ctx, p.keys, visit) })
 }
 
 // arrange brings what the nodes gave into the order of a class's keys, and finds who replicates whom.

@@ -25,6 +25,9 @@ func (h *history) explain(ctx context.Context, err error) error {
 	if errors.As(err, &network) {
 		return network.error
 	}
+	if errors.Is(err, probes.ErrPanic) {
+		return err
+	}
 	if !errors.As(err, &answer) {
 		return errors.New("the answer is incomplete, or not DynamoDB's; check the endpoint")
 	}

@@ -123,7 +123,7 @@ func (h *history) countPage(ctx context.Context, api *dynamodb.Client, budget fl
 		return 0, errors.New("no AWS credentials were found; give them by the environment, a shared file or a role (AWS's standard chain)")
 	}
 	limit := upTo.limit(budget)
-	out, err := api.Query(ctx, h.pageQuery(limit))
+	out, err := query(ctx, api, h.pageQuery(limit))
 	if err != nil {
 		return 0, h.explain(ctx, err)
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // pageQuery is the query for the next page of the pass. It asks only for the attributes that are needed.
@@ -52,7 +54,7 @@ func (h *history) checkTimeFormat(ctx context.Context, api *dynamodb.Client, now
 	if upTo.timeFormatSeen || len(upTo.keys) > 0 {
 		return 0, nil
 	}
-	out, err := api.Query(ctx, &dynamodb.QueryInput{
+	out, err := query(ctx, api, &dynamodb.QueryInput{
 		TableName:                 aws.String(c.Table),
 		IndexName:                 optional(c.Index),
 		KeyConditionExpression:    aws.String("#p = :p"),
@@ -76,6 +78,15 @@ func (h *history) checkTimeFormat(ctx context.Context, api *dynamodb.Client, now
 		upTo.timeFormatSeen = true
 	}
 	return used, nil
+}
+
+// query the table. A panic of the library over an answer is its error.
+func query(ctx context.Context, api *dynamodb.Client, in *dynamodb.QueryInput) (out *dynamodb.QueryOutput, err error) {
+	err = probes.Guarded(func() (err error) {
+		out, err = api.Query(ctx, in)
+		return err
+	})
+	return out, err
 }
 
 // partitionValue is the partition key's value of a day.

@@ -63,7 +63,8 @@ func (h *history) read(body []byte) error {
 	if !json.Valid(body) {
 		return errors.New("the answer is not JSON; fix the URL")
 	}
-	succeeded, failed := httpclient.NumberAt(body, h.succeeded), httpclient.NumberAt(body, h.failed)
+	succeeded, _ := httpclient.NumberAt(body, h.succeeded)
+	failed, _ := httpclient.NumberAt(body, h.failed)
 	var errs []error
 	for _, f := range []struct {
 		name string

@@ -36,7 +36,7 @@ func FuzzNumbers(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	n := &node{counts: []statsCount{{hits, func(s *probes.Survey) *probes.Count { return &s.Hits }}}}
+	n := &node{counts: []statsCount{{"hits", hits, func(s *probes.Survey) *probes.Count { return &s.Hits }}}}
 	f.Fuzz(func(t *testing.T, said []byte) {
 		isCount := func(what string, v float64) {
 			if v < 0 || math.IsNaN(v) || math.IsInf(v, 0) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"sync"
@@ -34,6 +35,10 @@ type node struct {
 	mu sync.Mutex
 	// answered: what shows that the node is up was answered since the last survey began. mu guards it.
 	answered bool
+
+	log *slog.Logger
+	// odd are the names of numbers that can be no count, as was logged. They belong to who surveys.
+	odd map[string]bool
 }
 
 // ownReads are our part of a node's own counts.
@@ -47,6 +52,7 @@ type ownReads struct {
 
 // statsCount is one of the node's own counters: where it stands in the answer, and in the Survey.
 type statsCount struct {
+	name string
 	path content.Path
 	of   func(*probes.Survey) *probes.Count
 }
@@ -59,7 +65,7 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (probes.Node, er
 	client := httpclient.New(c.Client, c.Headers, keys.Host, env)
 	client.Site = group.ServerName(c.DNS)
 	n := &node{
-		id: id, config: c, client: client, keys: keys, headers: headersOf(c, client.Header),
+		id: id, config: c, client: client, keys: keys, headers: headersOf(c, client.Header), log: env.Log, odd: map[string]bool{},
 		reads: probes.KeptOf(env.Kept, "http", c.URL.String(), func() *ownReads { return &ownReads{} }),
 	}
 	if c.HealthURL != "" {
@@ -101,14 +107,14 @@ func (n *node) openStats(c statsConfig) (err error) {
 		return err
 	}
 	for _, f := range []struct {
-		path string
-		of   func(*probes.Survey) *probes.Count
+		name, path string
+		of         func(*probes.Survey) *probes.Count
 	}{
-		{c.Hits, func(s *probes.Survey) *probes.Count { return &s.Hits }},
-		{c.Misses, func(s *probes.Survey) *probes.Count { return &s.Misses }},
-		{c.Evicted, func(s *probes.Survey) *probes.Count { return &s.Evicted }},
-		{c.Items, func(s *probes.Survey) *probes.Count { return &s.Items }},
-		{c.UptimeSeconds, func(s *probes.Survey) *probes.Count { return &s.UptimeSeconds }},
+		{"hits", c.Hits, func(s *probes.Survey) *probes.Count { return &s.Hits }},
+		{"misses", c.Misses, func(s *probes.Survey) *probes.Count { return &s.Misses }},
+		{"evicted", c.Evicted, func(s *probes.Survey) *probes.Count { return &s.Evicted }},
+		{"items", c.Items, func(s *probes.Survey) *probes.Count { return &s.Items }},
+		{"uptime_seconds", c.UptimeSeconds, func(s *probes.Survey) *probes.Count { return &s.UptimeSeconds }},
 	} {
 		if f.path == "" {
 			continue
@@ -117,7 +123,7 @@ func (n *node) openStats(c statsConfig) (err error) {
 		if err != nil {
 			return err
 		}
-		n.counts = append(n.counts, statsCount{p, f.of})
+		n.counts = append(n.counts, statsCount{f.name, p, f.of})
 	}
 	return nil
 }
@@ -190,7 +196,11 @@ func (n *node) readStats(body []byte, s *probes.Survey) error {
 	}
 	found := false
 	for _, c := range n.counts {
-		got := httpclient.NumberAt(body, c.path)
+		got, odd := httpclient.NumberAt(body, c.path)
+		if odd && !n.odd[c.name] {
+			n.odd[c.name] = true
+			n.log.Warn("a number of the node's stats can be no count, and is left out", "node", n.id.Name, "number", c.name)
+		}
 		*c.of(s) = got
 		found = found || got.Known
 	}

@@ -89,7 +89,7 @@ func (q *queue) Sample(ctx context.Context) (probes.Backlog, error) {
 		}
 		var errs []error
 		for _, f := range q.fields {
-			if n := httpclient.NumberAt(body, f.path); n.Known {
+			if n, _ := httpclient.NumberAt(body, f.path); n.Known {
 				f.put(&b, n.Value)
 			} else {
 				errs = append(errs, fmt.Errorf("the answer has no number of 0 or more where %s should stand; fix that path", f.name))

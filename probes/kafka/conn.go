@@ -50,7 +50,14 @@ func clientOptions(login *saslConfig, secure *form.TLS) ([]kgo.Opt, error) {
 	versions.SetMaxKeyVersion(int16(kmsg.Fetch), 12)
 	options := []kgo.Opt{
 		kgo.ClientID("cacheinv_exporter"), kgo.SoftwareNameAndVersion(softwareName, softwareVersion), kgo.MaxVersions(versions),
-		kgo.Dialer(func(ctx context.Context, _, address string) (net.Conn, error) { return secure.Dial(ctx, address) }),
+		kgo.Dialer(func(ctx context.Context, _, address string) (net.Conn, error) {
+			conn, err := secure.Dial(ctx, address)
+			if err != nil {
+				return nil, err
+			}
+			return bounded(conn), nil
+		}),
+		kgo.BrokerMaxReadBytes(longestAnswer), kgo.FetchMaxBytes(maxFetchBytes), kgo.FetchMaxPartitionBytes(maxFetchBytes),
 		kgo.RequestRetries(1), kgo.RetryBackoffFn(func(int) time.Duration { return resendDelay }), kgo.ConnIdleTimeout(idleTimeout),
 		// It is for requests alone: nothing of its own accord.
 		kgo.DisableClientMetrics(), kgo.MaxDecompressBatchBytes(maxUnpackedBytes), kgo.MetadataMaxAge(time.Hour),

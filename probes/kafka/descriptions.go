@@ -55,9 +55,9 @@ func (s *sampling) describeByProtocol(ctx context.Context, b broker, groups []*g
 	}
 	var classic, consumer map[string]description
 	var requests sync.WaitGroup
-	requests.Go(func() { classic = requestClassic(ctx, conn, groupNames(groups, classicProtocol)) })
+	s.beside(&requests, func() { classic = requestClassic(ctx, conn, groupNames(groups, classicProtocol)) })
 	if version >= 0 {
-		requests.Go(func() { consumer = requestConsumer(ctx, conn, groupNames(groups, consumerProtocol)) })
+		s.beside(&requests, func() { consumer = requestConsumer(ctx, conn, groupNames(groups, consumerProtocol)) })
 	}
 	requests.Wait()
 	for _, g := range groups {

@@ -54,7 +54,7 @@ func (s *sampling) readRecords(ctx context.Context) {
 		if len(lags[id])+len(newest[id]) == 0 {
 			continue
 		}
-		requests.Go(func() {
+		s.beside(&requests, func() {
 			for _, one := range []struct {
 				fetches []partitionFetch
 				take    takeAnswer

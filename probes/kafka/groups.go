@@ -109,7 +109,7 @@ func (s *sampling) listGroups(ctx context.Context) (found map[string]*group, all
 			silent[id], all = true, false
 			continue
 		}
-		requests.Go(func() {
+		s.beside(&requests, func() {
 			groups, err := s.requestGroups(ctx, b)
 			mu.Lock()
 			defer mu.Unlock()
@@ -246,7 +246,7 @@ func (s *sampling) findShareGroups(ctx context.Context) {
 		if !ok {
 			continue
 		}
-		requests.Go(func() {
+		s.beside(&requests, func() {
 			shares := s.requestShareGroups(ctx, b)
 			for _, g := range groups {
 				g.share, g.shareAsked = shares[g.name], now
@@ -375,8 +375,8 @@ func (s *sampling) queryCoordinators(ctx context.Context, groups []*group) {
 	}
 	var requests sync.WaitGroup
 	for id, mine := range by {
-		requests.Go(func() { s.learnCommits(ctx, s.brokers[id], mine) })
-		requests.Go(func() { s.learnDescriptions(ctx, s.brokers[id], mine) })
+		s.beside(&requests, func() { s.learnCommits(ctx, s.brokers[id], mine) })
+		s.beside(&requests, func() { s.learnDescriptions(ctx, s.brokers[id], mine) })
 	}
 	requests.Wait()
 }

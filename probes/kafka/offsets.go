@@ -35,7 +35,7 @@ func (s *sampling) queryStarts(ctx context.Context) (wait func()) {
 	ctx, done := withPart(ctx, 2)
 	var requests sync.WaitGroup
 	for id, led := range byLeader(s.ledPartitions()) {
-		requests.Go(func() { s.learnOffsets(ctx, s.brokers[id], led, earliestOffset) })
+		s.beside(&requests, func() { s.learnOffsets(ctx, s.brokers[id], led, earliestOffset) })
 	}
 	return func() {
 		requests.Wait()
@@ -101,9 +101,9 @@ func (s *sampling) retryMoved(ctx context.Context, moved []*partition) {
 	}
 	var requests sync.WaitGroup
 	for id, led := range byLeader(led) {
-		requests.Go(func() { s.learnOffsets(ctx, s.brokers[id], led, latestOffset) })
+		s.beside(&requests, func() { s.learnOffsets(ctx, s.brokers[id], led, latestOffset) })
 		if s.startsNeeded() {
-			requests.Go(func() { s.learnOffsets(ctx, s.brokers[id], led, earliestOffset) })
+			s.beside(&requests, func() { s.learnOffsets(ctx, s.brokers[id], led, earliestOffset) })
 		}
 	}
 	requests.Wait()
@@ -133,11 +133,11 @@ func (s *sampling) listEnds(ctx context.Context, partitions []*partition) {
 	by := byLeader(partitions)
 	var requests sync.WaitGroup
 	for id, led := range by {
-		requests.Go(func() { s.learnOffsets(ctx, s.brokers[id], led, latestOffset) })
+		s.beside(&requests, func() { s.learnOffsets(ctx, s.brokers[id], led, latestOffset) })
 	}
 	for id, b := range s.brokers {
 		if by[id] == nil && !s.q.conns.answered(b.address) {
-			requests.Go(func() {
+			s.beside(&requests, func() {
 				if conn, err := s.conn(b); err == nil {
 					_, _ = conn.ping(ctx) // whether it answered is all there is to learn
 				}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -57,6 +58,19 @@ func (s *sampling) run(ctx context.Context) probes.Backlog {
 	s.remember(time.Now().UnixMilli())
 	s.readRecords(ctx)
 	return s.backlog()
+}
+
+// beside runs a request beside others. A panic over what a broker answered is a fault of the sampling.
+func (s *sampling) beside(requests *sync.WaitGroup, request func()) {
+	requests.Go(func() {
+		err := probes.Guarded(func() error {
+			request()
+			return nil
+		})
+		if err != nil {
+			s.faults.other(err)
+		}
+	})
 }
 
 // conn gives the connection to a broker. One that has let a request's time pass is not asked again in this sampling.

@@ -60,7 +60,7 @@ func (s *sampling) metadata(ctx context.Context) (*kmsg.MetadataResponse, error)
 	ask := func() {
 		from := sources[next]
 		next++
-		requests.Go(func() {
+		s.beside(&requests, func() {
 			meta, err := s.requestMetadata(ctx, from)
 			answers <- answer{from, meta, err}
 		})

@@ -71,7 +71,7 @@ func (n *node) binaryAlone(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	c := wire.NewConn(conn, errNotMemcached)
+	c := n.link.Conn(conn)
 	defer c.Close()
 	command := make([]byte, binaryHeader, binaryHeader+2)
 	command[0], command[1] = binaryRequest, binaryVersion

@@ -1,6 +1,7 @@
 package memcached
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"net"
@@ -71,13 +72,38 @@ func (l *libraryClient) close() {
 func (n *node) dialLibrary(ctx context.Context, _, _ string) (net.Conn, error) {
 	conn, err := n.link.Dial(ctx)
 	if err != nil {
-		return nil, err
+		return nil, dialError{err}
 	}
-	if err := n.login(ctx, wire.NewConn(conn, errNotMemcached)); err != nil {
+	if err := n.login(ctx, n.link.Conn(conn)); err != nil {
 		_ = conn.Close() // the login's error is the one to tell
-		return nil, err
+		return nil, dialError{err}
 	}
 	return conn, nil
+}
+
+// dialError marks an error of a new connection: its text is ours.
+type dialError struct{ error }
+
+// Unwrap gives the error that was marked.
+func (d dialError) Unwrap() error { return d.error }
+
+// libraryFault gives an error of the library as it can be told: where it does not know an answer it quotes that.
+func libraryFault(err error) error {
+	var network net.Error
+	var dialed dialError
+	switch {
+	case errors.As(err, &dialed):
+		return dialed.error
+	case err == nil, errors.Is(err, memcache.ErrCASConflict), errors.Is(err, memcache.ErrCacheMiss), errors.Is(err, memcache.ErrNotStored),
+		errors.Is(err, memcache.ErrMalformedKey), errors.Is(err, probes.ErrRefused), errors.Is(err, probes.ErrPanic), wire.Dropped(err),
+		errors.As(err, &network):
+		return err
+	case errors.Is(err, memcache.ErrServerError):
+		return probes.Refusal(err)
+	case errors.Is(err, bufio.ErrBufferFull):
+		return errNotMemcached
+	}
+	return errOtherAnswer
 }
 
 // lost reports an error of the connection, not one that the server said over it.

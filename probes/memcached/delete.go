@@ -101,7 +101,7 @@ func (d *deletion) work() {
 		if i >= len(d.keys) {
 			return
 		}
-		err := d.client.Delete(d.keys[i])
+		err := probes.Guarded(func() error { return libraryFault(d.client.Delete(d.keys[i])) })
 		if errors.Is(err, memcache.ErrCacheMiss) {
 			err = nil
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
@@ -55,7 +56,7 @@ func (n *node) readStored(x *wire.Exchange, key probes.Key, give func(probes.Sto
 	word, rest, _ := bytes.Cut(line, []byte{' '})
 	switch string(word) {
 	case "ERROR", "CLIENT_ERROR", "SERVER_ERROR":
-		deliver(probes.Stored{}, saidError(line))
+		deliver(probes.Stored{}, saidError(x, line))
 		return nil
 	case "EN":
 		n.account.Misses++
@@ -88,23 +89,67 @@ func (n *node) readStored(x *wire.Exchange, key probes.Key, give func(probes.Sto
 	})
 }
 
-func (n *node) loadPlain(ctx context.Context, key probes.Key) (probes.Stored, error) {
-	got := make(chan *memcache.Item, 2)
-	err := n.useLibrary(ctx, func(c *memcache.Client) error {
-		item, err := c.Get(key.Name)
-		if err == nil {
-			got <- item
-		}
-		return err
+// loadPlain reads a copy with gets. The library would take the room for a value of any size that the server announces.
+func (n *node) loadPlain(ctx context.Context, key probes.Key) (out probes.Stored, err error) {
+	var refused error
+	err = n.link.Do(ctx, func() []wire.Request {
+		command := fmt.Appendf(nil, "gets %s\r\n", key.Name)
+		return []wire.Request{{Commands: command, Read: func(x *wire.Exchange) error {
+			return n.readPlain(x, key, func(got probes.Stored, err error) { out, refused = got, err })
+		}}}
 	})
-	switch {
-	case errors.Is(err, memcache.ErrCacheMiss):
-		return probes.Stored{}, nil
-	case err != nil:
+	if err != nil {
 		return probes.Stored{}, err
 	}
-	item := <-got
-	return probes.Stored{Present: true, Value: item.Value, Flags: item.Flags, HasFlags: true, Token: item.CasID}, nil
+	return out, refused
+}
+
+// readPlain reads the answer to gets for one key.
+func (n *node) readPlain(x *wire.Exchange, key probes.Key, give func(probes.Stored, error)) error {
+	deliver := func(s probes.Stored, err error) { x.Deliver(func() { give(s, err) }) }
+	line, err := x.ReadLine()
+	if err != nil {
+		return err
+	}
+	word, rest, _ := bytes.Cut(line, []byte{' '})
+	switch string(word) {
+	case "ERROR", "CLIENT_ERROR", "SERVER_ERROR":
+		deliver(probes.Stored{}, saidError(x, line))
+		return nil
+	case "END":
+		n.account.Misses++
+		deliver(probes.Stored{}, nil)
+		return nil
+	case "VALUE":
+	default:
+		return x.Foreign
+	}
+	name, size, ok := parseValue(rest)
+	fields := bytes.Fields(rest)
+	if !ok || name != key.Name || len(fields) != 4 {
+		return x.Foreign
+	}
+	flags, flagsErr := strconv.ParseUint(string(fields[1]), 10, 32)
+	token, tokenErr := strconv.ParseUint(string(fields[3]), 10, 64)
+	if flagsErr != nil || tokenErr != nil {
+		return x.Foreign
+	}
+	n.account.Hits++
+	err = x.ReadValue(n.env, size, func(raw probes.Raw) {
+		if raw.Err != nil {
+			deliver(probes.Stored{}, raw.Err)
+			return
+		}
+		deliver(probes.Stored{Present: true, Value: slices.Clone(raw.Value), Flags: uint32(flags), HasFlags: true, Token: token}, nil)
+	})
+	if err != nil {
+		return err
+	}
+	line, err = x.ReadLine()
+	if err == nil && string(line) != "END" {
+		err = x.Foreign
+	}
+	return err
 }
 
 // Exchange implements probes.Editable. The CAS id decides whether the copy is still what was seen. memcached's delete does not
@@ -174,7 +219,7 @@ func (n *node) useLibrary(ctx context.Context, use func(c *memcache.Client) erro
 		ended := make(chan error, 1)
 		go func() {
 			defer done()
-			err := use(client)
+			err := probes.Guarded(func() error { return libraryFault(use(client)) })
 			if lost(err) {
 				n.library.drop(client)
 			}

@@ -174,7 +174,7 @@ func (n *node) listKeys(ctx context.Context, found func(string) error) error {
 	if err != nil {
 		return err
 	}
-	c := wire.NewConn(conn, errNotMemcached)
+	c := n.link.Conn(conn)
 	defer c.Close()
 	if err := n.login(ctx, c); err != nil {
 		return err
@@ -238,9 +238,9 @@ func dumpEnd(x *wire.Exchange, line []byte, listed int) (refused string, err err
 		return "", nil
 	case "BUSY", "BADCLASS", "ERROR", "CLIENT_ERROR", "SERVER_ERROR":
 		if listed == 0 {
-			return string(line), nil
+			return x.Secrets.Tell(string(line)), nil
 		}
-		return "", saidError(line)
+		return "", saidError(x, line)
 	}
 	return "", x.Foreign
 }

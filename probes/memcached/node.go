@@ -23,7 +23,9 @@ var (
 		"the server's answer is not memcached's text protocol; is its address that of a memcached, and does its port need tls, or none?"))
 	errLogin = probes.Refusal(errors.New(
 		"the server asks for a user name and a password (CLIENT_ERROR unauthenticated); give the node username and password_file"))
-	errNoHostPort = errors.New("the address is not host:port")
+	// errOtherAnswer is of one command alone. Where replies do not belong to their commands any more the next ones show it.
+	errOtherAnswer = probes.Refusal(errors.New("the server's answer is not one to the command; is it a memcached?"))
+	errNoHostPort  = errors.New("the address is not host:port")
 )
 
 // node is one memcached, or a proxy that speaks like one. Keys are read with meta commands, whose answers have the TTL and
@@ -58,8 +60,8 @@ type node struct {
 
 	// asking is held by a survey and by the methods of probes.Writable and probes.Editable, which come from several goroutines.
 	asking sync.Mutex
-	// secret is the password that was given last, which no error may repeat.
-	secret atomic.Pointer[string]
+	// secrets that were given to the server, which no error may repeat.
+	secrets probes.Secrets
 	// library is what changes the server's keys at a command's behest.
 	library libraryClient
 }
@@ -78,7 +80,7 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 			}
 			return nil // a server that closes is alive, too
 		}},
-		Words: n.lastWords,
+		Words: n.lastWords, Secrets: &n.secrets,
 	}
 	n.keys = newKeyList(n.listKeys, &n.kept.listing)
 	return n, nil
@@ -152,7 +154,7 @@ func (n *node) readNoop(x *wire.Exchange) error {
 	case "ERROR", "CLIENT_ERROR":
 		n.withGet = true
 	case "SERVER_ERROR":
-		return saidError(line)
+		return saidError(x, line)
 	default:
 		return x.Foreign
 	}
@@ -169,13 +171,13 @@ func (n *node) login(ctx context.Context, c *wire.Conn) error {
 	if user == "" || password == "" || strings.ContainsAny(user+password, " \r\n\x00") {
 		return errors.New("memcached needs both a username and a password, without white space; give the node username and password_file")
 	}
-	n.secret.Store(&password)
+	n.secrets.Add(user, password)
 	asks := false
 	err = c.Converse(ctx, wire.Request{Commands: []byte("version\r\n"), Read: func(x *wire.Exchange) error {
 		line, err := x.ReadLine()
 		asks = string(line) == "CLIENT_ERROR unauthenticated"
 		if word := verb(line); err == nil && (word == "ERROR" || word == "SERVER_ERROR") && len(line) > len(word) { // such as ERROR Too many open connections
-			return saidError(line)
+			return saidError(x, line)
 		}
 		return err
 	}})
@@ -199,7 +201,12 @@ func verb(line []byte) string {
 }
 
 // saidError is the error of a server that says that it can't do what it was asked.
-func saidError(line []byte) error { return probes.Refusal(fmt.Errorf("the server said: %.200s", line)) }
+func saidError(x *wire.Exchange, line []byte) error {
+	if !isError(line) { // it may be a value
+		return errOtherAnswer
+	}
+	return probes.Refusal(fmt.Errorf("the server said: %s", x.Secrets.Tell(string(line))))
+}
 
 // lastWords of a server that closes a new connection. A word alone, as a proxy says of a command that it does not know, is no reason.
 func (n *node) lastWords(line string) (said string, opening bool) {
@@ -210,11 +217,7 @@ func (n *node) lastWords(line string) (said string, opening bool) {
 	if more == "" || line == "CLIENT_ERROR unauthenticated" {
 		return "", true
 	}
-	secret := ""
-	if s := n.secret.Load(); s != nil {
-		secret = *s
-	}
-	return wire.Cut(line, secret), true
+	return n.secrets.Tell(line), true
 }
 
 // Survey asks for stats, and has the server's keys listed where that is asked and due.

@@ -112,7 +112,7 @@ func (g *pool) Survey(ctx context.Context, scanFor func(probes.Identity) *probes
 	var wait sync.WaitGroup
 	for _, n := range g.members {
 		wait.Go(func() {
-			s, err := n.Survey(ctx, scanFor(n.Identity()))
+			s, err := probes.GuardedSurvey(ctx, n, scanFor(n.Identity()))
 			visit(n, s, err)
 		})
 	}

@@ -142,7 +142,7 @@ func (r *reading) readMeta(x *wire.Exchange, i int) error {
 		r.refused = append(r.refused, i)
 		return nil
 	case "SERVER_ERROR": // it has counted nothing
-		r.hand(x, i, probes.Raw{Err: saidError(line)})
+		r.hand(x, i, probes.Raw{Err: saidError(x, line)})
 		return nil
 	case "EN":
 		var m metaFlags
@@ -304,7 +304,7 @@ func (r *reading) readGet(x *wire.Exchange, asked map[string][]int) error {
 			return nil
 		case "ERROR", "CLIENT_ERROR", "SERVER_ERROR":
 			r.node.answered.Store(true)
-			r.handAll(x, asked, probes.Raw{Err: saidError(line)})
+			r.handAll(x, asked, probes.Raw{Err: saidError(x, line)})
 			return nil
 		case "VALUE":
 		default:

@@ -79,7 +79,7 @@ func (r *statsReply) read(x *wire.Exchange) error {
 		}
 		name, value, _ := strings.Cut(string(rest), " ")
 		if count := counts[name]; count != nil {
-			*count = probes.ParseCount(value)
+			*count = r.Count(name, value)
 		} else if name == "version" {
 			r.Version = value
 		}
@@ -116,9 +116,9 @@ func (r *statsReply) refused(x *wire.Exchange, line []byte) error {
 	case string(line) == "ERROR", word == "CLIENT_ERROR":
 		return nil
 	case word == "ERROR": // such as ERROR Too many open connections
-		return saidError(line)
+		return saidError(x, line)
 	case word == "SERVER_ERROR": // a proxy's, which may serve keys all the same
-		r.Refused, r.Unasked = saidError(line), true
+		r.Refused, r.Unasked = saidError(x, line), true
 		return nil
 	}
 	return x.Foreign

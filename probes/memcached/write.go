@@ -46,7 +46,7 @@ func (n *node) change(ctx context.Context, commands []byte, replies int, words .
 					return err
 				}
 				if word := verb(line); first == nil && word != words[0] && word != words[len(words)-1] {
-					first = saidError(line)
+					first = saidError(x, line)
 				}
 			}
 			n.answered.Store(true)

@@ -59,10 +59,18 @@ func (n *node) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmd
 		longest += time.Until(d)
 	}
 	owed, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
+	n.replies.Store(allowed(ctx))
 	done := make(chan error, 1)
 	go func() {
 		defer cancel()
-		hits, misses, err := use(owed, client)
+		var hits, misses uint64
+		err := probes.Guarded(func() (err error) {
+			hits, misses, err = use(owed, client)
+			return err
+		})
+		if errors.Is(err, probes.ErrPanic) {
+			n.dropClient(client) // it may still wait for the rest of an answer
+		}
 		n.account.Hits += hits
 		n.account.Misses += misses
 		n.account.Unlock(holding)
@@ -75,6 +83,15 @@ func (n *node) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmd
 		n.account.Abandon(holding, func() { n.dropClient(client) }, func() int64 { return 0 })
 		return probes.NoAnswer(ctx)
 	}
+}
+
+// dialBounded opens a connection for the library.
+func (n *node) dialBounded(ctx context.Context, _, _ string) (net.Conn, error) {
+	conn, err := n.link.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return bounded(conn, &n.secrets, n.replies.Load), nil
 }
 
 // dropClient closes a client that hangs; the next command gets a new one.
@@ -99,7 +116,7 @@ func (n *node) goRedis() (*redis.Client, error) {
 		n.client = redis.NewClient(&redis.Options{
 			Addr: n.url.Addr, DB: n.url.DB, Protocol: 2, DisableIdentity: true,
 			MaxRetries: -1, DialerRetries: 1, PoolSize: 2, ReadTimeout: -1, WriteTimeout: -1, ContextTimeoutEnabled: true,
-			Dialer:                     func(ctx context.Context, _, _ string) (net.Conn, error) { return n.link.Dial(ctx) },
+			Dialer:                     n.dialBounded,
 			CredentialsProviderContext: func(context.Context) (string, string, error) { return n.credentials() },
 		})
 		n.client.AddHook(answers{n})

@@ -74,7 +74,7 @@ func (n *node) deleteBy(ctx context.Context, command string, keys []string, aski
 func deleteRefused(err error) error {
 	var said redis.Error
 	if err == nil || !errors.As(err, &said) {
-		return err
+		return libraryFault("UNLINK", err)
 	}
 	return changeRefused("UNLINK", errReply(said.Error()))
 }

@@ -184,7 +184,10 @@ func expiryArg(s probes.Stored) any {
 func editRefused(err error) error {
 	var refused redis.Error
 	if !errors.As(err, &refused) {
-		return err
+		return libraryFault("EVAL", err)
+	}
+	if _, large := tooLarge(err); large {
+		return keyRefused("EVAL", errReply(err.Error()))
 	}
 	text := err.Error()
 	said := errReply(text)

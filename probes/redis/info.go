@@ -83,27 +83,27 @@ func parseInfo(text string, s *probes.Survey) {
 		case "maxmemory_policy":
 			s.EvictionPolicy = value
 		case "keyspace_hits":
-			s.Hits = probes.ParseCount(value)
+			s.Hits = s.Count(name, value)
 		case "keyspace_misses":
-			s.Misses = probes.ParseCount(value)
+			s.Misses = s.Count(name, value)
 		case "evicted_keys":
-			s.Evicted = probes.ParseCount(value)
+			s.Evicted = s.Count(name, value)
 		case "expired_keys":
-			s.Expired = probes.ParseCount(value)
+			s.Expired = s.Count(name, value)
 		case "used_memory":
-			s.MemoryUsed = probes.ParseCount(value)
+			s.MemoryUsed = s.Count(name, value)
 		case "maxmemory":
-			if s.MemoryLimit = probes.ParseCount(value); s.MemoryLimit.Value == 0 {
+			if s.MemoryLimit = s.Count(name, value); s.MemoryLimit.Value == 0 {
 				s.MemoryLimit = probes.Count{} // no limit
 			}
 		case "uptime_in_seconds":
-			s.UptimeSeconds = probes.ParseCount(value)
+			s.UptimeSeconds = s.Count(name, value)
 		case "loading":
 			s.Loading = value == "1"
 		default:
 			if strings.HasPrefix(name, "db") && strings.HasPrefix(value, "keys=") {
 				keys, _, _ := strings.Cut(strings.TrimPrefix(value, "keys="), ",")
-				s.Items.Value += probes.ParseCount(keys).Value
+				s.Items.Value += s.Count(name, keys).Value
 				continue
 			}
 			rep.line(name, value)

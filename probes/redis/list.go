@@ -46,7 +46,7 @@ type listReply struct {
 // Sample asks for the length and the size, then for both ends where they are not too large, and for the newest messages
 // once it is known which end is theirs: three round trips. A key that does not exist is an empty list.
 func (q *listQueue) Sample(ctx context.Context) (probes.Backlog, error) {
-	got, err := askHolding(ctx, q.server, q.holds, q.ask)
+	got, err := askHolding(ctx, q.server, q.holds, q.size.most(), q.ask)
 	if err == nil && got.err != nil {
 		err = queueRefused("LLEN", q.key, "list", got.err)
 	}
@@ -106,7 +106,7 @@ func (a *listSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudget
 	length := p.LLen(ctx, a.key)
 	a.usage = p.MemoryUsage(ctx, a.key, usageSamples)
 	_, _ = p.Exec(ctx) // each command has its own error
-	a.out.length, a.out.err = length.Val(), length.Err()
+	a.out.length, a.out.err = length.Val(), cmp.Or(length.Err(), negative(length.Val()))
 	a.count(length.Err(), length.Val() > 0)
 	if a.out.err != nil {
 		return
@@ -139,11 +139,14 @@ func (a *listSampling) readEnds(ctx context.Context, c redis.Cmdable) (largest i
 	_, _ = p.Exec(ctx) // each command has its own error
 	for _, end := range []*redis.StringCmd{head, tail} {
 		a.count(end.Err(), true)
+		if bytes, large := a.size.isLarge(end.Err()); large {
+			largest = max(largest, bytes)
+		}
 		if err := end.Err(); err != nil && !errors.Is(err, redis.Nil) {
 			a.out.messagesErr = cmp.Or(a.out.messagesErr, err)
 		}
 	}
-	largest = int64(max(len(head.Val()), len(tail.Val())))
+	largest = max(largest, int64(len(head.Val())), int64(len(tail.Val())))
 	if a.out.large = a.size.found(largest); !a.out.large {
 		a.out.head, a.out.tail = a.messages.Read([]byte(head.Val())), a.messages.Read([]byte(tail.Val()))
 		if head.Err() == nil && tail.Err() == nil {
@@ -183,7 +186,16 @@ func (a *listSampling) readSample(ctx context.Context, c redis.Cmdable, front, b
 	var messages []message.Message // in the list's order
 	bytes, largest := 0, 0
 	for _, r := range ranges {
-		a.count(r.Err(), len(r.Val()) > 0)
+		a.count(r.Err(), len(r.Val()) > 0 || r.Err() != nil)
+		switch size, one := a.size.isLarge(r.Err()); {
+		case one:
+			a.size.found(size)
+			a.out.large = true
+			return
+		case size > 0: // all of them together are
+			a.size.average.Store(2 * sampleBytes / int64(front+back)) // fewer the next time
+			return
+		}
 		a.out.messagesErr = cmp.Or(a.out.messagesErr, r.Err())
 		for _, text := range r.Val() {
 			bytes, largest = bytes+len(text), max(largest, len(text))

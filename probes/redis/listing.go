@@ -48,7 +48,7 @@ func listRefused(err error) error {
 	if errors.As(err, &said) {
 		return fmt.Errorf("%w: SCAN was refused (%s); let the user run it, such as by ACL SETUSER USER +scan", probes.ErrNoList, errReply(said.Error()).word())
 	}
-	return fmt.Errorf("SCAN: %w", err)
+	return fmt.Errorf("SCAN: %w", libraryFault("SCAN", err))
 }
 
 // Keys implements probes.KeyedQueue: the queue's own key, and those beside it that a taking uses, alone and in a Cluster.

@@ -43,8 +43,10 @@ type node struct {
 
 	// Since the last Survey began: asked for keys; answered, a key was read or SCAN made a step; pinged, PING was answered.
 	asked, answered, pinged atomic.Bool
-	// secret is the password that was given last, which no error may repeat.
-	secret atomic.Pointer[string]
+	// secrets that were given to the server, which no error may repeat.
+	secrets probes.Secrets
+	// replies is what the replies to the library's present commands may bring.
+	replies atomic.Pointer[allowance]
 
 	mu     sync.Mutex // guards what follows
 	client *redis.Client
@@ -64,8 +66,9 @@ func newNode(id probes.Identity, c nodeConfig, env *probes.Env) (*node, error) {
 	n := &node{id: id, config: c, url: u, env: env, account: wire.AccountOf(env.Kept, "redis", u.Addr), cursor: "0", unsettled: map[string]uint64{}}
 	n.link = &wire.Link{
 		Address: u.Addr, TLS: n.tls(), Foreign: errProtocol, Greet: n.greet, Account: n.account,
-		Ping: wire.Request{Commands: appendCommand(nil, "PING"), Read: ignore}, Words: n.lastWords,
+		Ping: wire.Request{Commands: appendCommand(nil, "PING"), Read: ignore}, Words: n.lastWords, Secrets: &n.secrets,
 	}
+	n.replies.Store(newAllowance(commandBytes, commandElements))
 	return n, nil
 }
 
@@ -96,23 +99,14 @@ func (n *node) credentials() (user, password string, err error) {
 	if password == "" {
 		password = n.url.Password
 	}
-	n.secret.Store(&password)
+	n.secrets.Add(user, password)
 	return user, password, nil
-}
-
-// said is an error's text as it can be told.
-func (n *node) said(e errReply) string {
-	secret := ""
-	if s := n.secret.Load(); s != nil {
-		secret = *s
-	}
-	return wire.Cut(string(e), secret)
 }
 
 // lastWords of a server that closes a new connection.
 func (n *node) lastWords(line string) (said string, opening bool) {
 	if e, ok := strings.CutPrefix(line, "-"); ok {
-		return n.said(errReply(e)), true
+		return n.secrets.Tell(e), true
 	}
 	return "", strings.HasPrefix(line, "+")
 }
@@ -128,7 +122,7 @@ func (n *node) openingRefused(what string, e errReply) error {
 	case "NOPERM":
 		return probes.Refusal(fmt.Errorf("%s was refused (%s); grant the user +%s", what, text, strings.ToLower(what)))
 	}
-	return probes.Refusal(fmt.Errorf("%s was refused (%s)", what, n.said(e)))
+	return probes.Refusal(fmt.Errorf("%s was refused (%s)", what, string(e)))
 }
 
 // tls gives the settings of the block tls or, without one, those of a rediss:// address; nil for plain connections.

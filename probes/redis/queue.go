@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -103,6 +104,12 @@ func (s *messageSize) tooLarge(usage *redis.IntCmd, length int64) bool {
 	return false
 }
 
+// isLarge reports whether an answer was not read for the size of a message in it, and gives that.
+func (s *messageSize) isLarge(err error) (bytes int64, large bool) {
+	bytes, _ = tooLarge(err)
+	return bytes, bytes > s.most()
+}
+
 // found notes the size of the largest message that was read, and reports whether it was too large.
 func (s *messageSize) found(bytes int64) bool {
 	if bytes <= s.most() {
@@ -151,24 +158,27 @@ func askServer[T any](ctx context.Context, s commander, use func(context.Context
 // must not keep the budget from others. It fails where the caller has gone.
 type holdBudget func(bytes int64) (release func(), err error)
 
-// askHolding is askServer for answers that count against the budget. One that comes too slowly while others wait is given up.
+// askHolding is askServer for answers that count against the budget. They bring no more than a few small things, two messages as large as
+// one may be, and what is held. One that comes too slowly while others wait is given up.
 func askHolding[T any](
-	ctx context.Context, s commander, of queueHolder, use func(context.Context, redis.Cmdable, holdBudget) (T, uint64, uint64),
+	ctx context.Context, s commander, of queueHolder, message int64, use func(context.Context, redis.Cmdable, holdBudget) (T, uint64, uint64),
 ) (T, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	may := newAllowance(sampledBytes+2*message, sampledElements)
 	hold := func(bytes int64) (func(), error) {
 		held, err := of.budget.Hold(ctx, of.holder, bytes, func() { cancel(probes.ErrTooSlow) })
 		if err != nil {
 			return nil, probes.NoAnswer(ctx)
 		}
+		may.bytes.Add(bytes)
 		stop := context.AfterFunc(ctx, held.Release)
 		return func() {
 			stop()
 			held.Release()
 		}, nil
 	}
-	got, err := askServer(ctx, s, func(ctx context.Context, c redis.Cmdable) (T, uint64, uint64) { return use(ctx, c, hold) })
+	got, err := askServer(allowing(ctx, may), s, func(ctx context.Context, c redis.Cmdable) (T, uint64, uint64) { return use(ctx, c, hold) })
 	if err != nil && errors.Is(context.Cause(ctx), probes.ErrTooSlow) {
 		err = probes.ErrTooSlow
 	}
@@ -192,8 +202,9 @@ func sampleHold(most, times int64, usage *redis.IntCmd) int64 {
 
 // hitOrMiss gives the hits and misses that a command about one key adds on the server. A key of another type is a hit.
 func hitOrMiss(err error) (hits, misses uint64) {
+	_, large := tooLarge(err)
 	switch {
-	case err == nil, redis.HasErrorPrefix(err, "WRONGTYPE"):
+	case err == nil, large, redis.HasErrorPrefix(err, "WRONGTYPE"):
 		return 1, 0
 	case noSuchKey(err):
 		return 0, 1
@@ -206,11 +217,23 @@ func noSuchKey(err error) bool { return redis.HasErrorPrefix(err, "no such key")
 // queueRefused says what to do about a command that failed.
 func queueRefused(command, key, kind string, err error) error {
 	var said redis.Error
+	var own errReply
 	switch {
+	case errors.As(err, &own):
+		return keyRefused(command, own)
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
 		return probes.Refusal(fmt.Errorf("the key %q is of another type, not a %s; write the key of a %s", key, kind, kind))
 	case errors.As(err, &said):
 		return probes.Refusal(keyRefused(command, errReply(said.Error())))
+	}
+	return libraryFault(command, err)
+}
+
+// libraryFault gives an error of the library as it can be told: where an answer is of another kind than the command's, it quotes that.
+func libraryFault(command string, err error) error {
+	var number *strconv.NumError
+	if err != nil && (errors.As(err, &number) || strings.HasPrefix(err.Error(), "redis: ") || strings.HasPrefix(err.Error(), "bigInt(")) {
+		return keyRefused(command, errUnusable)
 	}
 	return err
 }
@@ -234,8 +257,14 @@ func replyFields(reply any) (fieldReply, bool) {
 	return out, true
 }
 
-// number of a field; not known where it is absent or nil.
+// number of a field; not known where it is absent, nil, or negative: each is a count.
 func (f fieldReply) number(name string) (int64, bool) {
 	n, ok := f[name].(int64)
-	return n, ok
+	return max(n, 0), ok && n >= 0
+}
+
+// lag of a group; some servers tell one below 0 of a group that is behind nothing.
+func (f fieldReply) lag() (int64, bool) {
+	n, ok := f["lag"].(int64)
+	return max(n, 0), ok
 }

@@ -308,6 +308,9 @@ func keyRefused(command string, said errReply) error {
 	case "CLUSTERDOWN":
 		return errors.New("the Redis Cluster does not serve the key's slot (CLUSTERDOWN)")
 	}
+	if _, large := tooLarge(said); large {
+		return probes.Refusal(fmt.Errorf("the answer to %s is larger than any that was asked for; is the server a Redis or Valkey?", command))
+	}
 	if said == errUnusable {
 		return probes.Refusal(fmt.Errorf("the answer to %s is of another kind than that command's; is the server a Redis or Valkey?", command))
 	}

@@ -34,8 +34,16 @@ const unusable = '?'
 // errUnusable is in the place of a reply that is none to what was asked. The connection is in order.
 const errUnusable errReply = "UNUSABLE the answer is of another kind than the command's"
 
-// readHeader reads a reply's first line (RESP2): its type and number, or the text of a status or an error, valid until the
-// next read.
+// negative is why a number that counts something can't be used; nil: it can.
+func negative(n int64) error {
+	if n < 0 {
+		return errUnusable
+	}
+	return nil
+}
+
+// readHeader reads a reply's first line (RESP2): its type and number, or the text of a status, or of an error as it can be told,
+// valid until the next read.
 func readHeader(x *wire.Exchange) (kind byte, n int64, text []byte, err error) {
 	b, err := x.ReadLine()
 	if err != nil {
@@ -46,7 +54,9 @@ func readHeader(x *wire.Exchange) (kind byte, n int64, text []byte, err error) {
 	}
 	kind, b = b[0], b[1:]
 	switch kind {
-	case '-', '+':
+	case '-':
+		return kind, 0, []byte(x.Secrets.Tell(string(b))), nil
+	case '+':
 		return kind, 0, b, nil
 	case ':', '$', '*':
 		n, ok := wire.ParseInt(bytes.TrimPrefix(b, []byte{'+'}))

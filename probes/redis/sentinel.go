@@ -156,7 +156,11 @@ func (g *sentinelGroup) askSentinels(ctx context.Context) {
 	defer cancel()
 	for _, n := range s.nodes {
 		go func() {
-			known, err := s.ask(ctx, n)
+			var known []announcedServer
+			err := probes.Guarded(func() (err error) {
+				known, err = s.ask(ctx, n)
+				return err
+			})
 			answers <- sentinelAnswer{known, err}
 		}()
 	}

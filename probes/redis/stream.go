@@ -55,7 +55,7 @@ type streamReply struct {
 // how many entries were added. A stream that does not exist is empty, whatever groups are configured; on one that does, a
 // configured group that does not exist is a fault.
 func (q *streamQueue) Sample(ctx context.Context) (probes.Backlog, error) {
-	got, err := askHolding(ctx, q.server, q.holds, q.ask)
+	got, err := askHolding(ctx, q.server, q.holds, q.size.most(), q.ask)
 	if err != nil {
 		return probes.Backlog{}, err
 	}
@@ -86,6 +86,8 @@ type streamSampling struct {
 	usage *redis.IntCmd
 	// pending by group, and undelivered by the entry delivered last.
 	pending, undelivered map[string]*redis.Cmd
+	// largest entry that was not read for its size.
+	largest int64
 	// picked groups that exist, and at how many places entries may be read.
 	picked []streamGroup
 	ranges int
@@ -127,7 +129,7 @@ func (a *streamSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudg
 	newest := p.Do(ctx, "XREVRANGE", a.key, "+", "-", "COUNT", most)
 	_, _ = p.Exec(ctx) // each command has its own error
 	entries := a.entries(newest, a.gone(kind))
-	largest := int64(0)
+	largest := a.largest
 	for _, e := range entries {
 		largest = max(largest, entrySize(e))
 	}
@@ -154,7 +156,7 @@ func (a *streamSampling) measure(ctx context.Context, c redis.Cmdable) bool {
 		a.count(length.Err())
 	}
 	a.out.groups, a.out.groupsErr = groups.Val(), groups.Err()
-	a.out.length, a.out.lengthErr = length.Val(), length.Err()
+	a.out.length, a.out.lengthErr = length.Val(), cmp.Or(length.Err(), negative(length.Val()))
 	if a.out.groupsErr != nil {
 		if noSuchKey(a.out.groupsErr) {
 			a.size.skip.Store(0) // what was too large has gone
@@ -188,7 +190,7 @@ func (a *streamSampling) inspect(ctx context.Context, c redis.Cmdable, ranges in
 			a.pending[g.name] = p.Do(ctx, "XPENDING", a.key, g.name, "-", "+", 1)
 		}
 		delivered, _ := g.fields["last-delivered-id"].(string)
-		switch lag, known := g.fields.number("lag"); {
+		switch lag, known := g.fields.lag(); {
 		case delivered == "" || a.undelivered[delivered] != nil || known && lag <= 0:
 		case a.out.large || len(a.undelivered) >= max(ranges, 1):
 			skipped[g.name] = true
@@ -202,6 +204,11 @@ func (a *streamSampling) inspect(ctx context.Context, c redis.Cmdable, ranges in
 		return 0, true
 	}
 	a.count(info.Err())
+	if bytes, large := a.size.isLarge(info.Err()); large {
+		a.size.found(bytes)
+		a.tooLarge()
+		return 0, true
+	}
 	a.out.info, a.out.infoErr = info.Val(), info.Err()
 	if a.out.infoErr != nil {
 		return 0, false
@@ -211,7 +218,7 @@ func (a *streamSampling) inspect(ctx context.Context, c redis.Cmdable, ranges in
 		a.out.length, a.out.lengthErr = n, nil
 	}
 	last = entrySize(fields["last-entry"])
-	if a.size.found(max(size, last, entrySize(fields["first-entry"]))) {
+	if a.size.found(max(size, last, a.largest, entrySize(fields["first-entry"]))) {
 		a.tooLarge()
 	}
 	if !a.out.large {
@@ -233,9 +240,13 @@ func (a *streamSampling) takeOldest(gone bool, skipped map[string]bool) (size in
 		oldest := entryID(a.entries(a.pending[g.name], gone))
 		delivered, told := g.fields["last-delivered-id"].(string)
 		cmd, behind := a.pending[g.name], a.undelivered[delivered]
-		if told && (cmd == nil || cmd.Err() == nil) && (behind == nil || behind.Err() == nil) {
+		unread := false // the oldest undelivered entry is there, and too large
+		if behind != nil {
+			_, unread = a.size.isLarge(behind.Err())
+		}
+		if told && (cmd == nil || cmd.Err() == nil) && (behind == nil || behind.Err() == nil || unread) {
 			a.out.seen[g.name] = groupEntries{
-				pending: oldest, processable: oldest, undelivered: first[delivered], skipped: skipped[g.name], asked: behind != nil,
+				pending: oldest, processable: oldest, undelivered: first[delivered], skipped: skipped[g.name] || unread, asked: behind != nil && !unread,
 			}
 		}
 	}
@@ -270,7 +281,11 @@ func (a *streamSampling) entries(cmd *redis.Cmd, gone bool) []any {
 		return nil
 	}
 	entries, _ := cmd.Val().([]any)
-	a.out.entriesErr = cmp.Or(a.out.entriesErr, cmd.Err())
+	if bytes, large := a.size.isLarge(cmd.Err()); large {
+		a.largest = max(a.largest, bytes)
+	} else {
+		a.out.entriesErr = cmp.Or(a.out.entriesErr, cmd.Err())
+	}
 	switch refused := redis.HasErrorPrefix(cmd.Err(), "NOGROUP"); {
 	case gone && (refused || cmd.Err() == nil && len(entries) == 0):
 		a.misses++

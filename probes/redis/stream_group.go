@@ -98,7 +98,7 @@ func (a *streamSampling) look(ctx context.Context, c redis.Cmdable, info fieldRe
 			l.ids, ids = &redis.Cmd{}, ids+1
 		}
 		delivered, _ := g.fields["last-delivered-id"].(string)
-		if _, known := g.fields.number("lag"); !known && seen.undelivered != "" && !isBefore(delivered, first) {
+		if _, known := g.fields.lag(); !known && seen.undelivered != "" && !isBefore(delivered, first) {
 			l.after, counts = &redis.Cmd{}, counts+1
 		}
 		if l.ids != nil || l.after != nil {
@@ -247,7 +247,7 @@ func (q *streamQueue) group(g streamGroup, seen groupEntries, length int64, firs
 	if delivered != "" {
 		out.Standing = fmt.Sprintf("%s, %d pending", delivered, pending)
 	}
-	lag, hasLag := g.fields.number("lag")
+	lag, hasLag := g.fields.lag()
 	undelivered, known := g.undelivered(seen, length, first)
 	if hasLag {
 		out.Lag = map[probes.Partition]int64{q.partition(): max(lag, 0)}
@@ -264,7 +264,7 @@ func (q *streamQueue) group(g streamGroup, seen groupEntries, length int64, firs
 
 // undelivered entries that the stream holds. The server's lag also counts such as were trimmed before they were delivered.
 func (g *streamGroup) undelivered(seen groupEntries, length int64, first string) (n int64, known bool) {
-	lag, hasLag := g.fields.number("lag")
+	lag, hasLag := g.fields.lag()
 	delivered, _ := g.fields["last-delivered-id"].(string)
 	switch {
 	case length <= 0, seen.asked && seen.undelivered == "", hasLag && lag <= 0:

@@ -39,7 +39,7 @@ func (q *streamQueue) Waiting(ctx context.Context, sample int) (probes.Waiting, 
 	for _, g := range groups {
 		pending, _ := g.fields.number("pending")
 		last, _ := g.fields["last-delivered-id"].(string)
-		lag, known := g.fields.number("lag")
+		lag, known := g.fields.lag()
 		switch {
 		case known && lag > 0: // it counts entries that were trimmed too
 			behind, err := q.after(ctx, last, 1)

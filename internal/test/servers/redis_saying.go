@@ -14,18 +14,29 @@ import (
 // address. answer is called by several goroutines at once; the command's words are in upper case as far as they are names.
 func RedisSaying(t testing.TB, answer func(command []string) string) string {
 	t.Helper()
+	return RedisWriting(t, func(command []string, to io.Writer) error {
+		said := answer(command)
+		if said == "" {
+			said = "+OK\r\n"
+		}
+		_, err := io.WriteString(to, said)
+		return err
+	})
+}
+
+// RedisWriting starts a server that speaks RESP, whose answers are written as they come: they may be endless. It gives the address.
+// answer is as RedisSaying's; an error ends the connection.
+func RedisWriting(t testing.TB, answer func(command []string, to io.Writer) error) string {
+	t.Helper()
 	return Listen(t, func(conn net.Conn) {
+		defer func() { _ = conn.Close() }()
 		in := bufio.NewReader(conn)
 		for {
 			command, err := readCommand(in)
 			if err != nil {
 				return
 			}
-			said := answer(command)
-			if said == "" {
-				said = "+OK\r\n"
-			}
-			if _, err := io.WriteString(conn, said); err != nil {
+			if answer(command, conn) != nil {
 				return
 			}
 		}

@@ -161,7 +161,11 @@ func (r *Resolver) begin() (done <-chan struct{}, grace time.Duration) {
 func (r *Resolver) run() {
 	ctx, cancel := context.WithTimeout(r.lifetime, dnsLongest)
 	defer cancel()
-	found, err := r.lookup(ctx)
+	var found []Address
+	err := probes.Guarded(func() (err error) {
+		found, err = r.lookup(ctx)
+		return err
+	})
 	if err == nil && len(found) == 0 {
 		err = errors.New("it has no address")
 	}

@@ -92,12 +92,17 @@ func (g *Members[M]) SurveyAs(
 }
 
 // ask a member; a candidate for a part of the time.
-func (g *Members[M]) ask(ctx context.Context, t Topology[M], m M, scan *probes.Scan) (probes.Survey, error) {
+func (g *Members[M]) ask(ctx context.Context, t Topology[M], m M, scan *probes.Scan) (s probes.Survey, err error) {
 	g.Mu.Lock()
 	candidate := m.base().Candidate
 	g.Mu.Unlock()
+	guarded := func() (err error) {
+		s, err = t.Ask(ctx, m, scan)
+		return err
+	}
 	if !candidate {
-		return t.Ask(ctx, m, scan)
+		err = probes.Guarded(guarded)
+		return s, err
 	}
 	longest := candidateTime
 	if d, ok := ctx.Deadline(); ok {
@@ -105,7 +110,8 @@ func (g *Members[M]) ask(ctx context.Context, t Topology[M], m M, scan *probes.S
 	}
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
-	return t.Ask(ctx, m, scan)
+	err = probes.Guarded(guarded)
+	return s, err
 }
 
 // Await waits until done is closed, but no longer than longest.

@@ -13,12 +13,10 @@ import (
 	"fmt"
 	"io"
 	"log" //nolint:depguard // net/http writes to it
-	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -282,7 +280,7 @@ func (c *Client) Do(ctx context.Context, req *http.Request, use func(*Answer) er
 		return c.brief(ctx, err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // nothing is left to be told
-	err = use(&Answer{Response: resp, ctx: ctx, cancel: cancel, client: c})
+	err = probes.Guarded(func() error { return use(&Answer{Response: resp, ctx: ctx, cancel: cancel, client: c}) })
 	_, _ = io.CopyN(io.Discard, resp.Body, drainedBody) // only for the connection's sake
 	return err
 }
@@ -435,15 +433,11 @@ func (a *Answer) rest(first []byte) ([]byte, error) {
 	return append(first, more...), err
 }
 
-// NumberAt gives the number at a path of a JSON document; not known where there is none, or it is negative or not finite.
-func NumberAt(doc []byte, p content.Path) probes.Count {
+// NumberAt gives the number at a path of a JSON document; not known where there is none, or it can be no count: that is odd.
+func NumberAt(doc []byte, p content.Path) (n probes.Count, odd bool) {
 	text, ok := content.Lookup(doc, p)
 	if !ok {
-		return probes.Count{}
+		return probes.Count{}, false
 	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) || f < 0 {
-		return probes.Count{}
-	}
-	return probes.Count{Value: f, Known: true}
+	return probes.ParseCount(text), probes.OddCount(text)
 }

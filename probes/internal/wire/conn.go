@@ -45,6 +45,8 @@ type Conn struct {
 	Buf []byte
 	// holder of its values.
 	holder *probes.Holder
+	// Secrets that were given over the connection; nil: none.
+	Secrets *probes.Secrets
 	// moved bytes were received.
 	moved atomic.Int64
 }
@@ -103,6 +105,9 @@ type Exchange struct {
 	tooSlow bool
 }
 
+// NewExchange is for who reads what c brings by himself, request by request.
+func NewExchange(c *Conn) *Exchange { return &Exchange{Conn: c, ctx: context.Background(), live: true} }
+
 // begin sends requests and reads their replies; after is called at the end, before done is closed.
 func (c *Conn) begin(ctx context.Context, requests []Request, after func(*Exchange)) *Exchange {
 	x := &Exchange{Conn: c, ctx: ctx, done: make(chan struct{}), live: true}
@@ -126,7 +131,7 @@ func (c *Conn) begin(ctx context.Context, requests []Request, after func(*Exchan
 		written <- err
 	}()
 	go func() {
-		err := x.readAll(sent, len(requests))
+		err := probes.Guarded(func() error { return x.readAll(sent, len(requests)) })
 		if err != nil {
 			c.Close() // ends a write under way
 		}

@@ -32,6 +32,8 @@ type Link struct {
 	Outdated func() bool
 	// Ping is what any server that is alive answers at once.
 	Ping Request
+	// Secrets that are given over its connections, which nothing that the server says may repeat.
+	Secrets *probes.Secrets
 	// Words tells why a server closes a connection; nil: nothing does.
 	Words Words
 	// Account of the server, which counts what requests add to its hits and misses.
@@ -70,6 +72,13 @@ func (l *Link) Dial(ctx context.Context) (net.Conn, error) {
 	return withWords(conn, l.Words), nil
 }
 
+// Conn reads and writes over a connection that Dial gave.
+func (l *Link) Conn(conn net.Conn) *Conn {
+	c := NewConn(conn, l.Foreign)
+	c.Secrets, c.holder = l.Secrets, &l.holder
+	return c
+}
+
 // connect gives the connection and, for a new one (fresh), what is to be sent before all else.
 func (l *Link) connect(ctx context.Context) (c *Conn, greeting []Request, fresh bool, err error) {
 	l.mu.Lock()
@@ -98,8 +107,7 @@ func (l *Link) open(ctx context.Context) (*Conn, []Request, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := NewConn(conn, l.Foreign)
-	c.holder = &l.holder
+	c := l.Conn(conn)
 	l.mu.Lock()
 	closed := l.closed
 	if !closed {
@@ -206,7 +214,7 @@ func (l *Link) Answers(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	c := NewConn(conn, l.Foreign)
+	c := l.Conn(conn)
 	defer c.Close()
 	return c.Converse(ctx, l.Ping) == nil
 }

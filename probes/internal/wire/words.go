@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -15,20 +14,6 @@ import (
 
 // longestWords of a server that are told.
 const longestWords = 200
-
-// Cut shortens what a server said, and gives its first word alone where a part of secret is in it: a proxy may repeat a
-// command's arguments, in part too.
-func Cut(said, secret string) string {
-	said = strings.ToValidUTF8(said[:min(len(said), longestWords)], "")
-	const part = 6
-	for i := 0; secret != "" && i+min(part, len(secret)) <= len(secret); i++ {
-		if strings.Contains(said, secret[i:i+min(part, len(secret))]) {
-			word, _, _ := strings.Cut(said, " ")
-			return word
-		}
-	}
-	return said
-}
 
 // Words tells what a line says of why a server closes a connection; empty: nothing. opening: nothing but such lines and the
 // answers to a login came so far; what comes later may be a value. What it tells repeats no secret.

@@ -1,0 +1,88 @@
+package probes
+
+import (
+	"encoding/base64"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+const (
+	// longestSaid of what a server says that is told, in bytes.
+	longestSaid = 200
+	// leastPart of a secret that is not told, in bytes: a server may cut what it repeats.
+	leastPart = 6
+	// keptLogins are those that were given last: a file may bring another password while answers to the one before still come.
+	keptLogins = 3
+)
+
+// Secrets are what was given to a server to log in. Servers and proxies may repeat the arguments of a command in an error about it;
+// where such a text is told, Tell leaves them out. This is the only rule for that. The zero value is ready, and nil has none.
+type Secrets struct {
+	mu sync.Mutex
+	// logins are the ways in which each may be written, the newest last.
+	logins [][]string
+}
+
+// Add a login; user may be empty. What there is already is not added again.
+func (s *Secrets) Add(user, password string) {
+	if password == "" {
+		return
+	}
+	ways := waysOf(user, password)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.ContainsFunc(s.logins, func(had []string) bool { return slices.Equal(had, ways) }) {
+		return
+	}
+	s.logins = append(s.logins, ways)
+	s.logins = slices.Clone(s.logins[max(0, len(s.logins)-keptLogins):])
+}
+
+// waysOf writing a password: as it is, in URLs, quoted, in base64, and in base64 behind its user, as HTTP's and SASL's logins have it.
+func waysOf(user, password string) []string {
+	quoted := strconv.Quote(password)
+	ascii := strconv.QuoteToASCII(password)
+	out := []string{password, url.QueryEscape(password), url.PathEscape(password), quoted[1 : len(quoted)-1], ascii[1 : len(ascii)-1]}
+	for _, text := range []string{password, user + ":" + password, "\x00" + user + "\x00" + password, user + " " + password} {
+		out = append(out, base64.RawStdEncoding.EncodeToString([]byte(text)), base64.RawURLEncoding.EncodeToString([]byte(text)))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Tell gives what a server said as it can be told: its beginning, and where that repeats a part of a secret its first word alone, or
+// nothing where that does.
+func (s *Secrets) Tell(said string) string {
+	said = strings.ToValidUTF8(said[:min(len(said), longestSaid)], "")
+	if s == nil {
+		return said
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.repeated(said) {
+		return said
+	}
+	word, _, _ := strings.Cut(said, " ")
+	if s.repeated(word) {
+		return "(it repeats a secret)"
+	}
+	return word
+}
+
+// repeated reports whether a text has a part of a secret.
+func (s *Secrets) repeated(text string) bool {
+	for _, login := range s.logins {
+		for _, way := range login {
+			part := min(leastPart, len(way))
+			for i := 0; i+part <= len(way) && part <= len(text); i++ {
+				if strings.Contains(text, way[i:i+part]) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,55 @@
+package probes
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestSecretsTell(t *testing.T) {
+	const user, password = "exporter", `pass "word" 100% 🔑`
+	var s Secrets
+	s.Add(user, password)
+	basic := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
+	for said, want := range map[string]string{
+		"ERR unknown command 'AUTH exporter " + password + "'":           "ERR",
+		"ERR unknown command, with args beginning with: " + password[:8]: "ERR",
+		"ERR redis://exporter:" + url.QueryEscape(password) + "@host":    "ERR",
+		"ERR /x?password=" + url.PathEscape(password):                    "ERR",
+		fmt.Sprintf("ERR unknown %q", "AUTH exporter "+password):         "ERR",
+		fmt.Sprintf("ERR unknown %+q", password):                         "ERR",
+		"401 Authorization: Basic " + basic:                              "401",
+		"SASL PLAIN " + plain:                                            "SASL",
+		"ERR " + base64.StdEncoding.EncodeToString([]byte(password)):     "ERR",
+		password + " is wrong":                                           "pass",
+		strings.ReplaceAll(password, " ", "") + "":                       "(it repeats a secret)",
+		"ERR max number of clients reached":                              "ERR max number of clients reached",
+		"ERR " + strings.Repeat("x", 300):                                "ERR " + strings.Repeat("x", 196),
+		"ERR bad \xff byte":                                              "ERR bad  byte",
+		"WRONGPASS invalid username-password pair or user is disabled.":  "WRONGPASS invalid username-password pair or user is disabled.",
+	} {
+		if got := s.Tell(said); got != want {
+			t.Errorf("%q is told as %q, want %q", said, got, want)
+		}
+	}
+	var none *Secrets
+	if got := none.Tell("ERR " + password); !strings.Contains(got, "word") {
+		t.Errorf("nothing was given, and %q is told", got)
+	}
+}
+
+// A file may bring another password while answers to the one before still come.
+func TestSecretsKeepsEarlier(t *testing.T) {
+	var s Secrets
+	for i := range 20 {
+		s.Add("u", fmt.Sprintf("password-%d-of-many", i/7))
+	}
+	for i := range 3 {
+		if got := s.Tell(fmt.Sprintf("ERR AUTH password-%d-of-many", i)); got != "ERR" {
+			t.Errorf("password %d: %q", i, got)
+		}
+	}
+}
