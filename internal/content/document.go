@@ -24,10 +24,13 @@ const (
 
 var reading = semaphore.NewWeighted(readAtOnce)
 
-// takeTurn waits until a text of many bytes may be read, which is a matter of the time that others need to be parsed; done ends the
-// turn. Who has one takes no other.
-func takeTurn(size int64) (done func()) {
-	n := min(size, readAtOnce)
+// TakeTurn waits until what needs so many bytes may be read, which is a matter of the time that others need to be parsed; done ends the
+// turn. Few bytes need no turn. Who has one takes no other.
+func TakeTurn(bytes int64) (done func()) {
+	if bytes <= manyBytes {
+		return func() {}
+	}
+	n := min(bytes, readAtOnce)
 	if reading.Acquire(context.Background(), n) != nil {
 		panic("it fails only where its context ends")
 	}

@@ -4,7 +4,7 @@ package content
 // is none are passed over; ok is false where the document is not JSON.
 func LookupEach(doc []byte, paths []Path, visit func(i int, value string)) (ok bool) {
 	if len(doc) > manyBytes {
-		defer takeTurn(int64(len(doc)))()
+		defer TakeTurn(int64(len(doc)))()
 	}
 	d := newDocument()
 	defer d.release()
@@ -45,7 +45,7 @@ func ReadVersionOf(kind, s string) Version { return parseVersion(kind, s) }
 // document is not JSON; ok is false where there is no such thing at the path, or an element of the array is none.
 func LookupList(doc []byte, p Path) (values []string, ok, json bool) {
 	if len(doc) > manyBytes {
-		defer takeTurn(int64(len(doc)))()
+		defer TakeTurn(int64(len(doc)))()
 	}
 	d := newDocument()
 	defer d.release()

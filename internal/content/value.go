@@ -35,7 +35,7 @@ func (r *Reader) Value(value []byte) (Content, error) {
 // read a value that is not remembered.
 func (r *Reader) read(value []byte) (Content, error) {
 	if n := r.mayNeed(value); n > manyBytes {
-		defer takeTurn(n)()
+		defer TakeTurn(n)()
 	}
 	whole, err := r.decode(value)
 	if err != nil {
@@ -99,7 +99,7 @@ func (r *Reader) mayNeed(value []byte) int64 {
 // out. ErrAbsent: it stands for "not there".
 func (r *Reader) Left(value []byte) ([]byte, error) {
 	if n := r.mayNeed(value); n > manyBytes {
-		defer takeTurn(n)()
+		defer TakeTurn(n)()
 	}
 	whole, err := r.decode(value)
 	if err != nil {

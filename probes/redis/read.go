@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
@@ -351,6 +352,11 @@ func (p *pipeline) readHash(x *wire.Exchange, i int) error {
 	case kind != '*' || size%2 != 0 && size > 0:
 		p.deliver(x, i, probes.Raw{Err: keyRefused("HGETALL", errUnusable)})
 		return skip(x, kind, size)
+	case size/2 > p.mostFields():
+		p.node.answered.Store(true)
+		p.node.account.Hits++
+		p.deliver(x, i, probes.Raw{Err: fmt.Errorf("a hash of %d fields can't be as small as --canary.max-value-bytes (%d)", size/2, p.node.env.MaxValueBytes)})
+		return skip(x, kind, size)
 	case size <= 0:
 		p.node.answered.Store(true)
 		p.node.account.Misses++
@@ -361,6 +367,13 @@ func (p *pipeline) readHash(x *wire.Exchange, i int) error {
 	p.node.account.Hits++
 	return p.readFields(x, i, size)
 }
+
+// mostFields of a hash that is read. Names differ, so that the more there are the longer they must be: of more than these the values
+// would have to be empty for all to fit.
+func (p *pipeline) mostFields() int64 { return max(p.node.env.MaxValueBytes/3, 1024) }
+
+// fieldBytes that each field of a hash takes beside its bytes.
+const fieldBytes = 128
 
 // readFields reads a hash of size/2 fields. How large it is shows only at its end, so the most that it may be is held.
 func (p *pipeline) readFields(x *wire.Exchange, i int, size int64) error {
@@ -400,6 +413,7 @@ func (p *pipeline) readFields(x *wire.Exchange, i int, size int64) error {
 	case total > limit:
 		p.deliver(x, i, probes.Raw{Err: wire.TooLarge(total)})
 	default:
+		defer content.TakeTurn(size / 2 * fieldBytes)()
 		p.deliver(x, i, probes.Raw{Present: true, Fields: cutFields(x.Buf, ends)})
 	}
 	return nil
