@@ -47,6 +47,8 @@ type document struct {
 	made []byte
 	// quiet: nothing is written to out.
 	quiet bool
+	// known is where a value was read before; empty: nowhere.
+	known span
 	// holes: where an element of an array was left out stands a hole, so that the others keep their indices.
 	holes bool
 	out   []byte // canonical form of what was read
@@ -83,15 +85,23 @@ func (d *document) release() {
 
 // parse reads text by RFC 8259's grammar, tolerant of nothing, and gives where its value is: false where it is not JSON, or is nested
 // too deeply.
-func (d *document) parse(data []byte) (root span, ok bool) {
-	d.quiet, d.holes = true, false
+func (d *document) parse(data []byte) (root span, ok bool) { return d.parseAround(data, span{}) }
+
+// parseAround is parse where the value at a span was read before, so that it need not be read again.
+func (d *document) parseAround(data []byte, known span) (root span, ok bool) {
+	d.quiet, d.holes, d.known, d.depth = true, false, known, 0
 	return d.read(data, nil)
 }
 
 // canonical is parse, and writes the one canonical form to out, without what ignore names. Where holes are wanted, elements of arrays
 // that are left out leave one.
 func (d *document) canonical(data []byte, ignore []Path, holes bool) (root span, ok bool) {
-	d.quiet, d.holes = false, holes
+	return d.canonicalIn(0, data, ignore, holes)
+}
+
+// canonicalIn is canonical of what stands at a depth of a larger text.
+func (d *document) canonicalIn(depth int, data []byte, ignore []Path, holes bool) (root span, ok bool) {
+	d.quiet, d.holes, d.known, d.depth, d.out = false, holes, span{}, depth, d.out[:0]
 	if cap(d.out) < len(data) && len(data) > 1<<12 {
 		d.out = make([]byte, 0, len(data)+len(data)/8)
 	}
@@ -99,8 +109,7 @@ func (d *document) canonical(data []byte, ignore []Path, holes bool) (root span,
 }
 
 func (d *document) read(data []byte, ignore []Path) (root span, ok bool) {
-	d.source, d.at, d.depth = data, 0, 0
-	d.out, d.members, d.leaving = d.out[:0], d.members[:0], d.leaving[:0]
+	d.source, d.at, d.members, d.leaving = data, 0, d.members[:0], d.leaving[:0]
 	if len(data) > maxDocument {
 		return span{}, false
 	}
@@ -137,6 +146,9 @@ func (d *document) peek() byte {
 // value reads a value, without what the paths name that lead on from it.
 func (d *document) value(leaving [][]pathStep) bool {
 	switch c := d.peek(); {
+	case d.at == d.known.from && d.known.to > 0:
+		d.at = d.known.to
+		return true
 	case c == '{':
 		return d.nested(leaving, (*document).object)
 	case c == '[':

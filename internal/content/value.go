@@ -45,7 +45,6 @@ func (r *Reader) read(value []byte) (Content, error) {
 	defer s.doc.release()
 	switch {
 	case r.selected != nil:
-		s.outer, s.parsed = s.doc.parse(whole)
 		err = s.choose()
 	case bracketed(whole):
 		s.outer, s.parsed = s.canonical()
@@ -108,7 +107,6 @@ func (r *Reader) Left(value []byte) ([]byte, error) {
 	s := sight{r: r, whole: whole, text: whole, doc: newDocument()}
 	defer s.doc.release()
 	if r.selected != nil {
-		s.outer, s.parsed = s.doc.parse(whole)
 		err = s.choose()
 	}
 	if r.absent != nil && r.absent.Match(s.text) {
@@ -144,27 +142,49 @@ type sight struct {
 	json bool
 }
 
-// choose leaves what select names.
+// choose leaves what select names. Nearly all of a value is often in there, so that it is read first, and what is around it after that:
+// in a text that is no JSON anything may be found, which is then refused.
 func (s *sight) choose() error {
-	if !s.parsed {
+	d, path := s.doc, *s.r.selected
+	d.source, d.at = s.whole, 0
+	if d.space(); d.at == len(s.whole) {
 		return errSelectNoJSON
 	}
-	left, ok := s.doc.find(s.outer, *s.r.selected)
-	if !ok {
+	left, found := d.find(span{d.at, len(s.whole)}, path)
+	known := span{}
+	if found && len(path.steps) > 0 && s.whole[left.from] != '"' {
+		if _, ok := d.canonicalIn(len(path.steps), s.whole[left.from:left.to], s.r.ignore, s.r.compare != nil); !ok {
+			return errSelectNoJSON
+		}
+		known = left
+	}
+	s.outer, s.parsed = d.parseAround(s.whole, known)
+	switch {
+	case !s.parsed:
+		return errSelectNoJSON
+	case !found:
 		return errSelectNothing
+	case len(path.steps) == 0:
+		left = s.outer
 	}
-	s.left = left
-	if s.text = s.whole[left.from:left.to]; s.text[0] != '"' {
-		s.canonical()
-		s.json = true
-		return nil
+	s.left, s.text = left, s.whole[left.from:left.to]
+	s.chosen(known == left)
+	return nil
+}
+
+// chosen reads the text that is left; canonical: it was read already. A string is read like the whole value of a layer that holds the text
+// alone.
+func (s *sight) chosen(canonical bool) {
+	if s.text[0] != '"' {
+		if s.json = true; !canonical {
+			s.canonical()
+		}
+		return
 	}
-	// A string is read like the whole value of a layer that holds the text alone.
-	s.text = s.doc.characters(left)
+	s.text = s.doc.characters(s.left)
 	if bracketed(s.text) {
 		s.parseText()
 	}
-	return nil
 }
 
 // canonical has the canonical form of the text written to doc.
