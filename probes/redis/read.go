@@ -312,6 +312,9 @@ func keyRefused(command string, said errReply) error {
 	if said == errUnusable {
 		return probes.Refusal(fmt.Errorf("the answer to %s is of another kind than that command's; is the server a Redis or Valkey?", command))
 	}
+	if len(said) > longestWord { // there may be as many as keys
+		said = errReply(strings.Clone(string(said[:longestWord])))
+	}
 	return probes.Refusal(fmt.Errorf("%s was refused: %w", command, said))
 }
 

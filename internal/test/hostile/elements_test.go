@@ -24,8 +24,16 @@ import (
 // mostHonestMemory is what the exporter may hold of an estate without faults of 10,000 keys by 12 nodes.
 const mostHonestMemory = 100 << 20
 
+// What is large without a fault, and what is asked for by hand.
+func TestStaysSmall(t *testing.T) {
+	binary := servers.Build(t)
+	t.Run("an honest estate", func(t *testing.T) { honestEstate(t, binary) })
+	t.Run("many keys to list", func(t *testing.T) { manyKeysToList(t, binary) })
+	t.Run("check --show-values", func(t *testing.T) { checkShowsValues(t, binary) })
+}
+
 // An estate of 10,000 keys by 12 nodes, literal ones and those of patterns: it is small, and all of it is read.
-func TestAnHonestEstateIsSmall(t *testing.T) {
+func honestEstate(t *testing.T, binary string) {
 	const keys, nodes, literal = 10_000, 12, 8_000
 	value := func(i int) string {
 		return fmt.Sprintf(`{"id":%d,"name":"Jane Doe","email":"jane-%d@example.com","plan":"pro","version":17,"tags":["a","b"],"bio":%q}`, i, i, strings.Repeat("x", 200))
@@ -50,7 +58,7 @@ func TestAnHonestEstateIsSmall(t *testing.T) {
 		fmt.Fprintf(&config, "\"user:%d\", ", i)
 	}
 	config.WriteString("]}\n")
-	v := startWith(t, servers.Build(t), config.String())
+	v := startWith(t, binary, config.String())
 	fresh := regexp.MustCompile(`(?m)^cacheinv_canary_copies\{[^}]*node="n\d+",state="fresh"[^}]*\} (\d+)$`)
 	whole := func() (n int) {
 		for _, m := range fresh.FindAllStringSubmatch(v.Scrape(t), -1) {
@@ -74,7 +82,7 @@ func TestAnHonestEstateIsSmall(t *testing.T) {
 }
 
 // Servers with many keys are listed beside the scrapes, which lose nothing by it; the sample comes in time, and memory stays small.
-func TestManyKeysAreListed(t *testing.T) {
+func manyKeysToList(t *testing.T, binary string) {
 	nodes, keys, sample := 4, 50_000, 100
 	if os.Getenv("CACHEINV_SOAK") != "" {
 		nodes, keys = 24, 200_000
@@ -91,7 +99,7 @@ func TestManyKeysAreListed(t *testing.T) {
 	}
 	filling.Wait()
 	fmt.Fprintf(&config, "canaries:\n  - {class: user, layers: [l3], version: {json: $.version}, pattern: \"user:*\", sample: %d, keys: [\"user:some-longer-name:1\"]}\n", sample)
-	v := startWith(t, servers.Build(t), config.String())
+	v := startWith(t, binary, config.String())
 	literal := regexp.MustCompile(`(?m)^cacheinv_canary_copies\{[^}]*node="n\d+",state="fresh"[^}]*\} [1-9]\d*$`)
 	sampled := regexp.MustCompile(`(?m)^cacheinv_canary_sampled_keys\{class="user"\} (\d+)$`)
 	servers.Eventually(t, "the sample is complete", func() bool {
@@ -107,8 +115,8 @@ func TestManyKeysAreListed(t *testing.T) {
 }
 
 // check shows some of many large values, and says of which it does not.
-func TestCheckShowsABoundedAmount(t *testing.T) {
-	const keys = 150
+func checkShowsValues(t *testing.T, binary string) {
+	const keys = 40
 	var config strings.Builder
 	config.WriteString("layers:\n  - name: l2\n    ttl: none\n    nodes:\n")
 	for n := range 3 {
@@ -129,7 +137,7 @@ func TestCheckShowsABoundedAmount(t *testing.T) {
 		fmt.Fprintf(&config, "      - {name: n%d, redis: {address: %q}}\n", n, address)
 	}
 	fmt.Fprintf(&config, "canaries:\n  - {class: user, layers: [l2], keys: %s}\n", keyNames(keys))
-	binary, file := servers.Build(t), writeConfig(t, config.String())
+	file := writeConfig(t, config.String())
 	for _, output := range []string{"json", "table"} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
