@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"runtime"
 	"testing"
 
@@ -29,8 +30,11 @@ func emptyBatch(t testing.TB, first int64, records int) []byte {
 		FirstOffset: first, Magic: 2, Attributes: 1, LastOffsetDelta: int32(records - 1), NumRecords: int32(records), Records: packed.Bytes(),
 		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, FirstTimestamp: 1_700_000_000_000, MaxTimestamp: 1_700_000_000_000,
 	}
-	b.Length = int32(len(b.AppendTo(nil)) - 12)
-	return b.AppendTo(nil)
+	raw := b.AppendTo(nil)
+	binary.BigEndian.PutUint32(raw[8:], uint32(len(raw)-12))
+	const crc, summed = 17, 21 // where the sum stands, and from where on it is
+	binary.BigEndian.PutUint32(raw[crc:], crc32.Checksum(raw[summed:], crc32.MakeTable(crc32.Castagnoli)))
+	return raw
 }
 
 func TestFewRecords(t *testing.T) {

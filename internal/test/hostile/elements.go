@@ -27,11 +27,11 @@ func ManyElements() []Attack {
 	return []Attack{
 		elementsOf("dense-values", saysAll(dense), `select: "$[7]", keys: [a, b, c, d]`),
 		elementsOf("dense-hashes", map[string]string{"HGETALL": hash(300_000)}, `type: hash, keys: [a]`),
-		elementsOf("many-fields", map[string]string{"HGETALL": hash(2_000_000)}, `type: hash, keys: [a]`),
+		elementsOf("many-fields", map[string]string{"HGETALL": hash(400_000)}, `type: hash, keys: [a]`),
 		elementsOf("long-types", map[string]string{"TYPE": servers.BulkText(strings.Repeat("x", 4<<20)), "MGET": "*3\r\n$-1\r\n$-1\r\n$-1\r\n", "PTTL": ":5\r\n"}, `keys: [a, b, c]`),
 		elementsOf("long-refusals", map[string]string{"MGET": "*500\r\n" + strings.Repeat("-ERR "+strings.Repeat("x", 30<<10)+"\r\n", 500)}, `keys: `+keyNames(500)),
-		elementsOf("scan-many", map[string]string{"SCAN": manyKeys(1_000_000, "")}, `pattern: "k*", sample: 1000`),
-		elementsOf("scan-long", map[string]string{"SCAN": manyKeys(1000, strings.Repeat("x", 60<<10))}, `pattern: "k*", sample: 1000`),
+		elementsOf("scan-many", map[string]string{"SCAN": manyKeys(150_000, strings.Repeat("x", 100))}, `pattern: "k*", sample: 1000`),
+		elementsOf("scan-long", map[string]string{"SCAN": manyKeys(1000, strings.Repeat("x", 16<<10))}, `pattern: "k*", sample: 1000`),
 		{Name: "dense-bodies", Start: func(t testing.TB) Config {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
 			t.Cleanup(s.Close)
@@ -104,6 +104,7 @@ func manyKeys(n int, end string) string {
 
 // endlessMemcached lists keys for ever, and its settings have no end either.
 func endlessMemcached(t testing.TB) string {
+	end := "-" + strings.Repeat("x", 200) + " exp=-1 la=1 cas=1 fetch=no cls=1 size=1\n"
 	return servers.Listen(t, func(conn net.Conn) {
 		defer func() { _ = conn.Close() }()
 		in, out := bufio.NewReader(conn), bufio.NewWriterSize(conn, 64<<10)
@@ -115,10 +116,11 @@ func endlessMemcached(t testing.TB) string {
 			switch line = strings.TrimSpace(line); {
 			case strings.HasPrefix(line, "lru_crawler metadump"):
 				for i := 0; err == nil; i++ {
-					_, err = fmt.Fprintf(out, "key=k%d-%s exp=-1 la=1 cas=1 fetch=no cls=1 size=1\n", i, strings.Repeat("x", 200))
+					_, _ = out.WriteString("key=k" + strconv.Itoa(i))
+					_, err = out.WriteString(end)
 				}
 			case line == "stats settings":
-				for i := range 1_000_000 {
+				for i := range 200_000 {
 					_, err = fmt.Fprintf(out, "STAT s%d %s\r\n", i, "12345678901234567890")
 				}
 				_, _ = out.WriteString("END\r\n")
