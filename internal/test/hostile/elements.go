@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
@@ -19,15 +20,14 @@ const fleetSize = 12
 
 // ManyElements are answers that are small, or within their bounds, in bytes, and of which a reader makes many times as much.
 func ManyElements() []Attack {
-	dense := "[" + strings.Repeat("0,", (1<<20-3)/2) + "0]"
+	dense := strings.Repeat("0,", (1<<20-20)/2) + "0]"
 	body := "[" + strings.Repeat("[],", (4<<20-4)/3) + "[]]"
 	hash := func(fields int) string {
 		return fmt.Sprintf("*%d\r\n", 2*fields) + strings.Repeat("$0\r\n\r\n", 2*fields)
 	}
 	return []Attack{
 		elementsOf("dense-values", saysAll(dense), `select: "$[7]", keys: [a, b, c, d]`),
-		elementsOf("dense-hashes", map[string]string{"HGETALL": hash(300_000)}, `type: hash, keys: [a]`),
-		elementsOf("many-fields", map[string]string{"HGETALL": hash(400_000)}, `type: hash, keys: [a]`),
+		elementsOf("many-fields", map[string]string{"HGETALL": hash(1_000_000)}, `type: hash, keys: [a]`),
 		elementsOf("long-types", map[string]string{"TYPE": servers.BulkText(strings.Repeat("x", 4<<20)), "MGET": "*3\r\n$-1\r\n$-1\r\n$-1\r\n", "PTTL": ":5\r\n"}, `keys: [a, b, c]`),
 		elementsOf("long-refusals", map[string]string{"MGET": "*500\r\n" + strings.Repeat("-ERR "+strings.Repeat("x", 30<<10)+"\r\n", 500)}, `keys: `+keyNames(500)),
 		elementsOf("scan-many", map[string]string{"SCAN": manyKeys(150_000, strings.Repeat("x", 100))}, `pattern: "k*", sample: 1000`),
@@ -47,6 +47,7 @@ func ManyElements() []Attack {
 // elementsOf is an attack of several servers that speak RESP, which say this to these commands.
 func elementsOf(name string, says map[string]string, class string) Attack {
 	return Attack{Name: name, Start: func(t testing.TB) Config {
+		var answers atomic.Int64
 		address := servers.RedisSaying(t, func(command []string) string {
 			switch said, ok := says[command[0]]; {
 			case ok:
@@ -56,7 +57,12 @@ func elementsOf(name string, says map[string]string, class string) Attack {
 			case command[0] == "PTTL":
 				return ":-1\r\n"
 			case command[0] == "MGET" && says[""] != "":
-				return fmt.Sprintf("*%d\r\n", len(command)-1) + strings.Repeat(servers.BulkText(says[""]), len(command)-1)
+				// Each differs from all others, so that none is known from another node.
+				said := fmt.Sprintf("*%d\r\n", len(command)-1)
+				for range command[1:] {
+					said += servers.BulkText(fmt.Sprintf("[%d,%s", answers.Add(1), says[""]))
+				}
+				return said
 			}
 			return ""
 		})
@@ -64,7 +70,7 @@ func elementsOf(name string, says map[string]string, class string) Attack {
 	}}
 }
 
-// saysAll has each key hold a value.
+// saysAll has each key hold an array that ends so.
 func saysAll(value string) map[string]string { return map[string]string{"": value} }
 
 // elements is the configuration of an attack: fleetSize nodes at one server, and a class of their own.
