@@ -15,7 +15,7 @@ func (brokenNode) Identity() Identity { return Identity{Name: "broken"} }
 
 func (brokenNode) Survey(context.Context, *Scan) (Survey, error) {
 	n := -1
-	return Survey{Found: make([]string, n)}, nil
+	return Survey{Version: string(make([]byte, n))}, nil
 }
 
 func TestGuarded(t *testing.T) {

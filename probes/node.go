@@ -107,8 +107,7 @@ type Survey struct {
 
 	// Replication is nil where the node does not replicate (memcached, HTTP).
 	Replication *Replication
-	// Found are keys that the step of the scan found; ScanErr says why the server refused it.
-	Found   []string
+	// ScanErr says why the scan found nothing, or not all: the server refused it, or (ErrListing) has not come to its end yet.
 	ScanErr error
 }
 
@@ -155,7 +154,22 @@ type Scan struct {
 	Count int
 	// Match is the glob to send along, where one serves all classes; may be empty.
 	Match string
+	// Found is called with each key as it is listed, also after the survey has ended, and by several goroutines at once: how many there
+	// are is the server's to say, so that nobody gathers them. nil: nobody wants them.
+	Found func(key string)
+	// Wait: a listing of all keys is waited for; else it goes on by itself, and no survey waits.
+	Wait bool
 }
+
+// Offer a key that was listed.
+func (s *Scan) Offer(key string) {
+	if s.Found != nil {
+		s.Found(key)
+	}
+}
+
+// ErrListing is the error of a server of which nobody knows yet what keys it has.
+var ErrListing = errors.New("the first listing of its keys has not ended yet, so that which there are is not known")
 
 // Holding says what a node has to do with a key.
 type Holding uint8

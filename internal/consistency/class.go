@@ -3,7 +3,6 @@ package consistency
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +26,8 @@ type class struct {
 	ttl     time.Duration
 	literal map[string]bool
 	memory  *classMemory
+	// sampled keys of the pattern; nil: there is none. Nodes list keys while another configuration is opened, so that it is the class's own.
+	sampled *sampledKeys
 }
 
 // layerSpec is how a class's copies are read in one layer.
@@ -81,6 +82,7 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 	default: // a reload keeps the choice
 		k.memory.sampled = k.memory.sampled.resized(s.opt.DigestKey, c.Sample, k.takes, k.memory.inEpisode)
 	}
+	k.sampled = k.memory.sampled
 	return k, nil
 }
 
@@ -145,7 +147,7 @@ func (c *class) vars(key string) map[string]string {
 }
 
 // digest turns a raw copy into an observation.
-func (c *class) digest(reader *content.Reader, raw probes.Raw, now time.Time, keepValue bool) reading {
+func (c *class) digest(reader *content.Reader, raw probes.Raw, now time.Time) reading {
 	out := reading{ttl: raw.TTL, hasTTL: raw.HasTTL, noExpiry: raw.NoExpiry, suspect: raw.Suspect}
 	switch {
 	case raw.Err != nil:
@@ -178,9 +180,6 @@ func (c *class) digest(reader *content.Reader, raw probes.Raw, now time.Time, ke
 	out.Version, out.Future = c.trust(got.Version, now)
 	if !got.CachedAt.IsZero() {
 		out.cachedAt = got.CachedAt.UnixNano()
-	}
-	if keepValue {
-		out.detail = &detail{value: slices.Clone(raw.Value)}
 	}
 	return out
 }

@@ -194,7 +194,7 @@ func (ct *counts) unreadable() error {
 		if node.Err != nil {
 			continue // that is told
 		}
-		if ct.class.Pattern != "" && node.Survey.ScanErr != nil {
+		if ct.class.Pattern != "" && node.Survey.ScanErr != nil && !errors.Is(node.Survey.ScanErr, probes.ErrListing) {
 			errs = append(errs, fmt.Errorf("node %s: %w", node.Name, node.Survey.ScanErr))
 		}
 		if !on.node.Read && on.why != nil {
@@ -460,7 +460,7 @@ func (cp *copyCount) report(name string) CopyReport {
 		Version: o.Version, TTL: o.ttl, HasTTL: o.hasTTL, NoExpiry: o.noExpiry, Err: o.why(), cachedAt: o.cachedAt,
 	}
 	if o.detail != nil {
-		c.Value, c.Variant = o.value, o.variant
+		c.Value, c.ValueSize, c.Variant = o.value, o.size, o.variant
 	}
 	if c.Err == nil && cp.state == verdict.Error {
 		c.Err = node.Err

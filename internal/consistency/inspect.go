@@ -48,7 +48,7 @@ func (s *Sampler) Inspect(class, layer string, raw probes.Raw) (Seen, error) {
 	if !ok {
 		return Seen{}, fmt.Errorf("the class %q is not in the layer %q", class, layer)
 	}
-	got := c.digest(c.perLayer[own].reader, raw, time.Now(), false)
+	got := c.digest(c.perLayer[own].reader, raw, time.Now())
 	if err := got.why(); err != nil {
 		return Seen{}, err
 	}

@@ -5,8 +5,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -15,9 +17,12 @@ const stay = 15 * time.Minute
 
 // sampledKeys chooses a limited number of keys of a pattern: those with the smallest keyed hash among all that
 // were found, so that exporters with one hash key choose nearly the same. The hash changes with each span of
-// stay, so that the choice rotates through the keyspace.
+// stay, so that the choice rotates through the keyspace. Keys are offered while they are listed, also beside a sampling.
 type sampledKeys struct {
-	hashKey []byte
+	mu sync.Mutex
+	// mac is reused, since a server may list hundreds of thousands of keys.
+	mac  hash.Hash
+	text []byte
 	// most keys that are chosen.
 	most int
 	// chosen keys, and since when.
@@ -28,12 +33,14 @@ type sampledKeys struct {
 }
 
 func newSampledKeys(hashKey []byte, most int) *sampledKeys {
-	return &sampledKeys{hashKey: hashKey, most: most, chosen: map[string]time.Time{}, present: newSmallest(most), next: newSmallest(most)}
+	return &sampledKeys{mac: hmac.New(sha256.New, hashKey), most: most, chosen: map[string]time.Time{}, present: newSmallest(most), next: newSmallest(most)}
 }
 
 // resized keeps what was chosen and is still taken, up to another number of keys: first those in an episode, then those
 // that a fresh choice would take first.
 func (s *sampledKeys) resized(hashKey []byte, most int, takes, inEpisode func(string) bool) *sampledKeys {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	out := newSampledKeys(hashKey, most)
 	out.turn = s.turn
 	first, others := newSmallest(most), newSmallest(most)
@@ -54,13 +61,13 @@ func (s *sampledKeys) resized(hashKey []byte, most int, takes, inEpisode func(st
 	return out
 }
 
+// hash of a key in a span. The caller holds mu.
 func (s *sampledKeys) hash(turn int64, key string) uint64 {
-	mac := hmac.New(sha256.New, s.hashKey)
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(turn))
-	mac.Write(b[:])
-	mac.Write([]byte(key))
-	return binary.BigEndian.Uint64(mac.Sum(nil))
+	s.mac.Reset()
+	s.text = append(binary.BigEndian.AppendUint64(s.text[:0], uint64(turn)), key...)
+	s.mac.Write(s.text)
+	s.text = s.mac.Sum(s.text[:0])
+	return binary.BigEndian.Uint64(s.text)
 }
 
 // begin sets the span that at lies in; true: it is another one than before.
@@ -76,6 +83,8 @@ func (s *sampledKeys) begin(at time.Time) bool {
 
 // offer takes a key that a node listed as a candidate.
 func (s *sampledKeys) offer(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.next.offer(s.hash(s.turn+1, key), key)
 	if len(s.chosen) < s.most {
 		s.present.offer(s.hash(s.turn, key), key)
@@ -84,6 +93,8 @@ func (s *sampledKeys) offer(key string) {
 
 // choose gives the keys to read now, sorted. Keys in an episode stay.
 func (s *sampledKeys) choose(at time.Time, inEpisode func(string) bool) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.begin(at) && len(s.next.candidates) > 0 {
 		wanted := s.next
 		s.present, s.next = newSmallest(s.most), newSmallest(s.most)

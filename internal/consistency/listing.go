@@ -25,7 +25,7 @@ func (r *round) scanFor(id probes.Identity) *probes.Scan {
 			continue
 		}
 		if scan == nil {
-			scan = &probes.Scan{Count: r.opt.ScanCount, Match: match}
+			scan = &probes.Scan{Count: r.opt.ScanCount, Match: match, Wait: r.waits, Found: r.listedIn(id.Layer)}
 		} else if scan.Match != match {
 			scan.Match = "" // several patterns: one step serves them all
 		}
@@ -44,19 +44,28 @@ func listedAs(name form.Template, pattern string) (match string, ok bool) {
 	return literal.Replace(before) + pattern + literal.Replace(after), true
 }
 
-// offerListed offers the keys that a node listed to the class's sample.
-func (r *round) offerListed(c *class, nr *nodeReads) {
-	template := c.Layers[c.layerOf[nr.result.Layer]].Key
-	for _, name := range nr.result.Survey.Found {
-		key := name
-		if !template.IsZero() {
-			var ok bool
-			if key, ok = template.Key(name); !ok {
+// longestSampled is how long a key may be that is chosen for a pattern: each is held, and asked for on every node.
+const longestSampled = 1 << 10
+
+// listedIn a layer gives what takes the keys that its nodes list: they are offered to the samples of the classes as they come. It may be
+// called at any time, also while a sampling goes on.
+func (s *Sampler) listedIn(layer string) func(name string) {
+	return func(name string) {
+		if len(name) > longestSampled {
+			return
+		}
+		for _, c := range s.classes {
+			l, holds := c.layerOf[layer]
+			if !holds || c.sampled == nil {
 				continue
 			}
-		}
-		if c.takes(key) {
-			c.memory.sampled.offer(key)
+			key, named := name, true
+			if template := c.Layers[l].Key; !template.IsZero() {
+				key, named = template.Key(name)
+			}
+			if named && c.takes(key) {
+				c.sampled.offer(key)
+			}
 		}
 	}
 }

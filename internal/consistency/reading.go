@@ -20,8 +20,10 @@ type reading struct {
 
 // detail is what few readings have.
 type detail struct {
-	err   error
+	err error
+	// value for the report: what the copy holds, or begins with, and its size in bytes.
 	value []byte
+	size  int
 	// variant that the reading is; empty: the only one.
 	variant string
 	// variants of the copy that differ from it.

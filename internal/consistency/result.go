@@ -152,8 +152,9 @@ type CopyReport struct {
 	NoExpiry bool
 	// Err says why a copy is Error.
 	Err error
-	// Value only where asked for.
-	Value []byte
+	// Value only where asked for: what the copy holds, or begins with. ValueSize is how many bytes it holds.
+	Value     []byte
+	ValueSize int
 	// cachedAt is when the copy says it was made, in unix nanoseconds; 0: it does not.
 	cachedAt int64
 }

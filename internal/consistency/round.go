@@ -1,12 +1,14 @@
 package consistency
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
@@ -23,6 +25,10 @@ type round struct {
 	plans map[string]*plan
 	// replicated are the primaries of which a replica answered last time.
 	replicated map[string]bool
+	// waits: nodes that list all their keys are waited for.
+	waits bool
+	// shown bytes of values are kept for the report.
+	shown atomic.Int64
 
 	mu    sync.Mutex
 	order []*nodeReads
@@ -84,8 +90,8 @@ func (r *round) chooseKeys() {
 		k := &r.keys[i]
 		k.names = slices.Clone(c.Keys)
 		k.literal = len(k.names)
-		if c.memory.sampled != nil {
-			sampled := c.memory.sampled.choose(r.began, c.memory.inEpisode)
+		if c.sampled != nil {
+			sampled := c.sampled.choose(r.began, c.memory.inEpisode)
 			// One that a reload names as well is a literal now.
 			k.names = append(k.names, slices.DeleteFunc(sampled, func(key string) bool { return c.literal[key] })...)
 		}
@@ -158,7 +164,10 @@ func (r *round) read(ctx context.Context, nr *nodeReads, p *plan, reads []readin
 	now := time.Now()
 	visit := func(i int, raw probes.Raw) {
 		c := r.classes[p.at[i].class]
-		got := c.digest(c.perLayer[c.layerOf[nr.result.Layer]].reader, raw, now, keepValues)
+		got := c.digest(c.perLayer[c.layerOf[nr.result.Layer]].reader, raw, now)
+		if keepValues && got.Presence == verdict.Present {
+			r.show(&got, raw.Value)
+		}
 		if raw.Further {
 			reads[i].addVariant(raw.Variant, got)
 			return
@@ -167,6 +176,21 @@ func (r *round) read(ctx context.Context, nr *nodeReads, p *plan, reads []readin
 		reads[i].named(raw.Variant)
 	}
 	return probes.Guarded(func() error { return nr.node.Read(ctx, p.keys, visit) })
+}
+
+const (
+	// longestShown is how much of a value is shown where values are asked for, and mostShown of all together, in bytes. More would be
+	// read by nobody, and a thousand keys may have gigabytes.
+	longestShown = 16 << 10
+	mostShown    = 16 << 20
+)
+
+// show keeps what a copy holds for the report.
+func (r *round) show(o *reading, value []byte) {
+	o.detail = &detail{size: len(value)}
+	if value = value[:min(len(value), longestShown)]; r.shown.Add(int64(len(value))) <= mostShown {
+		o.value = bytes.Clone(value)
+	}
 }
 
 // arrange brings what the nodes gave into the order of a class's keys, and finds who replicates whom.
@@ -195,9 +219,6 @@ func (r *round) arrange(which int) {
 			if !nr.surveyed && !nr.result.Survey.Unasked {
 				c.rememberedPlaces(k, &k.columns[i])
 			}
-		}
-		if c.memory.sampled != nil {
-			r.offerListed(c, nr)
 		}
 	}
 	if c.MaxAge == 0 {

@@ -125,24 +125,18 @@ type Listing struct {
 func (s *Sampler) Search(ctx context.Context) Listing {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
-	r := &round{Sampler: s, began: time.Now(), replicated: s.memory.replicated()}
+	r := &round{Sampler: s, began: time.Now(), replicated: s.memory.replicated(), waits: true}
 	var out Listing
 	s.fleet.Survey(ctx, r.scanFor, func(n probes.Node, survey probes.Survey, _ error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		nr := &nodeReads{result: NodeResult{Identity: n.Identity(), Survey: survey}}
-		if nr.result.Traits.StepsThroughKeys {
+		if n.Identity().Traits.StepsThroughKeys {
 			out.Largest = max(out.Largest, survey.Items.Value)
-		}
-		for _, c := range s.classes {
-			if _, holds := c.layerOf[nr.result.Layer]; holds && c.memory.sampled != nil {
-				r.offerListed(c, nr)
-			}
 		}
 	})
 	for _, c := range s.classes {
-		if c.memory.sampled != nil {
-			out.Keys += len(c.memory.sampled.choose(r.began, func(string) bool { return false }))
+		if c.sampled != nil {
+			out.Keys += len(c.sampled.choose(r.began, func(string) bool { return false }))
 		}
 	}
 	return out

@@ -71,7 +71,9 @@ func (s *spy) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, err
 	}
 	survey.Active = s.survey.Active
 	if s.scanned {
-		survey.Found = s.found
+		for _, key := range s.found {
+			scan.Offer(key)
+		}
 	}
 	return survey, nil
 }

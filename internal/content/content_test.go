@@ -352,11 +352,38 @@ func TestLayoutIsFree(t *testing.T) {
 }
 
 func BenchmarkValue(b *testing.B) {
+	for _, c := range benchmarkCases() {
+		b.Run(c.name, func(b *testing.B) { benchmarkRead(b, c, (*Reader).Value) })
+	}
+}
+
+// Values that were not read before.
+func BenchmarkRead(b *testing.B) {
+	for _, c := range benchmarkCases() {
+		b.Run(c.name, func(b *testing.B) { benchmarkRead(b, c, (*Reader).read) })
+	}
+}
+
+func benchmarkRead(b *testing.B, c benchmarkCase, read func(*Reader, []byte) (Content, error)) {
+	r := compile(b, c.spec)
+	value := []byte(c.value)
+	b.SetBytes(int64(len(value)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := read(r, value); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+type benchmarkCase struct {
+	name, value string
+	spec        Spec
+}
+
+func benchmarkCases() []benchmarkCase {
 	small := `{"id":12345,"name":"Jane Doe","email":"jane@example.com","plan":"pro","version":17,"tags":["a","b"]}`
-	for _, c := range []struct {
-		name, value string
-		spec        Spec
-	}{
+	return []benchmarkCase{
 		{"text", strings.Repeat("x", 100), Spec{}},
 		{"json", small, Spec{}},
 		{"version", small, Spec{Version: &VersionSpec{JSON: "$.version"}}},
@@ -374,18 +401,6 @@ func BenchmarkValue(b *testing.B) {
 		{"zstd", string(encoders["zstd"][0]([]byte(small))), Spec{Decode: []string{"zstd"}}},
 		{"snappy", string(encoders["snappy"][0]([]byte(small))), Spec{Decode: []string{"snappy"}}},
 		{"large", "[" + strings.TrimSuffix(strings.Repeat(small+",", 1000), ",") + "]", Spec{}},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			r := compile(b, c.spec)
-			value := []byte(c.value)
-			b.SetBytes(int64(len(value)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := r.Value(value); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 	}
 }
 

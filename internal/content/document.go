@@ -2,8 +2,11 @@ package content
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // maxDepth of nested arrays and objects; deeper text does not parse, and is compared byte for byte.
@@ -12,40 +15,58 @@ const maxDepth = 1000
 // maxDocument in bytes, so that 32 bits hold each position.
 const maxDocument = 1 << 30
 
-type nodeKind uint8
-
 const (
-	object nodeKind = iota
-	array
-	text
-	number
-	literal // true, false, null
+	// manyBytes of a text, or of what decoding may give, are read only while no more than readAtOnce are. What a text needs beside itself
+	// is some times its size, and with hundreds of nodes that would be a multiple of the values that are held at once.
+	manyBytes  = 64 << 10
+	readAtOnce = 16 << 20
 )
 
-// A value of a document is the number of its node. Nodes are small and lie side by side, since tens of thousands of
-// values are read in each sampling and most are gone right after.
-type node struct {
-	start, end uint32 // of the value in source
-	from, to   uint32 // canonical bytes of a scalar in source or made; children of others in children
-	name       uint32 // of a member: canonical with its quotes, in source or made
-	nameEnd    uint32
-	kind       nodeKind
-	made       bool // canonical bytes are in made: they differ from the source's
-	nameMade   bool
-	gone       bool // left out by ignore
+var reading = semaphore.NewWeighted(readAtOnce)
+
+// TakeTurn waits until what needs so many bytes may be read, which is a matter of the time that others need to be parsed; done ends the
+// turn. Few bytes need no turn. Who has one takes no other.
+func TakeTurn(bytes int64) (done func()) {
+	if bytes <= manyBytes {
+		return func() {}
+	}
+	n := min(bytes, readAtOnce)
+	if reading.Acquire(context.Background(), n) != nil {
+		panic("it fails only where its context ends")
+	}
+	return func() { reading.Release(n) }
 }
 
-// document is one parsed JSON text.
+// document reads one JSON text from its beginning to its end. It builds no tree: a few bytes of text would cost a multiple of that, and
+// the text is a stranger's. Objects alone are remembered, by where their members lie, until they are closed.
 type document struct {
-	source   []byte
-	made     []byte
-	nodes    []node
-	children []uint32
-	pending  []uint32 // children of containers that are still open
-	at       int
-	depth    int
-	out      []byte // scratch for canonical forms
+	source []byte
+	at     int
+	depth  int
+	// made is the canonical form of the last scalar or name that was not written so.
+	made []byte
+	// quiet: nothing is written to out.
+	quiet bool
+	// known is where a value was read before; empty: nowhere.
+	known span
+	// holes: where an element of an array was left out stands a hole, so that the others keep their indices.
+	holes bool
+	out   []byte // canonical form of what was read
+	// members of objects that are still open, in out.
+	members []member
+	// leaving are what the paths of ignore still have before them, of the containers that are open.
+	leaving [][]pathStep
+	moved   []byte // scratch
 }
+
+// hole stands for an element that was left out. No canonical text holds such a byte.
+const hole = 0
+
+// member of an object: its name begins at from, and its value ends at to.
+type member struct{ from, nameEnd, to uint32 }
+
+// span of a value in a text.
+type span struct{ from, to int }
 
 var documents = sync.Pool{New: func() any { return new(document) }}
 
@@ -57,21 +78,48 @@ func newDocument() *document {
 // release gives the memory to the next document, unless this one was so large that keeping it would be a leak.
 func (d *document) release() {
 	d.source = nil
-	if cap(d.nodes) <= 1<<12 && cap(d.made) <= 1<<16 && cap(d.out) <= 1<<16 {
+	if cap(d.made) <= 1<<16 && cap(d.out) <= 1<<16 && cap(d.moved) <= 1<<16 && cap(d.members) <= 1<<12 {
 		documents.Put(d)
 	}
 }
 
-// parse reads text by RFC 8259's grammar, tolerant of nothing: false where it is not JSON, or is nested too deeply.
-// The nodes of what was parsed before are gone.
-func (d *document) parse(data []byte) (root uint32, ok bool) {
-	d.source, d.made, d.nodes, d.children, d.pending = data, d.made[:0], d.nodes[:0], d.children[:0], d.pending[:0]
-	d.at, d.depth = 0, 0
+// parse reads text by RFC 8259's grammar, tolerant of nothing, and gives where its value is: false where it is not JSON, or is nested
+// too deeply.
+func (d *document) parse(data []byte) (root span, ok bool) { return d.parseAround(data, span{}) }
+
+// parseAround is parse where the value at a span was read before, so that it need not be read again.
+func (d *document) parseAround(data []byte, known span) (root span, ok bool) {
+	d.quiet, d.holes, d.known, d.depth = true, false, known, 0
+	return d.read(data, nil)
+}
+
+// canonical is parse, and writes the one canonical form to out, without what ignore names. Where holes are wanted, elements of arrays
+// that are left out leave one.
+func (d *document) canonical(data []byte, ignore []Path, holes bool) (root span, ok bool) {
+	return d.canonicalIn(0, data, ignore, holes)
+}
+
+// canonicalIn is canonical of what stands at a depth of a larger text.
+func (d *document) canonicalIn(depth int, data []byte, ignore []Path, holes bool) (root span, ok bool) {
+	d.quiet, d.holes, d.known, d.depth, d.out = false, holes, span{}, depth, d.out[:0]
+	if cap(d.out) < len(data) && len(data) > 1<<12 {
+		d.out = make([]byte, 0, len(data)+len(data)/8)
+	}
+	return d.read(data, ignore)
+}
+
+func (d *document) read(data []byte, ignore []Path) (root span, ok bool) {
+	d.source, d.at, d.members, d.leaving = data, 0, d.members[:0], d.leaving[:0]
 	if len(data) > maxDocument {
-		return 0, false
+		return span{}, false
+	}
+	for i := range ignore {
+		d.leaving = append(d.leaving, ignore[i].steps)
 	}
 	d.space()
-	root, ok = d.value()
+	root.from = d.at
+	ok = d.value(d.leaving)
+	root.to = d.at
 	d.space()
 	return root, ok && d.at == len(d.source)
 }
@@ -95,208 +143,241 @@ func (d *document) peek() byte {
 	return 0
 }
 
-func (d *document) value() (uint32, bool) {
-	start := d.at
-	n := node{}
-	ok := false
+// value reads a value, without what the paths name that lead on from it.
+func (d *document) value(leaving [][]pathStep) bool {
 	switch c := d.peek(); {
-	case c == '{' || c == '[':
-		n, ok = d.container(c)
+	case d.at == d.known.from && d.known.to > 0:
+		d.at = d.known.to
+		return true
+	case c == '{':
+		return d.nested(leaving, (*document).object)
+	case c == '[':
+		return d.nested(leaving, (*document).array)
 	case c == '"':
-		n.kind = text
-		n.from, n.to, n.made, ok = d.text()
+		return d.write(d.text())
 	case c == '-' || '0' <= c && c <= '9':
-		n.kind = number
-		n.from, n.to, n.made, ok = d.number()
+		return d.write(d.number())
 	case c == 't':
-		n, ok = d.literal("true")
+		return d.literal("true")
 	case c == 'f':
-		n, ok = d.literal("false")
+		return d.literal("false")
 	case c == 'n':
-		n, ok = d.literal("null")
+		return d.literal("null")
 	}
-	if !ok {
-		return 0, false
-	}
-	n.start, n.end = uint32(start), uint32(d.at)
-	d.nodes = append(d.nodes, n)
-	return uint32(len(d.nodes) - 1), true
+	return false
 }
 
-func (d *document) literal(word string) (node, bool) {
+func (d *document) write(canonical []byte, ok bool) bool {
+	if !d.quiet {
+		d.out = append(d.out, canonical...)
+	}
+	return ok
+}
+
+func (d *document) writeByte(c byte) {
+	if !d.quiet {
+		d.out = append(d.out, c)
+	}
+}
+
+func (d *document) literal(word string) bool {
 	if !bytes.HasPrefix(d.source[d.at:], []byte(word)) {
-		return node{}, false
+		return false
 	}
-	n := node{kind: literal, from: uint32(d.at), to: uint32(d.at + len(word))}
 	d.at += len(word)
-	return n, true
+	return d.write([]byte(word), true)
 }
 
-// container reads an object or array, from its opening bracket.
-func (d *document) container(open byte) (node, bool) {
+// nested reads an object or array.
+func (d *document) nested(leaving [][]pathStep, inside func(*document, [][]pathStep) bool) bool {
 	if d.depth++; d.depth > maxDepth {
-		return node{}, false
+		return false
 	}
-	n := node{kind: array}
-	closing := byte(']')
-	if open == '{' {
-		n.kind, closing = object, '}'
-	}
-	mark := len(d.pending)
-	d.at++
+	mark := len(d.leaving)
+	ok := inside(d, leaving)
+	d.leaving = d.leaving[:mark]
+	d.depth--
+	return ok
+}
+
+// more reports whether another element follows, and reads the comma before it. first: none was read yet. ok is false where the
+// grammar is broken.
+func (d *document) more(closing byte, first bool) (more, ok bool) {
 	d.space()
-	for d.peek() != closing || len(d.pending) > mark {
-		child, ok := d.child(n.kind)
-		if !ok {
-			return node{}, false
-		}
-		d.pending = append(d.pending, child)
-		d.space()
-		if d.peek() == closing {
-			break
-		}
-		if d.peek() != ',' {
-			return node{}, false
-		}
+	switch c := d.peek(); {
+	case c == closing:
+		d.at++
+		return false, true
+	case first:
+		return true, true
+	case c == ',':
 		d.at++
 		d.space()
+		return true, true
 	}
-	d.at++
-	d.depth--
-	own := d.pending[mark:]
-	if n.kind == object {
-		own = d.settle(own)
-	}
-	n.from = uint32(len(d.children))
-	d.children = append(d.children, own...)
-	n.to = uint32(len(d.children))
-	d.pending = d.pending[:mark]
-	return n, true
+	return false, false
 }
 
-// child reads an array's item, or an object's member.
-func (d *document) child(of nodeKind) (uint32, bool) {
-	if of == array {
-		return d.value()
-	}
-	if d.peek() != '"' {
-		return 0, false
-	}
-	from, to, made, ok := d.text()
-	if !ok {
-		return 0, false
-	}
-	d.space()
-	if d.peek() != ':' {
-		return 0, false
+// array reads an array, from its opening bracket.
+func (d *document) array(leaving [][]pathStep) bool {
+	length := 0
+	if fromTheEnd(leaving) {
+		length = d.length()
 	}
 	d.at++
-	d.space()
-	v, ok := d.value()
-	if ok {
-		n := &d.nodes[v]
-		n.name, n.nameEnd, n.nameMade = from, to, made
-	}
-	return v, ok
-}
-
-// settle sorts members by name in RFC 8785's order; of duplicates the last counts.
-func (d *document) settle(members []uint32) []uint32 {
-	order := func(a, b uint32) int { return compareNames(d.name(a), d.name(b)) }
-	sorted := true
-	for i := 1; i < len(members) && sorted; i++ {
-		sorted = order(members[i-1], members[i]) < 0
-	}
-	if sorted {
-		return members
-	}
-	slices.SortStableFunc(members, order)
-	out := members[:0]
-	for i, m := range members {
-		if i+1 < len(members) && bytes.Equal(d.name(m), d.name(members[i+1])) {
-			continue
+	d.writeByte('[')
+	empty := len(d.out)
+	for i := 0; ; i++ {
+		more, ok := d.more(']', i == 0)
+		if !more {
+			d.writeByte(']')
+			return ok
 		}
-		out = append(out, m)
+		mark := len(d.out)
+		if mark > empty {
+			d.writeByte(',')
+		}
+		inner, gone := d.lead(leaving, func(s *pathStep) bool { return s.kind == 'i' && (s.index == i || s.index+length == i && s.index < 0) })
+		if !d.value(inner) {
+			return false
+		}
+		d.leaving = d.leaving[:len(d.leaving)-len(inner)]
+		switch {
+		case !gone || d.quiet:
+		case d.holes:
+			if d.out = d.out[:mark]; mark > empty {
+				d.writeByte(',')
+			}
+			d.writeByte(hole)
+		default:
+			d.out = d.out[:mark]
+		}
 	}
-	return out
+}
+
+// lead gives what the paths that the next element or member is named by have behind it, at the end of d.leaving; gone: one of them
+// ends there.
+func (d *document) lead(leaving [][]pathStep, names func(*pathStep) bool) (inner [][]pathStep, gone bool) {
+	if len(leaving) == 0 {
+		return nil, false
+	}
+	mark := len(d.leaving)
+	for _, steps := range leaving {
+		switch {
+		case len(steps) == 0 || steps[0].kind != '*' && !names(&steps[0]):
+		case len(steps) == 1:
+			gone = true
+		default:
+			d.leaving = append(d.leaving, steps[1:])
+		}
+	}
+	return d.leaving[mark:], gone
+}
+
+// fromTheEnd: a path counts from the end of an array.
+func fromTheEnd(leaving [][]pathStep) bool {
+	return slices.ContainsFunc(leaving, func(steps []pathStep) bool { return len(steps) > 0 && steps[0].kind == 'i' && steps[0].index < 0 })
+}
+
+// length of the array that begins here. What is no JSON has any.
+func (d *document) length() int {
+	from, n := d.at, 0
+	d.kids(func([]byte, span) bool { n++; return true })
+	d.at = from
+	return n
+}
+
+// object reads an object, from its opening bracket.
+func (d *document) object(leaving [][]pathStep) bool {
+	d.at++
+	d.writeByte('{')
+	mark, start, sorted := len(d.members), len(d.out), true
+	for first := true; ; first = false {
+		more, ok := d.more('}', first)
+		if !more {
+			if !sorted {
+				d.settle(mark, start)
+			}
+			d.members = d.members[:mark]
+			d.writeByte('}')
+			return ok
+		}
+		before := len(d.out)
+		if before > start {
+			d.writeByte(',')
+		}
+		m := member{from: uint32(len(d.out))}
+		if d.peek() != '"' {
+			return false
+		}
+		name, ok := d.text()
+		d.write(name, ok)
+		m.nameEnd = uint32(len(d.out))
+		inner, gone := d.lead(leaving, func(s *pathStep) bool { return s.kind == 'n' && bytes.Equal(s.name, name) })
+		if d.space(); !ok || d.peek() != ':' {
+			return false
+		}
+		d.at++
+		d.writeByte(':')
+		d.space()
+		if !d.value(inner) {
+			return false
+		}
+		d.leaving = d.leaving[:len(d.leaving)-len(inner)]
+		switch {
+		case d.quiet:
+		case gone:
+			d.out = d.out[:before]
+		default:
+			m.to = uint32(len(d.out))
+			if n := len(d.members); n > mark && sorted {
+				sorted = compareNames(d.name(d.members[n-1]), d.name(m)) < 0
+			}
+			d.members = append(d.members, m)
+		}
+	}
 }
 
 // name of a member in canonical form, with its quotes.
-func (d *document) name(v uint32) []byte {
-	n := &d.nodes[v]
-	if n.nameMade {
-		return d.made[n.name:n.nameEnd]
+func (d *document) name(m member) []byte { return d.out[m.from:m.nameEnd] }
+
+// settle brings the members of an object, from mark on, whose text begins at start of out, into RFC 8785's order; of duplicates the
+// last counts.
+func (d *document) settle(mark, start int) {
+	own := d.members[mark:]
+	slices.SortStableFunc(own, func(a, b member) int { return compareNames(d.name(a), d.name(b)) })
+	moved := d.moved[:0]
+	for i, m := range own {
+		if i+1 < len(own) && bytes.Equal(d.name(m), d.name(own[i+1])) {
+			continue
+		}
+		if len(moved) > 0 {
+			moved = append(moved, ',')
+		}
+		moved = append(moved, d.out[m.from:m.to]...)
 	}
-	return d.source[n.name:n.nameEnd]
+	d.out, d.moved = append(d.out[:start], moved...), moved
 }
 
-// scalar is a scalar's canonical form.
-func (d *document) scalar(v uint32) []byte {
-	n := &d.nodes[v]
-	if n.made {
-		return d.made[n.from:n.to]
+// characters of the string at a span.
+func (d *document) characters(v span) []byte {
+	raw := d.source[v.from+1 : v.to-1]
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw
 	}
-	return d.source[n.from:n.to]
-}
-
-// raw is a value as it was written.
-func (d *document) raw(v uint32) []byte {
-	n := &d.nodes[v]
-	return d.source[n.start:n.end]
-}
-
-func (d *document) kids(v uint32) []uint32 {
-	n := &d.nodes[v]
-	if n.kind > array {
-		return nil
-	}
-	return d.children[n.from:n.to]
-}
-
-// characters of a string, valid while the document is.
-func (d *document) characters(v uint32) []byte {
-	s := d.scalar(v)
-	return unescape(s[1 : len(s)-1])
+	d.at = v.from
+	canonical, _ := d.text()
+	return bytes.Clone(unescape(canonical[1 : len(canonical)-1]))
 }
 
 // plain is a scalar as text: a string's own, a number as it was written, true, false. null and containers have none.
-func (d *document) plain(v uint32) (string, bool) {
-	switch d.nodes[v].kind {
-	case text:
+func (d *document) plain(v span) (string, bool) {
+	raw := d.source[v.from:v.to]
+	switch raw[0] {
+	case '"':
 		return string(d.characters(v)), true
-	case number:
-		return string(d.raw(v)), true
-	case literal:
-		s := string(d.raw(v))
-		return s, s != "null"
+	case '{', '[':
+		return "", false
 	}
-	return "", false
-}
-
-// append writes a value in its one canonical form, without what is gone.
-func (d *document) append(b []byte, v uint32) []byte {
-	n := &d.nodes[v]
-	if n.kind > array {
-		return append(b, d.scalar(v)...)
-	}
-	open, closing := byte('['), byte(']')
-	if n.kind == object {
-		open, closing = '{', '}'
-	}
-	b = append(b, open)
-	first := true
-	for _, c := range d.children[n.from:n.to] {
-		if d.nodes[c].gone {
-			continue
-		}
-		if !first {
-			b = append(b, ',')
-		}
-		first = false
-		if n.kind == object {
-			b = append(append(b, d.name(c)...), ':')
-		}
-		b = d.append(b, c)
-	}
-	return append(b, closing)
+	return string(raw), string(raw) != "null"
 }

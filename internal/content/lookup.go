@@ -3,6 +3,9 @@ package content
 // LookupEach gives visit the scalar at each of the paths, as Lookup does, reading the document once. Paths where there
 // is none are passed over; ok is false where the document is not JSON.
 func LookupEach(doc []byte, paths []Path, visit func(i int, value string)) (ok bool) {
+	if len(doc) > manyBytes {
+		defer TakeTurn(int64(len(doc)))()
+	}
 	d := newDocument()
 	defer d.release()
 	root, ok := d.parse(doc)
@@ -41,6 +44,9 @@ func ReadVersionOf(kind, s string) Version { return parseVersion(kind, s) }
 // LookupList gives what Lookup does as a list of one, and an array of such values as all of them. json is false where the
 // document is not JSON; ok is false where there is no such thing at the path, or an element of the array is none.
 func LookupList(doc []byte, p Path) (values []string, ok, json bool) {
+	if len(doc) > manyBytes {
+		defer TakeTurn(int64(len(doc)))()
+	}
 	d := newDocument()
 	defer d.release()
 	v, json := d.parse(doc)
@@ -50,16 +56,19 @@ func LookupList(doc []byte, p Path) (values []string, ok, json bool) {
 	if v, ok = d.find(v, p); !ok {
 		return nil, false, true
 	}
-	elements := []uint32{v}
-	if d.nodes[v].kind == array {
-		elements = d.kids(v)
+	add := func(_ []byte, v span) bool {
+		value, plain := d.plain(v)
+		values, ok = append(values, value), plain
+		return ok
 	}
-	for _, e := range elements {
-		value, plain := d.plain(e)
-		if !plain {
-			return nil, false, true
-		}
-		values = append(values, value)
+	if d.source[v.from] != '[' {
+		add(nil, v)
+	} else {
+		d.at = v.from
+		d.kids(add)
+	}
+	if !ok {
+		return nil, false, true
 	}
 	return values, true, true
 }

@@ -118,11 +118,10 @@ func quoted(s string) ([]byte, int) {
 		case c == s[0]:
 			d := newDocument()
 			defer d.release()
-			v, ok := d.parse(append(b, '"'))
-			if !ok {
+			if _, ok := d.canonical(append(b, '"'), nil, false); !ok {
 				return nil, 0
 			}
-			return bytes.Clone(d.scalar(v)), i + 1
+			return bytes.Clone(d.out), i + 1
 		case c == '"':
 			b = append(b, '\\', '"')
 		case c == '\\' && i+1 < len(s) && s[i+1] == '\'' && s[0] == '\'':
@@ -138,94 +137,170 @@ func quoted(s string) ([]byte, int) {
 	return nil, 0
 }
 
-// one gives the child that a step without wildcard names.
-func (d *document) one(v uint32, s *pathStep) (uint32, bool) {
-	kids := d.kids(v)
-	switch {
-	case s.kind == 'n' && d.nodes[v].kind == object:
-		for _, c := range kids {
-			if bytes.Equal(d.name(c), s.name) {
-				return c, !d.nodes[c].gone
-			}
+// kids calls visit with each element of the array, or member of the object, that begins at d.at, until it says false: with a member's
+// name in canonical form, valid during the call. The text was parsed before; in one that was not, what looks like them is visited.
+func (d *document) kids(visit func(name []byte, v span) bool) {
+	object := d.peek() == '{'
+	for d.at++; ; {
+		d.space()
+		if c := d.peek(); c == ']' || c == '}' {
+			return
 		}
-	case s.kind == 'i' && d.nodes[v].kind == array:
-		i := s.index
-		if i < 0 {
-			i += len(kids)
+		var name []byte
+		if object {
+			name, _ = d.text()
+			d.space()
+			d.at++ // the colon
+			d.space()
 		}
-		if i >= 0 && i < len(kids) {
-			return kids[i], !d.nodes[kids[i]].gone
+		from := d.at
+		if d.skip(); d.at == from {
+			return
 		}
+		next := d.at
+		if !visit(name, span{from, next}) {
+			return
+		}
+		d.at = next
+		if d.space(); d.peek() != ',' {
+			return
+		}
+		d.at++
 	}
-	return 0, false
 }
 
-// find gives what a path without wildcards names.
-func (d *document) find(v uint32, p Path) (uint32, bool) {
+// skip a value of a text that was parsed.
+func (d *document) skip() {
+	depth := 0
+	for ; d.at < len(d.source); d.at++ {
+		switch d.source[d.at] {
+		case '"':
+			if d.skipText(); depth == 0 {
+				return
+			}
+			d.at--
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 { // a scalar ends before it
+				return
+			}
+			if depth--; depth == 0 {
+				d.at++
+				return
+			}
+		case ',', ' ', '\t', '\n', '\r':
+			if depth == 0 {
+				return
+			}
+		}
+	}
+}
+
+func (d *document) skipText() {
+	for i := d.at + 1; i < len(d.source); i++ {
+		switch d.source[i] {
+		case '\\':
+			i++
+		case '"':
+			d.at = i + 1
+			return
+		}
+	}
+	d.at = len(d.source)
+}
+
+// one gives the child of a value that a step without wildcard names, in a text that was parsed. Of duplicate names the last counts.
+func (d *document) one(v span, s *pathStep) (found span, ok bool) {
+	d.at = v.from
+	switch c := d.source[v.from]; {
+	case s.kind == 'n' && c == '{':
+		d.kids(func(name []byte, child span) bool {
+			if bytes.Equal(name, s.name) {
+				found, ok = child, true
+			}
+			return true
+		})
+	case s.kind == 'i' && c == '[':
+		left := s.index
+		if left < 0 {
+			left += d.length()
+		}
+		if left < 0 {
+			return span{}, false
+		}
+		d.kids(func(_ []byte, child span) bool {
+			found, ok = child, left == 0
+			left--
+			return !ok
+		})
+	}
+	return found, ok
+}
+
+// find gives what a path without wildcards names in a value of a text that was parsed.
+func (d *document) find(v span, p Path) (span, bool) {
 	for i := range p.steps {
 		var ok bool
 		if v, ok = d.one(v, &p.steps[i]); !ok {
-			return 0, false
+			return span{}, false
 		}
 	}
 	return v, true
 }
 
-// remove takes what the steps name out of the value. What is gone still counts as an index, so that paths name the same
-// in any order.
-func (d *document) remove(v uint32, steps []pathStep) {
-	if len(steps) == 0 {
-		d.nodes[v].gone = true
-		return
-	}
-	if steps[0].kind == '*' {
-		for _, c := range d.kids(v) {
-			d.remove(c, steps[1:])
-		}
-	} else if c, ok := d.one(v, &steps[0]); ok {
-		d.remove(c, steps[1:])
-	}
-}
-
-// appendAll writes what the steps name: each value behind prefix, the names and indices that the wildcards stood for.
-func (d *document) appendAll(b []byte, v uint32, steps []pathStep, prefix []byte) []byte {
-	if len(steps) == 0 {
-		return append(d.append(append(append(b, prefix...), '='), v), ',')
-	}
-	if steps[0].kind != '*' {
-		if c, ok := d.one(v, &steps[0]); ok {
-			return d.appendAll(b, c, steps[1:], prefix)
-		}
+// appendAll writes what the steps name in a canonical text with holes: each value behind prefix, the names and indices that the
+// wildcards stood for.
+func (d *document) appendAll(b []byte, v span, steps []pathStep, prefix []byte) []byte {
+	switch c := d.source[v.from]; {
+	case c == hole:
 		return b
-	}
-	for i, c := range d.kids(v) {
-		if d.nodes[c].gone {
-			continue
+	case len(steps) == 0:
+		return append(appendWhole(append(append(b, prefix...), '='), d.source[v.from:v.to]), ',')
+	case steps[0].kind != '*':
+		if child, ok := d.one(v, &steps[0]); ok {
+			return d.appendAll(b, child, steps[1:], prefix)
 		}
-		at := prefix[:len(prefix):len(prefix)]
-		if d.nodes[v].kind == object {
-			at = append(at, d.name(c)...)
-		} else {
-			at = strconv.AppendInt(at, int64(i), 10)
-		}
-		b = d.appendAll(b, c, steps[1:], append(at, '/'))
+	case c == '{' || c == '[':
+		i := 0
+		d.at = v.from
+		d.kids(func(name []byte, child span) bool {
+			at := prefix[:len(prefix):len(prefix)]
+			if c == '{' {
+				at = append(at, name...)
+			} else {
+				at = strconv.AppendInt(at, int64(i), 10)
+			}
+			i++
+			b = d.appendAll(b, child, steps[1:], append(at, '/'))
+			return true
+		})
 	}
 	return b
+}
+
+// appendWhole writes a canonical value without its holes.
+func appendWhole(b, value []byte) []byte {
+	for {
+		at := bytes.IndexByte(value, hole)
+		if at < 0 {
+			return append(b, value...)
+		}
+		b, value = append(b, value[:at]...), value[at+1:]
+		switch {
+		case b[len(b)-1] == ',': // with the comma before it, or, of the first, the one behind
+			b = b[:len(b)-1]
+		case value[0] == ',':
+			value = value[1:]
+		}
+	}
 }
 
 // Lookup gives the scalar at a path of a JSON document as text: a string's own, a number exactly as written, true or
 // false. ok is false where the document is not JSON, or has no such thing there.
 func Lookup(doc []byte, p Path) (value string, ok bool) {
-	d := newDocument()
-	defer d.release()
-	v, ok := d.parse(doc)
-	if !ok {
-		return "", false
-	}
-	if v, ok = d.find(v, p); !ok {
-		return "", false
-	}
-	return d.plain(v)
+	LookupEach(doc, []Path{p}, func(_ int, found string) { value, ok = found, true })
+	return value, ok
 }
 
 // names: a path of one step names a hash's field.

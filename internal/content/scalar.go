@@ -7,25 +7,24 @@ import (
 	"unicode/utf8"
 )
 
-// text reads a string, from its opening quote, and gives where its canonical form lies, with quotes.
-func (d *document) text() (from, to uint32, made, ok bool) {
+// text reads a string, from its opening quote, and gives its canonical form, with quotes; it is valid until the next scalar is read.
+func (d *document) text() (canonical []byte, ok bool) {
 	start := d.at
 	for i := start + 1; i < len(d.source); i++ {
 		switch c := d.source[i]; {
 		case c == '"':
 			d.at = i + 1
-			return uint32(start), uint32(d.at), false, true
+			return d.source[start:d.at], true
 		case c < 0x20:
-			return 0, 0, false, false
+			return nil, false
 		case c == '\\':
-			mark := len(d.made)
-			d.made = append(d.made, d.source[start:i]...)
+			d.made = append(d.made[:0], d.source[start:i]...)
 			d.at = i
 			ok = d.escaped()
-			return uint32(mark), uint32(len(d.made)), true, ok
+			return d.made, ok
 		}
 	}
-	return 0, 0, false, false
+	return nil, false
 }
 
 // escaped reads the rest of a string that has escapes, and writes it as RFC 8785 does. A lone surrogate stays an escape:
@@ -259,21 +258,20 @@ func (u *units) next() int {
 	return int(high)
 }
 
-// number reads a number, and gives where its canonical form lies: the digits without zeros at either end, and the power
-// of ten that they are multiplied by.
-func (d *document) number() (from, to uint32, made, ok bool) {
+// number reads a number, and gives its canonical form: the digits without zeros at either end, and the power of ten that they are
+// multiplied by. It is valid until the next scalar is read.
+func (d *document) number() (canonical []byte, ok bool) {
 	start := d.at
 	n, size := readNumber(d.source[d.at:])
 	if size == 0 {
-		return 0, 0, false, false
+		return nil, false
 	}
 	d.at += size
 	if n.canonical() {
-		return uint32(start), uint32(d.at), false, true
+		return d.source[start:d.at], true
 	}
-	mark := len(d.made)
-	d.made = n.append(d.made)
-	return uint32(mark), uint32(len(d.made)), true, true
+	d.made = n.append(d.made[:0])
+	return d.made, true
 }
 
 // decimal is a number by its parts, as they were written.

@@ -34,20 +34,24 @@ func (r *Reader) Value(value []byte) (Content, error) {
 
 // read a value that is not remembered.
 func (r *Reader) read(value []byte) (Content, error) {
+	if n := r.mayNeed(value); n > manyBytes {
+		defer TakeTurn(n)()
+	}
 	whole, err := r.decode(value)
 	if err != nil {
 		return Content{}, err
 	}
-	s := sight{r: r, whole: whole, text: whole, json: bracketed(whole)}
-	if s.json || r.selected != nil || r.version.inJSON() || r.cachedAt.inJSON() {
-		s.outer = newDocument()
-		defer s.release()
-		s.root, s.parsed = s.outer.parse(whole)
-		s.json = s.json && s.parsed
-	}
-	s.doc, s.left = s.outer, s.root
-	if r.selected != nil {
+	s := sight{r: r, whole: whole, text: whole, doc: newDocument()}
+	defer s.doc.release()
+	switch {
+	case r.selected != nil:
 		err = s.choose()
+	case bracketed(whole):
+		s.outer, s.parsed = s.canonical()
+		s.json, s.left = s.parsed, s.outer
+	case r.version.inJSON() || r.cachedAt.inJSON():
+		s.outer, s.parsed = s.doc.parse(whole)
+		s.left = s.outer
 	}
 	if r.absent != nil && r.absent.Match(s.text) {
 		return Content{}, ErrAbsent
@@ -82,19 +86,27 @@ func (r *Reader) read(value []byte) (Content, error) {
 	return c, nil
 }
 
+// mayNeed is how many bytes reading a value may take: as many as it has, or as its decoding may give.
+func (r *Reader) mayNeed(value []byte) int64 {
+	if len(r.steps) > 0 {
+		return max(int64(len(value)), r.limit)
+	}
+	return int64(len(value))
+}
+
 // Left gives what decoding and selection leave of a value, as it stands there: what Value compares, with all that it leaves
 // out. ErrAbsent: it stands for "not there".
 func (r *Reader) Left(value []byte) ([]byte, error) {
+	if n := r.mayNeed(value); n > manyBytes {
+		defer TakeTurn(n)()
+	}
 	whole, err := r.decode(value)
 	if err != nil {
 		return nil, err
 	}
-	s := sight{r: r, whole: whole, text: whole}
+	s := sight{r: r, whole: whole, text: whole, doc: newDocument()}
+	defer s.doc.release()
 	if r.selected != nil {
-		s.outer = newDocument()
-		defer s.release()
-		s.root, s.parsed = s.outer.parse(whole)
-		s.doc, s.left = s.outer, s.root
 		err = s.choose()
 	}
 	if r.absent != nil && r.absent.Match(s.text) {
@@ -116,62 +128,77 @@ func (p *versionPlace) inJSON() bool { return p != nil && p.path != nil }
 
 // sight of one value while it is read.
 type sight struct {
-	r *Reader
-	// whole is what decode leaves, and outer its document, from root on, if it was parsed.
+	r   *Reader
+	doc *document
+	// whole is what decode leaves; if it was parsed, its value is at outer.
 	whole  []byte
-	outer  *document
-	root   uint32
+	outer  span
 	parsed bool
-	// text is what select leaves, of a string its own text; in a document it stands at left of doc.
+	// text is what select leaves, of a string its own text. own: left is in text; else it is in whole.
 	text []byte
-	doc  *document
-	left uint32
-	// json: what is left is compared as JSON.
+	left span
+	own  bool
+	// json: what is left is compared as JSON, and its canonical form is in doc.
 	json bool
 }
 
-// release gives the documents back. Text has none.
-func (s *sight) release() {
-	if s.doc != s.outer {
-		s.doc.release()
-	}
-	s.outer.release()
-}
-
-// choose leaves what select names.
+// choose leaves what select names. Nearly all of a value is often in there, so that it is read first, and what is around it after that:
+// in a text that is no JSON anything may be found, which is then refused.
 func (s *sight) choose() error {
-	if !s.parsed {
+	d, path := s.doc, *s.r.selected
+	d.source, d.at = s.whole, 0
+	if d.space(); d.at == len(s.whole) {
 		return errSelectNoJSON
 	}
-	left, ok := s.outer.find(s.root, *s.r.selected)
-	if !ok {
+	left, found := d.find(span{d.at, len(s.whole)}, path)
+	known := span{}
+	if found && len(path.steps) > 0 && s.whole[left.from] != '"' {
+		if _, ok := d.canonicalIn(len(path.steps), s.whole[left.from:left.to], s.r.ignore, s.r.compare != nil); !ok {
+			return errSelectNoJSON
+		}
+		known = left
+	}
+	s.outer, s.parsed = d.parseAround(s.whole, known)
+	switch {
+	case !s.parsed:
+		return errSelectNoJSON
+	case !found:
 		return errSelectNothing
+	case len(path.steps) == 0:
+		left = s.outer
 	}
-	s.left = left
-	if s.outer.nodes[left].kind != text {
-		s.text, s.json = s.outer.raw(left), true
-		return nil
-	}
-	// A string is read like the whole value of a layer that holds the text alone.
-	s.text, s.json = s.outer.characters(left), false
-	if bracketed(s.text) {
-		s.parseText()
-	}
+	s.left, s.text = left, s.whole[left.from:left.to]
+	s.chosen(known == left)
 	return nil
 }
 
-// parseText compares the text that is left as JSON, if it is that, from a document of its own.
-func (s *sight) parseText() {
-	own := newDocument()
-	root, ok := own.parse(s.text)
-	if !ok {
-		own.release()
+// chosen reads the text that is left; canonical: it was read already. A string is read like the whole value of a layer that holds the text
+// alone.
+func (s *sight) chosen(canonical bool) {
+	if s.text[0] != '"' {
+		if s.json = true; !canonical {
+			s.canonical()
+		}
 		return
 	}
-	if s.doc != s.outer {
-		s.doc.release()
+	s.text = s.doc.characters(s.left)
+	if bracketed(s.text) {
+		s.parseText()
 	}
-	s.doc, s.left, s.json = own, root, true
+}
+
+// canonical has the canonical form of the text written to doc.
+func (s *sight) canonical() (root span, ok bool) {
+	return s.doc.canonical(s.text, s.r.ignore, s.r.compare != nil)
+}
+
+// parseText compares the text that is left as JSON, if it is that; false: it is none.
+func (s *sight) parseText() bool {
+	root, ok := s.canonical()
+	if ok {
+		s.left, s.own, s.json = root, true, true
+	}
+	return ok
 }
 
 // find looks for a version or time in what is left, then in the whole. Where a regexp found it in what is left, cut says where in
@@ -188,14 +215,17 @@ func (s *sight) find(p *versionPlace) (found string, cut []int) {
 			}
 		}
 	case p.path != nil && s.parsed:
-		doc := s.doc
-		v, ok := doc.find(s.left, *p.path)
+		s.doc.source = s.whole
+		if s.own {
+			s.doc.source = s.text
+		}
+		v, ok := s.doc.find(s.left, *p.path)
 		if !ok && s.r.selected != nil {
-			doc = s.outer
-			v, ok = doc.find(s.root, *p.path)
+			s.doc.source = s.whole
+			v, ok = s.doc.find(s.outer, *p.path)
 		}
 		if ok {
-			found, _ = doc.plain(v)
+			found, _ = s.doc.plain(v)
 		}
 	}
 	return found, nil
@@ -203,35 +233,38 @@ func (s *sight) find(p *versionPlace) (found string, cut []int) {
 
 // cut takes a part of the text out of what is left. It leaves a 0, so that JSON stays JSON.
 func (s *sight) cut(from, to int) {
+	whole := s.text
 	s.text = slices.Concat(s.text[:from], []byte("0"), s.text[to:])
-	if s.json {
-		s.parseText()
+	if s.json && !s.parseText() { // as where the part was a name's: it counts like all else
+		s.text = whole
+		s.canonical()
 	}
 }
 
 // digest of the JSON that is left after compare and ignore. The error says that nothing is compared.
 func (s *sight) digest() (Digest, error) {
+	canonical := s.doc.out
+	if slices.ContainsFunc(s.r.ignore, func(p Path) bool { return len(p.steps) == 0 }) {
+		canonical = nil
+	}
+	if s.r.compare == nil {
+		return digestOf(canonical), nil
+	}
+	if canonical == nil {
+		return Digest{}, errNoPath
+	}
 	d := s.doc
-	for i := range s.r.ignore {
-		d.remove(s.left, s.r.ignore[i].steps)
+	d.source = canonical
+	b := append(s.doc.moved[:0], 1) // a first byte that no text of JSON has
+	compared := false
+	for i := range s.r.compare {
+		b = append(b, '[')
+		empty := len(b)
+		b = d.appendAll(b, span{0, len(canonical)}, s.r.compare[i].steps, nil)
+		compared = compared || len(b) > empty
+		b = append(b, ']')
 	}
-	b := d.out[:0]
-	compared := s.r.compare == nil
-	switch {
-	case d.nodes[s.left].gone:
-	case compared:
-		b = d.append(b, s.left)
-	default:
-		b = append(b, 1) // a first byte that no text of JSON has
-		for i := range s.r.compare {
-			b = append(b, '[')
-			empty := len(b)
-			b = d.appendAll(b, s.left, s.r.compare[i].steps, nil)
-			compared = compared || len(b) > empty
-			b = append(b, ']')
-		}
-	}
-	d.out = b
+	d.moved = b
 	if !compared {
 		return Digest{}, errNoPath
 	}

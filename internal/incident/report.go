@@ -100,6 +100,8 @@ type Copy struct {
 	// Value only with --show-values; ValueBase64 where it is no text.
 	Value       *string `json:"value,omitempty"`
 	ValueBase64 []byte  `json:"value_base64,omitempty"`
+	// ValueBytes is how long the value is where it is not shown whole.
+	ValueBytes int `json:"value_bytes,omitempty"`
 }
 
 // newReport of a sampling. Digests are keyed by digestKey; empty: by a random one.
@@ -199,14 +201,22 @@ func newCopy(c *consistency.CopyReport, digests Digests) Copy {
 	case c.HasTTL:
 		out.NoExpiry, out.TTLSeconds = new(false), new(c.TTL.Seconds())
 	}
-	if c.Value != nil {
-		if utf8.Valid(c.Value) {
-			out.Value = new(string(c.Value))
-		} else {
-			out.ValueBase64 = c.Value
-		}
-	}
+	out.showValue(c.Value, c.ValueSize)
 	return out
+}
+
+// showValue of so many bytes, or what it begins with.
+func (c *Copy) showValue(value []byte, size int) {
+	if len(value) < size {
+		c.ValueBytes, value = size, wholeCharacters(value)
+	}
+	switch {
+	case value == nil:
+	case utf8.Valid(value):
+		c.Value = new(string(value))
+	default:
+		c.ValueBase64 = value
+	}
 }
 
 // ExitCode of check: 1 any copy is stale or undecided; else 2 any could not be read, or something else was not learned, or nothing was
@@ -299,7 +309,7 @@ func differingTable(differing []Differing) string {
 	values := false
 	for _, d := range differing {
 		for _, c := range d.Copies {
-			values = values || c.Value != nil || c.ValueBase64 != nil
+			values = values || c.Value != nil || c.ValueBase64 != nil || c.ValueBytes > 0
 		}
 	}
 	if values {
@@ -338,11 +348,30 @@ func (c *Copy) ttl() string {
 	return ""
 }
 
-func (c *Copy) value() string {
-	if c.ValueBase64 != nil {
-		return fmt.Sprintf("%d bytes that are not text", len(c.ValueBase64))
+// wholeCharacters of a text that was cut within one; what is no text stays as it is.
+func wholeCharacters(b []byte) []byte {
+	for cut := range min(utf8.UTFMax, len(b)) {
+		if whole := b[:len(b)-cut]; utf8.Valid(whole) {
+			return whole
+		}
 	}
-	return text(c.Value)
+	return b
+}
+
+// widestValue in a table, whose rows all are as wide as the widest.
+const widestValue = 256
+
+func (c *Copy) value() string {
+	shown := text(c.Value)
+	switch {
+	case c.ValueBase64 != nil:
+		return fmt.Sprintf("%d bytes that are not text", max(len(c.ValueBase64), c.ValueBytes))
+	case c.Value == nil && c.ValueBytes > 0:
+		return fmt.Sprintf("%d bytes, not shown beside so many others; --class and --pattern name fewer keys", c.ValueBytes)
+	case c.ValueBytes > 0 || len(shown) > widestValue:
+		return fmt.Sprintf("%s… (%d bytes; -o json shows more)", strings.ToValidUTF8(shown[:min(len(shown), widestValue)], ""), max(c.ValueBytes, len(*c.Value)))
+	}
+	return shown
 }
 
 func text(s *string) string {

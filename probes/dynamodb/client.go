@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -62,12 +63,44 @@ func (a sdkClient) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, transportError{err}
 	}
-	resp.Body = limitedBody{io.LimitReader(resp.Body, maxPage), resp.Body}
+	page, err := readPage(resp.Body)
+	if closed := resp.Body.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return nil, transportError{err}
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(page))
 	return resp, nil
 }
 
-// limitedBody is a body of bounded size.
-type limitedBody struct {
-	io.Reader
-	io.Closer
+// readPage reads an answer whole, if the SDK can make its values of it without taking much memory.
+func readPage(body io.Reader) ([]byte, error) {
+	page, err := io.ReadAll(io.LimitReader(body, maxPage+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(page) > maxPage:
+		return nil, fmt.Errorf("the answer has more than %d MiB; check that the endpoint is a DynamoDB's", maxPage>>20)
+	case valuesIn(page) > maxValues:
+		return nil, fmt.Errorf("the answer has more than %d values; check that the endpoint is a DynamoDB's", maxValues)
+	}
+	return page, nil
+}
+
+// valuesIn a JSON text are no more than this.
+func valuesIn(text []byte) int {
+	n, quoted := 1, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == ',' || c == '[' || c == '{':
+			n++
+		}
+	}
+	return n
 }

@@ -19,7 +19,9 @@ const (
 	// behindTolerated is how far the counts of a table may be behind before the history counts as down.
 	behindTolerated = time.Minute
 	// maxPage bounds an answer of DynamoDB, in bytes; one has at most 1 MB of items.
-	maxPage = 16 << 20
+	maxPage = 8 << 20
+	// maxValues bounds the values in its JSON, of which the SDK makes some hundred bytes each: maxItems have no more.
+	maxValues = 200_000
 )
 
 // errBehind has no numbers: the log repeats an error only where its text changes.

@@ -13,7 +13,7 @@ const (
 	// lateness is how long after its stamp an item may come, or fail, and still count.
 	lateness = 10 * time.Second
 	// maxSeen bounds the items that are remembered so as not to count them again, in items of about 50 bytes.
-	maxSeen = 1_000_000
+	maxSeen = 300_000
 	// maxItems of one page.
 	maxItems = 10_000
 	// dayLayout is how {date} is written.

@@ -23,6 +23,8 @@ const (
 	idleTimeout = 3 * time.Minute
 	// softwareName and softwareVersion name this client to brokers, which allow no underscore there.
 	softwareName, softwareVersion = "cacheinv-exporter", "1"
+	// maxAnswerBytes bounds an answer of a broker. Those about all partitions of a large cluster have some megabytes.
+	maxAnswerBytes = 32 << 20
 	// resendDelay is the wait before a request is sent once more because the broker had closed the connection.
 	resendDelay = 20 * time.Millisecond
 )
@@ -61,6 +63,7 @@ func clientOptions(login *saslConfig, secure *form.TLS) ([]kgo.Opt, error) {
 		kgo.RequestRetries(1), kgo.RetryBackoffFn(func(int) time.Duration { return resendDelay }), kgo.ConnIdleTimeout(idleTimeout),
 		// It is for requests alone: nothing of its own accord.
 		kgo.DisableClientMetrics(), kgo.MaxDecompressBatchBytes(maxUnpackedBytes), kgo.MetadataMaxAge(time.Hour),
+		kgo.BrokerMaxReadBytes(maxAnswerBytes), kgo.FetchMaxBytes(maxFetchBytes),
 	}
 	if login != nil {
 		mechanism, err := newMechanism(*login)

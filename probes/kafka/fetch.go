@@ -3,6 +3,7 @@ package kafka
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -21,6 +22,8 @@ const (
 	maxFetchBytes = 1 << 20
 	// maxUnpackedBytes bounds what one partition's records take once they are decompressed.
 	maxUnpackedBytes = 4 << 20
+	// maxRecords bounds how many records one partition gives: of each the library makes some hundred bytes, however small it is.
+	maxRecords = 100_000
 )
 
 // partitionFetch is what to read of one partition.
@@ -272,8 +275,36 @@ func (d *boundedDecompressor) Decompress(src []byte, codec kgo.CompressionCodecT
 	return out, err
 }
 
+// errManyRecords is the error of a partition whose next batch has more than maxRecords.
+var errManyRecords = fmt.Errorf("a batch has more than %d records", maxRecords)
+
+const (
+	// batchHeader is how long a batch is at least, where its format is version 2.
+	batchHeader = 61
+	// batchCount is where in it the number of its records stands, and batchMagic its format.
+	batchCount, batchMagic = 57, 16
+)
+
+// fewRecords gives the first batches of an answer, which have no more than most records together.
+func fewRecords(batches []byte, most int64) []byte {
+	for at := 0; ; {
+		rest := batches[at:]
+		size := int(firstBatchBytes(rest))
+		if size == 0 || size > len(rest) || rest[batchMagic] != 2 || size < batchHeader { // the end, a part, or what cost no more than it has bytes
+			return batches
+		}
+		if most -= int64(binary.BigEndian.Uint32(rest[batchCount:])); most < 0 {
+			return batches[:at]
+		}
+		at += size
+	}
+}
+
 // records of an answer from the fetch's offset on, and the offset that comes after them.
 func (f partitionFetch) records(answer *kmsg.FetchResponseTopicPartition, d kgo.Decompressor) (kgo.FetchPartition, int64) {
+	if answer.RecordBatches = fewRecords(answer.RecordBatches, maxRecords); len(answer.RecordBatches) == 0 {
+		return kgo.FetchPartition{Err: errManyRecords}, f.offset
+	}
 	isolation := kgo.ReadCommitted()
 	if f.readUncommitted {
 		isolation = kgo.ReadUncommitted()

@@ -92,7 +92,7 @@ func (s *sampling) takeNext(f partitionFetch, answer *kmsg.FetchResponseTopicPar
 			f.log.undecidedAt = -1
 			return
 		}
-	case errors.As(got.Err, new(*kgo.ErrDecompressTooLarge)), errors.Is(got.Err, kgo.ErrMaxDecompress):
+	case errors.As(got.Err, new(*kgo.ErrDecompressTooLarge)), errors.Is(got.Err, kgo.ErrMaxDecompress), errors.Is(got.Err, errManyRecords):
 		// The header of the batch says when its first record was written.
 		var b kmsg.RecordBatch
 		if err := b.ReadFrom(answer.RecordBatches); err != nil || b.Magic != 2 {

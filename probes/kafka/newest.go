@@ -111,10 +111,7 @@ func (s *sampling) takeNewest(f partitionFetch, answer *kmsg.FetchResponseTopicP
 		f.log.bytesPerOffset = max(1, int64(len(answer.RecordBatches))/read)
 	}
 	if got.Err == nil && next > f.offset {
-		f.log.seen = seenPart{from: f.offset, to: next, messages: make([]int64, 0, len(records))}
-		for _, r := range records {
-			f.log.seen.messages = append(f.log.seen.messages, r.Offset)
-		}
+		f.log.seen = seenIn(records, f.offset, next)
 	}
 	whole := len(answer.RecordBatches) > 0 && got.Err == nil && next >= f.stableEnd(answer)
 	switch n := int64(len(records)); {
@@ -135,6 +132,18 @@ func (s *sampling) takeNewest(f partitionFetch, answer *kmsg.FetchResponseTopicP
 	}
 	f.log.newest = newestRead{known: whole, start: f.p.start.offset, end: f.p.end.offset, each: s.newestEach, messages: out}
 	return out
+}
+
+// seenIn a part of the log from which all messages are these.
+func seenIn(records []*kgo.Record, from, to int64) seenPart {
+	if int64(len(records)) == to-from || len(records) > maxSeenGaps { // each offset has one, as is taken where nothing is known
+		return seenPart{}
+	}
+	seen := seenPart{from: from, to: to, messages: make([]int64, 0, len(records))}
+	for _, r := range records {
+		seen.messages = append(seen.messages, r.Offset)
+	}
+	return seen
 }
 
 // stableEnd is the offset up to which an answer's records are decided.

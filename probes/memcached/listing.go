@@ -22,9 +22,6 @@ const (
 	// listMost keys end a listing, and so does listLongest.
 	listMost    = 200_000
 	listLongest = 30 * time.Second
-	// listGrace is how long the survey that began a listing waits for it. Small caches are through by then, so that a
-	// single look, as check takes, finds their keys.
-	listGrace = 100 * time.Millisecond
 	// busyPause is the wait before a server is asked again whose crawler is busy with something else.
 	busyPause = 500 * time.Millisecond
 )
@@ -34,13 +31,17 @@ var errEnough = errors.New("enough keys were listed")
 
 // listing is the listing of one server's keys. Nodes at one server share it.
 type listing struct {
-	mu      sync.Mutex
-	next    time.Time // no listing begins before
-	running bool
-	lists   map[*keyList]struct{} // of the nodes at this server
+	mu   sync.Mutex
+	next time.Time // no listing begins before
+	// underWay is closed at the end of the listing that goes on; nil: none does.
+	underWay chan struct{}
+	// ended: a listing did, so that it is known which keys there are.
+	ended bool
+	lists map[*keyList]struct{} // of the nodes at this server
 }
 
-// keyList is what one node wants of its server's keys. A listing goes on in the background, over a connection of its own.
+// keyList is what one node wants of its server's keys. A listing goes on in the background, over a connection of its own, and hands on
+// each key as it comes: how many there are is the server's to say.
 type keyList struct {
 	// dump asks the server for its keys, and gives each to found.
 	dump    func(ctx context.Context, found func(key string) error) error
@@ -51,9 +52,9 @@ type keyList struct {
 	running sync.WaitGroup
 
 	// Guarded by listing.mu.
-	prefix, suffix string   // of the keys wanted
-	keys           []string // found since the last take
-	err            error    // of the last listing
+	scan           *probes.Scan // that gets the keys
+	prefix, suffix string       // of the keys wanted
+	err            error        // of the last listing
 }
 
 func newKeyList(dump func(context.Context, func(string) error) error, of *listing) *keyList {
@@ -62,47 +63,43 @@ func newKeyList(dump func(context.Context, func(string) error) error, of *listin
 	return k
 }
 
-// take gives the keys that were found since the last take, and why the last listing failed. It begins a listing where
-// one is due.
-func (k *keyList) take(ctx context.Context, match string) ([]string, error) {
-	if done := k.begin(match); done != nil {
-		grace := time.NewTimer(listGrace)
-		defer grace.Stop()
+// list has the server's keys given to scan, from now on and until another one is given. It begins a listing where one is due, and
+// says why it is not known which keys there are.
+func (k *keyList) list(ctx context.Context, scan *probes.Scan) error {
+	if underWay := k.begin(scan); underWay != nil && scan.Wait {
 		select {
-		case <-done:
-		case <-grace.C:
+		case <-underWay:
 		case <-ctx.Done():
 		}
 	}
 	k.listing.mu.Lock()
 	defer k.listing.mu.Unlock()
-	found := k.keys
-	k.keys = nil
-	return found, k.err
+	if k.err == nil && !k.listing.ended {
+		return probes.ErrListing
+	}
+	return k.err
 }
 
-// begin gives a channel that is closed at the end of the listing that it began, if it did.
-func (k *keyList) begin(match string) <-chan struct{} {
-	k.listing.mu.Lock()
-	defer k.listing.mu.Unlock()
-	k.prefix, k.suffix = literalEnds(match)
-	if k.listing.lists == nil {
-		k.listing.lists = map[*keyList]struct{}{}
+// begin a listing where one is due, and give a channel that is closed at the end of the one under way, if there is one.
+func (k *keyList) begin(scan *probes.Scan) <-chan struct{} {
+	l := k.listing
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k.scan = scan
+	k.prefix, k.suffix = literalEnds(scan.Match)
+	if l.lists == nil {
+		l.lists = map[*keyList]struct{}{}
 	}
-	k.listing.lists[k] = struct{}{}
-	if k.listing.running || time.Now().Before(k.listing.next) || k.life.Err() != nil {
-		return nil
+	l.lists[k] = struct{}{}
+	if l.underWay == nil && !time.Now().Before(l.next) && k.life.Err() == nil {
+		done := make(chan struct{})
+		l.underWay = done
+		k.running.Go(func() {
+			defer close(done)
+			k.run()
+		})
 	}
-	k.listing.running = true
-	for other := range k.listing.lists {
-		other.keys = nil // nobody took them since the last listing
-	}
-	done := make(chan struct{})
-	k.running.Go(func() {
-		defer close(done)
-		k.run()
-	})
-	return done
+	return l.underWay
 }
 
 // run has the keys listed, and notes how that ended.
@@ -125,11 +122,12 @@ func (k *keyList) run() {
 	}
 	k.listing.mu.Lock()
 	defer k.listing.mu.Unlock()
-	k.listing.running, k.listing.next = false, began.Add(listEvery)
+	k.listing.underWay, k.listing.next = nil, began.Add(listEvery)
 	if err != nil {
 		k.listing.next = time.Now().Add(listAgain)
 	}
 	if k.life.Err() == nil {
+		k.listing.ended = k.listing.ended || err == nil
 		for other := range k.listing.lists {
 			other.err = err
 		}
@@ -142,7 +140,7 @@ func (l *listing) add(key string) {
 	defer l.mu.Unlock()
 	for k := range l.lists {
 		if strings.HasPrefix(key, k.prefix) && strings.HasSuffix(key, k.suffix) {
-			k.keys = append(k.keys, key)
+			k.scan.Offer(key)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func TestLogin(t *testing.T) {
 	servers.Eventually(t, "a listing ends", func() bool {
 		n.keys.listing.mu.Lock()
 		defer n.keys.listing.mu.Unlock()
-		return !n.keys.listing.running
+		return n.keys.listing.underWay == nil
 	})
 	if s, err := n.Survey(probetest.Within(t, time.Second), &probes.Scan{}); err != nil || s.ScanErr != nil {
 		t.Errorf("%v, %v", err, s.ScanErr)
@@ -116,7 +116,7 @@ func TestTLS(t *testing.T) {
 			}
 		}
 	}
-	s, err := n.Survey(probetest.Within(t, 5*time.Second), &probes.Scan{})
+	s, err := n.Survey(probetest.Within(t, 5*time.Second), &probes.Scan{Wait: true})
 	if err != nil || s.ScanErr != nil || probetest.Others(s) != [2]float64{} || s.OwnMisses != 7500 {
 		t.Errorf("%v, %v, own misses %d", err, s.ScanErr, s.OwnMisses)
 	}

@@ -254,7 +254,7 @@ func (n *node) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, er
 	}
 	n.ownStats = s.Version != "" && s.MemoryLimit.Known && s.UptimeSeconds.Known
 	if scan != nil {
-		s.Found, s.ScanErr = n.keys.take(ctx, scan.Match)
+		s.ScanErr = n.keys.list(ctx, scan)
 	}
 	s.Took = time.Since(start)
 	return s, nil

@@ -126,7 +126,7 @@ func (r *statsReply) refused(x *wire.Exchange, line []byte) error {
 
 // readPolicy reads the eviction policy from the answer to stats settings; empty where it says nothing of that.
 func readPolicy(x *wire.Exchange) (string, error) {
-	settings := map[string]string{}
+	var evictions, segmented string
 	for {
 		line, err := x.ReadLine()
 		if err != nil {
@@ -139,15 +139,19 @@ func readPolicy(x *wire.Exchange) (string, error) {
 			}
 			break
 		}
-		name, value, _ := strings.Cut(rest, " ")
-		settings[name] = value
+		switch name, value, _ := strings.Cut(rest, " "); name {
+		case "evictions":
+			evictions = value
+		case "lru_segmented":
+			segmented = value
+		}
 	}
 	switch {
-	case settings["evictions"] == "off":
+	case evictions == "off":
 		return "noeviction", nil
-	case settings["evictions"] == "":
+	case evictions == "":
 		return "", nil
-	case settings["lru_segmented"] == "yes":
+	case segmented == "yes":
 		return "segmented-lru", nil
 	}
 	return "lru", nil

@@ -22,44 +22,51 @@ func infoRefused(said errReply) error {
 var errNoScan = errors.New("SCAN's answer can't be read; is the server a Redis or Valkey?")
 
 // readScan reads SCAN's reply. A key that can't be used costs itself alone. refused is the server's, and the connection is in order.
-func readScan(x *wire.Exchange) (cursor string, found []string, refused, err error) {
+func readScan(x *wire.Exchange, scan *probes.Scan) (cursor string, refused, err error) {
 	kind, size, said, err := readHeader(x)
 	switch {
 	case err != nil:
-		return "", nil, nil, err
+		return "", nil, err
 	case kind == '-':
 		if e := errReply(said); e.word() == "NOPERM" {
 			refused = errors.New("SCAN was refused (NOPERM); grant the node's user +scan")
 		} else {
 			refused = fmt.Errorf("SCAN was refused: %w", e)
 		}
-		return "0", nil, refused, nil
+		return "0", refused, nil
 	case kind != '*' || size != 2:
-		return "0", nil, errNoScan, skip(x, kind, size)
+		return "0", errNoScan, skip(x, kind, size)
 	}
 	var odd errReply
 	if cursor, err = readText(x); errors.As(err, &odd) {
 		cursor, refused = "0", errNoScan // the next step begins anew
 	} else if err != nil {
-		return "", nil, nil, err
+		return "", nil, err
 	}
 	if kind, size, _, err = readHeader(x); err != nil {
-		return "", nil, nil, err
+		return "", nil, err
 	}
 	if kind != '*' {
-		return "0", nil, errNoScan, skip(x, kind, size)
+		return "0", errNoScan, skip(x, kind, size)
 	}
-	for range size {
+	most := int64(listedMost(scan.Count))
+	for i := range size {
 		key, ok, err := readKey(x)
 		if err != nil {
-			return "", nil, nil, err
+			return "", nil, err
 		}
-		if ok {
-			found = append(found, key)
+		if ok && i < most {
+			x.Deliver(func() { scan.Offer(key) })
 		}
 	}
-	return cursor, found, refused, nil
+	if size > most {
+		refused = fmt.Errorf("SCAN gave %d keys in one step of COUNT %d (--canary.scan-count); the first %d were looked at", size, scan.Count, most)
+	}
+	return cursor, refused, nil
 }
+
+// listedMost is how many keys of one step of SCAN are looked at. Servers give some more than were asked for, and never so many.
+func listedMost(count int) int { return max(100*count, 100_000) }
 
 // parseInfo reads INFO's text.
 func parseInfo(text string, s *probes.Survey) {

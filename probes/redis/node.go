@@ -221,7 +221,7 @@ func (n *node) surveyRequest(also wire.Request, scan *probes.Scan, deliver func(
 		}
 		cursor := ""
 		if scan != nil {
-			cursor, s.Found, s.ScanErr, err = readScan(x)
+			cursor, s.ScanErr, err = readScan(x, scan)
 			if err != nil {
 				return err
 			}
@@ -258,7 +258,7 @@ func lasting(refused errReply, err error) error {
 
 // readPing reads PING's answer.
 func (n *node) readPing(x *wire.Exchange) error {
-	_, err := readText(x)
+	_, err := readTextUpTo(x, longestWord)
 	var refused errReply
 	if errors.As(err, &refused) {
 		return nil
@@ -305,7 +305,7 @@ func (n *node) unsettledKeys() []string {
 
 // readType reads TYPE's answer ("" if refused), counts it, and settles which lookups of the key had been hits.
 func (n *node) readType(x *wire.Exchange, key string) (string, error) {
-	kind, err := readText(x)
+	kind, err := readTextUpTo(x, longestWord)
 	var refused errReply
 	if errors.As(err, &refused) {
 		kind, err = "", nil
@@ -313,6 +313,7 @@ func (n *node) readType(x *wire.Exchange, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	kind = strings.Clone(kind[:min(len(kind), longestWord)]) // a status is as long as its line
 	moved := refused.word() == "MOVED" || refused.word() == "ASK"
 	switch kind {
 	case "":

@@ -158,12 +158,14 @@ func TestScanGoesRound(t *testing.T) {
 	}
 	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Env())
 	found := map[string]int{}
+	listed := probetest.NewListed("user:*")
+	listed.Count = 100
 	for steps := 0; ; steps++ {
-		s, err := n.Survey(probetest.Within(t, time.Second), &probes.Scan{Count: 100, Match: "user:*"})
+		s, err := n.Survey(probetest.Within(t, time.Second), &listed.Scan)
 		if err != nil || s.ScanErr != nil || steps > 50 {
 			t.Fatal(err, s.ScanErr, steps)
 		}
-		for _, k := range s.Found {
+		for _, k := range listed.Take() {
 			found[k]++
 		}
 		if n.cursor == "0" {

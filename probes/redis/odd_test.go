@@ -112,7 +112,8 @@ func TestOddSurveys(t *testing.T) {
 		told := orElse(c.info, "redis_version:7.0.0\r\nrole:master\r\nrun_id:r1\r\nmaster_repl_offset:9223372036854775807\r\n# Keyspace\r\ndb0:keys=3\r\n")
 		var s probes.Survey
 		after := ""
-		ask := n.surveyRequest(wire.Request{Read: func(*wire.Exchange) error { return nil }}, &probes.Scan{Count: 1}, func(got probes.Survey, _ error) { s = got })
+		listed := probetest.NewListed("")
+		ask := n.surveyRequest(wire.Request{Read: func(*wire.Exchange) error { return nil }}, &listed.Scan, func(got probes.Survey, _ error) { s = got })
 		err = wire.NewConn(probetest.NewReplay([]byte(bulk(told)+c.scan+"+next\r\n")), errProtocol).Converse(context.Background(), ask,
 			wire.Request{Read: func(x *wire.Exchange) (err error) {
 				after, err = readText(x)
@@ -124,7 +125,7 @@ func TestOddSurveys(t *testing.T) {
 		if s.RunID != "r1" || s.Items != (probes.Count{Value: 3, Known: true}) || s.Role != "primary" || s.Replication.Offset != math.MaxInt64 {
 			t.Errorf("%s: %+v", name, s)
 		}
-		if got := strings.Join(s.Found, ""); got != c.found || (s.ScanErr != nil) != c.refused {
+		if got := strings.Join(listed.Take(), ""); got != c.found || (s.ScanErr != nil) != c.refused {
 			t.Errorf("%s: found %.20q, %v", name, got, s.ScanErr)
 		}
 	}
@@ -148,9 +149,10 @@ func TestLongRepliesOfAServer(t *testing.T) {
 			t.Errorf("%d: %+v", i, g)
 		}
 	}
-	s, err := n.Survey(probetest.Within(t, 5*time.Second), &probes.Scan{Count: 1000})
-	if err != nil || s.ScanErr != nil || len(s.Found) != 3 {
-		t.Errorf("%d keys found, %v, %v", len(s.Found), s.ScanErr, err)
+	listed := probetest.NewListed("")
+	s, err := n.Survey(probetest.Within(t, 5*time.Second), &listed.Scan)
+	if found := listed.Take(); err != nil || s.ScanErr != nil || len(found) != 3 {
+		t.Errorf("%d keys found, %v, %v", len(found), s.ScanErr, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
@@ -314,6 +315,9 @@ func keyRefused(command string, said errReply) error {
 	if said == errUnusable {
 		return probes.Refusal(fmt.Errorf("the answer to %s is of another kind than that command's; is the server a Redis or Valkey?", command))
 	}
+	if len(said) > longestWord { // there may be as many as keys
+		said = errReply(strings.Clone(string(said[:longestWord])))
+	}
 	return probes.Refusal(fmt.Errorf("%s was refused: %w", command, said))
 }
 
@@ -354,6 +358,11 @@ func (p *pipeline) readHash(x *wire.Exchange, i int) error {
 	case kind != '*' || size%2 != 0 && size > 0:
 		p.deliver(x, i, probes.Raw{Err: keyRefused("HGETALL", errUnusable)})
 		return skip(x, kind, size)
+	case size/2 > p.mostFields():
+		p.node.answered.Store(true)
+		p.node.account.Hits++
+		p.deliver(x, i, probes.Raw{Err: fmt.Errorf("a hash of %d fields can't be as small as --canary.max-value-bytes (%d)", size/2, p.node.env.MaxValueBytes)})
+		return skip(x, kind, size)
 	case size <= 0:
 		p.node.answered.Store(true)
 		p.node.account.Misses++
@@ -364,6 +373,13 @@ func (p *pipeline) readHash(x *wire.Exchange, i int) error {
 	p.node.account.Hits++
 	return p.readFields(x, i, size)
 }
+
+// mostFields of a hash that is read. Names differ, so that the more there are the longer they must be: of more than these the values
+// would have to be empty for all to fit.
+func (p *pipeline) mostFields() int64 { return max(p.node.env.MaxValueBytes/3, 1024) }
+
+// fieldBytes that each field of a hash takes beside its bytes.
+const fieldBytes = 128
 
 // hashReply is a hash that is being read into the connection's buffer.
 type hashReply struct {
@@ -394,6 +410,7 @@ func (p *pipeline) readFields(x *wire.Exchange, i int, size int64) error {
 	case r.total > limit:
 		p.deliver(x, i, probes.Raw{Err: wire.TooLarge(r.total)})
 	default:
+		defer content.TakeTurn(size / 2 * fieldBytes)()
 		p.deliver(x, i, probes.Raw{Present: true, Fields: cutFields(x.Buf, r.ends)})
 	}
 	return nil

@@ -96,7 +96,9 @@ func skip(x *wire.Exchange, kind byte, n int64) error {
 }
 
 // readText reads a short reply as text; what the server refused, or gave no text for, is errReply.
-func readText(x *wire.Exchange) (string, error) {
+func readText(x *wire.Exchange) (string, error) { return readTextUpTo(x, longestText) }
+
+func readTextUpTo(x *wire.Exchange, most int64) (string, error) {
 	kind, n, s, err := readHeader(x)
 	switch {
 	case err != nil:
@@ -109,7 +111,7 @@ func readText(x *wire.Exchange) (string, error) {
 		return strconv.FormatInt(n, 10), nil
 	case kind == '$' && n < 0:
 		return "", nil
-	case kind == '$' && n <= longestText:
+	case kind == '$' && n <= most:
 		b, err := x.ReadBulk(nil, n)
 		return string(b), err
 	}
@@ -120,6 +122,8 @@ func readText(x *wire.Exchange) (string, error) {
 }
 
 const (
+	// longestWord is how long an answer may be that is a word or two, such as TYPE's.
+	longestWord = 256
 	// longestText that is read as a whole, but for INFO's: its sections of commands and errors have no bound.
 	longestText = 8 << 20
 	// longestInfo is how much of INFO is kept: the sections that count are at its beginning, and the last.
@@ -160,9 +164,11 @@ func readKey(x *wire.Exchange) (string, bool, error) {
 // longestKey whose name is kept.
 const longestKey = 64 << 10
 
-// mostElements of a reply that is read as a whole, and how deep they are; what is beyond is nil.
+// mostElements of a reply that is read as a whole, and how deep they are; what is beyond is nil. A long text counts as one for each
+// elementBytes.
 const (
-	mostElements = 1 << 20
+	mostElements = 1 << 18
+	elementBytes = 64
 	mostDepth    = 8
 )
 
@@ -190,6 +196,9 @@ func readElement(x *wire.Exchange, left *int, depth int) (any, error) {
 	case *left < 0 || depth > mostDepth || kind == '$' && n > longestText:
 		return nil, skip(x, kind, n)
 	case kind == '$':
+		if *left -= int(n / elementBytes); *left < 0 {
+			return nil, x.Discard(n)
+		}
 		b, err := x.ReadBulk(nil, n)
 		if err != nil {
 			return nil, err
@@ -212,7 +221,7 @@ func readElement(x *wire.Exchange, left *int, depth int) (any, error) {
 
 // ignore reads a reply that doesn't matter.
 func ignore(x *wire.Exchange) error {
-	_, err := readText(x)
+	_, err := readTextUpTo(x, longestWord)
 	var said errReply
 	if errors.As(err, &said) {
 		return nil

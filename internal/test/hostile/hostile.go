@@ -41,7 +41,7 @@ type Config struct {
 // Attacks are all of them; each file of them adds its own.
 func Attacks() []Attack {
 	var all []Attack
-	for _, some := range [][]Attack{streams(), discoveryAttacks(), Starving(), queueReplies()} {
+	for _, some := range [][]Attack{streams(), discoveryAttacks(), Starving(), queueReplies(), ManyElements()} {
 		all = append(all, some...)
 	}
 	return all
@@ -167,13 +167,19 @@ var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 // PeakMemory the victim ever held, in bytes of resident memory.
 func (v *Victim) PeakMemory(t testing.TB) int64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.PID()))
+	return peakMemoryOf(t, v.PID(), v.Output)
+}
+
+// peakMemoryOf a process, which says something.
+func peakMemoryOf(t testing.TB, pid int, says func() string) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := peak.FindSubmatch(status)
 	if m == nil {
-		t.Fatalf("no VmHWM: it has ended; it says:\n%s", tail(v.Output()))
+		t.Fatalf("no VmHWM: it has ended; it says:\n%s", tail(says()))
 	}
 	kB, err := strconv.ParseInt(string(m[1]), 10, 64)
 	if err != nil {
