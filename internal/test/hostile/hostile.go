@@ -40,7 +40,7 @@ type Config struct {
 // Attacks are all of them; each file of them adds its own.
 func Attacks() []Attack {
 	var all []Attack
-	for _, some := range [][]Attack{queueReplies()} {
+	for _, some := range [][]Attack{queueReplies(), kafkaReplies()} {
 		all = append(all, some...)
 	}
 	return all
