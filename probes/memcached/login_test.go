@@ -179,9 +179,9 @@ func TestErrorsRepeatNoSecret(t *testing.T) {
 		n := openNode(t, c, probetest.Env())
 		ctx := probetest.Within(t, 5*time.Second)
 		s, err := n.Survey(ctx, nil)
-		told := fmt.Sprintln(s.Refused, err, n.(probes.Deleter).Delete(ctx, []string{"k"}), n.(probes.Writable).Put(ctx, "k", []byte("v"), time.Second))
-		_, err = n.(probes.Editable).Load(ctx, probes.Key{Name: "k"})
-		told += fmt.Sprintln(err, n.(probes.Editable).Exchange(ctx, probes.Key{Name: "k"}, probes.Stored{}, probes.Stored{Present: true, NoExpiry: true}))
+		told := fmt.Sprintln(s.Refused, err, n.Delete(ctx, []string{"k"}), n.Put(ctx, "k", []byte("v"), time.Second))
+		_, err = n.Load(ctx, probes.Key{Name: "k"})
+		told += fmt.Sprintln(err, n.Exchange(ctx, probes.Key{Name: "k"}, probes.Stored{}, probes.Stored{Present: true, NoExpiry: true}))
 		if strings.Contains(told, "nobody") || strings.Contains(told, password[:9]) {
 			t.Errorf("%q: %s", said, told)
 		}
