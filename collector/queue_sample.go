@@ -60,7 +60,7 @@ func (t *watchedQueue) nameTopKey(s *probes.MessageSample, log *slog.Logger) {
 	}
 	crowded := s.TopKeyMessages >= frequentMessages && s.TopKeyMessages*frequent >= s.Messages
 	if crowded && t.topKey != s.TopKey {
-		log.Warn("one key fills the queue", "queue", t.name, "key", s.TopKey, "messages", s.TopKeyMessages, "of", s.Messages)
+		log.Warn("one key fills the queue", "queue", t.name, "key", probes.Shown(s.TopKey), "messages", s.TopKeyMessages, "of", s.Messages)
 	}
 	t.topKey = ""
 	if crowded {

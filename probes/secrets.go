@@ -26,7 +26,7 @@ type Secrets struct {
 	logins [][]string
 }
 
-// Add a login; user may be empty. What there is already is not added again.
+// Add a login; user may be empty. What there is already becomes the newest.
 func (s *Secrets) Add(user, password string) {
 	if password == "" {
 		return
@@ -34,10 +34,10 @@ func (s *Secrets) Add(user, password string) {
 	ways := waysOf(user, password)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.ContainsFunc(s.logins, func(had []string) bool { return slices.Equal(had, ways) }) {
+	if n := len(s.logins); n > 0 && slices.Equal(s.logins[n-1], ways) {
 		return
 	}
-	s.logins = append(s.logins, ways)
+	s.logins = append(slices.DeleteFunc(s.logins, func(had []string) bool { return slices.Equal(had, ways) }), ways)
 	s.logins = slices.Clone(s.logins[max(0, len(s.logins)-keptLogins):])
 }
 
@@ -53,10 +53,13 @@ func waysOf(user, password string) []string {
 	return slices.Compact(out)
 }
 
-// Tell gives what a server said as it can be told: its beginning, and where that repeats a part of a secret its first word alone, or
-// nothing where that does.
+// Tell gives what a server said as it can be told: its beginning, without secrets.
 func (s *Secrets) Tell(said string) string {
-	said = strings.ToValidUTF8(said[:min(len(said), longestSaid)], "")
+	return s.Hide(strings.ToValidUTF8(said[:min(len(said), longestSaid)], ""))
+}
+
+// Hide gives a text of which, where it repeats a part of a secret, the first word alone is left, or nothing where that does.
+func (s *Secrets) Hide(said string) string {
 	if s == nil {
 		return said
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
@@ -33,7 +34,7 @@ func (h *history) open(ctx context.Context) (*dynamodb.Client, error) {
 		return nil, errors.New("the AWS configuration can't be loaded; check the files and environment of AWS's standard chain")
 	}
 	h.api = dynamodb.NewFromConfig(c, func(o *dynamodb.Options) {
-		o.HTTPClient = sdkClient{h.client}
+		o.HTTPClient = sdkClient{h.client, &h.secrets}
 		o.Retryer = aws.NopRetryer{} // the next sampling is the retry
 		if h.config.Endpoint != "" {
 			o.BaseEndpoint = aws.String(h.config.Endpoint)
@@ -43,7 +44,10 @@ func (h *history) open(ctx context.Context) (*dynamodb.Client, error) {
 }
 
 // sdkClient sends the SDK's requests over an httpclient.Client, so that they end with their caller and with Close.
-type sdkClient struct{ client *httpclient.Client }
+type sdkClient struct {
+	client  *httpclient.Client
+	secrets *probes.Secrets
+}
 
 // transportError is an error of the connection. Its text holds nothing of the request, and can be shown.
 type transportError struct{ error }
@@ -58,6 +62,10 @@ func (a sdkClient) Do(req *http.Request) (*http.Response, error) {
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 		req.Body, _ = req.GetBody()
 		req.Header["X-Idempotency-Key"] = nil // tells net/http so, and is not sent
+	}
+	a.secrets.Add("", req.Header.Get("X-Amz-Security-Token"))
+	if _, signature, signed := strings.Cut(req.Header.Get("Authorization"), "Signature="); signed {
+		a.secrets.Add("", signature)
 	}
 	resp, err := a.client.Send(req)
 	if err != nil {

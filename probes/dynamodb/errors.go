@@ -31,7 +31,7 @@ func (h *history) explain(ctx context.Context, err error) error {
 	if !errors.As(err, &answer) {
 		return errors.New("the answer is incomplete, or not DynamoDB's; check the endpoint")
 	}
-	return c.refusal(answer.ErrorCode(), answer.ErrorMessage())
+	return c.refusal(h.secrets.Hide(answer.ErrorCode()), h.secrets.Hide(shortened(answer.ErrorMessage())))
 }
 
 // refusal says what to do about an error code that the service answered. It is one unless the service itself failed.
@@ -50,7 +50,7 @@ func (c tableConfig) refusal(code, message string) error {
 		err = fmt.Errorf("the AWS credentials may not query table %s (%s); allow dynamodb:Query on it and on its index", c.Table, code)
 	case "ValidationException":
 		err = fmt.Errorf("the query does not fit table %s (%s); check index, partition_key, time_attribute, time_format and status_attribute",
-			c.Table, shortened(message))
+			c.Table, message)
 	default: // InternalServerError, ServiceUnavailable
 		return fmt.Errorf("DynamoDB answered %s; the AWS documentation says what it means", shortened(code))
 	}

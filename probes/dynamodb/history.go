@@ -45,6 +45,8 @@ type history struct {
 	mu sync.Mutex
 	// api is nil until first needed.
 	api *dynamodb.Client
+	// secrets that were given to the service, which no error may repeat.
+	secrets probes.Secrets
 }
 
 // Open implements probes.HistorySource.

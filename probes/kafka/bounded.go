@@ -67,14 +67,24 @@ func (c *boundedConn) note(p []byte) {
 		}
 		n := min(need-int64(len(c.head)), int64(len(p)))
 		c.head, p = append(c.head, p[:n]...), p[n:]
-		if size := int64(binary.BigEndian.Uint32(append(c.head, 0, 0, 0, 0))); len(c.head) >= 4 && int64(len(c.head)) == 4+min(4, size) {
-			one := sentRequest{-1, -1} // such as a login's own bytes
-			if size >= 4 {
-				one = sentRequest{int16(binary.BigEndian.Uint16(c.head[4:])), int16(binary.BigEndian.Uint16(c.head[6:]))} //nolint:gosec // as Kafka has it
-			}
-			c.sent, c.head, c.left = append(c.sent, one), nil, max(size-4, 0)
-		}
+		c.noteHead()
 	}
+}
+
+// noteHead takes a request's head once it is whole. A shorter one is no request, such as a login's own bytes.
+func (c *boundedConn) noteHead() {
+	if len(c.head) < 4 {
+		return
+	}
+	size := int64(binary.BigEndian.Uint32(c.head))
+	if int64(len(c.head)) < 4+min(4, size) {
+		return
+	}
+	one := sentRequest{-1, -1}
+	if size >= 4 {
+		one = sentRequest{int16(binary.BigEndian.Uint16(c.head[4:])), int16(binary.BigEndian.Uint16(c.head[6:]))}
+	}
+	c.sent, c.head, c.left = append(c.sent, one), c.head[:0], max(size-4, 0)
 }
 
 // answered gives the request that the next answer belongs to: brokers answer in order.
@@ -108,7 +118,7 @@ func (c *boundedConn) next() error {
 	if _, err := io.ReadFull(c.in, length[:]); err != nil {
 		return err
 	}
-	size := int64(int32(binary.BigEndian.Uint32(length[:]))) //nolint:gosec // as Kafka has it
+	size := int64(int32(binary.BigEndian.Uint32(length[:])))
 	if size < 0 || size > longestAnswer {
 		c.answer = append(c.answer[:0], length[:]...) // the library knows some servers by this number
 		return errNotKafka
@@ -161,7 +171,7 @@ func (r sentRequest) plausible(answer []byte) bool {
 	w := walker{left: answer, version: r.version, flexible: r.version >= l.flexible}
 	w.take(4) // the request's number
 	versions := r.key == int16(kmsg.ApiVersions)
-	if versions && len(w.left) >= 2 && int16(binary.BigEndian.Uint16(w.left)) == kerr.UnsupportedVersion.Code { //nolint:gosec // as Kafka has it
+	if versions && len(w.left) >= 2 && int16(binary.BigEndian.Uint16(w.left)) == kerr.UnsupportedVersion.Code {
 		w.version, w.flexible = 0, false // it is told in the way that every client knows
 	}
 	if w.flexible && !versions {

@@ -126,7 +126,7 @@ func FuzzPlausibleAnswers(f *testing.F) {
 	for key := range layouts {
 		f.Add(key, kmsg.ResponseForKey(key).MaxVersion(), answerOf(f, key, kmsg.ResponseForKey(key).MaxVersion(), true))
 	}
-	f.Fuzz(func(t *testing.T, key, version int16, answer []byte) {
+	f.Fuzz(func(_ *testing.T, key, version int16, answer []byte) {
 		resp := kmsg.ResponseForKey(key)
 		asked := sentRequest{key, version}
 		if resp == nil || version < 0 || version > resp.MaxVersion() || int64(len(answer)) > asked.longest() || !asked.plausible(answer) {

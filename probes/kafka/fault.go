@@ -101,7 +101,7 @@ func newFaults() *faults {
 func (f *faults) add(subject, name string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := kindOf(subject, err)
+	k, name := kindOf(subject, err), probes.Shown(name)
 	if !slices.Contains(f.names[k], name) {
 		f.names[k] = append(f.names[k], name)
 	}
@@ -120,7 +120,7 @@ func (f *faults) other(err error) { f.add("", "", err) }
 func (f *faults) partition(p probes.Partition, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := kindOf(p.Topic, err)
+	k := kindOf(probes.Shown(p.Topic), err)
 	f.partitions[k] = append(f.partitions[k], p.ID)
 }
 

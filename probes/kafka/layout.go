@@ -78,9 +78,9 @@ func versionsOf(s string) (from, to int16) {
 	case s == "":
 		return 0, last
 	case ranged:
-		return int16(number(first)), int16(number(most)) //nolint:gosec // constants
+		return int16(number(first)), int16(number(most))
 	default:
-		return int16(number(strings.TrimSuffix(s, "+"))), last //nolint:gosec // constants
+		return int16(number(strings.TrimSuffix(s, "+"))), last
 	}
 }
 
@@ -126,7 +126,7 @@ func (w *walker) uvarint() int64 {
 		return 0
 	}
 	w.left = w.left[size:]
-	return int64(n) //nolint:gosec // it was compared
+	return int64(n)
 }
 
 // length of a string (in 2 bytes), or of bytes or a list (in 4), where it is not compact. Below 0: there is none.
@@ -137,9 +137,9 @@ func (w *walker) length(bytes int64) int64 {
 	b := w.take(bytes)
 	switch len(b) {
 	case 2:
-		return int64(int16(binary.BigEndian.Uint16(b))) //nolint:gosec // as Kafka has it
+		return int64(int16(binary.BigEndian.Uint16(b)))
 	case 4:
-		return int64(int32(binary.BigEndian.Uint32(b))) //nolint:gosec // as Kafka has it
+		return int64(int32(binary.BigEndian.Uint32(b)))
 	}
 	return -1
 }

@@ -3,6 +3,8 @@ package memcached
 import (
 	"bufio"
 	"errors"
+	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
 
 func TestLogin(t *testing.T) {
@@ -143,6 +146,71 @@ func TestTLS(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), bad.want) {
 			t.Errorf("%s: %v, want %s", bad.name, err, bad.want)
+		}
+	}
+}
+
+// A server that repeats the arguments of what it was sent tells no password to whoever reads the error, nor values.
+func TestErrorsRepeatNoSecret(t *testing.T) {
+	const password, value = "a-password-that-nobody-may-see", "a-value-that-nobody-may-see"
+	for _, said := range []string{"SERVER_ERROR exporter " + password, "CLIENT_ERROR unknown: " + password[:9], "ERROR " + password, value} {
+		addr := servers.Listen(t, func(conn net.Conn) {
+			in := bufio.NewReader(conn)
+			for login := 2; ; login-- {
+				line, err := in.ReadString('\n')
+				if err != nil {
+					return
+				}
+				switch {
+				case line == "version\r\n" && login > 0:
+					line = "CLIENT_ERROR unauthenticated"
+				case strings.HasPrefix(line, "set login "):
+					_, _ = in.ReadString('\n')
+					line = "STORED"
+				default:
+					line = said
+				}
+				if _, err := conn.Write([]byte(line + "\r\n")); err != nil {
+					return
+				}
+			}
+		})
+		c := nodeConfig{Address: addr, Credentials: form.Credentials{Username: "exporter", Password: password}}
+		n := openNode(t, c, probetest.Env())
+		ctx := probetest.Within(t, 5*time.Second)
+		s, err := n.Survey(ctx, nil)
+		told := fmt.Sprintln(s.Refused, err, n.Delete(ctx, []string{"k"}), n.Put(ctx, "k", []byte("v"), time.Second))
+		_, err = n.Load(ctx, probes.Key{Name: "k"})
+		told += fmt.Sprintln(err, n.Exchange(ctx, probes.Key{Name: "k"}, probes.Stored{}, probes.Stored{Present: true, NoExpiry: true}))
+		if strings.Contains(told, "nobody") || strings.Contains(told, password[:9]) {
+			t.Errorf("%q: %s", said, told)
+		}
+	}
+}
+
+// A value of any size that a server announces, where it knows no meta commands, is not taken.
+func TestLoadOfAnySize(t *testing.T) {
+	for said, want := range map[string]string{
+		"VALUE k 5 9223372036854775806 7\r\n": "larger than --canary.max-value-bytes",
+		"VALUE k 5 2 7\r\nhi\r\nEND\r\n":      "",
+		"END\r\n":                             "",
+		"VALUE other 5 2 7\r\nhi\r\nEND\r\n":  errNotMemcached.Error(),
+		"VALUE k 5 2\r\nhi\r\nEND\r\n":        errNotMemcached.Error(),
+		"VALUE k 5 2 7\r\nhi\r\nVALUE k\r\n":  errNotMemcached.Error(),
+		"SERVER_ERROR out of memory\r\n":      "the server said: SERVER_ERROR out of memory",
+	} {
+		n := &node{env: probetest.Env(), account: &wire.Account{}, kept: &keptServer{}}
+		var got probes.Stored
+		var refused error
+		err := wire.NewConn(probetest.NewReplay([]byte(said)), errNotMemcached).Converse(t.Context(), wire.Request{Read: func(x *wire.Exchange) error {
+			return n.readPlain(x, probes.Key{Name: "k"}, func(s probes.Stored, err error) { got, refused = s, err })
+		}})
+		told := fmt.Sprintln(refused, err)
+		if want == "" && told != "<nil> <nil>\n" || !strings.Contains(told, want) {
+			t.Errorf("%q: %s", said, told)
+		}
+		if got.Present && (string(got.Value) != "hi" || got.Flags != 5 || got.Token != 7) {
+			t.Errorf("%q: %+v", said, got)
 		}
 	}
 }

@@ -440,7 +440,7 @@ func (q *streamQueue) addGroups(b *probes.Backlog, got streamReply, list []any, 
 			continue
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("group %s: %w", one.Group, err))
+			errs = append(errs, fmt.Errorf("group %s: %w", probes.Shown(one.Group), err))
 			b.Depth.Known = false
 		}
 		b.Depth.Value = max(b.Depth.Value, waiting)

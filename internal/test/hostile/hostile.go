@@ -41,7 +41,7 @@ type Config struct {
 // Attacks are all of them; each file of them adds its own.
 func Attacks() []Attack {
 	var all []Attack
-	for _, some := range [][]Attack{streams(), discoveryAttacks(), Starving(), queueReplies(), ManyElements()} {
+	for _, some := range [][]Attack{streams(), discoveryAttacks(), Starving(), queueReplies(), ManyElements(), kafkaReplies()} {
 		all = append(all, some...)
 	}
 	return all
