@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -163,7 +164,11 @@ func checkShowsValues(t *testing.T, binary string) {
 // get a page of the victim's.
 func (v *Victim) get(t testing.TB, path string) string {
 	t.Helper()
-	answer, err := v.client.Get("http://" + v.Addr + path)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+v.Addr+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := v.client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
