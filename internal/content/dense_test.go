@@ -9,7 +9,7 @@ import (
 // What reading a text takes is a small multiple of the text, whatever stands in it: a tree of a dense array would be dozens of times as
 // large.
 func TestDenseTextsTakeLittleMemory(t *testing.T) {
-	const size = 1 << 20
+	const size = 256 << 10
 	members := func(member string, i func(int) string) string {
 		var b strings.Builder
 		for n := 0; b.Len() < size; n++ {

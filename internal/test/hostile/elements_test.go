@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // mostHonestMemory is what the exporter may hold of an estate without faults of 10,000 keys by 12 nodes.
@@ -109,7 +111,7 @@ func manyKeysToList(t *testing.T, binary string) {
 			t.Errorf("%d nodes were read in a scrape", n)
 		}
 		m := sampled.FindStringSubmatch(said)
-		return m != nil && m[1] == strconv.Itoa(sample)
+		return m != nil && m[1] == strconv.Itoa(sample) && !strings.Contains(v.get(t, "/api/v1/status"), probes.ErrListing.Error())
 	})
 	v.Small(t)
 	t.Logf("%d MiB of resident memory at the peak", v.PeakMemory(t)>>20)
@@ -157,6 +159,25 @@ func checkShowsValues(t *testing.T, binary string) {
 			t.Errorf("%d of %d keys' values are shown", n, keys)
 		}
 	}
+}
+
+// get a page of the victim's.
+func (v *Victim) get(t testing.TB, path string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+v.Addr+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := v.client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }
 
 // runCheck gives what check prints, and the most memory that it held until it had printed the beginning: its output is held up there.
