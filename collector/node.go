@@ -82,6 +82,11 @@ type nodeCollector struct{}
 func (nodeCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus.Metric) error {
 	r := s.Consistency()
 	var errs []error
+	for _, g := range r.Groups {
+		if g.Err != nil {
+			errs = append(errs, fmt.Errorf("group %s: %w", g.Name, g.Err))
+		}
+	}
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		nodeUp.send(ch, number(n.Up), n.Layer, n.Name, n.Kind)
@@ -101,11 +106,6 @@ func (nodeCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus
 		}
 		if n.Up {
 			sendNode(n, ch)
-		}
-	}
-	for _, g := range r.Groups {
-		if g.Err != nil {
-			errs = append(errs, fmt.Errorf("group %s: %w", g.Name, g.Err))
 		}
 	}
 	sendGroups(r, ch)

@@ -15,7 +15,7 @@ import (
 // was named before is forgotten.
 func TestServersWithoutEnd(t *testing.T) {
 	v := Start(t, servers.Build(t), 2, discoveryAttacks())
-	rounds := 12
+	rounds := 6
 	if os.Getenv("CACHEINV_SOAK") != "" {
 		rounds = 200
 	}

@@ -55,15 +55,15 @@ func (a *addresses[M]) Alias(address string, m M) {
 }
 
 // IsAt reports whether any of these is an address of a member.
-func (a *addresses[M]) IsAt(m M, any map[string]bool) bool {
-	if len(any) == 0 {
+func (a *addresses[M]) IsAt(m M, these map[string]bool) bool {
+	if len(these) == 0 {
 		return false
 	}
-	if any[m.base().Address] {
+	if these[m.base().Address] {
 		return true
 	}
 	for address, k := range a.aliases {
-		if k.member == m && any[address] {
+		if k.member == m && these[address] {
 			return true
 		}
 	}
