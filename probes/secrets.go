@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -75,13 +77,19 @@ func (s *Secrets) Hide(said string) string {
 	return word
 }
 
-// repeated reports whether a text has a part of a secret.
+// repeated reports whether a text has a part of a secret; of one that is shorter than a part, whether it has it as a word, for its
+// letters are in many.
 func (s *Secrets) repeated(text string) bool {
 	for _, login := range s.logins {
 		for _, way := range login {
-			part := min(leastPart, len(way))
-			for i := 0; i+part <= len(way) && part <= len(text); i++ {
-				if strings.Contains(text, way[i:i+part]) {
+			if len(way) < leastPart {
+				if hasWord(text, way) {
+					return true
+				}
+				continue
+			}
+			for i := 0; i+leastPart <= len(way); i++ {
+				if strings.Contains(text, way[i:i+leastPart]) {
 					return true
 				}
 			}
@@ -89,3 +97,22 @@ func (s *Secrets) repeated(text string) bool {
 	}
 	return false
 }
+
+// hasWord reports whether a word is in a text with neither a letter nor a digit beside it.
+func hasWord(text, word string) bool {
+	for from := 0; ; {
+		i := strings.Index(text[from:], word)
+		if i < 0 {
+			return false
+		}
+		from += i
+		before, _ := utf8.DecodeLastRuneInString(text[:from])
+		after, _ := utf8.DecodeRuneInString(text[from+len(word):])
+		if !alphanumeric(before) && !alphanumeric(after) {
+			return true
+		}
+		from++
+	}
+}
+
+func alphanumeric(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }

@@ -53,3 +53,20 @@ func TestSecretsKeepsEarlier(t *testing.T) {
 		}
 	}
 }
+
+// The letters of a short password are in many texts: it counts as a word alone.
+func TestSecretsShort(t *testing.T) {
+	var s Secrets
+	s.Add("", "x")
+	for said, want := range map[string]string{
+		"ERR max number of clients":         "ERR max number of clients",
+		"ERR args beginning with: 'x' 'y'":  "ERR",
+		"ERR x":                             "ERR",
+		"x":                                 "(it repeats a secret)",
+		"ERR xx x1 éx: no word of it alone": "ERR xx x1 éx: no word of it alone",
+	} {
+		if got := s.Tell(said); got != want {
+			t.Errorf("%q is told as %q, want %q", said, got, want)
+		}
+	}
+}
