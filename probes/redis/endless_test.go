@@ -43,7 +43,7 @@ func TestEndlessReplies(t *testing.T) {
 			return err
 		}),
 	}
-	piece := func(s string) func(int) string { return probetest.Again(s) }
+	piece := probetest.Again
 	const endless = "*2147483647\r\n"
 	for name, c := range map[string]struct {
 		first string
