@@ -173,7 +173,13 @@ func TestMatchAgainstASlowOne(t *testing.T) {
 
 func FuzzMatch(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"user:*:profile", "user:1:profile"}, {"[^a-c]?", "dx"}, {`\*[\]]`, "*]"}, {"[a-", "-"}, {"*[", "a"}, {"", ""}, {"[\xff-a]", "\x80"},
+		{"user:*:profile", "user:1:profile"},
+		{"[^a-c]?", "dx"},
+		{`\*[\]]`, "*]"},
+		{"[a-", "-"},
+		{"*[", "a"},
+		{"", ""},
+		{"[\xff-a]", "\x80"},
 		{strings.Repeat("*a", 30), strings.Repeat("a", 60) + "b"},
 	} {
 		f.Add(seed[0], seed[1])
