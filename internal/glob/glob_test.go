@@ -172,8 +172,16 @@ func TestMatchAgainstASlowOne(t *testing.T) {
 }
 
 func FuzzMatch(f *testing.F) {
-	for _, seed := range [][2]string{{"user:*:profile", "user:1:profile"}, {"[^a-c]?", "dx"}, {`\*[\]]`, "*]"}, {"[a-", "-"}, {"*[", "a"}, {"", ""}, {"[\xff-a]", "\x80"},
-		{strings.Repeat("*a", 30), strings.Repeat("a", 60) + "b"}} {
+	for _, seed := range [][2]string{
+		{"user:*:profile", "user:1:profile"},
+		{"[^a-c]?", "dx"},
+		{`\*[\]]`, "*]"},
+		{"[a-", "-"},
+		{"*[", "a"},
+		{"", ""},
+		{"[\xff-a]", "\x80"},
+		{strings.Repeat("*a", 30), strings.Repeat("a", 60) + "b"},
+	} {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, pattern, s string) {

@@ -51,7 +51,7 @@ func FuzzNumbers(f *testing.F) {
 
 		body.Store(&said)
 		b, err := q.Sample(probetest.Within(t, 10*time.Second))
-		if b.Complete != (err == nil) || b.Complete && !(b.Depth.Known && b.OldestAge.Known && len(b.Ends) == 1 && len(b.Groups) == 1) {
+		if b.Complete != (err == nil) || b.Complete && (!b.Depth.Known || !b.OldestAge.Known || len(b.Ends) != 1 || len(b.Groups) != 1) {
 			t.Errorf("%+v, %v", b, err)
 		}
 		isCount("depth", b.Depth.Value)

@@ -43,7 +43,7 @@ func TestEndlessReplies(t *testing.T) {
 			return err
 		}),
 	}
-	piece := func(s string) func(int) string { return probetest.Again(s) }
+	piece := probetest.Again
 	const endless = "*2147483647\r\n"
 	for name, c := range map[string]struct {
 		first string
@@ -55,15 +55,15 @@ func TestEndlessReplies(t *testing.T) {
 		"a number":            {":", piece("1")},
 		"a text":              {"$9223372036854775806\r\n", piece("x")},
 		"a text of 8 MiB":     {"$8388608\r\n", piece("x")},
-		"an array":            {endless, piece(":1\r\n")},
-		"an array of texts":   {endless, piece("$1\r\nx\r\n")},
+		"an array":            {endless, piece(":1000000000000\r\n")},
+		"an array of texts":   {endless, piece("$20\r\nxxxxxxxxxxxxxxxxxxxx\r\n")},
 		"large texts":         {endless, piece("$65530\r\n" + string(make([]byte, 65530)) + "\r\n")},
 		"arrays":              {"", piece("*1\r\n")},
-		"arrays of arrays":    {endless, piece("*2\r\n:1\r\n:1\r\n")},
-		"TTLs, a hash":        {":1\r\n" + endless, probetest.Numbered("$9\r\n%09d\r\n")},
+		"arrays of arrays":    {endless, piece("*2\r\n:1000000000000\r\n:1000000000000\r\n")},
+		"TTLs, a hash":        {":1\r\n" + endless, probetest.Numbered("$20\r\n%020d\r\n")},
 		"INFO, a text":        {"$3\r\na:b\r\n$9223372036854775806\r\n", piece("x")},
-		"INFO, keys":          {"$3\r\na:b\r\n*2\r\n$1\r\n0\r\n" + endless, probetest.Numbered("$9\r\n%09d\r\n")},
-		"TTLs, values":        {":1\r\n+string\r\n:1\r\n" + endless, piece("$1\r\nx\r\n")},
+		"INFO, keys":          {"$3\r\na:b\r\n*2\r\n$1\r\n0\r\n" + endless, probetest.Numbered("$20\r\n%020d\r\n")},
+		"TTLs, values":        {":1\r\n+string\r\n:1\r\n" + endless, piece("$20\r\nxxxxxxxxxxxxxxxxxxxx\r\n")},
 		"TTLs, a large value": {":1\r\n+string\r\n:1\r\n*2\r\n$9223372036854775806\r\n", piece("x")},
 		"empty lines":         {"", piece("\r\n")},
 	} {

@@ -37,6 +37,9 @@ type frail struct {
 
 const frailKeys = 4
 
+// frailValue is longer than what stands around it on the wire, so that most of what is cut is cut within it.
+var frailValue = `{"version":1,"text":"` + strings.Repeat("x", 2000) + `"}`
+
 // weathers are what a network does to a connection, as toxiproxy has it; the empty one lets everything through.
 var weathers = []string{
 	"",
@@ -69,7 +72,7 @@ func newEstate(t testing.TB) (*estate, Config) {
 		e.nodes = append(e.nodes, n)
 		block := fmt.Sprintf("%s: {address: %q}", kind, n.listen)
 		if kind == "http" {
-			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"version":1}`)) }))
+			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(frailValue)) }))
 			t.Cleanup(web.Close)
 			n.to = strings.TrimPrefix(web.URL, "http://")
 			block = fmt.Sprintf("http: {url: \"http://%s/{key}\"}", n.listen)
@@ -91,8 +94,10 @@ func newEstate(t testing.TB) (*estate, Config) {
 	}
 	return e, Config{
 		Layers: []string{"  - name: frail\n    ttl: 1h\n    max_staleness: 5s\n    nodes:\n" + strings.Join(nodes, "")},
-		Classes: []string{fmt.Sprintf("  - {class: frail, layers: [frail], version: {json: $.version}, keys: [%s]}\n", strings.Join(keys, ", ")),
-			"  - {class: frail_pattern, layers: [frail], pattern: \"frail:*\", sample: 3}\n"},
+		Classes: []string{
+			fmt.Sprintf("  - {class: frail, layers: [frail], version: {json: $.version}, keys: [%s]}\n", strings.Join(keys, ", ")),
+			"  - {class: frail_pattern, layers: [frail], pattern: \"frail:*\", sample: 3}\n",
+		},
 		Queues: []string{"  - {name: frail, redis: {node: frail-1, list: \"frail:list\"}}\n", "  - {name: frail_http, http: {url: \"http://" + e.nodes[4].listen + "/queue\", depth: \"$.version\"}}\n"},
 	}
 }
@@ -108,7 +113,7 @@ func (e *estate) restart(n *frail) {
 		client := memcache.New(n.to)
 		defer func() { _ = client.Close() }()
 		for k := range frailKeys {
-			if err := client.Set(&memcache.Item{Key: fmt.Sprintf("frail:%d", k), Value: []byte(`{"version":1}`), Expiration: 3600}); err != nil {
+			if err := client.Set(&memcache.Item{Key: fmt.Sprintf("frail:%d", k), Value: []byte(frailValue), Expiration: 3600}); err != nil {
 				e.t.Fatal(err)
 			}
 		}
@@ -119,7 +124,7 @@ func (e *estate) restart(n *frail) {
 	n.server = r.Process
 	r.Must(e.t, "rpush", "frail:list", "message")
 	for k := range frailKeys {
-		r.Must(e.t, "set", fmt.Sprintf("frail:%d", k), `{"version":1}`, "ex", 3600)
+		r.Must(e.t, "set", fmt.Sprintf("frail:%d", k), frailValue, "ex", 3600)
 	}
 }
 
@@ -131,7 +136,7 @@ func (e *estate) weather(n *frail, toxic string) {
 	}
 	n.proxy = toxiproxy.NewProxy(e.proxies, n.name, n.listen, n.to)
 	if strings.Contains(toxic, "%d") {
-		toxic = fmt.Sprintf(toxic, 1+rand.IntN(3000))
+		toxic = fmt.Sprintf(toxic, 1+rand.IntN(8000))
 	}
 	if toxic != "" {
 		if _, err := n.proxy.Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {

@@ -94,7 +94,7 @@ func (p page) counts() map[string]float64 {
 			if strings.HasPrefix(name, "cacheinv_node_") && !strings.HasPrefix(labels["node"], "honest-") {
 				return
 			}
-			series := name + model.LabelSet(labelSet(labels)).String()
+			series := name + labelSet(labels).String()
 			switch f.GetType() {
 			case dto.MetricType_COUNTER:
 				out[series] = m.GetCounter().GetValue()

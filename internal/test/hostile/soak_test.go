@@ -101,10 +101,10 @@ func testFaults(t *testing.T, binary string) {
 	done := 0
 	for ; done < scrapes && time.Now().Before(end) && !t.Failed(); done++ {
 		estate.change()
-		switch {
-		case done%50 == 10:
+		switch done % 50 {
+		case 10:
 			w.reload(t, frail, hostile[rand.IntN(len(hostile))])
-		case done%50 == 12:
+		case 12:
 			w.reload(t, frail)
 		}
 		w.look(t, "frail", "frail_pattern")

@@ -1,9 +1,9 @@
 package hostile
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -64,7 +64,7 @@ func relaying(name, kind string, spoil func(client, server net.Conn)) Attack {
 		}
 		addr := servers.Listen(t, func(client net.Conn) {
 			defer func() { _ = client.Close() }()
-			server, err := net.Dial("tcp", to)
+			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", to)
 			if err != nil {
 				return
 			}
@@ -115,10 +115,8 @@ func drip(said string) func(net.Conn) {
 // random says what is of no protocol.
 func random(c net.Conn) {
 	for {
-		b := make([]byte, 1+rand.IntN(64<<10))
-		for i := range b {
-			b[i] = byte(rand.Uint32())
-		}
+		b := make([]byte, 32<<10)
+		_, _ = rand.Read(b) // it never fails
 		if _, err := c.Write(b); err != nil {
 			return
 		}
