@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -75,40 +74,12 @@ func (a sdkClient) Do(req *http.Request) (*http.Response, error) {
 	if closed := resp.Body.Close(); err == nil {
 		err = closed
 	}
+	if err == nil {
+		err = takeTurn(req.Context(), len(page))
+	}
 	if err != nil {
 		return nil, transportError{err}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(page))
 	return resp, nil
-}
-
-// readPage reads an answer whole, if the SDK can make its values of it without taking much memory.
-func readPage(body io.Reader) ([]byte, error) {
-	page, err := io.ReadAll(io.LimitReader(body, maxPage+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(page) > maxPage:
-		return nil, fmt.Errorf("the answer has more than %d MiB; check that the endpoint is a DynamoDB's", maxPage>>20)
-	case valuesIn(page) > maxValues:
-		return nil, fmt.Errorf("the answer has more than %d values; check that the endpoint is a DynamoDB's", maxValues)
-	}
-	return page, nil
-}
-
-// valuesIn a JSON text are no more than this.
-func valuesIn(text []byte) int {
-	n, quoted := 1, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == ',' || c == '[' || c == '{':
-			n++
-		}
-	}
-	return n
 }

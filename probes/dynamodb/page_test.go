@@ -5,8 +5,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -64,4 +66,44 @@ func FuzzPages(f *testing.F) {
 			t.Errorf("%d and %d remembered, a debt of %v", len(h.upTo.seen), len(h.upTo.coming), h.upTo.debt)
 		}
 	})
+}
+
+// A page of many values is given up when the first too many has come, wherever it is cut.
+func TestReadPage(t *testing.T) {
+	few := `{"Items":[` + strings.Repeat(`{"a":{"S":"x, [ { \" , y"}},`, 10)
+	page, err := readPage(iotest.OneByteReader(strings.NewReader(few)))
+	if err != nil || string(page) != few {
+		t.Errorf("%d of %d bytes, %v", len(page), len(few), err)
+	}
+	many := &endless{text: `{"N":"1"},`}
+	if _, err := readPage(many); err == nil || !strings.Contains(err.Error(), "more than 200000 values") {
+		t.Error(err)
+	}
+	if most := int64(len(many.text)) * maxValues; many.read > most+chunkBytes {
+		t.Errorf("%d bytes were read, of which %d have as many values as may be", many.read, most)
+	}
+	if _, err := readPage(&endless{text: strings.Repeat("x", 100)}); err == nil || !strings.Contains(err.Error(), "more than 8 MiB") {
+		t.Error(err)
+	}
+	count := valueCounter{n: 1}
+	for i := range few {
+		count.add([]byte(few[i : i+1]))
+	}
+	if count.n != 1+2+10*3 {
+		t.Errorf("%d values", count.n)
+	}
+}
+
+// endless gives a text again and again.
+type endless struct {
+	text string
+	read int64
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = e.text[(e.read+int64(i))%int64(len(e.text))]
+	}
+	e.read += int64(len(p))
+	return len(p), nil
 }

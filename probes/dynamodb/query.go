@@ -82,6 +82,8 @@ func (h *history) checkTimeFormat(ctx context.Context, api *dynamodb.Client, now
 
 // query the table. A panic of the library over an answer is its error.
 func query(ctx context.Context, api *dynamodb.Client, in *dynamodb.QueryInput) (out *dynamodb.QueryOutput, err error) {
+	ctx, end := withTurn(ctx)
+	defer end()
 	err = probes.Guarded(func() (err error) {
 		out, err = api.Query(ctx, in)
 		return err

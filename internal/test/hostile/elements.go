@@ -146,8 +146,6 @@ func endlessMemcached(t testing.TB) string {
 
 // densePages is a DynamoDB whose pages hold far more values than items can have.
 func densePages(t testing.TB) Config {
-	t.Setenv("AWS_ACCESS_KEY_ID", "test")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
 	page := `{"Items":[` + strings.Repeat(`{"t":{"L":[`+strings.Repeat(`{"N":"1"},`, 1000)[:9999]+`]}},`, 700)
 	page = page[:len(page)-1] + `],"Count":1}`
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -1,11 +1,22 @@
 package hostile
 
 import (
+	"os"
 	"testing"
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
+
+// The exporter takes the credentials for attacks that play DynamoDB from its environment.
+func TestMain(m *testing.M) {
+	for name, value := range servers.DynamoDBEnvironment() {
+		if err := os.Setenv(name, value); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // Each attack alone beside honest nodes: the exporter stays up and small, and tells all of them at each scrape.
 func TestAttacks(t *testing.T) {

@@ -147,7 +147,7 @@ func testSiege(t *testing.T, binary string) {
 		attacks, names = append(attacks, a.Start(t)), append(names, a.Name)
 	}
 	rounds := 0
-	for end := time.Now().Add(pick(time.Hour, 0)); !t.Failed() && (rounds == 0 || time.Now().Before(end)); rounds++ {
+	for end := time.Now().Add(pick(time.Hour, 3*time.Minute)); !t.Failed() && (rounds == 0 || time.Now().Before(end)); rounds++ {
 		order := rand.Perm(len(attacks))
 		for len(order) > 0 && !t.Failed() {
 			n := min(together, len(order))
