@@ -42,7 +42,7 @@ const (
 
 // Numbers, which files hold on marked lines.
 var (
-	StaleShare         = &Setting{"stale_share", "0.01", "Share of a class's compared copies that are overdue from which on users are harmed: CacheInvalHighStaleDataRate pages.", share}
+	StaleShare         = &Setting{"stale_share", "0.01", "Share of a class's copies that are overdue, or outlived a delete, from which on users are harmed: CacheInvalHighStaleDataRate pages.", share}
 	Budget             = &Setting{"budget", "0.001", "Share of reads that may be overdue in the long run. Its burning at 14.4 and 6 times pages, at 3 times and once is a ticket.", share}
 	FailureShare       = &Setting{"failure_share", "0.05", "Share of invalidations that fail, from which on CacheInvalFailureRatio pages.", share}
 	FailureShareTicket = &Setting{"failure_share_ticket", "0.01", "The same for its ticket.", share}
