@@ -99,6 +99,6 @@ func (one situation) test(s Settings, evaluate time.Duration) test {
 // chapters are the table.
 func chapters(s Settings) []chapter {
 	return []chapter{
-		copiesChapter(s), classesChapter(s), nodesChapter(s), queuesChapter(s), invalidationsChapter(s), exportersChapter(s), hoursChapter(s), daysChapter(s),
+		copiesChapter(s), classesChapter(s), nodesChapter(s), queuesChapter(s), invalidationsChapter(s), exportersChapter(s), hoursChapter(s), daysChapter(s), incidentsChapter(s),
 	}
 }
