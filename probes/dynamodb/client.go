@@ -70,12 +70,9 @@ func (a sdkClient) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, transportError{err}
 	}
-	page, err := readPage(resp.Body)
+	page, err := a.page(req.Context(), resp.Body)
 	if closed := resp.Body.Close(); err == nil {
 		err = closed
-	}
-	if err == nil {
-		err = takeTurn(req.Context(), len(page))
 	}
 	if err != nil {
 		return nil, transportError{err}

@@ -25,7 +25,7 @@ func (h *history) explain(ctx context.Context, err error) error {
 	if errors.As(err, &network) {
 		return network.error
 	}
-	if errors.Is(err, probes.ErrPanic) {
+	if errors.Is(err, probes.ErrPanic) || errors.Is(err, probes.ErrTooSlow) {
 		return err
 	}
 	if !errors.As(err, &answer) {

@@ -4,26 +4,34 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
-	"golang.org/x/sync/semaphore"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
-const (
-	// chunkBytes of a page are read at once.
-	chunkBytes = 64 << 10
-	// manyPages are the bytes of pages that the SDK makes values of at once, in all histories: some twenty bytes for each.
-	manyPages = 4 << 20
-)
+// chunkBytes of a page are read at once.
+const chunkBytes = 32 << 10
 
 // readPage reads an answer whole, if the SDK can make its values of it without taking much memory. It ends with the first value too
-// many, so that no more of it is held.
-func readPage(body io.Reader) ([]byte, error) {
-	var page []byte
+// many, so that no more of it is held. hold is called before more than a chunk is read.
+func readPage(body io.Reader, hold func() error) ([]byte, error) {
+	page := make([]byte, 0, chunkBytes)
 	count := valueCounter{n: 1}
 	for {
 		from := len(page)
-		page = append(page, make([]byte, chunkBytes)...)
-		n, err := io.ReadFull(body, page[from:])
+		switch from {
+		case 0:
+		case chunkBytes:
+			if err := hold(); err != nil {
+				return nil, err
+			}
+			fallthrough
+		default:
+			if cap(page)-from < chunkBytes {
+				page = slices.Grow(page, from) // twice as much: what is outgrown is garbage
+			}
+		}
+		n, err := io.ReadFull(body, page[from:from+chunkBytes])
 		page = page[:from+n]
 		count.add(page[from:])
 		switch {
@@ -61,31 +69,38 @@ func (v *valueCounter) add(text []byte) {
 	}
 }
 
-// parsing bounds the pages of which values are made at the same time. A page waits once it is there, so that a slow table holds up
-// no other.
-var parsing = semaphore.NewWeighted(manyPages)
-
-// turn of a query's page to be parsed.
-type turn struct{ bytes int64 }
-
-type turnKey struct{}
-
-// withTurn gives the context of a query, whose page may take its turn; end gives it to another.
-func withTurn(ctx context.Context) (_ context.Context, end func()) {
-	t := &turn{}
-	return context.WithValue(ctx, turnKey{}, t), func() { parsing.Release(t.bytes) }
+// room in memory for the page of one query, until what the SDK made of it has been taken.
+type room struct {
+	cancel context.CancelCauseFunc
+	held   *probes.Hold
 }
 
-// takeTurn waits until a page of so many bytes may be parsed; the query's end gives the turn back.
-func takeTurn(ctx context.Context, bytes int) error {
-	t, ok := ctx.Value(turnKey{}).(*turn)
-	n := int64(min(bytes, manyPages))
-	if !ok || n <= chunkBytes {
-		return nil
+type roomKey struct{}
+
+// withRoom gives the context of a query, whose page may take room; end gives it back.
+func withRoom(ctx context.Context) (_ context.Context, end func()) {
+	r := &room{}
+	ctx, r.cancel = context.WithCancelCause(context.WithValue(ctx, roomKey{}, r))
+	return ctx, func() {
+		r.cancel(nil)
+		if r.held != nil {
+			r.held.Release()
+		}
 	}
-	if err := parsing.Acquire(ctx, n); err != nil {
+}
+
+// page of an answer to a request of a query; one beyond a chunk holds as much room as the largest needs.
+func (a sdkClient) page(ctx context.Context, body io.Reader) ([]byte, error) {
+	r, ok := ctx.Value(roomKey{}).(*room)
+	hold := func() (err error) {
+		if ok && r.held == nil {
+			r.held, err = a.client.Hold(ctx, maxPage, func() { r.cancel(probes.ErrTooSlow) })
+		}
 		return err
 	}
-	t.bytes += n
-	return nil
+	page, err := readPage(body, hold)
+	if err == nil && ok && r.held != nil {
+		r.held.Arrived()
+	}
+	return page, err
 }

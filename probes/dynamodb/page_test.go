@@ -70,19 +70,20 @@ func FuzzPages(f *testing.F) {
 
 // A page of many values is given up when the first too many has come, wherever it is cut.
 func TestReadPage(t *testing.T) {
+	unheld := func() error { return nil }
 	few := `{"Items":[` + strings.Repeat(`{"a":{"S":"x, [ { \" , y"}},`, 10)
-	page, err := readPage(iotest.OneByteReader(strings.NewReader(few)))
+	page, err := readPage(iotest.OneByteReader(strings.NewReader(few)), unheld)
 	if err != nil || string(page) != few {
 		t.Errorf("%d of %d bytes, %v", len(page), len(few), err)
 	}
 	many := &endless{text: `{"N":"1"},`}
-	if _, err := readPage(many); err == nil || !strings.Contains(err.Error(), "more than 200000 values") {
+	if _, err := readPage(many, unheld); err == nil || !strings.Contains(err.Error(), "more than 200000 values") {
 		t.Error(err)
 	}
 	if most := int64(len(many.text)) * maxValues; many.read > most+chunkBytes {
 		t.Errorf("%d bytes were read, of which %d have as many values as may be", many.read, most)
 	}
-	if _, err := readPage(&endless{text: strings.Repeat("x", 100)}); err == nil || !strings.Contains(err.Error(), "more than 8 MiB") {
+	if _, err := readPage(&endless{text: strings.Repeat("x", 100)}, unheld); err == nil || !strings.Contains(err.Error(), "more than 8 MiB") {
 		t.Error(err)
 	}
 	count := valueCounter{n: 1}

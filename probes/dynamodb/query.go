@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -82,12 +83,15 @@ func (h *history) checkTimeFormat(ctx context.Context, api *dynamodb.Client, now
 
 // query the table. A panic of the library over an answer is its error.
 func query(ctx context.Context, api *dynamodb.Client, in *dynamodb.QueryInput) (out *dynamodb.QueryOutput, err error) {
-	ctx, end := withTurn(ctx)
+	ctx, end := withRoom(ctx)
 	defer end()
 	err = probes.Guarded(func() (err error) {
 		out, err = api.Query(ctx, in)
 		return err
 	})
+	if errors.Is(context.Cause(ctx), probes.ErrTooSlow) {
+		err = probes.ErrTooSlow
+	}
 	return out, err
 }
 

@@ -149,9 +149,11 @@ func testSiege(t *testing.T, binary string) {
 	rounds := 0
 	paced := time.NewTicker(2 * time.Second) // the machine has other tests, too
 	defer paced.Stop()
-	for end := time.Now().Add(pick(time.Hour, 3*time.Minute)); !t.Failed() && (rounds == 0 || time.Now().Before(end)); rounds++ {
+	end := time.Now().Add(pick(time.Hour, 3*time.Minute))
+	goesOn := func() bool { return !t.Failed() && (rounds == 0 || time.Now().Before(end)) }
+	for ; goesOn(); rounds++ {
 		order := rand.Perm(len(attacks))
-		for len(order) > 0 && !t.Failed() {
+		for len(order) > 0 && goesOn() {
 			n := min(together, len(order))
 			var now []Config
 			var called []string

@@ -302,6 +302,11 @@ func (c *Client) Send(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// Hold room in memory for n bytes of an answer, as probes.Budget has it: lost is called where it comes too slowly.
+func (c *Client) Hold(ctx context.Context, n int64, lost func()) (*probes.Hold, error) {
+	return c.env.Budget.Hold(ctx, &c.holder, n, lost)
+}
+
 // endingBody ends its request when it is closed.
 type endingBody struct {
 	io.ReadCloser
