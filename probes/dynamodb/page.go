@@ -39,7 +39,7 @@ func readPage(body io.Reader, hold func() error) ([]byte, error) {
 			return nil, fmt.Errorf("the answer has more than %d MiB; check that the endpoint is a DynamoDB's", maxPage>>20)
 		case count.n > maxValues:
 			return nil, fmt.Errorf("the answer has more than %d values; check that the endpoint is a DynamoDB's", maxValues)
-		case err == io.EOF || err == io.ErrUnexpectedEOF: //nolint:errorlint // ReadFull gives them as they are
+		case err == io.EOF || err == io.ErrUnexpectedEOF:
 			return page, nil
 		case err != nil:
 			return nil, err
