@@ -1,9 +1,11 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -59,6 +61,7 @@ type tracer struct {
 	files    Files
 	families Families
 	open     map[string]bool // recordings on the way here
+	inner    string          // the last of them
 }
 
 func (t *tracer) of(expr parser.Expr) (set, error) {
@@ -89,17 +92,9 @@ func (t *tracer) of(expr parser.Expr) (set, error) {
 func (t *tracer) selector(e *parser.VectorSelector) (set, error) {
 	var s set
 	if r, ok := t.files.Recorded(e.Name); ok {
-		if t.open[e.Name] {
-			return nil, fmt.Errorf("%s is recorded from itself", e.Name)
-		}
-		t.open[e.Name] = true
-		defer delete(t.open, e.Name)
 		var err error
-		if s, err = t.of(r.Expr); err != nil {
+		if s, err = t.recording(r); err != nil {
 			return nil, fmt.Errorf("%s: %w", r.Record, err)
-		}
-		for name := range r.Labels {
-			s[name] = true
 		}
 	} else {
 		names, ok := t.families(e.Name)
@@ -112,6 +107,29 @@ func (t *tracer) selector(e *parser.VectorSelector) (set, error) {
 		if m.Name != model.MetricNameLabel && !s[m.Name] {
 			return nil, fmt.Errorf("%s: the metric has no label %s, but %v", e, m.Name, slices.Sorted(maps.Keys(s)))
 		}
+	}
+	return s, nil
+}
+
+// recording gives the labels of what a rule records. One that reads itself remembers what it said before: that has the labels of its
+// name's level.
+func (t *tracer) recording(r Rule) (set, error) {
+	if t.open[r.Record] {
+		if t.inner != r.Record {
+			return nil, errors.New("it is recorded from itself through others")
+		}
+		level, _, _ := strings.Cut(r.Record, ":")
+		return setOf(append(strings.Split(level, "_"), "cluster")...), nil
+	}
+	outer := t.inner
+	t.open[r.Record], t.inner = true, r.Record
+	defer func() { delete(t.open, r.Record); t.inner = outer }()
+	s, err := t.of(r.Expr)
+	if err != nil {
+		return nil, err
+	}
+	for name := range r.Labels {
+		s[name] = true
 	}
 	return s, nil
 }

@@ -11,6 +11,7 @@ groups:
   - name: g
     rules:
       - {record: 'layer:x:sum', expr: 'sum by (cluster, layer) (x)', labels: {extra: a}}
+      - {record: 'layer:self:sum', expr: 'layer:self:sum{layer="a"} or sum by (cluster, layer) (x)'}
       - {record: 'loop:a:sum', expr: 'sum(loop:b:sum)'}
       - {record: 'loop:b:sum', expr: 'sum(loop:a:sum)'}
 `
@@ -45,6 +46,7 @@ func TestLabels(t *testing.T) {
 		{expr: `x * ignoring (node) group_left () y`, want: "cluster layer node"},
 		{expr: `up * on (cluster) group_right (instance) y`, want: "cluster instance layer"},
 		{expr: `x or y`, want: "cluster layer"},
+		{expr: `layer:self:sum`, want: "cluster layer"},
 		{expr: `nothing > 1`, fault: "nothing gives nothing"},
 		{expr: `x{group="a"}`, fault: "no label group"},
 		{expr: `layer:x:sum{node="a"}`, fault: "no label node"},
