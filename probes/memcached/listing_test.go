@@ -141,6 +141,7 @@ func TestListingIsRefused(t *testing.T) {
 	for _, args := range [][]string{{"-X"}, {"-o", "no_lru_crawler"}} {
 		p := servers.Memcached(t, args...)
 		n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
+		begunAnew(n)
 		_, err := listedKeys(t, n, "", 0)
 		if err == nil || !strings.Contains(err.Error(), "lru_crawler metadump: refused (") || !strings.Contains(err.Error(), "keys instead") {
 			t.Errorf("%v: %v", args, err)
@@ -162,7 +163,17 @@ func crawled(t testing.TB, dump func(what string, out *bufio.Writer) bool) *node
 		_, _ = out.WriteString(map[string]string{"stats": "STAT uptime 1\r\nEND\r\n", "mn": "MN\r\n"}[line])
 		return true
 	})
-	return openNode(t, nodeConfig{Address: addr}, probetest.Env())
+	n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
+	begunAnew(n)
+	return n
+}
+
+// begunAnew: nothing is known of the listings of another server, which had the same port in an earlier test.
+func begunAnew(n *node) {
+	l := n.keys.listing
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next, l.ended = time.Time{}, false
 }
 
 func TestListingByLRUs(t *testing.T) {
