@@ -62,6 +62,7 @@ func TestListsKeys(t *testing.T) {
 	slices.Sort(want)
 	proxy := servers.NewProxy(t, p.Addr)
 	n := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Env())
+	begunAnew(n)
 	probetest.Survey(t, n)
 	if got := proxy.Counts().Connections; got != 1 {
 		t.Errorf("%d connections without a pattern", got)
@@ -109,6 +110,7 @@ func TestNodesAtOneServerShareAListing(t *testing.T) {
 	proxy := servers.NewProxy(t, p.Addr)
 	a := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Env())
 	b := openNode(t, nodeConfig{Address: proxy.Addr}, probetest.Env())
+	begunAnew(a)
 	if got, err := listedKeys(t, a, "a:*", 10); err != nil || len(got) != 10 || !strings.HasPrefix(got[0], "a:") {
 		t.Errorf("%v, %v", got, err)
 	}
