@@ -110,7 +110,7 @@ func TestMostRequests(t *testing.T) {
 
 // Nobody waits for a client that reads nothing but the client: the answer is made, and its place is free.
 func TestClientThatReadsNothing(t *testing.T) {
-	made := make(chan struct{})
+	made := make(chan struct{}, 1000)
 	large := strings.Repeat("x", 8<<20)
 	e := &fakeExporter{serve: func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, large)
@@ -119,8 +119,15 @@ func TestClientThatReadsNothing(t *testing.T) {
 	s := New(e, Options{MaxRequests: 1, Load: good}, quiet)
 	at, _ := serve(t, s)
 	for range 3 {
-		dial(t, at, get)
-		<-made
+		servers.Eventually(t, "the next answer is made", func() bool {
+			dial(t, at, get)
+			select {
+			case <-made:
+				return true
+			case <-time.After(100 * time.Millisecond): // it was refused: the one before was just being made
+				return false
+			}
+		})
 	}
 }
 
