@@ -11,8 +11,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/exporter-toolkit/web"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // serve runs a server on a free port until the test or the function that it gives ends it.
