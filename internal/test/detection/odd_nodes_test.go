@@ -1,15 +1,18 @@
 package detection
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
@@ -253,6 +256,8 @@ func refusedQueues(t *testing.T, e *oddEstate) {
 	for _, k := range slices.Concat(keys, []string{"inv"}) {
 		database.Must(t, "move", k, 1)
 	}
+	worked(t, login, 0)
+	worked(t, database, 1)
 	full := servers.Listen(t, func(c net.Conn) {
 		defer c.Close()
 		_, _ = io.WriteString(c, "-ERR max number of clients reached\r\n")
@@ -269,6 +274,34 @@ func refusedQueues(t *testing.T, e *oddEstate) {
 		database.Must(t, "acl", "setuser", "worker", "-select")
 		for _, r := range []*servers.RedisServer{login, database} {
 			r.Must(t, "client", "kill", "user", "worker")
+		}
+	})
+}
+
+// worked has a message of the list inv taken, and another one put there, all the time: else it would stand still until it is refused.
+func worked(t *testing.T, r *servers.RedisServer, db int) {
+	t.Helper()
+	stop := make(chan struct{})
+	var working sync.WaitGroup
+	t.Cleanup(func() {
+		close(stop)
+		working.Wait()
+	})
+	working.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Millisecond):
+				ctx := context.WithoutCancel(t.Context())
+				_, _ = r.TxPipelined(ctx, func(p redis.Pipeliner) error { // the last of them may meet a server that ends
+					p.Do(ctx, "select", db)
+					p.RPush(ctx, "inv", n)
+					p.LPop(ctx, "inv")
+					p.Do(ctx, "select", 0)
+					return nil
+				})
+			}
 		}
 	})
 }
