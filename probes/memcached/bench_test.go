@@ -17,7 +17,7 @@ import (
 // BenchmarkMemcachedRead1000 reads 1,000 keys of 100 bytes: the floor is one pipeline of mg, its replies dropped unparsed.
 func BenchmarkRead1000(b *testing.B) {
 	p := servers.Memcached(b)
-	client := memcacheClient(b, p.Addr)
+	client := servers.MemcachedClient(b, p.Addr)
 	keys := make([]probes.Key, 1000)
 	var pipeline strings.Builder
 	for i := range keys {

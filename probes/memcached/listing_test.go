@@ -48,7 +48,7 @@ func relist(n *node) {
 func TestListsKeys(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	odd := []string{"%", "%41", "+", "?", "&x=y", "/", "é", "\"", "\\", "*", "key=", "END", "\xff", "~", "'"}
 	var want []string
 	for i := range 5000 {
@@ -102,7 +102,7 @@ func TestListsKeys(t *testing.T) {
 func TestNodesAtOneServerShareAListing(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	for i := range 10 {
 		set(t, c, "a:"+strconv.Itoa(i), "v", 0)
 		set(t, c, "b:"+strconv.Itoa(i), "v", 0)

@@ -32,12 +32,6 @@ func openNode(t testing.TB, c nodeConfig, env *probes.Env) *node {
 	return n
 }
 
-func memcacheClient(t testing.TB, addr string) *memcache.Client {
-	t.Helper()
-	c := servers.MemcachedClient(t, addr)
-	return c
-}
-
 func set(t testing.TB, c *memcache.Client, key, value string, seconds int32) {
 	t.Helper()
 	if err := c.Set(&memcache.Item{Key: key, Value: []byte(value), Expiration: seconds}); err != nil {

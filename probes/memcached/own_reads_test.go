@@ -20,7 +20,7 @@ import (
 func TestOwnReadsAreExactUnderChurn(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	nodes := []*node{ // two layers may name one server
 		openNode(t, nodeConfig{Address: p.Addr}, probetest.Env()), openNode(t, nodeConfig{Address: p.Addr}, probetest.Env()),
 	}
@@ -71,7 +71,7 @@ func TestOwnReadsAreExactUnderChurn(t *testing.T) {
 func TestOwnReadsAreExactOverAFreeze(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	set(t, memcacheClient(t, p.Addr), "k0", strings.Repeat("x", 1000), 0)
+	set(t, servers.MemcachedClient(t, p.Addr), "k0", strings.Repeat("x", 1000), 0)
 	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	keys := make([]probes.Key, 1000)
 	for i := range keys {
@@ -120,7 +120,7 @@ func TestOwnReadsAreExactOverARestart(t *testing.T) {
 		p = servers.MemcachedAt(t, p.Addr)
 		// More misses than before, of others as well: the counts alone don't tell of the restart.
 		for range 10 {
-			_, _ = memcacheClient(t, p.Addr).Get("no")
+			_, _ = servers.MemcachedClient(t, p.Addr).Get("no")
 		}
 		probetest.Read(t, n, probes.Key{Name: "no"}, probes.Key{Name: "no"})
 		probetest.Read(t, other, probes.Key{Name: "no"})
@@ -143,7 +143,7 @@ func TestOwnReadsAreExactOverARestart(t *testing.T) {
 func TestReadGivenUpHalfWay(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	env := probetest.Env()
 	keys := make([]probes.Key, 3000)
 	for i := range keys {

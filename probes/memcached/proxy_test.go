@@ -84,7 +84,7 @@ func oldMemcached(t testing.TB, addr, refusal string, without ...string) string 
 func TestFallsBackToGet(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	set(t, c, "a", "1", 100)
 	set(t, c, "large", strings.Repeat("x", 2000), 0)
 	env := probetest.Env()
@@ -119,7 +119,7 @@ func TestFallsBackToGet(t *testing.T) {
 func TestProxyWithoutStats(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	set(t, memcacheClient(t, p.Addr), "a", "1", 100)
+	set(t, servers.MemcachedClient(t, p.Addr), "a", "1", 100)
 	addr := oldMemcached(t, p.Addr, "", "stats", "version")
 	n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
 	for range 3 {
@@ -159,7 +159,7 @@ func TestBehindAProxyComesBack(t *testing.T) {
 		}
 	}
 	p := servers.MemcachedAt(t, addr)
-	set(t, memcacheClient(t, p.Addr), "a", "1", 100)
+	set(t, servers.MemcachedClient(t, p.Addr), "a", "1", 100)
 	if s := probetest.Survey(t, n); s.Unasked || s.Version == "" {
 		t.Errorf("alive: %+v", s)
 	}
@@ -172,7 +172,7 @@ func TestBehindAProxyComesBack(t *testing.T) {
 		t.Fatalf("dead: %+v", s)
 	}
 	p = servers.MemcachedAt(t, addr)
-	set(t, memcacheClient(t, p.Addr), "a", "1", 100)
+	set(t, servers.MemcachedClient(t, p.Addr), "a", "1", 100)
 	if s := probetest.Survey(t, n); s.Unasked {
 		t.Errorf("alive: %+v", s)
 	}

@@ -15,7 +15,7 @@ import (
 func TestReadTellsEachKindOfCopy(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	env := probetest.Env()
 	env.MaxValueBytes = 1000
 	n := openNode(t, nodeConfig{Address: p.Addr}, env)
@@ -76,7 +76,7 @@ func TestReadTellsEachKindOfCopy(t *testing.T) {
 func TestValuesThatLookLikeProtocol(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	values := []string{
 		"END\r\n", "EN\r\n", "MN\r\n", "VA 5 t-1 O3\r\nhello\r\n", "VALUE v3 0 2\r\nhi\r\nEND\r\n", "\r\n", "\r", "\n", "ERROR\r\n", "",
 		"SERVER_ERROR out of memory\r\n", string([]byte{0, 255, 13, 10, 0}),
@@ -100,7 +100,7 @@ func TestValuesThatLookLikeProtocol(t *testing.T) {
 func TestRoundTrips(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	for i := range 500 {
 		set(t, c, "k"+strconv.Itoa(i), strconv.Itoa(i), 0)
 	}
@@ -141,7 +141,7 @@ func TestRoundTrips(t *testing.T) {
 func TestLargeReads(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	value := strings.Repeat("x", 100<<10)
 	keys := make([]probes.Key, 3000)
 	for i := range keys {
@@ -170,7 +170,7 @@ func TestLargeReads(t *testing.T) {
 func TestReadsLeaveNoTrace(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	set(t, c, "k", "v", 1000)
 	state := func() (age int, fetched string) {
@@ -202,7 +202,7 @@ func TestReadsLeaveNoTrace(t *testing.T) {
 func TestRecacheTokensAreGivenBack(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	keys := make([]probes.Key, 1500)
 	for i := range keys {

@@ -28,7 +28,7 @@ func statsOf(t testing.TB, addr string) map[string]string {
 func TestSurveyTellsWhatStatsTell(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t, "-m", "2")
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	set(t, c, "a", "value", 0)
 	for i := range 3000 { // more than there is memory for
 		set(t, c, "fill:"+strconv.Itoa(i), strings.Repeat("x", 2000), 0)
@@ -86,7 +86,7 @@ func TestSurveyTellsThePolicy(t *testing.T) {
 func TestSurveyCountsExpiredItems(t *testing.T) {
 	servers.NoLeaks(t)
 	p := servers.Memcached(t)
-	c := memcacheClient(t, p.Addr)
+	c := servers.MemcachedClient(t, p.Addr)
 	n := openNode(t, nodeConfig{Address: p.Addr}, probetest.Env())
 	for i := range 20 {
 		set(t, c, "k"+strconv.Itoa(i), "v", 1)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -281,13 +280,7 @@ func refusedQueues(t *testing.T, e *oddEstate) {
 // worked has a message of the list inv taken, and another one put there, all the time: else it would stand still until it is refused.
 func worked(t *testing.T, r *servers.RedisServer, db int) {
 	t.Helper()
-	stop := make(chan struct{})
-	var working sync.WaitGroup
-	t.Cleanup(func() {
-		close(stop)
-		working.Wait()
-	})
-	working.Go(func() {
+	beside(t, func(stop <-chan struct{}) {
 		for n := 0; ; n++ {
 			select {
 			case <-stop:

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -273,4 +274,16 @@ func spans(values []model.SamplePair, since time.Time) string {
 		i = k + 1
 	}
 	return b.String()
+}
+
+// beside runs f beside the test. stop is closed at the test's end, which waits for f.
+func beside(t *testing.T, f func(stop <-chan struct{})) {
+	t.Helper()
+	stop := make(chan struct{})
+	var running sync.WaitGroup
+	t.Cleanup(func() {
+		close(stop)
+		running.Wait()
+	})
+	running.Go(func() { f(stop) })
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -276,13 +275,7 @@ func flappingBacklog(t *testing.T, _ *station) estate {
 			sh.Publish(imported(6000)...)
 		}
 		surge()
-		stop := make(chan struct{})
-		var turns sync.WaitGroup
-		t.Cleanup(func() {
-			close(stop)
-			turns.Wait()
-		})
-		turns.Go(func() {
+		beside(t, func(stop <-chan struct{}) {
 			for above := true; ; above = !above {
 				lasts := 210 * time.Second
 				if !above {
@@ -344,13 +337,7 @@ func splitBrain(writing bool) func(*testing.T, *station) estate {
 			}
 		}
 		if writing {
-			var traffic sync.WaitGroup
-			stop := make(chan struct{})
-			t.Cleanup(func() {
-				close(stop)
-				traffic.Wait()
-			})
-			traffic.Go(func() {
+			beside(t, func(stop <-chan struct{}) {
 				for n := 100; ; n++ {
 					select {
 					case <-stop:
@@ -389,13 +376,7 @@ func frozenReplica(t *testing.T, _ *station) estate {
 		primary.Set(t.Context(), keys[i], `{"version":1}`, time.Hour)
 	}
 	servers.Eventually(t, "the replica has the keys", func() bool { return replica.DBSize(t.Context()).Val() == 20 })
-	var traffic sync.WaitGroup
-	stop := make(chan struct{})
-	t.Cleanup(func() {
-		close(stop)
-		traffic.Wait()
-	})
-	traffic.Go(func() {
+	beside(t, func(stop <-chan struct{}) {
 		for n := 2; ; n++ {
 			select {
 			case <-stop:

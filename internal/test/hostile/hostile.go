@@ -135,19 +135,9 @@ func (c Config) text() string {
 // Scrape the victim once, with Prometheus' usual timeout of 10 s, and demand that every honest node was read whole.
 func (v *Victim) Scrape(t testing.TB) string {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+v.Addr+"/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(v.timeout.Seconds(), 'f', -1, 64))
-	answer, err := v.client.Do(request)
-	if err != nil {
-		t.Fatalf("no answer: %v; it says:\n%s", err, tail(v.Output()))
-	}
-	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("status %d, %v: %s; it says:\n%s", answer.StatusCode, err, body, tail(v.Output()))
+	status, body := v.ask(t)
+	if status != http.StatusOK {
+		t.Fatalf("status %d: %s; it says:\n%s", status, body, tail(v.Output()))
 	}
 	for _, node := range v.honest {
 		for _, want := range []string{
@@ -160,6 +150,25 @@ func (v *Victim) Scrape(t testing.TB) string {
 		}
 	}
 	return string(body)
+}
+
+// ask for the victim's metrics, and give the answer whole.
+func (v *Victim) ask(t testing.TB) (status int, body []byte) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+v.Addr+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(v.timeout.Seconds(), 'f', -1, 64))
+	answer, err := v.client.Do(request)
+	if err != nil {
+		t.Fatalf("no answer: %v; it says:\n%s", err, tail(v.Output()))
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if body, err = io.ReadAll(answer.Body); err != nil {
+		t.Fatalf("status %d, %v: %s; it says:\n%s", answer.StatusCode, err, body, tail(v.Output()))
+	}
+	return answer.StatusCode, body
 }
 
 var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)

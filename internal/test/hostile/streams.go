@@ -17,13 +17,13 @@ import (
 // of another request.
 func streams() []Attack {
 	all := []Attack{
-		talking("redis-endless-bulk", "redis", talkEndless("$9223372036854775806\r\n", "x")),
-		talking("redis-endless-line", "redis", talkEndless("-", "ERR x")),
-		talking("redis-endless-array", "redis", talkEndless("*2147483647\r\n", "$1\r\nx\r\n")),
-		talking("memcached-endless-values", "memcached", talkEndless("", "VALUE attack:0 0 5\r\nhello\r\n")),
-		talking("memcached-endless-stats", "memcached", talkEndless("", "STAT pid 1\r\n")),
-		talking("http-endless-headers", "http", talkEndless("HTTP/1.1 200 OK\r\n", "X-Header: value\r\n")),
-		talking("http-endless-body", "http", talkEndless("HTTP/1.1 200 OK\r\n\r\n", "x")),
+		talking("redis-endless-bulk", "redis", sayForever("$9223372036854775806\r\n", "x")),
+		talking("redis-endless-line", "redis", sayForever("-", "ERR x")),
+		talking("redis-endless-array", "redis", sayForever("*2147483647\r\n", "$1\r\nx\r\n")),
+		talking("memcached-endless-values", "memcached", sayForever("", "VALUE attack:0 0 5\r\nhello\r\n")),
+		talking("memcached-endless-stats", "memcached", sayForever("", "STAT pid 1\r\n")),
+		talking("http-endless-headers", "http", sayForever("HTTP/1.1 200 OK\r\n", "X-Header: value\r\n")),
+		talking("http-endless-body", "http", sayForever("HTTP/1.1 200 OK\r\n\r\n", "x")),
 		relaying("redis-other-replies", "redis", otherReplies),
 		relaying("memcached-other-replies", "memcached", otherReplies),
 	}
@@ -87,9 +87,9 @@ func oneNode(name, kind, addr string) Config {
 	}
 }
 
-// endless says first, and then one thing for ever: fast enough to fill a memory in seconds, and slow enough to leave the machine to
+// sayForever says first, and then one thing for ever: fast enough to fill a memory in seconds, and slow enough to leave the machine to
 // others.
-func talkEndless(first, again string) func(net.Conn) {
+func sayForever(first, again string) func(net.Conn) {
 	const size, wait = 512 << 10, 10 * time.Millisecond
 	return func(c net.Conn) {
 		many := []byte(strings.Repeat(again, size/len(again)))
