@@ -103,14 +103,23 @@ type Exchange struct {
 	hold *probes.Hold
 	// tooSlow: the hold was taken back.
 	tooSlow bool
+	// lost is lose, made once: a thousand values would each make their own.
+	lost func()
 }
 
 // NewExchange is for who reads what c brings by himself, request by request.
-func NewExchange(c *Conn) *Exchange { return &Exchange{Conn: c, ctx: context.Background(), live: true} }
+func NewExchange(c *Conn) *Exchange { return newExchange(context.Background(), c) }
+
+func newExchange(ctx context.Context, c *Conn) *Exchange {
+	x := &Exchange{Conn: c, ctx: ctx, live: true}
+	x.lost = x.lose
+	return x
+}
 
 // begin sends requests and reads their replies; after is called at the end, before done is closed.
 func (c *Conn) begin(ctx context.Context, requests []Request, after func(*Exchange)) *Exchange {
-	x := &Exchange{Conn: c, ctx: ctx, done: make(chan struct{}), live: true}
+	x := newExchange(ctx, c)
+	x.done = make(chan struct{})
 	// A server answers while we still write: both directions must move, or long pipelines block.
 	sent := make(chan Request, len(requests))
 	written := make(chan error, 1)
@@ -207,7 +216,7 @@ func (x *Exchange) Deliver(f func()) {
 // Acquire holds n bytes of b until Release; false: the caller is gone, and the value can be dropped. If it comes too slowly while
 // others wait, the connection ends.
 func (x *Exchange) Acquire(b *probes.Budget, n int64) bool {
-	hold, err := b.Hold(x.ctx, x.holder, n, x.lose)
+	hold, err := b.Hold(x.ctx, x.holder, n, x.lost)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err == nil && x.live {
