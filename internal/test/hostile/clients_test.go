@@ -44,7 +44,7 @@ func crowd(t *testing.T, address string, n int, say string) (held []net.Conn) {
 // Clients that hold connections, send half a header or don't read their answers take no descriptors from the backends, no place from
 // Prometheus and no memory; and none of them is an error.
 func TestClientsOfAllKinds(t *testing.T) {
-	v := Start(t, limited(t, servers.Build(t), 256), 4, nil)
+	v := Start(t, limited(t, build(t), 256), 4, nil)
 	v.Scrape(t)
 	crowd(t, v.Addr, 2000, "")
 	v.Scrape(t)

@@ -12,19 +12,19 @@ import (
 // discoveryAttacks name servers without end, others each time that they are asked.
 func discoveryAttacks() []Attack {
 	return []Attack{
-		{Name: "sentinel", Start: func(t testing.TB) Config { return redisGroup("sentinel", manySentinel(t)) }},
-		{Name: "replicas", Start: func(t testing.TB) Config { return redisGroup("replicas", manyReplicas(t)) }},
-		{Name: "cluster", Start: func(t testing.TB) Config { return redisGroup("cluster", manyPrimaries(t)) }},
+		{Name: "sentinel", Start: func(t testing.TB) Config { return groupOf("sentinel", manySentinel(t)) }},
+		{Name: "replicas", Start: func(t testing.TB) Config { return groupOf("replicas", manyReplicas(t)) }},
+		{Name: "cluster", Start: func(t testing.TB) Config { return groupOf("cluster", manyPrimaries(t)) }},
 	}
 }
 
 // namedAtOnce is how many servers each answer names: more than a group may have.
 const namedAtOnce = 1500
 
-// redisGroup is a layer with one group, and a class that is read there.
-func redisGroup(name, block string) Config {
+// groupOf is a layer with one group, and a class that is read there.
+func groupOf(name, block string) Config {
 	return Config{
-		Layers:  []string{fmt.Sprintf("  - name: %s\n    ttl: 1h\n    nodes:\n      - {name: %s-1, redis: {%s}}\n", name, name, block)},
+		Layers:  []string{fmt.Sprintf("  - name: %s\n    ttl: 1h\n    nodes:\n      - {name: %s-1, %s}\n", name, name, block)},
 		Classes: []string{fmt.Sprintf("  - {class: %s, layers: [%s], keys: [\"a\", \"b\"]}\n", name, name)},
 	}
 }
@@ -50,7 +50,7 @@ func manySentinel(t testing.TB) string {
 		}
 		return b.String()
 	})
-	return fmt.Sprintf("sentinel: {master: m, addresses: [%q]}", at)
+	return fmt.Sprintf("redis: {sentinel: {master: m, addresses: [%q]}}", at)
 }
 
 func manyReplicas(t testing.TB) string {
@@ -66,7 +66,7 @@ func manyReplicas(t testing.TB) string {
 		}
 		return servers.BulkText(b.String())
 	})
-	return fmt.Sprintf("replication: [%q]", at)
+	return fmt.Sprintf("redis: {replication: [%q]}", at)
 }
 
 func manyPrimaries(t testing.TB) string {
@@ -90,5 +90,5 @@ func manyPrimaries(t testing.TB) string {
 		}
 		return ""
 	})
-	return fmt.Sprintf("cluster: [%q]", at)
+	return fmt.Sprintf("redis: {cluster: [%q]}", at)
 }

@@ -2,29 +2,31 @@ package hostile
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
 // Who names other servers at each scrape, for many scrapes, has no more than the 1,000 that a group may have: the rest is told, and what
 // was named before is forgotten.
 func TestServersWithoutEnd(t *testing.T) {
-	v := Start(t, servers.Build(t), 2, discoveryAttacks())
-	rounds := 6
-	if os.Getenv("CACHEINV_SOAK") != "" {
-		rounds = 200
+	binary := build(t)
+	t.Run("servers", func(t *testing.T) { serversWithoutEnd(t, binary, discoveryAttacks()) })
+	for _, a := range namesWithoutEnd() {
+		t.Run(a.Name, func(t *testing.T) { serversWithoutEnd(t, binary, []Attack{a}) })
 	}
+}
+
+func serversWithoutEnd(t *testing.T, binary string, attacks []Attack) {
+	v := Start(t, binary, 2, attacks)
+	rounds := pick(200, 6)
 	for range rounds {
 		metrics := v.Scrape(t)
-		for _, a := range discoveryAttacks() {
+		for _, a := range attacks {
 			known := value(t, metrics, fmt.Sprintf(`cacheinv_group_nodes\{group="%s-1",[^}]*\}`, a.Name))
 			unreached := value(t, metrics, fmt.Sprintf(`cacheinv_group_unreached_addresses\{group="%s-1",[^}]*\}`, a.Name))
-			if known > 1000 || unreached > 2000 {
+			if known > 1000 || unreached > 2000 || known+unreached < 1000 {
 				t.Errorf("%s: %v nodes, %v others", a.Name, known, unreached)
 			}
 		}

@@ -29,7 +29,7 @@ const mostHonestMemory = 100 << 20
 
 // What is large without a fault, and what is asked for by hand.
 func TestStaysSmall(t *testing.T) {
-	binary := servers.Build(t)
+	binary := build(t)
 	t.Run("an honest estate", func(t *testing.T) { honestEstate(t, binary) })
 	t.Run("many keys to list", func(t *testing.T) { manyKeysToList(t, binary) })
 	t.Run("check --show-values", func(t *testing.T) { checkShowsValues(t, binary) })

@@ -41,7 +41,7 @@ type Config struct {
 // Attacks are all of them; each file of them adds its own.
 func Attacks() []Attack {
 	var all []Attack
-	for _, some := range [][]Attack{streams(), discoveryAttacks(), Starving(), queueReplies(), ManyElements(), kafkaReplies()} {
+	for _, some := range [][]Attack{streams(), discoveryAttacks(), nameAttacks(), Starving(), queueReplies(), ManyElements(), kafkaReplies(), stallingKafka()} {
 		all = append(all, some...)
 	}
 	return all
@@ -62,7 +62,7 @@ type Victim struct {
 
 const honestKeys = 6
 
-// Start a built exporter (servers.Build) with some honest Redis and memcached and attacks beside them.
+// Start a built exporter (build, servers.Build) with some honest Redis and memcached and attacks beside them.
 func Start(t testing.TB, binary string, honest int, attacks []Attack, args ...string) *Victim {
 	t.Helper()
 	v := &Victim{client: http.Client{Timeout: time.Minute}, timeout: 10 * time.Second}

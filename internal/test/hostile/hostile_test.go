@@ -8,9 +8,14 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 )
 
-// The exporter takes the credentials for attacks that play DynamoDB from its environment.
+// The exporter takes the credentials for attacks that play DynamoDB, and whom to ask for names, from its environment.
 func TestMain(m *testing.M) {
-	for name, value := range servers.DynamoDBEnvironment() {
+	environment := servers.DynamoDBEnvironment()
+	var err error
+	if environment[nameServerVariable], err = startNameServer(); err != nil {
+		panic(err)
+	}
+	for name, value := range environment {
 		if err := os.Setenv(name, value); err != nil {
 			panic(err)
 		}
@@ -20,7 +25,7 @@ func TestMain(m *testing.M) {
 
 // Each attack alone beside honest nodes: the exporter stays up and small, and tells all of them at each scrape.
 func TestAttacks(t *testing.T) {
-	binary := servers.Build(t)
+	binary := build(t)
 	none := Attack{Name: "none", Start: func(testing.TB) Config { return Config{} }}
 	for _, a := range append(Attacks(), none) {
 		t.Run(a.Name, func(t *testing.T) {

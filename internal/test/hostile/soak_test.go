@@ -76,7 +76,7 @@ func grown(t testing.TB, from, to float64) {
 
 // What one exporter lives through for hours, and in an ordinary run for a minute.
 func TestSoak(t *testing.T) {
-	binary := servers.Build(t)
+	binary := build(t)
 	t.Run("faults", func(t *testing.T) { testFaults(t, binary) })
 	t.Run("siege", func(t *testing.T) { testSiege(t, binary) })
 }

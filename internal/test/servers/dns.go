@@ -118,86 +118,118 @@ func (d *DNS) serve() {
 	}
 }
 
+// The types of records that there are, as questions have them.
 const (
-	typeA, typeAAAA, typeSRV = 1, 28, 33
-
-	noError, serverFailure, noSuchName = 0, 2, 3
+	TypeA    = 1
+	TypeAAAA = 28
+	TypeSRV  = 33
 )
+
+const noError, serverFailure, noSuchName = 0, 2, 3
 
 // answer a query of one question; nil where there is nothing to say.
 func (d *DNS) answer(query []byte) []byte {
-	name, end, ok := question(query)
+	q, ok := ReadQuestion(query)
 	if !ok {
 		return nil
 	}
-	kind := binary.BigEndian.Uint16(query[end-4:])
-
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if kind != typeAAAA {
-		d.asked[name]++
+	if q.Kind != TypeAAAA {
+		d.asked[q.Name]++
 	}
 	if d.mute {
 		return nil
 	}
-	_, known := d.names[name]
-	_, service := d.srv[name]
-	code := byte(noError)
+	_, known := d.names[q.Name]
+	_, service := d.srv[q.Name]
 	switch {
 	case d.failed:
-		code = serverFailure
+		return q.head(serverFailure)
 	case !known && !service:
-		code = noSuchName
+		return q.head(noSuchName)
 	}
-	out := append([]byte{query[0], query[1], 0x84, code, 0, 1, 0, 0, 0, 0, 0, 0}, query[12:end]...)
-	if code != noError {
-		return out
-	}
-	records := d.records(name, kind)
-	for _, data := range records {
-		out = append(out, 0xC0, 12) // the question's name
-		out = binary.BigEndian.AppendUint16(out, kind)
-		out = append(out, 0, 1, 0, 0, 0, 0) // IN, for no time
-		out = append(binary.BigEndian.AppendUint16(out, uint16(len(data))), data...)
-	}
-	binary.BigEndian.PutUint16(out[6:], uint16(len(records)))
-	return out
+	return q.Answer(d.records(q.Name, q.Kind), 1<<16-1)
 }
 
-// question of a query: its name, in small letters and without the last dot, and where it ends with its type and class.
-func question(query []byte) (name string, end int, ok bool) {
-	end = 12
+// Question of a query.
+type Question struct {
+	// ID of the query.
+	ID uint16
+	// Name in small letters and without the last dot.
+	Name string
+	// Kind of records that are asked for.
+	Kind uint16
+	// text is the question as it was asked.
+	text []byte
+}
+
+// ReadQuestion of a query, which has one.
+func ReadQuestion(query []byte) (q Question, ok bool) {
+	end := 12
 	for end < len(query) && query[end] != 0 {
 		n := int(query[end])
 		if end+1+n >= len(query) {
-			return "", 0, false
+			return q, false
 		}
-		name += string(query[end+1:end+1+n]) + "."
+		q.Name += string(query[end+1:end+1+n]) + "."
 		end += 1 + n
 	}
-	if end+5 > len(query) {
-		return "", 0, false
+	if end += 5; end > len(query) {
+		return q, false
 	}
-	return strings.ToLower(strings.TrimSuffix(name, ".")), end + 5, true
+	q.ID, q.Name = binary.BigEndian.Uint16(query), strings.ToLower(strings.TrimSuffix(q.Name, "."))
+	q.Kind, q.text = binary.BigEndian.Uint16(query[end-4:]), query[12:end]
+	return q, true
+}
+
+// head of an answer, and the question.
+func (q Question) head(code byte) []byte {
+	return append(append(binary.BigEndian.AppendUint16(nil, q.ID), 0x84, code, 0, 1, 0, 0, 0, 0, 0, 0), q.text...)
+}
+
+// Answer with records of the asked kind, the data of each. Of more than fit into longest bytes the rest is left out, and the answer
+// says that it was cut.
+func (q Question) Answer(records [][]byte, longest int) []byte {
+	const cut = 2
+	out := q.head(noError)
+	n := 0
+	for _, data := range records {
+		if len(out)+12+len(data) > longest {
+			out[2] |= cut
+			break
+		}
+		out = append(out, 0xC0, 12) // the question's name
+		out = binary.BigEndian.AppendUint16(out, q.Kind)
+		out = append(out, 0, 1, 0, 0, 0, 0) // IN, for no time
+		out = append(binary.BigEndian.AppendUint16(out, uint16(len(data))), data...)
+		n++
+	}
+	binary.BigEndian.PutUint16(out[6:], uint16(n))
+	return out
+}
+
+// SRVRecord is the data of a record that leads to a host's port.
+func SRVRecord(host string, port uint16) []byte {
+	data := binary.BigEndian.AppendUint16([]byte{0, 1, 0, 1}, port)
+	for label := range strings.SplitSeq(host, ".") {
+		data = append(append(data, byte(len(label))), label...)
+	}
+	return append(data, 0)
 }
 
 // records of a name and a type: the data of each. The lock is held.
 func (d *DNS) records(name string, kind uint16) [][]byte {
 	var all [][]byte
 	for _, a := range d.names[name] {
-		if kind == typeA && a.Is4() || kind == typeAAAA && a.Is6() {
+		if kind == TypeA && a.Is4() || kind == TypeAAAA && a.Is6() {
 			all = append(all, a.AsSlice())
 		}
 	}
-	if kind != typeSRV {
-		return all
-	}
-	for _, s := range d.srv[name] {
-		data := binary.BigEndian.AppendUint16([]byte{0, 1, 0, 1}, s.Port())
-		for label := range strings.SplitSeq(target(s), ".") {
-			data = append(append(data, byte(len(label))), label...)
+	if kind == TypeSRV {
+		for _, s := range d.srv[name] {
+			all = append(all, SRVRecord(target(s), s.Port()))
 		}
-		all = append(all, append(data, 0))
 	}
 	return all
 }

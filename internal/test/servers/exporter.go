@@ -3,14 +3,15 @@ package servers
 import (
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
-// Build the exporter's binary, and give its path.
-func Build(t testing.TB) string {
+// Build the exporter's binary, and give its path. flags are go build's.
+func Build(t testing.TB, flags ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "cacheinv_exporter")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".")
+	cmd := exec.CommandContext(t.Context(), "go", slices.Concat([]string{"build", "-o", path}, flags, []string{"."})...)
 	cmd.Dir = root(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
