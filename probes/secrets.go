@@ -30,10 +30,22 @@ type Secrets struct {
 
 // Add a login; user may be empty. What there is already becomes the newest.
 func (s *Secrets) Add(user, password string) {
-	if password == "" {
+	s.add(waysOf(user, password))
+}
+
+// AddAll adds secrets that are given together, as one login. An empty one counts for nothing.
+func (s *Secrets) AddAll(secrets ...string) {
+	var ways []string
+	for _, one := range secrets {
+		ways = append(ways, waysOf("", one)...)
+	}
+	s.add(ways)
+}
+
+func (s *Secrets) add(ways []string) {
+	if len(ways) == 0 {
 		return
 	}
-	ways := waysOf(user, password)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.logins); n > 0 && slices.Equal(s.logins[n-1], ways) {
@@ -45,6 +57,9 @@ func (s *Secrets) Add(user, password string) {
 
 // waysOf writing a password: as it is, in URLs, quoted, in base64, and in base64 behind its user, as HTTP's and SASL's logins have it.
 func waysOf(user, password string) []string {
+	if password == "" {
+		return nil
+	}
 	quoted := strconv.Quote(password)
 	ascii := strconv.QuoteToASCII(password)
 	out := []string{password, url.QueryEscape(password), url.PathEscape(password), quoted[1 : len(quoted)-1], ascii[1 : len(ascii)-1]}

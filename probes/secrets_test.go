@@ -54,6 +54,25 @@ func TestSecretsKeepsEarlier(t *testing.T) {
 	}
 }
 
+// What is given together is kept together, however much it is.
+func TestSecretsTogether(t *testing.T) {
+	var s Secrets
+	s.AddAll("", "")
+	for i := range 3 {
+		s.AddAll(fmt.Sprintf("key-%d-of-many", i), "", fmt.Sprintf("token-%d-of-many", i), fmt.Sprintf("name-%d-of-many", i), "and-another")
+	}
+	for i := range 3 {
+		for _, kind := range []string{"key", "token", "name"} {
+			if got := s.Tell(fmt.Sprintf("ERR no %s-%d-of-many", kind, i)); got != "ERR" {
+				t.Errorf("%s %d: %q", kind, i, got)
+			}
+		}
+	}
+	if got := s.Tell("ERR nothing of it"); got != "ERR nothing of it" {
+		t.Error(got)
+	}
+}
+
 // The letters of a short password are in many texts: it counts as a word alone.
 func TestSecretsShort(t *testing.T) {
 	var s Secrets

@@ -33,7 +33,7 @@ func (h *history) open(ctx context.Context) (*dynamodb.Client, error) {
 		return nil, errors.New("the AWS configuration can't be loaded; check the files and environment of AWS's standard chain")
 	}
 	h.api = dynamodb.NewFromConfig(c, func(o *dynamodb.Options) {
-		o.HTTPClient = sdkClient{h.client, &h.secrets}
+		o.HTTPClient = sdkClient{h.client, &h.signatures}
 		o.Retryer = aws.NopRetryer{} // the next sampling is the retry
 		if h.config.Endpoint != "" {
 			o.BaseEndpoint = aws.String(h.config.Endpoint)
@@ -44,8 +44,8 @@ func (h *history) open(ctx context.Context) (*dynamodb.Client, error) {
 
 // sdkClient sends the SDK's requests over an httpclient.Client, so that they end with their caller and with Close.
 type sdkClient struct {
-	client  *httpclient.Client
-	secrets *probes.Secrets
+	client     *httpclient.Client
+	signatures *probes.Secrets
 }
 
 // transportError is an error of the connection. Its text holds nothing of the request, and can be shown.
@@ -62,9 +62,8 @@ func (a sdkClient) Do(req *http.Request) (*http.Response, error) {
 		req.Body, _ = req.GetBody()
 		req.Header["X-Idempotency-Key"] = nil // tells net/http so, and is not sent
 	}
-	a.secrets.Add("", req.Header.Get("X-Amz-Security-Token"))
 	if _, signature, signed := strings.Cut(req.Header.Get("Authorization"), "Signature="); signed {
-		a.secrets.Add("", signature)
+		a.signatures.Add("", signature)
 	}
 	resp, err := a.client.Send(req)
 	if err != nil {

@@ -31,8 +31,11 @@ func (h *history) explain(ctx context.Context, err error) error {
 	if !errors.As(err, &answer) {
 		return errors.New("the answer is incomplete, or not DynamoDB's; check the endpoint")
 	}
-	return c.refusal(h.secrets.Hide(answer.ErrorCode()), h.secrets.Hide(shortened(answer.ErrorMessage())))
+	return c.refusal(h.hide(answer.ErrorCode()), h.hide(answer.ErrorMessage()))
 }
+
+// hide gives what a server said as it can be told: shortened, and without what was given to it.
+func (h *history) hide(said string) string { return h.signatures.Hide(h.secrets.Hide(shortened(said))) }
 
 // refusal says what to do about an error code that the service answered. It is one unless the service itself failed.
 func (c tableConfig) refusal(code, message string) error {
@@ -52,7 +55,7 @@ func (c tableConfig) refusal(code, message string) error {
 		err = fmt.Errorf("the query does not fit table %s (%s); check index, partition_key, time_attribute, time_format and status_attribute",
 			c.Table, message)
 	default: // InternalServerError, ServiceUnavailable
-		return fmt.Errorf("DynamoDB answered %s; the AWS documentation says what it means", shortened(code))
+		return fmt.Errorf("DynamoDB answered %s; the AWS documentation says what it means", code)
 	}
 	return probes.Refusal(err)
 }

@@ -2,12 +2,16 @@ package dynamodb
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +126,75 @@ func TestRefusals(t *testing.T) {
 		}
 		h.Close()
 		server.Close()
+	}
+}
+
+// Whoever answers may repeat what was sent, or know it otherwise: no error has a part of it, wherever it stands in an answer.
+func TestEchoes(t *testing.T) {
+	servers.NoLeaks(t)
+	secrets := map[string]string{
+		"AWS_ACCESS_KEY_ID": "AKIAQYLPMN5HKEXPORTR", "AWS_SECRET_ACCESS_KEY": "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", "AWS_SESSION_TOKEN": "IQoJb3JpZ2luX2VjE+Hn/s8wZ==",
+	}
+	for name, value := range secrets {
+		t.Setenv(name, value)
+	}
+	// What is said, by what was sent with this request and with the one before.
+	for said, of := range map[string]func(now, before http.Header) string{
+		"the login":         func(now, _ http.Header) string { return now.Get("Authorization") },
+		"the login before":  func(_, before http.Header) string { return before.Get("Authorization") },
+		"the token":         func(now, _ http.Header) string { return now.Get("X-Amz-Security-Token") },
+		"the key":           func(http.Header, http.Header) string { return secrets["AWS_SECRET_ACCESS_KEY"] },
+		"the key's name":    func(http.Header, http.Header) string { return secrets["AWS_ACCESS_KEY_ID"] },
+		"a part of the key": func(http.Header, http.Header) string { return secrets["AWS_SECRET_ACCESS_KEY"][7:20] },
+		"the key in a URL":  func(http.Header, http.Header) string { return url.QueryEscape(secrets["AWS_SECRET_ACCESS_KEY"]) },
+		"the key in base64": func(http.Header, http.Header) string {
+			return base64.StdEncoding.EncodeToString([]byte(secrets["AWS_SECRET_ACCESS_KEY"]))
+		},
+		"the key, far behind": func(http.Header, http.Header) string {
+			return strings.Repeat("x", 190) + secrets["AWS_SECRET_ACCESS_KEY"]
+		},
+	} {
+		for where, format := range map[string]string{
+			"a message":        `{"__type":"x#ValidationException","message":"not %s, %[1]s"}`,
+			"a code":           `{"__type":"x#%s","message":"no"}`,
+			"a name of a code": `{"__type":"%s#InternalServerError","message":"no"}`,
+			"all of it":        `%s`,
+		} {
+			for _, status := range []int{http.StatusBadRequest, http.StatusInternalServerError, http.StatusOK, http.StatusFound} {
+				var before http.Header
+				var told []string
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					text := of(r.Header, before)
+					told, before = append(told, text), r.Header.Clone()
+					w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+					w.Header().Set("X-Amzn-Requestid", text)
+					w.Header().Set("Location", "/"+text)
+					if where == "a code" {
+						w.Header().Set("X-Amzn-Errortype", text)
+					}
+					w.WriteHeader(status)
+					_, _ = fmt.Fprintf(w, format, text)
+				}))
+				a := &attemptsTable{config: tableConfig{Table: "attempts", Region: "us-east-1", Endpoint: server.URL, MaxReadUnits: 25}}
+				h := a.open(t, &clock{time.Now()})
+				for range 3 {
+					err := h.Sample(probetest.Within(t, 10*time.Second))
+					if err == nil {
+						continue // an answer of 200 whose JSON has nothing
+					}
+					for _, secret := range append(told, slices.Collect(maps.Values(secrets))...) {
+						for i := 0; i+6 <= len(secret) && secret[i] != 'x'; i++ {
+							if part := secret[i : i+6]; strings.Contains(err.Error(), part) && !strings.Contains("AWS4-HMAC-SHA256 Credential us-east-1/dynamodb/aws4_request", part) {
+								t.Errorf("%s in %s, status %d: %q is told: %v", said, where, status, part, err)
+								break
+							}
+						}
+					}
+				}
+				h.Close()
+				server.Close()
+			}
+		}
 	}
 }
 
