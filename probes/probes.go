@@ -20,11 +20,14 @@ type Count struct {
 	Known bool
 }
 
-// ParseCount reads a decimal number, as INFO and stats report them; text that is none, and what can be no count, below 0 or not finite,
-// gives a Count that is not known.
+// mostCount is more than servers count up to, in 64 bits. Sums of what is no more stay finite.
+const mostCount = 1 << 64
+
+// ParseCount reads a decimal number, as INFO and stats report them; text that is none, and what can be no count, below 0 or beyond
+// 64 bits, gives a Count that is not known.
 func ParseCount(s string) Count {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) || f < 0 {
+	if err != nil || math.IsNaN(f) || f < 0 || f > mostCount {
 		return Count{}
 	}
 	return Count{Value: f, Known: true}

@@ -2,7 +2,9 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -19,6 +21,16 @@ const (
 	latestOffset   = -1
 	earliestOffset = -2
 )
+
+var errNoOffset = errors.New("its leader names an offset below 0, which none is; look who answers at its address")
+
+// sum of two numbers of messages, neither below 0, of which brokers may say what no int64 holds the sum of: then it is the largest.
+func sum(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
+}
 
 // logOffset is an offset, valid where the outcome has no error.
 type logOffset struct {
@@ -167,6 +179,10 @@ func (s *sampling) learnOffsets(ctx context.Context, b broker, led []*partition,
 		for _, got := range t.Partitions {
 			p := s.partitions[probes.Partition{Topic: t.Topic, ID: got.Partition}]
 			if p == nil || p.leader != b.id {
+				continue
+			}
+			if got.ErrorCode == 0 && got.Offset < 0 {
+				*field(p) = logOffset{outcome: outcome{err: errNoOffset}}
 				continue
 			}
 			err := kerr.ErrorForCode(got.ErrorCode)

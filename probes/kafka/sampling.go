@@ -168,7 +168,7 @@ func (s *sampling) groupBacklog(g *group, now int64) (out probes.GroupBacklog, w
 		out.Lag[id] = left
 		if left > 0 {
 			out.Waiting[id] = s.q.logs[id].waiting(max(commit, p.start.offset), p.end.offset, now, s.q.samplings)
-			waiting += out.Waiting[id]
+			waiting = sum(waiting, out.Waiting[id])
 		}
 		if left == 0 {
 			out.LagSeconds[id] = 0

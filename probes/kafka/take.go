@@ -39,7 +39,7 @@ type groupSpans struct {
 // waiting records of the group, as far as offsets tell.
 func (g *groupSpans) waiting() (n int64) {
 	for _, s := range g.spans {
-		n += s.end - s.start
+		n = sum(n, s.end-s.start)
 	}
 	return n
 }
@@ -65,7 +65,7 @@ func (q *queue) Waiting(ctx context.Context, sample int) (probes.Waiting, error)
 	defer t.close()
 	out := probes.Waiting{}
 	for _, g := range t.groups {
-		out.Messages += g.waiting()
+		out.Messages = sum(out.Messages, g.waiting())
 		if err := g.membersFault(); err != nil {
 			out.Note = err.Error()
 		}

@@ -53,7 +53,7 @@ func (s *sampling) uncommittedMessages(g *group, unread func(topic string) bool,
 			continue
 		}
 		if n := s.q.logs[id].waiting(p.start.offset, p.end.offset, now, s.q.samplings); n > 0 {
-			out[id.Topic] += n
+			out[id.Topic] = sum(out[id.Topic], n)
 		}
 	}
 	return out

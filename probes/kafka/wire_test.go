@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"maps"
+	"math"
 	"net"
 	"slices"
 	"testing"
@@ -194,6 +195,56 @@ func TestScriptedBroker(t *testing.T) {
 	}
 	if err := s.faults.err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// What brokers say of the ends is added up without becoming another number, and what can be no offset is none.
+func TestLargeOffsets(t *testing.T) {
+	for name, c := range map[string]struct {
+		start, end int64
+		depth      probes.Count
+	}{
+		"the largest":       {0, math.MaxInt64, probes.Count{Value: math.MaxInt64, Known: true}},
+		"an end below 0":    {0, -1, probes.Count{}},
+		"a start below 0":   {math.MinInt64, math.MaxInt64, probes.Count{}},
+		"an ordinary start": {3, 10, probes.Count{Value: 7 * 3, Known: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newScriptedBroker()
+			q := b.newQueue(t)
+			t.Cleanup(q.Close)
+			s, _, g := scripted(q)
+			r := kmsg.NewPtrListOffsetsResponse()
+			topic := kmsg.NewListOffsetsResponseTopic()
+			topic.Topic = "inv"
+			for i := range int32(3) {
+				p := &partition{Partition: inv(i), leader: 1}
+				p.end.err, p.start.err = errLeftOut, errLeftOut
+				s.partitions[inv(i)] = p
+				q.logs[inv(i)] = newPartitionLog([16]byte{})
+				one := kmsg.NewListOffsetsResponseTopicPartition()
+				one.Partition = i
+				topic.Partitions = append(topic.Partitions, one)
+			}
+			r.SetVersion(6)
+			r.Topics = append(r.Topics, topic)
+			for at, offset := range map[int64]int64{latestOffset: c.end, earliestOffset: c.start} {
+				for i := range topic.Partitions {
+					topic.Partitions[i].Offset = offset
+				}
+				b.body = r.AppendTo(nil)
+				s.learnOffsets(probetest.Within(t, 10*time.Second), s.brokers[1], slices.Collect(maps.Values(s.partitions)), at)
+			}
+			g.commits, g.unread = map[probes.Partition]int64{inv(0): 0, inv(1): 0, inv(2): 0}, map[probes.Partition]error{}
+			if got := s.backlog().Depth; got != c.depth {
+				t.Errorf("%+v, want %+v", got, c.depth)
+			}
+			g.commits = map[probes.Partition]int64{}
+			g.reads["inv"] = true
+			if got := s.uncommittedMessages(g, func(string) bool { return true }, 0)["inv"]; float64(got) != c.depth.Value {
+				t.Errorf("%d are not committed, want %v", got, c.depth)
+			}
+		})
 	}
 }
 
