@@ -3,13 +3,13 @@ package collector
 import (
 	"fmt"
 	"math"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 var causeScore = gauge("cause_score",
@@ -37,7 +37,7 @@ type causeJudge struct {
 func (c *causeJudge) guarded(from answers) (report *diagnosis.Report, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			report, err = nil, fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+			report, err = nil, fmt.Errorf("%w: %s", errPanic, probes.PanicReport(p))
 		}
 	}()
 	return c.judge(from), nil

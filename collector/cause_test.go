@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,6 +146,21 @@ func TestBusyTargetLeavesEvidence(t *testing.T) {
 	case <-asked:
 	default:
 		t.Error("the collector came back, and was not asked for its evidence")
+	}
+}
+
+// What a panic says may be a cached value: its error has the functions alone.
+func TestPanicsAreToldWithoutValues(t *testing.T) {
+	failing := errors.New("s3cret")
+	_, judged := (&causeJudge{}).guarded(answers{evidencers: []Evidencer{funcEvidencer{funcCollector{"queue", nothingToSend}, func(*diagnosis.Evidence) { panic("s3cret") }}}})
+	for name, err := range map[string]error{
+		"a collector": guarded(t.Context(), nil, funcCollector{"queue", func(context.Context, chan<- prometheus.Metric) error { panic(failing) }}, nil),
+		"a backend":   onceAtATime(&atomic.Bool{}, func() error { panic([]byte("s3cret")) }),
+		"the judge":   judged,
+	} {
+		if err == nil || strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "0x") || !strings.Contains(err.Error(), "collector.TestPanicsAreToldWithoutValues") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +49,7 @@ func onceAtATime(busy *atomic.Bool, ask func() error) (err error) {
 	defer busy.Store(false)
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = fmt.Errorf("%w: %s", probes.ErrPanic, probes.PanicReport(p))
 		}
 	}()
 	return ask()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -197,7 +196,7 @@ func (o *outcome) run(ctx context.Context, s *Sampling, k Collector) {
 func guarded(ctx context.Context, s *Sampling, k Collector, ch chan<- prometheus.Metric) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+			err = fmt.Errorf("%w: %s", errPanic, probes.PanicReport(p))
 		}
 	}()
 	return k.Update(ctx, s, ch)

@@ -11,16 +11,12 @@ import (
 // ErrPanic is what an error is that was a panic (errors.Is).
 var ErrPanic = errors.New("panic")
 
-// longestPanic that is told of what a panic says, in bytes.
-const longestPanic = 200
-
 // Guarded runs f, and gives its error or, as an error, its panic: whatever a server sends must not end the process. Each goroutine
 // that reads what a server sent runs under it. The text is the same whenever the same place panics in the same way.
 func Guarded(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			said := strings.ToValidUTF8(fmt.Sprint(p), "")
-			err = fmt.Errorf("%w: %s (in %s); please report it", ErrPanic, said[:min(len(said), longestPanic)], panickedAt())
+			err = fmt.Errorf("%w: %s (in %s); please report it", ErrPanic, panicText(p), panicCalls()[0])
 		}
 	}()
 	return f()
@@ -35,14 +31,34 @@ func GuardedSurvey(ctx context.Context, n Node, scan *Scan) (s Survey, err error
 	return s, err
 }
 
-// panickedAt gives the place of the panic that is being recovered from, below the runtime's own functions.
-func panickedAt() string {
-	calls := make([]uintptr, 32)
-	frames := runtime.CallersFrames(calls[:runtime.Callers(3, calls)])
+// PanicReport is what can be told of a panic, where it is recovered from: what it says, and the functions that it broke off, with their
+// lines. Their arguments may be cached values.
+func PanicReport(p any) string { return panicText(p) + "\n" + strings.Join(panicCalls(), "\n") }
+
+// panicText is what a panic says, where that is the runtime's, which names numbers and types alone. Anything else may hold what a server
+// sent, and its type is told instead.
+func panicText(p any) string {
+	if err, ok := p.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("a value of type %T", p)
+}
+
+// panicCalls gives the place of the panic that is being recovered from, below the runtime's own functions, and then who called it.
+func panicCalls() []string {
+	calls := make([]uintptr, 64)
+	frames := runtime.CallersFrames(calls[:runtime.Callers(0, calls)])
+	var out []string
+	panicked, from := false, false
 	for {
 		at, more := frames.Next()
-		if !strings.HasPrefix(at.Function, "runtime.") || !more {
-			return fmt.Sprintf("%s:%d", at.Function, at.Line)
+		own := strings.HasPrefix(at.Function, "runtime.")
+		panicked = panicked || at.Function == "runtime.gopanic"
+		if from = from || panicked && !own; from {
+			out = append(out, fmt.Sprintf("%s:%d", at.Function, at.Line))
+		}
+		if !more {
+			return append(out, "(the goroutine's start)") // at least one, whatever the runtime calls its functions
 		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/incident"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // farewell is how long requests may go on after the end was asked for.
@@ -203,7 +204,24 @@ func (s *Server) Handler() (http.Handler, error) {
 	health.HandleFunc("/-/healthy", say("healthy\n"))
 	health.HandleFunc("/-/ready", say("ready\n"))
 	health.Handle("/", s.limited(mux))
-	return s.held(health), nil
+	return s.guarded(s.held(health)), nil
+}
+
+// guarded answers requests, and tells of a panic in an answer itself: net/http would log what it says, which may be a cached value.
+func (s *Server) guarded(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler: // of which net/http logs nothing
+				panic(p)
+			default:
+				s.log.Error("an answer broke off; please report it", "path", r.URL.Path, "panic", probes.PanicReport(p))
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		h.ServeHTTP(w, r)
+	})
 }
 
 func say(text string) http.HandlerFunc {

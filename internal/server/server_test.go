@@ -153,3 +153,21 @@ func TestHandshakesThatFail(t *testing.T) {
 		}
 	}
 }
+
+// An answer that panics is cut off, and the log has the functions without what the panic says.
+func TestPanicsAreToldWithoutValues(t *testing.T) {
+	var logged bytes.Buffer
+	s := &Server{log: slog.New(slog.NewTextHandler(&logged, nil))}
+	h := s.guarded(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("s3cret") }))
+	func() {
+		defer func() {
+			if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+				t.Errorf("%v, of which net/http logs something", p)
+			}
+		}()
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/status", nil))
+	}()
+	if log := logged.String(); strings.Contains(log, "s3cret") || !strings.Contains(log, "path=/status") || !strings.Contains(log, "server.TestPanicsAreToldWithoutValues") {
+		t.Error(log)
+	}
+}
