@@ -31,6 +31,8 @@ const sameJob = "the other side of the operator has that job alone, and the job 
 var equivalent = map[string]string{
 	"CacheInvalWatchdog: 1 becomes 2 in vector(1)":                                                                 "the watchdog tells no value",
 	"CacheInvalWatchdog: 1 becomes 0 in vector(1)":                                                                 "the watchdog tells no value",
+	`CacheInvalExporterDown: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"}`:                    sameJob,
+	`CacheInvalExporterDown: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} #2`:                 sameJob,
 	`CacheInvalExporterSlow: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"}`:                    sameJob,
 	`CacheInvalExporterSlow: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} #2`:                 sameJob,
 	`CacheInvalExporterAbsent: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} #3`:               sameJob,
