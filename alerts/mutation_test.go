@@ -27,18 +27,29 @@ import (
 // sameJob is why a second matcher of the job changes nothing.
 const sameJob = "the other side of the operator has that job alone, and the job is compared; it spares Prometheus all other targets"
 
+// allZero is why the sum of what is 0 or 1 tells as much as the larger.
+const allZero = "of 0 and 1 both are 0 where all are"
+
+// longAgo is why a queue that was ill before half an hour changes nothing.
+const longAgo = "what was not ill within half an hour is left out by the last condition"
+
 // equivalent mutants do what the rule does, so no test can tell them: by name, with the reason.
 var equivalent = map[string]string{
-	"CacheInvalWatchdog: 1 becomes 2 in vector(1)":                                                                 "the watchdog tells no value",
-	"CacheInvalWatchdog: 1 becomes 0 in vector(1)":                                                                 "the watchdog tells no value",
-	`CacheInvalExporterDown: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"}`:                    sameJob,
-	`CacheInvalExporterDown: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} #2`:                 sameJob,
-	`CacheInvalExporterSlow: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"}`:                    sameJob,
-	`CacheInvalExporterSlow: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} #2`:                 sameJob,
-	`CacheInvalExporterAbsent: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} #3`:               sameJob,
-	`CacheInvalExporterAbsent: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} offset 6h`:        sameJob,
-	"CacheInvalSourceDown: max becomes sum in max by (cluster, app, node) (last_over_time(cacheinv_app_up[4m]))":   "of 0 and 1 both are 0 where all are",
-	"CacheInvalSourceDown: max becomes sum in max by (cluster, history) (last_over_time(cacheinv_history_up[4m]))": "of 0 and 1 both are 0 where all are",
+	"CacheInvalWatchdog: 1 becomes 2 in vector(1)":                                                                  "the watchdog tells no value",
+	"CacheInvalWatchdog: 1 becomes 0 in vector(1)":                                                                  "the watchdog tells no value",
+	`CacheInvalExporterDown: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"}`:                     sameJob,
+	`CacheInvalExporterDown: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} #2`:                  sameJob,
+	`CacheInvalExporterSlow: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"}`:                     sameJob,
+	`CacheInvalExporterSlow: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} #2`:                  sameJob,
+	`CacheInvalExporterAbsent: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} #3`:                sameJob,
+	`CacheInvalExporterAbsent: job="cacheinv_exporter" is dropped in up{job="cacheinv_exporter"} offset 6h`:         sameJob,
+	"CacheInvalSourceDown: max becomes sum in max by (cluster, app, node) (last_over_time(cacheinv_app_up[4m]))":    allZero,
+	"CacheInvalSourceDown: max becomes sum in max by (cluster, history) (last_over_time(cacheinv_history_up[4m]))":  allZero,
+	"CacheInvalConsumerStalled: max becomes sum in max by (cluster, queue) (last_over_time(cacheinv_queue_up[5m]))": allZero,
+	"queue:cacheinv_queue_blamed:info: [30m] is doubled in queue:cacheinv_queue_ill:bool[30m]":                      longAgo,
+	"queue:cacheinv_queue_blamed:info: [30m] is doubled in queue:cacheinv_queue_ill:bool[30m] #2":                   longAgo,
+	"queue:cacheinv_queue_blamed:info: 0 becomes -1 in 0 * max_over_time(queue:cacheinv_queue_ill:bool[30m]) #2": "of queues whose messages " +
+		"waited as long, one of unknown depth and one of none are alike, and topk takes either",
 	"queue:cacheinv_queue_ill:bool: max becomes sum in max by (cluster, queue) (increase(cacheinv_queue_lost_messages_total[10m]))": "of what " +
 		"is never below 0 both are above it where one is",
 }
@@ -71,7 +82,7 @@ func mutations(n parser.Node) []mutation {
 					other = -1
 				}
 			}
-			other = math.Round(other*1e9) / 1e9 // 0.9, and not 0.8999999999999999
+			other, _ = strconv.ParseFloat(strconv.FormatFloat(other, 'g', 9, 64), 64) // 0.9, and not 0.8999999999999999
 			add(func() { n.Val = other }, "%v becomes %v", v, other)
 		}
 	case *parser.BinaryExpr:
