@@ -26,12 +26,14 @@ func ManyElements() []Attack {
 		return fmt.Sprintf("*%d\r\n", 2*fields) + strings.Repeat("$0\r\n\r\n", 2*fields)
 	}
 	return []Attack{
-		elementsOf("dense-values", saysAll(dense), `select: "$[7]", keys: [a, b, c, d]`),
-		elementsOf("many-fields", map[string]string{"HGETALL": hash(1_000_000)}, `type: hash, keys: [a]`),
-		elementsOf("long-types", map[string]string{"TYPE": servers.BulkText(strings.Repeat("x", 4<<20)), "MGET": "*3\r\n$-1\r\n$-1\r\n$-1\r\n", "PTTL": ":5\r\n"}, `keys: [a, b, c]`),
-		elementsOf("long-refusals", map[string]string{"MGET": "*500\r\n" + strings.Repeat("-ERR "+strings.Repeat("x", 30<<10)+"\r\n", 500)}, `keys: `+keyNames(500)),
-		elementsOf("scan-many", map[string]string{"SCAN": manyKeys(150_000, strings.Repeat("x", 100))}, `pattern: "k*", sample: 1000`),
-		elementsOf("scan-long", map[string]string{"SCAN": manyKeys(1000, strings.Repeat("x", 16<<10))}, `pattern: "k*", sample: 1000`),
+		elementsOf("dense-values", replies{"MGET": arraysOfTheirOwn(dense)}, `select: "$[7]", keys: [a, b, c, d]`),
+		elementsOf("many-fields", replies{"HGETALL": text(hash(1_000_000))}, `type: hash, keys: [a]`),
+		elementsOf("long-types", replies{
+			"TYPE": text(servers.BulkText(strings.Repeat("x", 4<<20))), "MGET": text("*3\r\n$-1\r\n$-1\r\n$-1\r\n"), "PTTL": text(":5\r\n"),
+		}, `keys: [a, b, c]`),
+		elementsOf("long-refusals", replies{"MGET": text("*500\r\n" + strings.Repeat("-ERR "+strings.Repeat("x", 30<<10)+"\r\n", 500))}, `keys: `+keyNames(500)),
+		elementsOf("scan-many", replies{"SCAN": text(manyKeys(150_000, strings.Repeat("x", 100)))}, `pattern: "k*", sample: 1000`),
+		elementsOf("scan-long", replies{"SCAN": text(manyKeys(1000, strings.Repeat("x", 16<<10)))}, `pattern: "k*", sample: 1000`),
 		{Name: "dense-bodies", Start: func(t testing.TB) Config {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
 			t.Cleanup(s.Close)
@@ -45,33 +47,25 @@ func ManyElements() []Attack {
 }
 
 // elementsOf is an attack of several servers that speak RESP, which say this to these commands.
-func elementsOf(name string, says map[string]string, class string) Attack {
+func elementsOf(name string, r replies, class string) Attack {
 	return Attack{Name: name, Start: func(t testing.TB) Config {
-		var answers atomic.Int64
-		address := servers.RedisSaying(t, func(command []string) string {
-			switch said, ok := says[command[0]]; {
-			case ok:
-				return said
-			case command[0] == "INFO":
-				return servers.BulkText("redis_version:7.0.0\r\nrole:master\r\n")
-			case command[0] == "PTTL":
-				return ":-1\r\n"
-			case command[0] == "MGET" && says[""] != "":
-				// Each differs from all others, so that none is known from another node.
-				said := fmt.Sprintf("*%d\r\n", len(command)-1)
-				for range command[1:] {
-					said += servers.BulkText(fmt.Sprintf("[%d,%s", answers.Add(1), says[""]))
-				}
-				return said
-			}
-			return ""
-		})
-		return elements(name, fmt.Sprintf("redis: {address: %q}", address), class)
+		return elements(name, fmt.Sprintf("redis: {address: %q}", servers.RedisWriting(t, r.answer)), class)
 	}}
 }
 
-// saysAll has each key hold an array that ends so.
-func saysAll(value string) map[string]string { return map[string]string{"": value} }
+// arraysOfTheirOwn has each key hold an array that ends so. Each differs from all others, so that none is known from another node.
+func arraysOfTheirOwn(end string) reply {
+	var answers atomic.Int64
+	return func(command []string, to io.Writer) error {
+		_, err := fmt.Fprintf(to, "*%d\r\n", len(command)-1)
+		for range command[1:] {
+			if err == nil {
+				_, err = io.WriteString(to, servers.BulkText(fmt.Sprintf("[%d,%s", answers.Add(1), end)))
+			}
+		}
+		return err
+	}
+}
 
 // elements is the configuration of an attack: fleetSize nodes at one server, and a class of their own.
 func elements(name, node, class string) Config {

@@ -12,21 +12,24 @@ import (
 )
 
 // replies are what a Redis answers to commands, by their first word, or their first two; to all others it answers as an idle server.
-type replies map[string]func(to io.Writer) error
+type replies map[string]reply
+
+// reply to a command.
+type reply func(command []string, to io.Writer) error
 
 // text is a reply that is always the same.
-func text(said string) func(io.Writer) error {
-	return func(to io.Writer) error {
+func text(said string) reply {
+	return func(_ []string, to io.Writer) error {
 		_, err := io.WriteString(to, said)
 		return err
 	}
 }
 
 // endless begins a reply, and goes on with a part of it for so many times.
-func endless(begin, part string, times int) func(io.Writer) error {
+func endless(begin, part string, times int) reply {
 	const atOnce = 1 << 14
 	many := bytes.Repeat([]byte(part), atOnce)
-	return func(to io.Writer) error {
+	return func(_ []string, to io.Writer) error {
 		if _, err := io.WriteString(to, begin); err != nil {
 			return err
 		}
@@ -41,8 +44,9 @@ func endless(begin, part string, times int) func(io.Writer) error {
 
 // idleRedis is what an idle server answers.
 var idleRedis = replies{
-	"INFO":   text(servers.BulkText("# Server\r\nredis_version:7.4.0\r\nrun_id:hostile\r\n# Replication\r\nrole:master\r\n# Keyspace\r\n")),
+	"INFO":   text(servers.BulkText("# Server\r\nredis_version:7.4.0\r\n# Replication\r\nrole:master\r\n# Keyspace\r\n")),
 	"HELLO":  text("-ERR unknown command\r\n"),
+	"PTTL":   text(":-1\r\n"),
 	"LLEN":   text(":5\r\n"),
 	"XLEN":   text(":5\r\n"),
 	"MEMORY": text(":500\r\n"),
@@ -62,11 +66,11 @@ func (r replies) answer(command []string, to io.Writer) error {
 	for _, from := range []replies{r, idleRedis} {
 		for _, name := range []string{both, name} {
 			if say := from[name]; say != nil {
-				return say(to)
+				return say(command, to)
 			}
 		}
 	}
-	return text("+OK\r\n")(to)
+	return text("+OK\r\n")(command, to)
 }
 
 // ofQueue is an attack over a queue, of a kind (list or stream), in a Redis.
@@ -96,7 +100,7 @@ func queueReplies() []Attack {
 	mostBulk := fmt.Sprintf("$%d\r\n", int64(math.MaxInt64-1))
 	manyElements := fmt.Sprintf("*%d\r\n", int64(1)<<31)
 	const times = 40_000_000
-	announced := func(to io.Writer) error { // and gone
+	announced := func(_ []string, to io.Writer) error { // and gone
 		if _, err := io.WriteString(to, manyElements); err != nil {
 			return err
 		}
