@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
 )
@@ -288,6 +290,52 @@ func FuzzClusterNodes(f *testing.F) {
 			if v.owner(slot) == "" {
 				t.Fatalf("slot %d: %s", slot, fmt.Sprint(v.skipped))
 			}
+		}
+	})
+}
+
+// Whatever a node answers to CLUSTER INFO, NODES and SHARDS, there is a view, or it was refused, or the connection is of no use; and what
+// is kept of it has its bounds.
+func FuzzClusterView(f *testing.F) {
+	bulk := func(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
+	info, nodes := bulk("cluster_state:ok\r\ncluster_current_epoch:3\r\n"), bulk(wholeView)
+	node := "*8\r\n" + bulk("id") + bulk("a") + bulk("endpoint") + bulk("h") + bulk("port") + ":7000\r\n" + bulk("tls-port") + ":7001\r\n"
+	for _, s := range []string{
+		info + nodes + "*1\r\n*4\r\n" + bulk("slots") + "*2\r\n:0\r\n:16383\r\n" + bulk("nodes") + "*1\r\n" + node,
+		info + nodes + "-ERR Unknown subcommand\r\n", "-NOPERM x\r\n-NOPERM x\r\n-NOPERM x\r\n", info + "-ERR This instance has cluster support disabled\r\n*0\r\n",
+		info + nodes + "*2147483647\r\n*0\r\n", info + nodes + "*1\r\n*3\r\n" + bulk("nodes") + "*-1\r\n" + bulk("x"), "$-1\r\n$-1\r\n*-1\r\n",
+		info + bulk("a :0@0 myself,master - 0 0 9223372036854775808 connected 0-99999") + "*1\r\n:1\r\n",
+	} {
+		f.Add([]byte(s), false)
+		f.Add([]byte(s), true)
+	}
+	plain, err := newNode(probes.Identity{}, nodeConfig{Address: "127.0.0.1:1"}, probetest.Env())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(plain.Close)
+	f.Fuzz(func(t *testing.T, said []byte, secure bool) {
+		plain.views = newClusterViews()
+		if plain.config.TLS = nil; secure {
+			plain.config.TLS = &form.TLS{}
+		}
+		for range 2 { // the second time it is known
+			_ = wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(t.Context(), wire.Request{Read: func(x *wire.Exchange) error {
+				view, refused, err := plain.readView(x)
+				told := 0
+				for _, is := range []bool{view != nil, refused != nil, err != nil} {
+					if is {
+						told++
+					}
+				}
+				if told != 1 {
+					t.Errorf("a view: %v, refused: %v, error: %v", view, refused, err)
+				}
+				if view != nil && (len(view.nodes) > mostPeers+1 || view.myself == "" || view.address == "" || plain.views.held > mostHeld) {
+					t.Errorf("%d nodes, myself %q at %q, %d bytes are held", len(view.nodes), view.myself, view.address, plain.views.held)
+				}
+				return err
+			}})
 		}
 	})
 }
