@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
@@ -77,6 +78,20 @@ var windowLabels = func() (labels [len(consistency.Windows)]string) {
 	}
 	return labels
 }()
+
+// Pairs of the last labels of what is given of each class on each node, which are many series: each pair is there once.
+var (
+	statePairs     = constantPairs("state", verdict.NumStates)
+	reasonPairs    = constantPairs("reason", consistency.NumReasons)
+	referencePairs = constantPairs("reference", verdict.NumReferences)
+	windowPairs    = func() (pairs [len(consistency.Windows)]*dto.LabelPair) {
+		name := "window"
+		for i := range windowLabels {
+			pairs[i] = &dto.LabelPair{Name: &name, Value: &windowLabels[i]}
+		}
+		return pairs
+	}()
+)
 
 const timeToConsistencyHelp = "How long copies were stale, in seconds, observed when their episodes ended."
 
@@ -161,43 +176,44 @@ func (c canaryCollector) sendClass(class *consistency.ClassResult, ch chan<- pro
 
 // sendClassNode gives a class on one node. Where nothing was read there, only how many copies could not be is known.
 func sendClassNode(class *consistency.ClassResult, n *consistency.ClassNode, ch chan<- prometheus.Metric) {
-	name := class.Class
+	labels := canaryStrays.label(class.Class, n.Layer, n.Node)
 	for s := range verdict.NumStates {
-		canaryCopies.send(ch, float64(n.Copies[s]), name, n.Layer, n.Node, s.String())
-		canaryReads.send(ch, float64(n.Reads[s]), name, n.Layer, n.Node, s.String())
+		ofState := further(labels, statePairs[s])
+		canaryCopies.sendWith(ch, float64(n.Copies[s]), ofState)
+		canaryReads.sendWith(ch, float64(n.Reads[s]), ofState)
 	}
 	for reason := range consistency.NumReasons {
-		canarySuppressed.send(ch, float64(n.Suppressed[reason]), name, n.Layer, n.Node, reason.String())
+		canarySuppressed.sendWith(ch, float64(n.Suppressed[reason]), further(labels, reasonPairs[reason]))
 	}
 	if n.Read || n.StraysRead {
-		canaryStrays.send(ch, float64(n.Strays), name, n.Layer, n.Node)
+		canaryStrays.sendWith(ch, float64(n.Strays), labels)
 	}
 	if n.TTLsRead {
-		canaryImmortal.send(ch, float64(n.Immortal), name, n.Layer, n.Node)
-		canaryOverLimit.send(ch, float64(n.OverLimit), name, n.Layer, n.Node)
+		canaryImmortal.sendWith(ch, float64(n.Immortal), labels)
+		canaryOverLimit.sendWith(ch, float64(n.OverLimit), labels)
 	}
 	if !n.Read {
 		return
 	}
-	canarySurvivors.send(ch, float64(n.Survivors), name, n.Layer, n.Node)
+	canarySurvivors.sendWith(ch, float64(n.Survivors), labels)
 	for ref := range verdict.NumReferences {
 		if ref != verdict.ByNone { // convicts nobody
-			canaryConvicted.send(ch, float64(n.Convicted[ref]), name, n.Layer, n.Node, ref.String())
+			canaryConvicted.sendWith(ch, float64(n.Convicted[ref]), further(labels, referencePairs[ref]))
 		}
 	}
-	canaryOverdue.send(ch, float64(n.Overdue), name, n.Layer, n.Node)
-	canaryOverdueReads.send(ch, float64(n.OverdueReads), name, n.Layer, n.Node)
-	for w, label := range windowLabels {
-		canaryStale.send(ch, float64(n.StaleWindows[w]), name, n.Layer, n.Node, label)
+	canaryOverdue.sendWith(ch, float64(n.Overdue), labels)
+	canaryOverdueReads.sendWith(ch, float64(n.OverdueReads), labels)
+	for w, pair := range windowPairs {
+		canaryStale.sendWith(ch, float64(n.StaleWindows[w]), further(labels, pair))
 	}
-	canaryOldestStale.send(ch, n.OldestStale.Seconds(), name, n.Layer, n.Node)
+	canaryOldestStale.sendWith(ch, n.OldestStale.Seconds(), labels)
 	if class.HasVersion {
-		canaryUnversioned.send(ch, float64(n.Unversioned), name, n.Layer, n.Node)
+		canaryUnversioned.sendWith(ch, float64(n.Unversioned), labels)
 		switch class.VersionKind {
 		case "integer":
-			canaryLagVersions.send(ch, n.VersionLag, name, n.Layer, n.Node)
+			canaryLagVersions.sendWith(ch, n.VersionLag, labels)
 		case "timestamp", "timestamp_ms", "rfc3339":
-			canaryLagSeconds.send(ch, n.VersionLag, name, n.Layer, n.Node)
+			canaryLagSeconds.sendWith(ch, n.VersionLag, labels)
 		}
 	}
 }

@@ -89,11 +89,12 @@ func (nodeCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus
 	}
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
-		nodeUp.send(ch, number(n.Up), n.Layer, n.Name, n.Kind)
-		nodeRefused.send(ch, number(n.Refuses()), n.Layer, n.Name, n.Kind)
-		nodeDuration.send(ch, n.Took.Seconds(), n.Layer, n.Name, n.Kind)
+		labels := nodeUp.label(n.Layer, n.Name, n.Kind)
+		nodeUp.sendWith(ch, number(n.Up), labels)
+		nodeRefused.sendWith(ch, number(n.Refuses()), labels)
+		nodeDuration.sendWith(ch, n.Took.Seconds(), labels)
 		if n.Group != "" {
-			nodeLeft.send(ch, number(n.Survey.Left || n.Survey.CalledDown), n.Layer, n.Name, n.Kind)
+			nodeLeft.sendWith(ch, number(n.Survey.Left || n.Survey.CalledDown), labels)
 		}
 		switch {
 		case n.Err != nil:
@@ -116,9 +117,10 @@ func (nodeCollector) Update(_ context.Context, s *Sampling, ch chan<- prometheus
 func sendNode(n *consistency.NodeResult, ch chan<- prometheus.Metric) {
 	s := &n.Survey
 	nodeInfo.send(ch, 1, n.Layer, n.Name, n.Kind, n.Group, s.Version, s.Role, s.EvictionPolicy)
+	labels := nodeCounts[0].label(n.Layer, n.Name)
 	for _, c := range nodeCounts {
 		if v := c.of(s); v.Known {
-			c.send(ch, v.Value, n.Layer, n.Name)
+			c.sendWith(ch, v.Value, labels)
 		}
 	}
 	if s.Hits.Known || s.Misses.Known {

@@ -54,10 +54,10 @@ func sendConsumerGroup(queue string, g probes.GroupBacklog, ch chan<- prometheus
 	}
 	for p, lag := range g.Lag {
 		labels := groupLag.label(queue, g.Group, p.Topic, strconv.Itoa(int(p.ID)))
-		ch <- &series{typedDesc: groupLag, value: float64(lag), labels: labels}
+		groupLag.sendWith(ch, float64(lag), labels)
 		// That of a leftover group grows for ever, and nobody waits for it.
 		if seconds, ok := g.LagSeconds[p]; ok && !g.Leftover {
-			ch <- &series{typedDesc: groupLagSeconds, value: seconds, labels: labels}
+			groupLagSeconds.sendWith(ch, seconds, labels)
 		}
 	}
 	if g.Pending.Known {

@@ -46,6 +46,28 @@ func (f typedDesc) label(values ...string) []*dto.LabelPair {
 	return prometheus.MakeLabelPairs(f.desc, values)
 }
 
+// sendWith gives one series with label pairs that other series have too.
+func (f typedDesc) sendWith(ch chan<- prometheus.Metric, value float64, labels []*dto.LabelPair) {
+	ch <- &series{typedDesc: f, value: value, labels: labels}
+}
+
+// further gives shared label pairs and one more, whose name comes behind all of theirs.
+func further(shared []*dto.LabelPair, one *dto.LabelPair) []*dto.LabelPair {
+	return slices.Concat(shared, []*dto.LabelPair{one})
+}
+
+// constantPairs are the label pairs of a name with each of the values from 0 to below n, by value.
+func constantPairs[T interface {
+	~uint8
+	String() string
+}](name string, n T) (pairs []*dto.LabelPair) {
+	for v := range n {
+		value := v.String()
+		pairs = append(pairs, &dto.LabelPair{Name: &name, Value: &value})
+	}
+	return pairs
+}
+
 // Desc implements prometheus.Metric.
 func (s *series) Desc() *prometheus.Desc { return s.desc }
 
