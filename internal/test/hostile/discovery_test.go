@@ -16,6 +16,7 @@ func TestServersWithoutEnd(t *testing.T) {
 	for _, a := range namesWithoutEnd() {
 		t.Run(a.Name, func(t *testing.T) { serversWithoutEnd(t, binary, []Attack{a}) })
 	}
+	t.Run("names-together", func(t *testing.T) { serversWithoutEnd(t, binary, namesWithoutEnd()) })
 }
 
 func serversWithoutEnd(t *testing.T, binary string, attacks []Attack) {

@@ -37,18 +37,18 @@ func build(t testing.TB) string {
 
 // nameAttacks are groups by DNS. The name that is asked for tells the tests' name server how to attack.
 func nameAttacks() []Attack {
-	return []Attack{namesWithoutEnd()[0], together("names",
+	return append(namesWithoutEnd(), together("names",
 		dnsGroup("names-drip", `redis: {dns: "drips.test:1"}`),
 		dnsGroup("names-drip-services", `memcached: {dns: "srv+_drips._tcp.test", hashing: any}`),
 		dnsGroup("names-of-others", `memcached: {dns: "others.test:1", hashing: any}`),
 		dnsGroup("names-cut-off", `redis: {dns: "cut.test:1"}`),
 		dnsGroup("names-silent", `redis: {dns: "silent.test:1"}`),
 		dnsGroup("names-of-silent", `redis: {dns: "srv+_silent._tcp.test"}`),
-	)}
+	))
 }
 
-// namesWithoutEnd stand for as many servers as there is room for in an answer, for others each time. The memory of each alone is bounded:
-// a thousand servers that can't be reached have some 70 MB.
+// namesWithoutEnd stand for as many servers as there is room for in an answer, for others each time. Each is a group of a thousand servers
+// that can't be reached, and all together still stay within MostMemory.
 func namesWithoutEnd() []Attack {
 	return []Attack{
 		dnsGroup("names-many", `redis: {dns: "many.test:1"}`),

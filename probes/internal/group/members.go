@@ -34,6 +34,8 @@ type Member struct {
 	Candidate bool
 	// Err is why a candidate did not answer.
 	Err error
+	// reached: it answered when it was asked last. It belongs to the survey under way.
+	reached bool
 }
 
 func (m *Member) base() *Member { return m }

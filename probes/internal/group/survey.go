@@ -19,6 +19,14 @@ const candidateTime = 2 * time.Second
 // mostWaves of new members are asked in one survey: what the last ones announce waits for the next.
 const mostWaves = 16
 
+const (
+	// strangersAtOnce are the most members asked at once of those that did not answer when they were asked last: each costs its dial and
+	// its lookup up to 50 KB, and a group may have a thousand. Those that did are all asked at once.
+	strangersAtOnce = 100
+	// longestTurn is how long one of them keeps the next waiting: it may hang until its time is up, and the next may be alive again.
+	longestTurn = 50 * time.Millisecond
+)
+
 // Topology is a kind of group, as SurveyAs asks it. Ask, Learn and Settle are called for several members at once.
 type Topology[M any] interface {
 	// Begin gives the members to ask first.
@@ -56,15 +64,21 @@ func (g *Members[M]) SurveyAs(
 		grace = min(grace, time.Until(d)/4)
 	}
 	var visits sync.WaitGroup
+	turns := make(turns, strangersAtOnce)
 	wave := t.Begin()
 	for asked := 0; len(wave) > 0 && asked < mostWaves; asked++ {
 		var asking sync.WaitGroup
 		asking.Add(len(wave))
 		all := make(chan struct{}) // closed when the whole wave has answered
-		for _, m := range wave {
+		for _, m := range g.reachedFirst(wave) {
 			n := m.base().Node
+			done := turns.take(ctx, m.base().reached)
 			visits.Go(func() {
+				defer done()
 				s, err := g.ask(ctx, t, m, scanFor(n.Identity()))
+				if !s.Unasked { // else its keys are what it is asked for
+					done()
+				}
 				sure := t.Learn(m, s, err)
 				asking.Done()
 				if !sure {
@@ -73,6 +87,7 @@ func (g *Members[M]) SurveyAs(
 				if t.Settle(m) && g.admit(m, err) {
 					visit(n, s, err)
 				}
+				m.base().reached = answers(n, &s, err)
 			})
 		}
 		visits.Go(func() {
@@ -89,6 +104,42 @@ func (g *Members[M]) SurveyAs(
 	g.Mu.Unlock()
 	g.surveyed.Store(true)
 	g.closeLeft()
+}
+
+// turns of the members that did not answer when they were asked last; each in it is one of them.
+type turns chan struct{}
+
+// take waits until a member may be asked, or ctx ends, when asking costs nothing. done is to be called once it was, and may be again.
+func (t turns) take(ctx context.Context, reached bool) (done func()) {
+	if reached {
+		return func() {}
+	}
+	select {
+	case t <- struct{}{}:
+	case <-ctx.Done():
+		return func() {}
+	}
+	end := sync.OnceFunc(func() { <-t })
+	late := time.AfterFunc(longestTurn, end)
+	return func() {
+		late.Stop()
+		end()
+	}
+}
+
+// reachedFirst gives a wave with those in front that answered when they were asked last: they wait for nobody.
+func (*Members[M]) reachedFirst(wave []M) []M {
+	reached := func(m M) bool { return m.base().reached }
+	strangers := slices.DeleteFunc(slices.Clone(wave), reached)
+	return append(slices.DeleteFunc(slices.Clone(wave), func(m M) bool { return !reached(m) }), strangers...)
+}
+
+// answers reports whether a member is reached that was surveyed, and read if it is a node.
+func answers(n probes.Node, s *probes.Survey, err error) bool {
+	if a, ok := n.(probes.Answerer); ok && s.Unasked {
+		return a.Answered()
+	}
+	return err == nil
 }
 
 // ask a member; a candidate for a part of the time.
