@@ -73,6 +73,8 @@ type QueueSource interface {
 	Traits() QueueTraits
 	// On is the configured name of the node on which the queue lies; empty: it has a server of its own.
 	On() string
+	// Watched are the consumer groups that it looks at; empty: none.
+	Watched() []form.NameMatch
 	// Command is what a person would run to look at the queue: text to paste into a shell, without secrets; empty where
 	// there is none.
 	Command(look QueueLook) string

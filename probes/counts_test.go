@@ -15,7 +15,7 @@ func TestParseCount(t *testing.T) {
 		"18446744073709551615": {Count{1 << 64, true}, false}, "1e-300": {Count{1e-300, true}, false},
 		"1e20": {Count{}, true}, "1e308": {Count{}, true}, "1.7976931348623157e308": {Count{}, true}, "1e999": {Count{}, true},
 		"-1": {Count{}, true}, "NaN": {Count{}, true}, "Inf": {Count{}, true}, "-Inf": {Count{}, true},
-		"": {Count{}, false}, "x": {Count{}, false}, "1 ": {Count{}, false},
+		"": {Count{}, false}, "x": {Count{}, false}, "1 0": {Count{}, false},
 	} {
 		if got := ParseCount(text); got != want.count || OddCount(text) != want.odd {
 			t.Errorf("%q is %+v, odd: %v", text, got, OddCount(text))

@@ -40,6 +40,8 @@ type Key struct {
 	Hash bool
 	// Check: the key's type is asked too, where that may explain an answer (Raw.Suspect).
 	Check bool
+	// Identity: what tells one storing of the copy from the next is asked too, where that takes a command more (Raw.ExpiresMS).
+	Identity bool
 }
 
 // Raw is one copy as the node gave it: present, missing (neither Present nor Err), or unreadable (Err).
@@ -59,6 +61,18 @@ type Raw struct {
 	// visited with another one before.
 	Variant string
 	Further bool
+
+	// What follows tells one storing of the copy from the next, whatever was stored.
+
+	// CAS id of memcached, which rises on a server with each copy that it stores, until it restarts; 0: none told, or none that
+	// was given when the copy was stored.
+	CAS uint64
+	// ExpiresMS is when the copy expires by the server's clock, in Unix milliseconds; 0: unknown, or never. Only with Key.Identity.
+	ExpiresMS int64
+	// Age of an HTTP answer by its header; valid where HasAge. ETag is a hash of its entity tag; 0: it has none.
+	Age    time.Duration
+	HasAge bool
+	ETag   uint64
 }
 
 // Field is one field of a hash.

@@ -37,6 +37,10 @@ type Backlog struct {
 	Next map[string]uint64
 	// Sample of the newest messages; nil where they could not be read.
 	Sample *MessageSample
+	// Subscribers that get a channel's messages, without the exporter's own. Those by pattern are not among them.
+	Subscribers Count
+	// Followed messages; nil where they could not be read, or nobody follows the queue.
+	Followed *Followed
 }
 
 // MessageSample is a look at a queue's newest messages.
@@ -98,6 +102,9 @@ type GroupBacklog struct {
 	Starts map[Partition]float64
 	// Pending messages of a stream's group, delivered and not acknowledged, and the age in seconds of the oldest.
 	Pending, OldestPending Count
+	// Passed reports whether the group has processed the message at a position: committed what comes after it, or, of a stream,
+	// taken and acknowledged it. known is false where that was not learned. nil: nothing of that kind was.
+	Passed func(p Partition, at Position) (passed, known bool)
 }
 
 // Waits reports whether messages wait for the group. Not known: neither lag nor anything else says so.
@@ -133,4 +140,8 @@ type QueueTraits struct {
 	LengthOnly bool
 	// Messages: it shows messages.
 	Messages bool
+	// Events: its queues are EventQueues.
+	Events bool
+	// AtOnce: a message is delivered when it is sent, or never: nobody's progress is waited for.
+	AtOnce bool
 }

@@ -12,6 +12,7 @@ func TestQueueKinds(t *testing.T) {
   - {name: a, redis: {node: redis-1, list: a}}
   - {name: b, redis: {node: redis-1, stream: b, groups: [g]}}
   - {name: c, kafka: {brokers: ["kafka:9092"], topics: [c], groups: [g]}}
+  - {name: e, redis: {node: redis-1, channel: e}, subscribers: 1}
   - {name: d, http: {url: "http://d/", depth: "$.depth"}}
 `)
 	if err != nil {

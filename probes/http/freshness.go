@@ -1,6 +1,8 @@
 package http
 
 import (
+	"hash/fnv"
+	"io"
 	"math"
 	"net/http"
 	"slices"
@@ -139,6 +141,16 @@ func remainingTTL(h http.Header, shared bool, now time.Time) (time.Duration, boo
 func age(h http.Header) time.Duration {
 	d, _ := deltaSeconds(h.Get("Age"))
 	return d
+}
+
+// hashTag gives a number in the place of an entity tag, which may be long; 0: there is none.
+func hashTag(tag string) uint64 {
+	if tag == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, tag) // it never fails
+	return max(h.Sum64(), 1)
 }
 
 // directiveSeconds gives a directive of Cache-Control; of several the first counts.

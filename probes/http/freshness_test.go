@@ -2,6 +2,7 @@ package http
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"regexp"
 	"strings"
@@ -219,4 +220,47 @@ func FuzzCacheStatus(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Age and entity tag are told of copies, where the answer has them.
+func TestAgeAndTagAreTold(t *testing.T) {
+	servers.NoLeaks(t)
+	headers := map[string][2]string{ // Age and ETag by key
+		"both": {"61", `"one"`}, "same": {"0", `"one"`}, "other": {"7", `W/"one"`}, "none": {"", ""}, "odd": {"-5", ""}, "late": {"99999999999", ""}, "empty": {"1.5", `""`},
+	}
+	s := startServer(t, func(w http.ResponseWriter, r *http.Request) {
+		h, ok := headers[strings.TrimPrefix(r.URL.Path, "/k/")]
+		for i, name := range []string{"Age", "ETag"} {
+			if h[i] != "" {
+				w.Header().Set(name, h[i])
+			}
+		}
+		if !ok {
+			w.Header().Set("Age", "5")
+			w.WriteHeader(http.StatusNotFound)
+		}
+	})
+	n := openNode(t, nodeAt(t, s), probetest.Env())
+	got := map[string]probes.Raw{}
+	names := []string{"both", "same", "other", "none", "odd", "late", "empty", "missing"}
+	var keys []probes.Key
+	for _, name := range names {
+		keys = append(keys, probes.Key{Name: name})
+	}
+	for i, raw := range probetest.Read(t, n, keys...) {
+		got[names[i]] = raw
+	}
+	for name, want := range map[string]time.Duration{"both": 61 * time.Second, "same": 0, "other": 7 * time.Second, "late": math.MaxInt32 * time.Second} {
+		if raw := got[name]; !raw.HasAge || raw.Age != want {
+			t.Errorf("%s: %+v", name, raw)
+		}
+	}
+	for _, name := range []string{"none", "odd", "empty", "missing"} {
+		if raw := got[name]; raw.HasAge || raw.Age != 0 || raw.ETag != 0 && name != "empty" {
+			t.Errorf("%s: %+v", name, raw)
+		}
+	}
+	if one := got["both"].ETag; one == 0 || one != got["same"].ETag || one == got["other"].ETag || got["empty"].ETag == 0 {
+		t.Errorf("tags: %+v", got)
+	}
 }

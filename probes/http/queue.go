@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/shell"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/httpclient"
@@ -36,6 +37,9 @@ func (*queueConfig) Traits() probes.QueueTraits { return probes.QueueTraits{} }
 
 // On implements probes.QueueSource.
 func (*queueConfig) On() string { return "" }
+
+// Watched implements probes.QueueSource.
+func (*queueConfig) Watched() []form.NameMatch { return nil }
 
 // Advice implements probes.QueueSource.
 func (*queueConfig) Advice() string { return "" }

@@ -165,7 +165,8 @@ func (r *reading) judge(q question, a *httpclient.Answer) (handed bool) {
 		r.hand(q, probes.Raw{Err: httpclient.StatusError(a.StatusCode)})
 		return true
 	}
-	out := probes.Raw{Present: true}
+	out := probes.Raw{Present: true, ETag: hashTag(a.Header.Get("ETag"))}
+	out.Age, out.HasAge = deltaSeconds(a.Header.Get("Age"))
 	if r.node.config.TTLFromHeaders {
 		out.TTL, out.HasTTL = remainingTTL(a.Header, r.node.config.Edge, time.Now())
 	}

@@ -153,11 +153,14 @@ func (*queueConfig) Kind() string { return backendName }
 
 // Traits implements probes.QueueSource.
 func (*queueConfig) Traits() probes.QueueTraits {
-	return probes.QueueTraits{Brokers: true, Positions: true, Messages: true}
+	return probes.QueueTraits{Brokers: true, Positions: true, Messages: true, Events: true}
 }
 
 // On implements probes.QueueSource.
 func (*queueConfig) On() string { return "" }
+
+// Watched implements probes.QueueSource.
+func (c *queueConfig) Watched() []form.NameMatch { return c.Groups }
 
 // Advice implements probes.QueueSource.
 func (c *queueConfig) Advice() string {

@@ -37,18 +37,26 @@ type partitionFetch struct {
 	estimated bool
 	// readUncommitted: records of transactions that are still open are read too.
 	readUncommitted bool
+	// cursor of the partition, where the queue is followed, and the fetch is of what is new; nil: it is not.
+	cursor *cursor
+	// onward: it reads on from the cursor, and not from as far back as the newest messages are wanted.
+	onward bool
+	// covers all the same what the newest messages are wanted from.
+	covers bool
+	// first of a request: brokers give of it a batch of whatever size.
+	first bool
 }
 
 // takeAnswer takes the records that one partition's fetch brought.
 type takeAnswer func(f partitionFetch, answer *kmsg.FetchResponseTopicPartition, d kgo.Decompressor)
 
-// readRecords reads the records at the commits where that is not known yet, and the newest messages: one request each to
-// a broker. What fails here costs the partitions of that broker their times, and is no fault of the sampling.
+// readRecords reads the records at the commits where that is not known yet, and the newest messages, or all that came where the queue
+// is followed: one request each to a broker. What fails here costs the partitions of that broker their times, and is no fault of the sampling.
 func (s *sampling) readRecords(ctx context.Context) {
 	ctx, done := withPart(ctx, 2)
 	defer done()
 	s.newestByPartition = make(map[probes.Partition][]message.Message, len(s.partitions))
-	lags, newest := s.lagFetches(), s.newestFetches()
+	lags, newest := s.lagFetches(), s.followFetches(s.newestFetches())
 	var mu sync.Mutex // guards s.newestByPartition, refused and tried
 	refused := map[string]error{}
 	tried := map[string]bool{}
@@ -64,10 +72,7 @@ func (s *sampling) readRecords(ctx context.Context) {
 			}{
 				{lags[id], s.takeNext},
 				{newest[id], func(f partitionFetch, answer *kmsg.FetchResponseTopicPartition, d kgo.Decompressor) {
-					messages := s.takeNewest(f, answer, d)
-					mu.Lock()
-					defer mu.Unlock()
-					s.newestByPartition[f.p.Partition] = messages
+					s.takeNew(f, answer, d, &mu)
 				}},
 			} {
 				err := s.fetch(ctx, b, one.fetches, func(f partitionFetch, answer *kmsg.FetchResponseTopicPartition, d kgo.Decompressor) {
@@ -94,6 +99,23 @@ func (s *sampling) readRecords(ctx context.Context) {
 	s.logRefused(tried, refused)
 }
 
+// takeNew takes the newest messages, and hands on those that came where the queue is followed. mu guards s.newestByPartition.
+func (s *sampling) takeNew(f partitionFetch, answer *kmsg.FetchResponseTopicPartition, d kgo.Decompressor, mu *sync.Mutex) {
+	batches := answer.RecordBatches
+	got, next := f.records(answer, d)
+	if s.q.newest > 0 {
+		messages := s.takeNewest(f, answer, got, next)
+		mu.Lock()
+		if f.cursor == nil || s.sampled[f.p.Partition] {
+			s.newestByPartition[f.p.Partition] = messages
+		}
+		mu.Unlock()
+	}
+	if f.cursor != nil {
+		s.takeFollowed(f, answer, batches, got.Records, next)
+	}
+}
+
 // logRefused logs once that a topic's records may not be read, of the topics that were tried.
 func (s *sampling) logRefused(tried map[string]bool, refused map[string]error) {
 	for topic := range tried {
@@ -101,8 +123,8 @@ func (s *sampling) logRefused(tried map[string]bool, refused map[string]error) {
 			delete(s.q.refused, topic)
 		} else if !s.q.refused[topic] {
 			s.q.refused[topic] = true
-			s.q.log.Warn("the topic's records may not be read, so that lag in seconds is an estimate and no newest messages are "+
-				"looked at; grant the exporter's user READ on the topic", "topic", topic)
+			s.q.log.Warn("the topic's records may not be read, so that lag in seconds is an estimate, no newest messages are "+
+				"looked at and no events checked; grant the exporter's user READ on the topic", "topic", topic)
 		}
 	}
 }

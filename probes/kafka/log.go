@@ -42,6 +42,9 @@ type partitionLog struct {
 // maxSeenGaps bounds the offsets that are remembered of a partition: a cluster may have thousands of those.
 const maxSeenGaps = 4096
 
+// maxSeenOn bounds the messages that are remembered of what was read bit by bit.
+const maxSeenOn = 256
+
 // seenPart is a part of the log of which all was read: from and to are its ends, and messages the offsets of all messages in it.
 type seenPart struct {
 	from, to int64

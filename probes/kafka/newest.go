@@ -58,6 +58,14 @@ func (s *sampling) newestFetches() map[int32][]partitionFetch {
 		chosen += len(out[leader])
 	}
 	s.newestEach = int64(max(1, s.q.newest/max(chosen, 1)))
+	if s.q.follower != nil {
+		s.sampled = make(map[probes.Partition]bool, chosen)
+		for _, fetches := range out {
+			for _, f := range fetches {
+				s.sampled[f.p.Partition] = true
+			}
+		}
+	}
 	for leader, fetches := range out {
 		fetches = s.withoutRead(fetches)
 		out[leader] = fetches
@@ -97,13 +105,22 @@ type newestRead struct {
 	known            bool
 	start, end, each int64
 	messages         []message.Message
+	// next is the offset behind what was read.
+	next int64
+}
+
+// reaches reports whether the messages, each of them, go up to where a fetch reads on.
+func (r *newestRead) reaches(f partitionFetch, each int64) bool {
+	return r.known && r.each >= each && r.start == f.p.start.offset && r.next >= f.offset
 }
 
 // takeNewest gives the newest messages of a partition, the oldest of them first. From how many came it learns how far back
 // the next fetch must go.
-func (s *sampling) takeNewest(f partitionFetch, answer *kmsg.FetchResponseTopicPartition, d kgo.Decompressor) []message.Message {
-	got, next := f.records(answer, d)
-	records := got.Records
+func (s *sampling) takeNewest(f partitionFetch, answer *kmsg.FetchResponseTopicPartition, got kgo.FetchPartition, next int64) []message.Message {
+	records, before := got.Records, f.log.newest
+	if f.onward && next <= f.offset {
+		return before.messages[max(0, len(before.messages)-int(s.newestEach)):]
+	}
 	if len(answer.RecordBatches) > 0 {
 		f.log.newestTried = s.q.samplings
 	}
@@ -111,27 +128,74 @@ func (s *sampling) takeNewest(f partitionFetch, answer *kmsg.FetchResponseTopicP
 		f.log.bytesPerOffset = max(1, int64(len(answer.RecordBatches))/read)
 	}
 	if got.Err == nil && next > f.offset {
-		f.log.seen = seenIn(records, f.offset, next)
+		if f.onward {
+			f.log.seen = f.log.seen.with(records, f.offset, next)
+		} else {
+			f.log.seen = seenIn(records, f.offset, next)
+		}
 	}
 	whole := len(answer.RecordBatches) > 0 && got.Err == nil && next >= f.stableEnd(answer)
-	switch n := int64(len(records)); {
-	case n < s.newestEach && f.offset > f.p.start.offset && f.p.end.offset-f.offset >= s.newestEach*f.log.offsetsPerMessage:
-		whole = whole && f.log.offsetsPerMessage == maxOffsetsPerMessage // else the next fetch goes further back
-		f.log.offsetsPerMessage = min(2*f.log.offsetsPerMessage, maxOffsetsPerMessage)
-	case n >= 2*s.newestEach && f.log.offsetsPerMessage > 1:
-		f.log.offsetsPerMessage /= 2
+	now := newestRead{start: f.p.start.offset, end: f.p.end.offset, each: s.newestEach, next: next}
+	joined := f.onward && before.next >= f.offset && before.start == now.start
+	if joined {
+		now.messages = before.messages
+		records = records[firstAt(records, before.next):]
+	}
+	switch n := int64(len(now.messages) + len(records)); {
+	case joined:
+		whole = whole && (before.known && before.each >= s.newestEach || n >= s.newestEach || f.covers)
+	case f.onward && !f.covers:
+		whole = whole && n >= s.newestEach
+	default:
+		whole = s.learnBack(f, n) && whole
 	}
 	records = records[max(0, len(records)-int(s.newestEach)):]
-	out, times := make([]message.Message, 0, len(records)), batchTimes(answer.RecordBatches)
+	times := batchTimes(answer.RecordBatches)
 	for _, r := range records {
 		m := s.q.messages.ReadRecord(r.Key, r.Value)
 		if m.At.IsZero() {
 			m.At = writtenAt(r, times)
 		}
-		out = append(out, m)
+		now.messages = append(now.messages, m)
 	}
-	f.log.newest = newestRead{known: whole, start: f.p.start.offset, end: f.p.end.offset, each: s.newestEach, messages: out}
-	return out
+	now.messages = now.messages[max(0, len(now.messages)-int(s.newestEach)):]
+	now.known = whole
+	f.log.newest = now
+	return now.messages
+}
+
+// firstAt gives where, among records in the order of their offsets, those at an offset or behind it begin.
+func firstAt(records []*kgo.Record, offset int64) int {
+	i, _ := slices.BinarySearchFunc(records, offset, func(r *kgo.Record, at int64) int { return cmp.Compare(r.Offset, at) })
+	return i
+}
+
+// learnBack learns how far back the newest messages are to be looked for, of which n came. false: the next fetch goes further back.
+func (s *sampling) learnBack(f partitionFetch, n int64) bool {
+	switch {
+	case n < s.newestEach && f.offset > f.p.start.offset && f.p.end.offset-f.offset >= s.newestEach*f.log.offsetsPerMessage:
+		most := f.log.offsetsPerMessage == maxOffsetsPerMessage
+		f.log.offsetsPerMessage = min(2*f.log.offsetsPerMessage, maxOffsetsPerMessage)
+		return most
+	case n >= 2*s.newestEach && f.log.offsetsPerMessage > 1:
+		f.log.offsetsPerMessage /= 2
+	}
+	return true
+}
+
+// with what was read on from it, up to another offset; without the older part where there are too many messages.
+func (p seenPart) with(records []*kgo.Record, from, to int64) seenPart {
+	if p.from >= p.to || p.to != from || len(records) > maxSeenOn {
+		return seenIn(records, from, to)
+	}
+	for _, r := range records {
+		p.messages = append(p.messages, r.Offset)
+	}
+	p.to = to
+	if cut := len(p.messages) - maxSeenOn; cut > 0 {
+		p.from, p.messages = p.messages[cut], slices.Clone(p.messages[cut:])
+	}
+	return p
 }
 
 // seenIn a part of the log from which all messages are these.

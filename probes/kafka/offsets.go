@@ -85,8 +85,10 @@ func (s *sampling) movedPartitions() []*partition {
 	return out
 }
 
-// startsNeeded: groups are watched, or the newest messages are looked at.
-func (s *sampling) startsNeeded() bool { return s.q.newest > 0 || len(s.groups) > 0 }
+// startsNeeded: groups are watched, the newest messages are looked at, or all are followed.
+func (s *sampling) startsNeeded() bool {
+	return s.q.newest > 0 || len(s.groups) > 0 || s.q.follower != nil
+}
 
 // retryMoved asks the present leaders of partitions that moved. Partitions that no longer exist are dropped.
 func (s *sampling) retryMoved(ctx context.Context, moved []*partition) {

@@ -32,7 +32,7 @@ const (
 // descriptions and commits, and then leaders for the ends and starts of their partitions: commits come before ends, so
 // that no lag is too small. All that goes to one broker goes in one request of each kind: six at most, after the first
 // sampling has learned versions and coordinators. At most two more read records: those at the commits that were not read
-// before, and the newest ones.
+// before, and the newest ones, or all that came where the queue is followed.
 type queue struct {
 	config      queueConfig
 	forgetAfter time.Duration
@@ -65,6 +65,8 @@ type queue struct {
 	// samplings is how many there were, with the one under way: its number.
 	samplings  uint64
 	batchSizes batchSizes
+	// follower of the messages that arrive; nil: nobody follows them.
+	follower *follower
 	// refused are topics whose records may not be read, as was logged.
 	refused map[string]bool
 }

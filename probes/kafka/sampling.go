@@ -36,6 +36,8 @@ type sampling struct {
 	newestByPartition map[probes.Partition][]message.Message
 	newestEach        int64
 	newestKnown       bool
+	// sampled are the partitions whose newest messages are wanted; nil: nobody follows the queue.
+	sampled map[probes.Partition]bool
 }
 
 // run asks for everything, and gives what was learned.
@@ -55,7 +57,9 @@ func (s *sampling) run(ctx context.Context) probes.Backlog {
 	waitForStarts := s.queryStarts(ctx)
 	s.queryGroups(ctx)
 	s.queryOffsets(ctx, waitForStarts)
-	s.remember(time.Now().UnixMilli())
+	now := time.Now()
+	s.remember(now.UnixMilli())
+	s.placeCursors(now)
 	s.readRecords(ctx)
 	return s.backlog()
 }
@@ -91,7 +95,7 @@ func withPart(ctx context.Context, n int) (context.Context, context.CancelFunc) 
 // backlog gives what was learned. Depth and age are those of the group that is furthest behind, and known only where each
 // group's are, leftover ones left out.
 func (s *sampling) backlog() probes.Backlog {
-	b := probes.Backlog{Ends: make(map[probes.Partition]float64, len(s.partitions)), Sample: s.newestSample()}
+	b := probes.Backlog{Ends: make(map[probes.Partition]float64, len(s.partitions)), Sample: s.newestSample(), Followed: s.q.followed()}
 	now := time.Now().UnixMilli()
 	for id, p := range s.partitions {
 		if p.end.err == nil {
@@ -107,7 +111,8 @@ func (s *sampling) backlog() probes.Backlog {
 	unread := func(topic string) bool { return learned && !read[topic] }
 	for _, g := range s.groups {
 		one, waiting, known := s.groupBacklog(g, now)
-		one.UncommittedMessages = s.uncommittedMessages(g, unread, now)
+		reads, has := s.readTopics(g, unread)
+		one.UncommittedMessages, one.Passed = s.uncommittedMessages(g, reads, has, now), g.passed(reads)
 		if one.Leftover {
 			b.Groups = append(b.Groups, one)
 			continue

@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"cmp"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -36,8 +38,9 @@ func batchTimes(batches []byte) (out []batchTime) {
 
 // writtenAt is when a record was written; zero where it has no time that can be true.
 func writtenAt(r *kgo.Record, batches []batchTime) time.Time {
-	for _, b := range batches {
-		if b.from <= r.Offset && r.Offset <= b.to {
+	i, _ := slices.BinarySearchFunc(batches, r.Offset, func(b batchTime, offset int64) int { return cmp.Compare(b.to, offset) })
+	if i < len(batches) {
+		if b := batches[i]; b.from <= r.Offset {
 			delta := (r.Timestamp.UnixNano() - b.first*1e6) / 1e6 // right also where both overflowed
 			return message.TimeOf(b.first + delta)
 		}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // topicsRead are the topics in which any watched group has committed, now or before, or perhaps has; false where commits of a group are
@@ -28,28 +29,35 @@ func (s *sampling) topicsRead() (read map[string]bool, known bool) {
 	return read, known
 }
 
-// uncommittedMessages are in the logs of topics in which a group has committed nothing, by topic, as far as the logs are known. A group
-// that has committed elsewhere need not read every topic: it does where it was seen to, and where nobody does (unread) and the topic is
-// configured by name.
-func (s *sampling) uncommittedMessages(g *group, unread func(topic string) bool, now int64) map[string]int64 {
-	if g.offsets.err != nil || g.share {
-		return nil
-	}
-	has := map[string]bool{} // topics in which it has committed, or perhaps has
+// readTopics reports, of a group, which topics it is held to read. One that has committed elsewhere need not read every topic: it does
+// where it has committed, or was seen to, or perhaps has, and where nobody does (unread) and the topic is configured by name.
+func (s *sampling) readTopics(g *group, unread func(topic string) bool) (reads, has func(topic string) bool) {
+	topics := map[string]bool{} // in which it has committed, or perhaps has
 	for id := range g.commits {
 		if s.partitions[id] != nil {
-			has[id.Topic] = true
+			topics[id.Topic] = true
 		}
 	}
 	for id := range g.unread {
 		if s.partitions[id] != nil {
-			has[id.Topic] = true
+			topics[id.Topic] = true
 		}
+	}
+	q := s.q
+	return func(topic string) bool {
+		return len(topics) == 0 || topics[topic] || g.reads[topic] || unread(topic) && q.names(topic)
+	}, func(topic string) bool { return topics[topic] }
+}
+
+// uncommittedMessages are in the logs of topics in which a group has committed nothing, by topic, as far as the logs are known, of the
+// topics that it is held to read.
+func (s *sampling) uncommittedMessages(g *group, reads, has func(topic string) bool, now int64) map[string]int64 {
+	if g.offsets.err != nil || g.share {
+		return nil
 	}
 	out := map[string]int64{}
 	for id, p := range s.partitions {
-		reads := len(has) == 0 || g.reads[id.Topic] || unread(id.Topic) && s.q.names(id.Topic)
-		if has[id.Topic] || !reads || p.start.err != nil || p.end.err != nil || p.end.offset <= p.start.offset {
+		if has(id.Topic) || !reads(id.Topic) || p.start.err != nil || p.end.err != nil || p.end.offset <= p.start.offset {
 			continue
 		}
 		if n := s.q.logs[id].waiting(p.start.offset, p.end.offset, now, s.q.samplings); n > 0 {
@@ -57,6 +65,23 @@ func (s *sampling) uncommittedMessages(g *group, unread func(topic string) bool,
 		}
 	}
 	return out
+}
+
+// passed reports which messages a group has committed: nothing in partitions without a commit, of topics that it is held to read.
+// nil: its commits are not known, or it has none, as a share group.
+func (g *group) passed(reads func(topic string) bool) func(probes.Partition, probes.Position) (passed, known bool) {
+	if g.offsets.err != nil || g.share {
+		return nil
+	}
+	return func(p probes.Partition, at probes.Position) (passed, known bool) {
+		if g.unread[p] != nil {
+			return false, false
+		}
+		if commit, ok := g.commits[p]; ok {
+			return commit > 0 && uint64(commit) > at.Major, true
+		}
+		return false, reads(p.Topic)
+	}
 }
 
 // names reports whether a topic is configured by its name, not by a regexp alone.

@@ -241,7 +241,7 @@ func TestLargeOffsets(t *testing.T) {
 			}
 			g.commits = map[probes.Partition]int64{}
 			g.reads["inv"] = true
-			if got := s.uncommittedMessages(g, func(string) bool { return true }, 0)["inv"]; float64(got) != c.depth.Value {
+			if got := s.uncommittedMessages(g, func(string) bool { return true }, func(string) bool { return false }, 0)["inv"]; float64(got) != c.depth.Value {
 				t.Errorf("%d are not committed, want %v", got, c.depth)
 			}
 		})

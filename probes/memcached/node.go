@@ -54,6 +54,9 @@ type node struct {
 		since  time.Time
 	}
 	answered atomic.Bool // a read since the last Survey
+	// oneServer: by its last Survey there is one server behind the address, so that its CAS ids can be compared with each other. It
+	// belongs to the goroutine that surveys and reads.
+	oneServer bool
 	// ownStats: the last Survey's stats were a memcached's own, which can be asked for its settings, too; a proxy may close
 	// the connection over that. It belongs to who holds asking.
 	ownStats bool
@@ -229,7 +232,7 @@ func (n *node) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, er
 		n.forgetCloses() // it was no such server: it has not answered reads either
 	}
 	var s probes.Survey
-	settings := n.ownStats
+	settings, proxy := n.ownStats, false
 	err := n.link.Do(ctx, func() []wire.Request {
 		if n.closes.stats {
 			s.Unasked = true
@@ -245,14 +248,16 @@ func (n *node) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, er
 			if err == nil && settings {
 				reply.EvictionPolicy, err = readPolicy(x)
 			}
-			x.Deliver(func() { s = reply.Survey })
+			x.Deliver(func() { s, proxy = reply.Survey, reply.proxy })
 			return err
 		}}}
 	})
 	if err != nil {
+		n.oneServer = false
 		return probes.Survey{Took: time.Since(start)}, err
 	}
 	n.ownStats = s.Version != "" && s.MemoryLimit.Known && s.UptimeSeconds.Known
+	n.oneServer = n.ownStats && !proxy
 	if scan != nil {
 		s.ScanErr = n.keys.list(ctx, scan)
 	}

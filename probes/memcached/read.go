@@ -44,7 +44,7 @@ func (n *node) Read(ctx context.Context, keys []probes.Key, visit func(int, prob
 	if len(all) == 0 {
 		return nil
 	}
-	r := &reading{node: n, keys: keys, visit: visit}
+	r := &reading{node: n, keys: keys, visit: visit, tellsCAS: n.oneServer}
 	err := n.link.Do(ctx, func() []wire.Request {
 		if r.withGet = n.withGet; r.withGet {
 			return r.gets(all)
@@ -78,8 +78,10 @@ type reading struct {
 	node  *node
 	keys  []probes.Key
 	visit func(int, probes.Raw)
-	// withGet: get is used, not mg.
+	// withGet: get is used, not mg. It has no CAS ids: who knows no mg is mostly a proxy, whose servers count each for itself.
 	withGet bool
+	// tellsCAS: the caller gets CAS ids.
+	tellsCAS bool
 	// refused are the keys whose mg was no command to the server.
 	refused []int
 	// giveBacks are the commands that give recache tokens back, one for each of the tokens.
@@ -169,6 +171,9 @@ func (r *reading) readMeta(x *wire.Exchange, i int) error {
 	return x.ReadValue(r.node.env, size, func(raw probes.Raw) {
 		if raw.Err == nil {
 			raw.TTL, raw.HasTTL, raw.NoExpiry = wire.TTL(m.ttl, time.Second), m.hasTTL, m.forever
+			if r.tellsCAS && !m.marked {
+				raw.CAS = m.cas
+			}
 		}
 		r.hand(x, i, raw)
 	})
@@ -190,14 +195,16 @@ func (r *reading) giveBack(x *wire.Exchange, i int, cas uint64) {
 	}}
 }
 
-// metaFlags are what an answer to mg says beside the value. X (stale) and Z (somebody else has the token) change nothing: the
-// copy is what clients get.
+// metaFlags are what an answer to mg says beside the value. X (marked stale) and Z (somebody else has the token) do not change what
+// the copy is: it is what clients get.
 type metaFlags struct {
 	ttl     int64
 	hasTTL  bool
 	forever bool
 	cas     uint64
 	won     bool
+	// marked stale: the item got its CAS id from the mark, and not when it was stored.
+	marked bool
 	// client's flags, where they were asked for.
 	client    uint32
 	hasClient bool
@@ -238,6 +245,8 @@ func (m *metaFlags) parse(flags []byte, i int) bool {
 			}
 		case 'W':
 			m.won = true
+		case 'X':
+			m.marked = true
 		}
 	}
 	return true

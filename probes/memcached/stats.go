@@ -16,6 +16,8 @@ type statsReply struct {
 	complete bool
 	// pid and started (Unix seconds) name the process; 0 where it does not report them.
 	pid, started int64
+	// proxy: it is memcached's own proxy, before servers that count for themselves.
+	proxy bool
 }
 
 // statsRequest asks for stats; reply gets the answer, and what of its hits and misses is ours.
@@ -83,6 +85,7 @@ func (r *statsReply) read(x *wire.Exchange) error {
 		} else if name == "version" {
 			r.Version = value
 		}
+		r.proxy = r.proxy || strings.HasPrefix(name, "proxy_")
 	}
 }
 

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,6 +28,11 @@ func BenchmarkRead1000(b *testing.B) {
 	}
 	ctx := context.Background()
 	n := openNode(b, nodeConfig{Address: r.Addr}, probetest.Env())
+	probetest.Survey(b, n)
+	identified := slices.Clone(keys)
+	for i := range identified {
+		identified[i].Identity = true
+	}
 	ratio.Run(b, 50, func() ratio.Cost { return serverCost(b, r) },
 		ratio.Variant{Name: "floor", Do: func() error {
 			_, err := r.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -43,6 +49,18 @@ func BenchmarkRead1000(b *testing.B) {
 			err := n.Read(ctx, keys, func(_ int, raw probes.Raw) { seen += len(raw.Value) })
 			if err == nil && seen != 100_000 {
 				err = fmt.Errorf("%d bytes were read", seen)
+			}
+			return err
+		}},
+		ratio.Variant{Name: "exporter with the expiry", Do: func() error {
+			seen := 0
+			err := n.Read(ctx, identified, func(_ int, raw probes.Raw) {
+				if raw.ExpiresMS > 0 {
+					seen++
+				}
+			})
+			if err == nil && seen != len(keys) {
+				err = fmt.Errorf("%d keys told their expiry", seen)
 			}
 			return err
 		}},

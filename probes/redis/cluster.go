@@ -384,7 +384,7 @@ func (n *clusterNode) readRedirected(ctx context.Context, address string, keys [
 	visited := make([]bool, len(keys))
 	err := errSlotMoved
 	if m != nil {
-		p := &pipeline{node: m.server, keys: keys, asking: true, visit: func(i int, r probes.Raw) {
+		p := &pipeline{node: m.server, keys: keys, asking: true, tellsExpiry: m.server.tellsExpiry(), visit: func(i int, r probes.Raw) {
 			visited[i] = true
 			visit(i, r)
 		}}
@@ -415,14 +415,18 @@ func (s slotServer) Do(ctx context.Context, use func(ctx context.Context, c redi
 		return fmt.Errorf("no node of the Cluster has told who owns the slot: %w", probes.NoAnswer(ctx))
 	}
 	g.Mu.Lock()
-	id := g.owners[s.slot]
-	if id == "" {
-		id = g.best.owner(s.slot)
-	}
-	m := g.byID(id)
+	m := g.byID(g.slotOwner(s.slot))
 	g.Mu.Unlock()
 	if m == nil {
 		return fmt.Errorf("no node of the Cluster owns slot %d", s.slot)
 	}
 	return m.server.Do(ctx, use)
+}
+
+// slotOwner is the id of the primary that owns a slot, as far as anybody told; empty: nobody did. The caller holds Mu.
+func (g *clusterGroup) slotOwner(slot int) string {
+	if id := g.owners[slot]; id != "" || g.best == nil {
+		return id
+	}
+	return g.best.owner(slot)
 }

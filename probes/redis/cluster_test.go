@@ -34,7 +34,7 @@ func sampleCluster(t *testing.T, f *probes.Fleet, d time.Duration, keys ...strin
 		var own []probes.Key
 		for _, k := range keys {
 			if n.(probes.Placer).Place(k).Holding == probes.Holds {
-				own = append(own, probes.Key{Name: k})
+				own = append(own, probes.Key{Name: k, Identity: true})
 			}
 		}
 		got := make([]probes.Raw, len(own))
@@ -212,7 +212,7 @@ func TestClusterThroughAResharding(t *testing.T) {
 				}
 				if r.Present {
 					present++
-					if string(r.Value) != "value of "+k || !r.HasTTL {
+					if string(r.Value) != "value of "+k || !r.HasTTL || r.ExpiresMS == 0 {
 						t.Errorf("%s: %s on %s is %q", what, k, name, r.Value)
 					}
 				}

@@ -52,6 +52,14 @@ func (c *nodeConfig) cli(found, command string) string {
 // Command implements probes.QueueSource.
 func (c *queueConfig) Command(look probes.QueueLook) string {
 	switch {
+	case c.Channel != "" && look.Newest && c.Sharded:
+		return c.node.cli(look.Member, "-c SSUBSCRIBE "+shell.Quote(c.Channel))
+	case c.Channel != "" && look.Newest:
+		return c.node.cli(look.Member, "SUBSCRIBE "+shell.Quote(c.Channel))
+	case c.Channel != "" && c.Sharded:
+		return c.node.cli(look.Member, "PUBSUB SHARDNUMSUB "+shell.Quote(c.Channel))
+	case c.Channel != "":
+		return c.node.cli(look.Member, "PUBSUB NUMSUB "+shell.Quote(c.Channel))
 	case look.Newest && c.Stream != "":
 		return c.node.cli(look.Member, "XREVRANGE "+shell.Quote(c.Stream)+" + - COUNT 20")
 	case look.Newest:

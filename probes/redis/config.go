@@ -35,12 +35,15 @@ type sentinelConfig struct {
 	TLS         *form.TLS
 }
 
-// queueConfig is a list or a stream on one of the configured Redis nodes; exactly one of List and Stream is set.
+// queueConfig is a list, a stream or a channel on one of the configured Redis nodes; exactly one of List, Stream and Channel is set.
 type queueConfig struct {
 	// Node names a redis node or replication group of the layers.
 	Node   string
 	List   string
 	Stream string
+	// Channel of Pub/Sub; Sharded: it belongs to the shard of a Cluster that owns its slot.
+	Channel string
+	Sharded bool
 	// Groups selects a stream's consumer groups; empty: all of them.
 	Groups []form.NameMatch
 
@@ -111,17 +114,22 @@ func readSentinel(v form.Value, once func(at form.Value, server string)) *sentin
 	return out
 }
 
-// readQueue reads a list or stream.
+// readQueue reads a list, stream or channel.
 func readQueue(v form.Value, known probes.Known) *queueConfig {
 	b := v.Block()
 	q := &queueConfig{}
 	q.Node, q.node = readNodeName(b, known)
-	list, stream, groups := b.Get("list"), b.Get("stream"), b.Get("groups")
-	b.ExactlyOne(list, stream)
-	q.List, q.Stream = list.Word("the list's key"), stream.Word("the stream's key")
+	list, stream, channel := b.Get("list"), b.Get("stream"), b.Get("channel")
+	groups, sharded := b.Get("groups"), b.Get("sharded")
+	b.ExactlyOne(list, stream, channel)
+	q.List, q.Stream, q.Channel = list.Word("the list's key"), stream.Word("the stream's key"), channel.Word("the channel's name")
 	q.Groups = groups.Groups()
-	if groups.Given() && list.Given() && !stream.Given() {
-		groups.Fault("has no meaning for a list, which has no consumer groups; leave it out, or write stream")
+	if groups.Given() && !stream.Given() && (list.Given() || channel.Given()) {
+		groups.Fault("has no meaning but for a stream, which alone has consumer groups; leave it out, or write stream")
+	}
+	q.Sharded = sharded.Bool(false)
+	if sharded.Given() && !channel.Given() && (list.Given() || stream.Given()) {
+		sharded.Fault("has no meaning but for a channel; leave it out, or write channel")
 	}
 	b.Done()
 	return q

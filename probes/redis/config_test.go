@@ -97,11 +97,13 @@ func TestQueuesAreRead(t *testing.T) {
 	const list = `
 - {node: redis-1, list: invalidation_queue}
 - {node: pair, stream: inv, groups: [processors, "/^audit-/"]}
+- {node: pair, channel: bus, sharded: true}
 `
 	got := configfiles.Blocks(t, t.TempDir(), list, func(v form.Value) *queueConfig { return readQueue(v, known) })
 	want := []*queueConfig{
 		{Node: "redis-1", List: "invalidation_queue"},
 		{Node: "pair", Stream: "inv", Groups: []form.NameMatch{{Exact: "processors"}, {Regexp: regexp.MustCompile("^audit-")}}},
+		{Node: "pair", Channel: "bus", Sharded: true},
 	}
 	if d := cmp.Diff(want, got, sameConfig, cmpopts.IgnoreUnexported(queueConfig{})); d != "" {
 		t.Errorf("want (-), got (+):\n%s", d)

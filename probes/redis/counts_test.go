@@ -40,6 +40,10 @@ func TestOwnReadsAreExact(t *testing.T) {
 			{Name: "list", Check: true},
 			{Name: "h", Hash: true, Check: true},
 			{Name: "short"},
+			{Name: "short", Identity: true},
+			{Name: "s", Identity: true},
+			{Name: "no", Identity: true},
+			{Name: "h", Hash: true, Identity: true},
 		}
 		want := probetest.Others(probetest.Survey(t, n))
 		for round := range 50 {
@@ -68,7 +72,7 @@ func TestOwnReadsAreExactUnderChurn(t *testing.T) {
 	n := openNode(t, nodeConfig{Address: r.Addr}, probetest.Env())
 	keys := make([]probes.Key, 2500)
 	for i := range keys {
-		keys[i] = probes.Key{Name: fmt.Sprintf("k%d", i%500)}
+		keys[i] = probes.Key{Name: fmt.Sprintf("k%d", i%500), Identity: i%2 == 0}
 	}
 	want := probetest.Others(probetest.Survey(t, n))
 	stop, done := make(chan struct{}), make(chan struct{})

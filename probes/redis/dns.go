@@ -31,15 +31,23 @@ var (
 
 // Do implements commander, on the only primary.
 func (g dnsGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
-	primaries, err := g.Pick(ctx, func(s probes.Survey) bool { return s.Role == "primary" })
+	primary, err := g.primary(ctx)
 	if err != nil {
 		return err
 	}
-	switch len(primaries) {
-	case 0:
-		return errNoPrimary
-	case 1:
-		return primaries[0].(*node).Do(ctx, use)
+	return primary.Do(ctx, use)
+}
+
+// primary that is the only one.
+func (g dnsGroup) primary(ctx context.Context) (*node, error) {
+	primaries, err := g.Pick(ctx, func(s probes.Survey) bool { return s.Role == "primary" })
+	switch {
+	case err != nil:
+		return nil, err
+	case len(primaries) == 0:
+		return nil, errNoPrimary
+	case len(primaries) > 1:
+		return nil, errPrimaries
 	}
-	return errPrimaries
+	return primaries[0].(*node), nil //nolint:forcetypeassert // as newDNSGroup opened it
 }

@@ -31,6 +31,8 @@ type member struct {
 	named, down bool
 	// standing is what the last survey left open of a member that did not answer: whether its source still has it.
 	standing standing
+	// announced: somebody announced it in the last survey, and did not call it down.
+	announced bool
 	// err is of the last survey that it was asked for.
 	err error
 

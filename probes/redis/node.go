@@ -43,6 +43,8 @@ type node struct {
 
 	// Since the last Survey began: asked for keys; answered, a key was read or SCAN made a step; pinged, PING was answered.
 	asked, answered, pinged atomic.Bool
+	// knowsExpiry: by its version the server knows PEXPIRETIME; refusesExpiry: it refused it over the present connection.
+	knowsExpiry, refusesExpiry atomic.Bool
 	// secrets that were given to the server, which no error may repeat.
 	secrets probes.Secrets
 	// replies is what the replies to the library's present commands may bring.
@@ -139,6 +141,7 @@ func (n *node) greet(context.Context, *wire.Conn) ([]wire.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.refusesExpiry.Store(false)
 	must := func(what string) func(*wire.Exchange) error {
 		return func(x *wire.Exchange) error {
 			_, err := readText(x)
@@ -286,10 +289,21 @@ func (n *node) readInfo(x *wire.Exchange, unsettled []string) (probes.Survey, er
 	}
 	var s probes.Survey
 	parseInfo(text, &s)
+	n.knowsExpiry.Store(hasExpiry(s.Version))
 	s.Peer = x.Peer()
 	s.OwnHits, s.OwnMisses = n.account.Own(s.RunID, &s)
 	return s, nil
 }
+
+// hasExpiry: a server of this version knows PEXPIRETIME, which came with Redis 7.0. Valkey's versions began later.
+func hasExpiry(version string) bool {
+	major, _, _ := strings.Cut(version, ".")
+	n, err := strconv.Atoi(major)
+	return err == nil && n >= 7
+}
+
+// tellsExpiry: the server is asked for PEXPIRETIME.
+func (n *node) tellsExpiry() bool { return n.knowsExpiry.Load() && !n.refusesExpiry.Load() }
 
 // unsettledKeys gives the keys whose lookups wait for their type, at most one batch.
 func (n *node) unsettledKeys() []string {

@@ -5,45 +5,73 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
 
 // The kinds of queues, as labels.
-const listKind, streamKind = "redis_list", "redis_stream"
+const listKind, streamKind, channelKind = "redis_list", "redis_stream", "redis_channel"
 
 // Kind implements probes.QueueSource.
 func (c *queueConfig) Kind() string {
-	if c.Stream != "" {
+	switch {
+	case c.Stream != "":
 		return streamKind
+	case c.Channel != "":
+		return channelKind
 	}
 	return listKind
 }
 
 // Traits implements probes.QueueSource.
 func (c *queueConfig) Traits() probes.QueueTraits {
-	return probes.QueueTraits{Positions: true, LengthOnly: c.List != "", Messages: true}
+	if c.Channel != "" {
+		return probes.QueueTraits{Positions: true, Messages: true, Events: true, AtOnce: true}
+	}
+	return probes.QueueTraits{Positions: true, LengthOnly: c.List != "", Messages: true, Events: c.Stream != ""}
 }
 
 // On implements probes.QueueSource.
 func (c *queueConfig) On() string { return c.Node }
+
+// Watched implements probes.QueueSource.
+func (c *queueConfig) Watched() []form.NameMatch {
+	if c.Stream != "" && len(c.Groups) == 0 {
+		return []form.NameMatch{{Regexp: anyGroup}}
+	}
+	return c.Groups
+}
+
+var anyGroup = regexp.MustCompile("")
 
 // Advice implements probes.QueueSource.
 func (*queueConfig) Advice() string { return "" }
 
 // Open implements probes.QueueSource.
 func (c *queueConfig) Open(_ string, m *probes.Message, fleet *probes.Fleet, env *probes.Env) (probes.Queue, error) {
-	server, err := serverOf(fleet, c.Node, cmp.Or(c.List, c.Stream))
+	messages, err := message.NewReader(m)
 	if err != nil {
 		return nil, err
 	}
-	messages, err := message.NewReader(m)
+	if c.Channel != "" {
+		servers, err := channelsOf(fleet, c.Node)
+		if err != nil {
+			return nil, err
+		}
+		return &channelQueue{
+			channel: c.Channel, sharded: c.Sharded, servers: servers, messages: messages, sample: env.SampleMessages, counted: c.Sharded,
+			sub: newSubscription(c.Channel, c.Sharded, env.MaxValueBytes),
+		}, nil
+	}
+	server, err := serverOf(fleet, c.Node, cmp.Or(c.List, c.Stream))
 	if err != nil {
 		return nil, err
 	}

@@ -22,8 +22,8 @@ const (
 	ttlUnknown = -3
 )
 
-// pipeline is one batch of keys: PTTL of each (TYPE too, where asked), one MGET, and HGETALL for each hash. TTLs come
-// first, so that a value can be handed on when it arrives. In a Cluster each slot has an MGET of its own.
+// pipeline is one batch of keys: PTTL of each (TYPE and PEXPIRETIME too, where asked), one MGET, and HGETALL for each hash. TTLs
+// come first, so that a value can be handed on when it arrives. In a Cluster each slot has an MGET of its own.
 type pipeline struct {
 	node  *node
 	keys  []probes.Key
@@ -34,8 +34,12 @@ type pipeline struct {
 	asking bool
 	// redirected is called with keys that another node is to be asked for; nil: they are refused.
 	redirected func(redirect)
-	ttls       []int64
-	types      map[int]string // of keys whose type was asked; "" if that was refused
+	// tellsExpiry: the server is asked for PEXPIRETIME where Key.Identity is set. Beside it PTTL is asked all the same, since neither
+	// gives the other without the server's clock.
+	tellsExpiry bool
+	ttls        []int64
+	expires     []int64        // in Unix milliseconds, 0 where unknown; nil: no key's is asked for
+	types       map[int]string // of keys whose type was asked; "" if that was refused
 }
 
 // redirect is a key that has gone to another node before its slot has: the server answered ASK.
@@ -56,8 +60,11 @@ func (n *node) read(ctx context.Context, keys []probes.Key, visit func(int, prob
 	}
 	n.asked.Store(true)
 	var requests []wire.Request
+	tellsExpiry := n.tellsExpiry()
 	for first := 0; first < len(keys); first += probes.BatchKeys {
-		p := &pipeline{node: n, keys: keys[first:min(first+probes.BatchKeys, len(keys))], first: first, visit: visit, redirected: redirected}
+		p := &pipeline{
+			node: n, keys: keys[first:min(first+probes.BatchKeys, len(keys))], first: first, visit: visit, redirected: redirected, tellsExpiry: tellsExpiry,
+		}
 		requests = append(requests, wire.Request{Commands: p.commands(), Read: p.read})
 	}
 	return n.link.Do(ctx, func() []wire.Request { return requests })
@@ -76,6 +83,10 @@ func (p *pipeline) commands() []byte {
 		}
 		b = append(p.prefix(b), "*2\r\n$4\r\nPTTL\r\n"...)
 		b = appendArg(b, k.Name)
+		if k.Identity && p.tellsExpiry {
+			b = append(p.prefix(b), "*2\r\n$11\r\nPEXPIRETIME\r\n"...)
+			b = appendArg(b, k.Name)
+		}
 	}
 	p.mgets = p.splitMGets()
 	for _, keys := range p.mgets {
@@ -139,7 +150,7 @@ func (p *pipeline) skipAsking(x *wire.Exchange) error {
 }
 
 func (p *pipeline) read(x *wire.Exchange) error {
-	p.ttls, p.types = make([]int64, len(p.keys)), map[int]string{}
+	p.ttls, p.expires, p.types = make([]int64, len(p.keys)), nil, map[int]string{}
 	for i, k := range p.keys {
 		var err error
 		if k.Check && !k.Hash {
@@ -155,6 +166,14 @@ func (p *pipeline) read(x *wire.Exchange) error {
 		}
 		if p.ttls[i], err = p.readTTL(x); err != nil {
 			return err
+		}
+		if k.Identity && p.tellsExpiry {
+			if err = p.skipAsking(x); err == nil {
+				err = p.readExpiry(x, i)
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
 	for _, keys := range p.mgets {
@@ -193,6 +212,32 @@ func (p *pipeline) readTTL(x *wire.Exchange) (int64, error) {
 	return ttl, nil
 }
 
+// readExpiry reads PEXPIRETIME's answer for a key whose TTL has just been read. A server that refuses the command and not PTTL is not
+// asked any more over this connection.
+func (p *pipeline) readExpiry(x *wire.Exchange, i int) error {
+	kind, at, _, err := readHeader(x)
+	switch {
+	case err != nil:
+		return err
+	case kind == '-':
+		if p.ttls[i] != ttlUnknown {
+			p.node.refusesExpiry.Store(true)
+		}
+		return nil
+	case kind != ':':
+		return skip(x, kind, at)
+	case at == ttlMissing:
+		p.node.account.Misses++
+		return nil
+	}
+	p.node.account.Hits++
+	if p.expires == nil {
+		p.expires = make([]int64, len(p.keys))
+	}
+	p.expires[i] = max(at, 0)
+	return nil
+}
+
 // deliver gives the caller one key's answer.
 func (p *pipeline) deliver(x *wire.Exchange, i int, raw probes.Raw) {
 	if raw.Err == nil && (raw.Present || raw.Suspect) {
@@ -200,6 +245,9 @@ func (p *pipeline) deliver(x *wire.Exchange, i int, raw probes.Raw) {
 		raw.NoExpiry = ttl == ttlNone
 		if raw.HasTTL = ttl >= 0; raw.HasTTL {
 			raw.TTL = wire.TTL(ttl, time.Millisecond)
+		}
+		if p.expires != nil {
+			raw.ExpiresMS = p.expires[i]
 		}
 	}
 	x.Deliver(func() { p.visit(p.first+i, raw) })

@@ -1,8 +1,8 @@
 // Package redis queries Redis, Valkey and servers that speak their protocol: alone, as a primary with replicas, as a Cluster,
-// behind Sentinels or a DNS name. It reads keys, lists and streams, and publishes to the latter two.
+// behind Sentinels or a DNS name. It reads keys, lists, streams and channels, and publishes to lists and streams.
 //
 // node is one server: its survey, its keys and writes, whose replies are read as they come (package wire). commander is what
-// runs the commands of queues on one, through go-redis. members is what replicationGroup, sentinelGroup and clusterGroup have
+// runs the commands of queues on one, through go-redis; subscription is a connection of its own, over which a channel's messages come. members is what replicationGroup, sentinelGroup and clusterGroup have
 // in common; group.Members knows which addresses are one server.
 package redis
 
@@ -20,7 +20,7 @@ var Backend = probes.Backend{
 		TellsLoading: true, Replicates: true,
 	},
 	Queue:      func(block form.Value, known probes.Known) probes.QueueSource { return readQueue(block, known) },
-	QueueKinds: []string{listKind, streamKind},
+	QueueKinds: []string{listKind, streamKind, channelKind},
 	Publisher:  func(block form.Value, known probes.Known) probes.PublisherSource { return readPublisher(block, known) },
 }
 

@@ -127,6 +127,9 @@ func (g *replicationGroup) Announced(context.Context, time.Duration) []*member {
 func (g *replicationGroup) End() {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
+	for _, m := range g.All {
+		m.announced = m.named && !m.down
+	}
 	g.forget()
 }
 
@@ -150,6 +153,18 @@ func (g *replicationGroup) activeReplica() *member {
 // Do implements commander, on the primary as last surveyed, one that answered then if there is one.
 func (g *replicationGroup) Do(ctx context.Context, use func(ctx context.Context, c redis.Cmdable) (hits, misses uint64, err error)) error {
 	g.Mu.Lock()
+	primary := g.primary()
+	g.Mu.Unlock()
+	if primary == nil {
+		return errNoMember
+	}
+	return primary.server.Do(ctx, use)
+}
+
+var errNoMember = errors.New("the group has no member")
+
+// primary as last surveyed, one that answered then if there is one; nil: there is no member. The caller holds Mu.
+func (g *replicationGroup) primary() *member {
 	var primary *member
 	for _, m := range g.All {
 		if m.Survey.Role == "primary" && (primary == nil || primary.err != nil && m.err == nil) {
@@ -162,9 +177,5 @@ func (g *replicationGroup) Do(ctx context.Context, use func(ctx context.Context,
 	if primary == nil && len(g.All) > 0 {
 		primary = g.All[0] // nobody has answered as a primary yet
 	}
-	g.Mu.Unlock()
-	if primary == nil {
-		return errors.New("the group has no member")
-	}
-	return primary.server.Do(ctx, use)
+	return primary
 }

@@ -30,6 +30,9 @@ type streamQueue struct {
 	sample int
 	size   messageSize
 	holds  queueHolder
+	// visit is called with the entries behind cursor; nil: nobody follows them.
+	visit  func(probes.Event)
+	cursor streamCursor
 }
 
 func (*streamQueue) Close() {} // the connection is the fleet's
@@ -46,10 +49,13 @@ type streamReply struct {
 	seen       map[string]groupEntries
 	sample     *probes.MessageSample
 	entriesErr error
+	// pending entries by group; of one that is not there they were not learned. page of the entries that are followed; nil: not read.
+	pending map[string]*pendingIDs
+	page    *streamPage
 }
 
 // Sample asks for the stream's length, size and groups, then for what is known of it and the oldest entry of each group,
-// and for the newest of all once it is known how large the last one is: three round trips, and two more where a group's lag is
+// and for the newest of all, with those that are followed, once it is known how large the last one is: three round trips, and two more where a group's lag is
 // unknown to the server or some of its pending entries may be gone. Entries that are too large
 // are not asked for, and neither is XINFO STREAM then, which gives the first and the last entry whole: nothing else tells
 // how many entries were added. A stream that does not exist is empty, whatever groups are configured; on one that does, a
@@ -60,7 +66,9 @@ func (q *streamQueue) Sample(ctx context.Context) (probes.Backlog, error) {
 		return probes.Backlog{}, err
 	}
 	if noSuchKey(got.infoErr) || noSuchKey(got.groupsErr) {
-		return q.missing(), nil
+		b, page := q.missing(), q.missed()
+		q.visitPage(&b, &page)
+		return b, nil
 	}
 	if err := cmp.Or(got.infoErr, got.groupsErr); err != nil {
 		return probes.Backlog{}, queueRefused("XINFO", q.key, "stream", err)
@@ -68,7 +76,9 @@ func (q *streamQueue) Sample(ctx context.Context) (probes.Backlog, error) {
 	if got.large && got.lengthErr != nil {
 		return probes.Backlog{}, queueRefused("XLEN", q.key, "stream", got.lengthErr)
 	}
-	return q.backlog(got)
+	b, err := q.backlog(got)
+	q.visitPage(&b, got.page)
+	return b, err
 }
 
 func (q *streamQueue) ask(ctx context.Context, c redis.Cmdable, hold holdBudget) (out streamReply, hits, misses uint64) {
@@ -103,7 +113,11 @@ func (a *streamSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudg
 		return
 	}
 	each := averageSize(a.usage, a.out.length)
-	release, err := hold(sampleHold(3*sampleBytes+2*each, 4, a.usage))
+	most, times := 3*sampleBytes+2*each, int64(4)
+	if a.visit != nil {
+		most, times = most+sampleBytes, times+1
+	}
+	release, err := hold(sampleHold(most, times, a.usage))
 	if err != nil {
 		a.out.infoErr = err
 		return
@@ -113,30 +127,45 @@ func (a *streamSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudg
 	if !ok || a.out.large {
 		return
 	}
+	info, _ := replyFields(a.out.info)
+	p := c.Pipeline()
 	if a.out.length == 0 {
 		if a.sample > 0 {
 			a.out.sample = a.messages.Sample()
 		}
+		a.takeFollowed(a.follow(ctx, p, info, 0), false)
 		return
 	}
-	most := a.size.affordable(a.sample, a.usage, a.out.length, last)
-	if most == 0 {
+	wanted := a.sample
+	if a.visit != nil {
+		wanted = max(wanted, followedEntries)
+	}
+	room := a.size.affordable(wanted, a.usage, a.out.length, last)
+	if room == 0 {
 		a.size.average.Store(0) // look again: what is that large may have gone
 		return
 	}
-	p := c.Pipeline()
 	kind := p.Type(ctx, a.key)
-	newest := p.Do(ctx, "XREVRANGE", a.key, "+", "-", "COUNT", most)
+	f := a.follow(ctx, p, info, min(room, followedEntries, max(followedElements/elementsOf(info["last-entry"]), 1)))
+	var newest *redis.Cmd
+	if a.sample > 0 {
+		newest = p.Do(ctx, "XREVRANGE", a.key, "+", "-", "COUNT", min(room, a.sample))
+	}
+	if newest == nil && (f == nil || len(f.cmds) == 0) {
+		a.takeFollowed(f, false)
+		return
+	}
 	_, _ = p.Exec(ctx) // each command has its own error
-	entries := a.entries(newest, a.gone(kind))
-	largest := a.largest
+	gone := a.gone(kind)
+	followed, entries := a.takeFollowed(f, gone), a.entries(newest, gone)
+	largest := max(followed, a.largest) // of those that were refused, too
 	for _, e := range entries {
 		largest = max(largest, entrySize(e))
 	}
 	switch {
 	case a.size.found(largest):
 		a.tooLarge()
-	case newest.Err() == nil:
+	case newest != nil && newest.Err() == nil:
 		a.size.average.Store(entrySize(entries) / int64(max(len(entries), 1)))
 		a.out.sample = a.messages.Sample(a.read(entries))
 	}
@@ -187,7 +216,7 @@ func (a *streamSampling) inspect(ctx context.Context, c redis.Cmdable, ranges in
 	skipped := map[string]bool{}
 	for _, g := range picked {
 		if n, known := g.fields.number("pending"); !known || n > 0 {
-			a.pending[g.name] = p.Do(ctx, "XPENDING", a.key, g.name, "-", "+", 1)
+			a.pending[g.name] = p.Do(ctx, "XPENDING", a.key, g.name, "-", "+", a.pendingAsked())
 		}
 		delivered, _ := g.fields["last-delivered-id"].(string)
 		switch lag, known := g.fields.lag(); {
@@ -227,6 +256,14 @@ func (a *streamSampling) inspect(ctx context.Context, c redis.Cmdable, ranges in
 	return last, true
 }
 
+// pendingAsked is how many pending entries of each group are asked for: the oldest alone, where nobody follows the stream.
+func (a *streamSampling) pendingAsked() int {
+	if a.visit == nil {
+		return 1
+	}
+	return max(listedPending/max(len(a.picked), 1), 1)
+}
+
 // takeOldest takes the oldest pending and undelivered entries of the groups, and gives the size of the largest.
 func (a *streamSampling) takeOldest(gone bool, skipped map[string]bool) (size int64) {
 	first := map[string]string{} // undelivered entry, by the one delivered last
@@ -235,9 +272,13 @@ func (a *streamSampling) takeOldest(gone bool, skipped map[string]bool) (size in
 		first[delivered] = entryID(entries)
 		size = max(size, entrySize(entries))
 	}
-	a.out.seen = map[string]groupEntries{}
+	a.out.seen, a.out.pending = map[string]groupEntries{}, map[string]*pendingIDs{}
 	for _, g := range a.picked {
-		oldest := entryID(a.entries(a.pending[g.name], gone))
+		rows := a.entries(a.pending[g.name], gone)
+		oldest := entryID(rows)
+		if cmd := a.pending[g.name]; a.visit != nil && (cmd == nil || cmd.Err() == nil) {
+			a.out.pending[g.name] = pendingOf(rows, a.pendingAsked())
+		}
 		delivered, told := g.fields["last-delivered-id"].(string)
 		cmd, behind := a.pending[g.name], a.undelivered[delivered]
 		unread := false // the oldest undelivered entry is there, and too large
@@ -333,15 +374,9 @@ func (q *streamQueue) read(entries []any) []message.Message {
 		if len(entry) < 2 {
 			continue
 		}
-		var fields []string
-		values, _ := entry[1].([]any)
-		for _, v := range values {
-			text, _ := v.(string)
-			fields = append(fields, text)
-		}
+		id, _, fields, _ := readEntry(entry)
 		m := q.messages.ReadEntry(fields)
 		if m.At.IsZero() {
-			id, _ := entry[0].(string)
 			m.At = entryTime(id)
 		}
 		out = append(out, m)
@@ -428,6 +463,9 @@ func (q *streamQueue) addGroups(b *probes.Backlog, got streamReply, list []any, 
 	b.Depth = probes.Count{Known: true}
 	for _, g := range groups {
 		one, waiting, err := q.group(g, got.seen[g.name], length, first)
+		if delivered, _ := g.fields["last-delivered-id"].(string); q.visit != nil {
+			one.Passed = q.passed(delivered, got.pending[g.name])
+		}
 		oldest := &b.OldestAge
 		if one.Leftover {
 			oldest = &probes.Count{}

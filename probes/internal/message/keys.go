@@ -35,7 +35,7 @@ func NewKeyReader(m *probes.Message) (*KeyReader, error) {
 // Where the path is $, a word that is no JSON is itself the key.
 func (r *KeyReader) Read(value []byte) (keys []string, poison string) {
 	keys, ok, json := content.LookupList(value, r.path)
-	if !json && r.text == "$" && isWord(value) {
+	if !json && r.text == "$" && content.IsWord(value) {
 		return []string{string(value)}, ""
 	}
 	return r.check(keys, ok, json)

@@ -6,12 +6,8 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -41,15 +37,6 @@ const (
 )
 
 func (p part) String() string { return [numParts]string{"key", "version", "timestamp"}[p] }
-
-// longestWord that is taken for a key where a message is no JSON, in bytes: memcached's longest key.
-const longestWord = 250
-
-// earliest time that a message can have been written.
-var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// aheadAtMost is how far a message's clock may be ahead of ours; what is later is no time.
-const aheadAtMost = 24 * time.Hour
 
 // Reader reads messages as their queue's configuration describes them. It is safe for concurrent use.
 type Reader struct {
@@ -90,44 +77,16 @@ func NewReader(m *probes.Message) (*Reader, error) {
 	return r, nil
 }
 
-// TimeOf a number since 1970: of seconds, milli-, micro- or nanoseconds the one that gives a time between 2000 and a day from
-// now, and no two do. Zero where none does. It is the one rule for all times of messages.
-func TimeOf(n int64) time.Time {
-	latest := time.Now().Add(aheadAtMost).Unix()
-	for _, perSecond := range []int64{1, 1e3, 1e6, 1e9} {
-		if seconds := n / perSecond; seconds >= earliest.Unix() && seconds <= latest {
-			return time.Unix(seconds, n%perSecond*(1e9/perSecond)).UTC()
-		}
-	}
-	return time.Time{}
-}
+// TimeOf a number since 1970, as content.TimeOf reads it.
+func TimeOf(n int64) time.Time { return content.TimeOf(n) }
 
-// ParseTime reads a number as TimeOf does, also one with a fraction, or a time as in RFC 3339. Zero where it is none.
-func ParseTime(s string) time.Time {
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return TimeOf(n)
-	}
-	if f, err := strconv.ParseFloat(s, 64); err == nil {
-		if math.Abs(f) >= math.MaxInt64 || math.IsNaN(f) {
-			return time.Time{}
-		}
-		if thousandths := f * 1e3; math.Abs(thousandths) < math.MaxInt64 { // they are of the next smaller unit
-			if at := TimeOf(int64(math.Round(thousandths))); !at.IsZero() {
-				return at
-			}
-		}
-		return TimeOf(int64(f))
-	}
-	if at, ok := content.ReadVersionOf("rfc3339", s).Time(); ok && !at.Before(earliest) && !at.After(time.Now().Add(aheadAtMost)) {
-		return at
-	}
-	return time.Time{}
-}
+// ParseTime reads a time as content.ParseTime does.
+func ParseTime(s string) time.Time { return content.ParseTime(s) }
 
 // AgeAt gives the age in seconds of what was written at a time; a clock a little ahead of ours makes it 0, one far ahead
 // unknown.
 func AgeAt(at, now time.Time) probes.Count {
-	if at.IsZero() || at.After(now.Add(aheadAtMost)) {
+	if at.IsZero() || at.After(now.Add(content.AheadAtMost)) {
 		return probes.Count{}
 	}
 	return probes.Count{Value: max(now.Sub(at), 0).Seconds(), Known: true}
@@ -142,7 +101,7 @@ func (r *Reader) Read(value []byte) Message {
 
 func (r *Reader) read(value []byte) (m Message) {
 	r.find(value, &m)
-	if r.word && !m.HasKey && isWord(value) {
+	if r.word && !m.HasKey && content.IsWord(value) {
 		m.Key, m.HasKey = string(value), true
 	}
 	return m
@@ -186,6 +145,10 @@ func (r *Reader) ReadEntry(fields []string) Message {
 	return m
 }
 
+// EntryObject writes a stream's entry, names and values in turn, as one object: values that are JSON objects and arrays as such, and others
+// as strings.
+func EntryObject(fields []string) []byte { return entryObject(fields, true) }
+
 // entryObject writes an entry as JSON; deep: values that are JSON objects and arrays as such.
 func entryObject(fields []string, deep bool) []byte {
 	b := []byte{'{'}
@@ -216,14 +179,6 @@ func (r *Reader) find(doc []byte, m *Message) {
 		return
 	}
 	content.LookupEach(doc, r.paths, func(i int, value string) { r.put[i](m, value) })
-}
-
-// isWord: the message can be a key as it is. Text that only looks like JSON is none.
-func isWord(b []byte) bool {
-	if len(b) == 0 || len(b) > longestWord || opens(b) || b[0] == '"' || !utf8.Valid(b) {
-		return false
-	}
-	return !bytes.ContainsFunc(b, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) })
 }
 
 // Sample sums up messages as SampleOf does, and counts those that could not be read as configured.

@@ -12,6 +12,9 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
+// earliest time that a message can have been written.
+var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func reader(t testing.TB, m *probes.Message) *Reader {
 	t.Helper()
 	r, err := NewReader(m)

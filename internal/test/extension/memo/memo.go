@@ -125,6 +125,7 @@ type queueConfig struct {
 func (queueConfig) Kind() string               { return "memo" }
 func (queueConfig) Traits() probes.QueueTraits { return probes.QueueTraits{LengthOnly: true} }
 func (queueConfig) On() string                 { return "" }
+func (queueConfig) Watched() []form.NameMatch  { return nil }
 func (queueConfig) Advice() string             { return "" }
 func (c queueConfig) Command(probes.QueueLook) string {
 	return "memo-cli length " + shell.Quote(c.address)
