@@ -23,8 +23,10 @@ var (
 
 // appVersions asks the instances of one application.
 type appVersions struct {
-	name   string
-	sample func(context.Context) ([]probes.AppInstance, error)
+	name string
+	// channels are the queues that each instance should have subscribed to.
+	channels []string
+	sample   func(context.Context) ([]probes.AppInstance, error)
 }
 
 func newAppVersionSignal(Options) Opener {
@@ -36,7 +38,13 @@ func newAppVersionSignal(Options) Opener {
 		c := &appVersionCollector{}
 		for i, a := range apps {
 			s.OnClose(a.Close)
-			c.apps = append(c.apps, appVersions{name: s.Config.Versions[i].Name, sample: a.Sample})
+			one := appVersions{name: s.Config.Versions[i].Name, sample: a.Sample}
+			for _, q := range s.Config.Queues {
+				if q.App == one.name {
+					one.channels = append(one.channels, q.Name)
+				}
+			}
+			c.apps = append(c.apps, one)
 		}
 		return c, nil
 	}
@@ -64,8 +72,12 @@ func (c *appVersionCollector) Update(ctx context.Context, _ *Sampling, ch chan<-
 			errs = append(errs, fmt.Errorf("application %s: %w", a.name, unsure[i]))
 		}
 		versions := map[string]bool{}
+		known := 0
 		app := diagnosis.App{Name: a.name, Versions: map[string]string{}, Refused: map[string]error{}}
 		for _, n := range instances[i] {
+			if !n.Left {
+				known++
+			}
 			appUp.send(ch, number(n.Err == nil), a.name, n.Node)
 			if n.Err != nil {
 				errs = append(errs, fmt.Errorf("application %s, node %s: %w", a.name, n.Node, n.Err))
@@ -81,6 +93,12 @@ func (c *appVersionCollector) Update(ctx context.Context, _ *Sampling, ch chan<-
 			appVersionInfo.send(ch, 1, a.name, n.Node, n.Version)
 			versions[n.Version] = true
 			app.Versions[n.Node] = n.Version
+		}
+		app.Instances = probes.Count{Value: float64(known), Known: unsure[i] == nil}
+		if app.Instances.Known {
+			for _, queue := range a.channels {
+				queueExpectedSubscribers.send(ch, app.Instances.Value, queue)
+			}
 		}
 		c.evidence = append(c.evidence, app)
 		if len(versions) > 0 {

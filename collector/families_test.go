@@ -47,9 +47,9 @@ func metricsPage() string {
 	b.WriteString("| label | values |\n|---|---|\n" +
 		"| state | of copies `fresh`, `stale`, `missing`, `error`, `undecided`, `unverified` ([what they mean](verdict.md)); of brokers `up`, `down`; of groups as Kafka writes them |\n" +
 		"| reference | what decided: `origin`, `version`, `primary`, `majority`, `none`; what convicted: these but `none`, or `age` (`max_age`) |\n" +
-		"| window | `0s`, `1m`, `5m`, `10m`: at least so long |\n" +
-		"| reason | why a missing copy is no surprise: `loading`, `restart`, `resharding`, `eviction`; for at most the layer's `ttl`; of failed probes `lost`, `publish`, `setup` |\n" +
-		"| result | of origins `ok`, `not_found`, `error`; of own reads `hit`, `miss` |\n" +
+		"| window | `0s`, `1m`, `5m`, `10m`: at least so long; of event checks the ages as `events.windows` has them |\n" +
+		"| reason | why a missing copy is no surprise: `loading`, `restart`, `resharding`, `eviction`; for at most the layer's `ttl`; of failed probes `lost`, `publish`, `setup`; of messages that were left out `budget`, `no_class`, `too_old`, `unreadable` |\n" +
+		"| result | of origins `ok`, `not_found`, `error`; of own reads `hit`, `miss`; of event checks `gone`, `current`, `rewritten`, `waiting`, `survived`, `restored`, `superseded`, `unknown`, `error` ([what they mean](event-checks.md#what-a-look-finds)) |\n" +
 		"| strategy | of repairs `" + strings.Join(repairStrategies, "`, `") + "` |\n" +
 		"| outcome | of repairs `" + strings.Join(repairOutcomes, "`, `") + "` ([what they mean](repair.md#what-came-of-it)) |\n" +
 		"| kind | " + kinds() + " |\n\n")

@@ -13,12 +13,13 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/events"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 var (
 	queueUp = gauge("queue_up",
-		"Whether depth or lag was learned for all that is configured of the queue (1) or not (0).", "queue", "kind")
+		"Whether depth or lag (of a channel: its subscribers) was learned for all that is configured of the queue (1) or not (0).", "queue", "kind")
 	queueBrokers = gauge("queue_brokers",
 		"Kafka brokers that answered in the last sampling (up), and known ones that did not (down).", "queue", "state")
 	queueDepth = gauge("queue_depth",
@@ -31,6 +32,10 @@ var (
 		"Limit beyond which the queue's alerts fire, as configured: depth and depth_ticket in messages, oldest and drain in seconds.", "queue", "limit")
 	queueOldest = gauge("queue_oldest_message_age_seconds",
 		"Age of the oldest message that still waits, in seconds; 0 where none waits. Of Kafka the largest lag in seconds.", "queue", "kind")
+	queueSubscribers = gauge("queue_subscribers",
+		"Subscribers of the Pub/Sub channel, without the exporter's own subscription and those by pattern.", "queue")
+	queueExpectedSubscribers = gauge("queue_expected_subscribers",
+		"Subscribers that the Pub/Sub channel should have: as configured, or as many as there are known instances of the application that is configured.", "queue")
 	queueLost = counter("queue_lost_messages_total",
 		"Messages that were deleted before the group had processed them, since the first sampling.", "queue", "group")
 	queueEnqueued = counter("queue_enqueued_total",
@@ -53,13 +58,21 @@ type watchedQueue struct {
 	capacity   int64
 	targetRate float64
 	limits     config.QueueLimits
-	queue      probes.Queue
+	// subscribers that a channel should have, or the application of which each instance should be one.
+	subscribers int64
+	app         string
+	queue       probes.Queue
+	// followedBy takes in the queue's messages one by one; nil: no class takes its keys from it.
+	followedBy *events.Tracker
 	busy       atomic.Bool
 	// topKey that the log has named.
 	topKey string
 	// unreadable parts of messages that the log has named.
 	unreadable map[string]bool
 }
+
+// queueName is the signal's: without it no queue is asked.
+const queueName = "queue"
 
 // newQueueSignal counts what moves over all configurations.
 func newQueueSignal(opt Options) Opener {
@@ -72,7 +85,20 @@ func newQueueSignal(opt Options) Opener {
 		for _, q := range queues {
 			s.OnClose(q.Close)
 		}
-		return newQueueCollector(s.Config.Queues, queues, counters, s.Log), nil
+		c := newQueueCollector(s.Config.Queues, queues, counters, s.Log)
+		c.follow(opt.sampled(s.Config).EventQueues(), s.events)
+		return c, nil
+	}
+}
+
+// follow the queues with these names.
+func (c *queueCollector) follow(names map[string]bool, tracker *events.Tracker) {
+	for _, t := range c.queues {
+		if q, ok := t.queue.(probes.EventQueue); ok && names[t.name] {
+			name := t.name
+			t.followedBy = tracker
+			q.Follow(tracker.After(name), func(e probes.Event) { tracker.Visit(name, e) })
+		}
 	}
 }
 
@@ -88,11 +114,12 @@ type queueCollector struct {
 }
 
 // newQueueCollector of queues, which were opened for cfg in its order.
-func newQueueCollector(cfg []config.Queue, queues []probes.Queue, counters *queueCounters, log *slog.Logger) Collector {
+func newQueueCollector(cfg []config.Queue, queues []probes.Queue, counters *queueCounters, log *slog.Logger) *queueCollector {
 	c := &queueCollector{counters: counters, log: log}
 	for i, q := range cfg {
 		c.queues = append(c.queues, &watchedQueue{
-			queueID: idOf(q), capacity: q.Capacity, targetRate: q.TargetRate, limits: q.Limits, queue: queues[i], unreadable: map[string]bool{},
+			queueID: idOf(q), capacity: q.Capacity, targetRate: q.TargetRate, limits: q.Limits, subscribers: q.Subscribers, app: q.App,
+			queue: queues[i], unreadable: map[string]bool{},
 		})
 	}
 	return c
@@ -132,7 +159,11 @@ func (c *queueCollector) Update(ctx context.Context, _ *Sampling, ch chan<- prom
 func (t *watchedQueue) sample(ctx context.Context, i int) (a queueAnswer) {
 	a.of = i
 	a.err = onceAtATime(&t.busy, func() (err error) {
+		began := time.Now()
 		a.backlog, err = t.queue.Sample(ctx)
+		if t.followedBy != nil {
+			t.followedBy.Sampled(t.name, t.traits, &a.backlog, began)
+		}
 		return err
 	})
 	return a
@@ -153,6 +184,9 @@ func (c *queueCollector) send(a queueAnswer, ch chan<- prometheus.Metric) error 
 	if b.OldestAge.Known {
 		queueOldest.send(ch, b.OldestAge.Value, t.name, t.kind)
 	}
+	if b.Subscribers.Known {
+		queueSubscribers.send(ch, b.Subscribers.Value, t.name)
+	}
 	if b.LeftoverGroups.Known {
 		queueLeftover.send(ch, b.LeftoverGroups.Value, t.name)
 	}
@@ -171,13 +205,17 @@ func (c *queueCollector) send(a queueAnswer, ch chan<- prometheus.Metric) error 
 	return a.err
 }
 
-// sendConfigured is what the configuration says of the queue, whether or not it answers.
+// sendConfigured is what the configuration says of the queue, whether or not it answers. How many instances an
+// application has is told by who asks these.
 func (t *watchedQueue) sendConfigured(ch chan<- prometheus.Metric) {
 	if t.capacity > 0 {
 		queueCapacity.send(ch, float64(t.capacity), t.name, t.kind)
 	}
 	if t.targetRate > 0 {
 		queueTargetRate.send(ch, t.targetRate, t.name, t.kind)
+	}
+	if t.subscribers > 0 {
+		queueExpectedSubscribers.send(ch, float64(t.subscribers), t.name)
 	}
 	for limit, value := range map[string]float64{
 		"depth": float64(t.limits.Depth), "depth_ticket": float64(t.limits.DepthTicket),

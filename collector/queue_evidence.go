@@ -19,12 +19,13 @@ func (c *queueCollector) AddEvidence(e *diagnosis.Evidence) {
 // evidenceOf a queue: what it reported, with what was counted of it.
 func (c *queueCollector) evidenceOf(t *watchedQueue, b *probes.Backlog, up bool, err error, now time.Time) diagnosis.Queue {
 	q := diagnosis.Queue{
-		Name: t.name, Kind: t.kind, Traits: t.traits, Up: up, Answered: up || b.Depth.Known || b.Groups != nil || b.Ends != nil || b.BrokersUp > 0,
+		Name: t.name, Kind: t.kind, Traits: t.traits, Up: up, Answered: up || b.Depth.Known || b.Groups != nil || b.Ends != nil || b.BrokersUp > 0 || b.Subscribers.Known,
 		Depth: b.Depth, Capacity: t.capacity, Target: t.targetRate,
 		Limits: diagnosis.QueueLimits{
 			Messages: float64(t.limits.DepthTicket), OldestSeconds: t.limits.Oldest.Seconds(), DrainSeconds: t.limits.Drain.Seconds(),
 		},
 		OldestSeconds: b.OldestAge, Err: err, BrokersDown: b.BrokersDown, Sample: b.Sample,
+		Subscribers: b.Subscribers, ExpectedSubscribers: float64(t.subscribers), App: t.app,
 	}
 	c.counters.addRates(t.queueID, b, &q, now)
 	return q

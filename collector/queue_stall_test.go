@@ -122,7 +122,7 @@ func TestLeftoverGroups(t *testing.T) {
 		Complete: true, Depth: count(7), Ends: map[probes.Partition]float64{p: 10}, LeftoverGroups: count(1),
 		Groups: []probes.GroupBacklog{group("gone", true), group("live", false)},
 	}}
-	c := newQueueCollector([]config.Queue{kafkaQueue("q")}, []probes.Queue{q}, newQueueCounters(0), slog.New(slog.DiscardHandler)).(*queueCollector)
+	c := newQueueCollector([]config.Queue{kafkaQueue("q")}, []probes.Queue{q}, newQueueCounters(0), slog.New(slog.DiscardHandler))
 	var text string
 	for range 4 {
 		played, err := playQueues(t, c, time.Second)

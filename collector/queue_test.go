@@ -314,7 +314,7 @@ func TestQueueLimitsFollowTheConfiguration(t *testing.T) {
 			t.Errorf("step %d: %q, want %q", i, told, step.want)
 		}
 		var e diagnosis.Evidence
-		c.(Evidencer).AddEvidence(&e)
+		c.AddEvidence(&e)
 		want := diagnosis.QueueLimits{
 			Messages: float64(step.limits.DepthTicket), OldestSeconds: step.limits.Oldest.Seconds(), DrainSeconds: step.limits.Drain.Seconds(),
 		}

@@ -3,9 +3,11 @@ package collector
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/events"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -18,6 +20,8 @@ type Setup struct {
 	Env *probes.Env
 	Log *slog.Logger
 
+	// events outlive the configuration.
+	events  *events.Tracker
 	closers []func()
 	runner  *runner
 }
@@ -33,7 +37,7 @@ func (s *Setup) close() {
 
 // open the connections that cfg needs for the enabled signals. Nothing is asked yet.
 func (e *Exporter) open(cfg *config.Config) (_ *Setup, err error) {
-	s := &Setup{Config: cfg, Env: e.opt.Env, Log: e.log}
+	s := &Setup{Config: cfg, Env: e.opt.Env, Log: e.log, events: e.kept.events}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -43,11 +47,10 @@ func (e *Exporter) open(cfg *config.Config) (_ *Setup, err error) {
 		return nil, fmt.Errorf("opening the nodes: %w", err)
 	}
 	s.OnClose(s.Fleet.Close)
-	sampled := *cfg
-	if !e.opt.enabled(canaryName) {
-		sampled.Canaries = nil
-	}
-	reading, err := consistency.NewSampler(&sampled, s.Fleet, e.opt.Sampler, e.opt.Env, e.kept.copies)
+	sampled := e.opt.sampled(cfg)
+	sampling := e.opt.Sampler
+	sampling.Events = e.kept.events
+	reading, err := consistency.NewSampler(sampled, s.Fleet, sampling, e.opt.Env, e.kept.copies)
 	if err != nil {
 		return nil, fmt.Errorf("opening the canaries: %w", err)
 	}
@@ -69,5 +72,24 @@ func (e *Exporter) open(cfg *config.Config) (_ *Setup, err error) {
 	s.runner.causes = &causeJudge{
 		memory: e.kept.causes, configured: configuredOf(cfg), unknown: unknownOf(cfg, e.opt), silent: !e.opt.enabled(causeName),
 	}
+	// At the end, as it changes what the configuration before goes by, which stays where this one fails.
+	if err := e.kept.events.Configure(eventSpecs(sampled, reading.KnownKeys)); err != nil {
+		return nil, fmt.Errorf("following the queues: %w", err)
+	}
 	return s, nil
+}
+
+// sampled is the configuration with those classes alone whose signals are enabled.
+func (o Options) sampled(cfg *config.Config) *config.Config {
+	out := *cfg
+	switch {
+	case !o.enabled(canaryName):
+		out.Canaries = nil
+	case !o.enabled(eventName) || !o.enabled(queueName):
+		out.Canaries = slices.Clone(cfg.Canaries)
+		for i := range out.Canaries {
+			out.Canaries[i].Events = nil
+		}
+	}
+	return &out
 }

@@ -22,7 +22,8 @@ type Opener func(s *Setup) (Collector, error)
 var Signals = []Signal{
 	{Name: canaryName, Configured: hasCanaries, New: newCanarySignal},
 	{Name: "node", New: newNodeSignal},
-	{Name: "queue", Configured: hasQueues, New: newQueueSignal},
+	{Name: queueName, Configured: hasQueues, New: newQueueSignal},
+	{Name: eventName, New: newEventSignal},
 	{Name: "replication", New: newReplicationSignal},
 	{Name: "app_version", Configured: hasVersions, New: newAppVersionSignal},
 	{Name: "config_drift", New: newConfigDriftSignal},

@@ -36,7 +36,8 @@ func TestTinyTimeouts(t *testing.T) {
 
 // Whatever a client announces, its time has a beginning and an end.
 func FuzzTimeout(f *testing.F) {
-	for _, s := range []string{"", "10", "0.5", "-1", "NaN", "+Inf", "1e300", "0x1p-3", "1_0", " 5", "9223372036.9",
+	for _, s := range []string{
+		"", "10", "0.5", "-1", "NaN", "+Inf", "1e300", "0x1p-3", "1_0", " 5", "9223372036.9",
 		"1e-300", "1e-400", "Inf", "-Inf", "1e400", "0x1p-1074", "5e-324", "0x1p-1080", "-0", "1e-9", "120", "120.0000001", "NaN(1)",
 	} {
 		f.Add(s)

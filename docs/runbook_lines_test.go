@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -308,8 +309,10 @@ func (in *incident) run(t *testing.T, defined, statement string) {
 	if endless.MatchString(statement) {
 		args = append([]string{"timeout", "-s", "INT", endlessTime}, args...)
 	}
-	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-	cmd.Env, cmd.Dir = in.environ, in.dir
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env, cmd.Dir, cmd.WaitDelay = in.environ, in.dir, time.Second
 	began := time.Now()
 	out, err := cmd.CombinedOutput()
 	code := 0
@@ -321,6 +324,9 @@ func (in *incident) run(t *testing.T, defined, statement string) {
 	}
 	t.Logf("$ %s\n%.600s\nexit code %d after %s", in.here(statement), out, code, time.Since(began).Round(10*time.Millisecond))
 	fine := []int{0, 1, 141, 23} // 1: grep found nothing, check something; 141, 23 of curl: head had enough
+	if ctx.Err() != nil {
+		t.Errorf("%s\ndoes not end; who pastes it waits for ever", statement)
+	}
 	if endless.MatchString(statement) {
 		fine = append(fine, 124)
 	}

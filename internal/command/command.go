@@ -133,6 +133,11 @@ func CheckConfig(path string, load Loader, stdout io.Writer) error {
 	for _, advice := range cfg.Advice() {
 		fmt.Fprintln(stdout, advice)
 	}
+	for _, k := range cfg.Canaries {
+		if k.Events != nil {
+			fmt.Fprintf(stdout, "class %q: %s\n", k.Name, k.Events.Summary())
+		}
+	}
 	fmt.Fprintf(stdout, "%s is valid\n", path)
 	return nil
 }

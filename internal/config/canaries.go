@@ -60,6 +60,9 @@ func (r *reader) class(v form.Value, classes form.Taken) Class {
 	if refresh := b.Get("refresh"); refresh.Given() {
 		k.Refresh = r.refresher(refresh, names)
 	}
+	if events := b.Get("events"); events.Given() {
+		k.Events = r.events(events, &k)
+	}
 	b.Done()
 	return k
 }
@@ -80,8 +83,8 @@ func (r *reader) refresher(v form.Value, names []string) probes.RefresherSource 
 // readKeys reads which keys a class has, and the names that templates may use for their parts; nil: any.
 func readKeys(b *form.Block, k *Class) (names []string) {
 	keys, pattern, sample, match := b.Get("keys"), b.Get("pattern"), b.Get("sample"), b.Get("match")
-	if b.NoneGiven(keys, pattern) {
-		b.Fault("has neither keys nor pattern; write keys to read on every scrape, a pattern, or both")
+	if b.NoneGiven(keys, pattern, b.Get("events")) {
+		b.Fault("has none of keys, pattern and events; write keys to read on every scrape, a pattern, or the queue whose messages name them")
 	}
 	var items []form.Value
 	k.Keys, items = keys.Words("keys", "a key")

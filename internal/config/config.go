@@ -58,6 +58,10 @@ type Queue struct {
 	TargetRate float64
 	// Limits beyond which its alerts fire.
 	Limits QueueLimits
+	// Subscribers that a channel is expected to have; 0: not configured. App: as many as the known instances of this application;
+	// empty: not configured.
+	Subscribers int64
+	App         string
 	// Message says where an invalidation's parts stand; nil: they are unknown.
 	Message *probes.Message
 	Source  probes.QueueSource
@@ -96,7 +100,7 @@ type RoundTrip struct {
 // Class is a canary: keys of one kind, read on every scrape from every node that should hold them.
 type Class struct {
 	Name string
-	// Keys are read on every scrape.
+	// Keys are read on every scrape. Without Keys and Pattern there are Events.
 	Keys []string
 	// Pattern is a Redis glob; Sample keys that match it are read, in rotation. Empty: none.
 	Pattern string
@@ -118,6 +122,8 @@ type Class struct {
 	Origin *Origin
 	// Refresh asks the application to make the copies of a key anew (repair --strategy=refresh); nil: it can't be asked.
 	Refresh probes.RefresherSource
+	// Events says which messages of a queue name keys of the class; nil: none do.
+	Events *Events
 }
 
 // ClassLayer is one layer of a class, with what differs there; Decode, Select Absent and MaxStaleness are already resolved.

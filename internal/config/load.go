@@ -62,6 +62,7 @@ func readConfig(d *form.Document, backends []probes.Backend) *Config {
 	for _, v := range versions.List("applications") {
 		c.Versions = append(c.Versions, r.app(v, names))
 	}
+	r.checkQueueApps()
 	names = form.Taken{}
 	for _, v := range invalidationProbes.List("invalidation probes") {
 		c.RoundTrips = append(c.RoundTrips, r.roundTrip(v, names))
@@ -99,13 +100,16 @@ func (c *Config) Advice() []string {
 		if advice := q.Source.Advice(); advice != "" {
 			out = append(out, fmt.Sprintf("queue %q: %s", q.Name, advice))
 		}
-		if c.Recovery != nil && q.Source.Traits().Messages && (q.Message == nil || q.Message.Key == "") {
+		if c.Recovery != nil && q.Source.Traits().Messages && !q.Source.Traits().AtOnce && (q.Message == nil || q.Message.Key == "") {
 			out = append(out, fmt.Sprintf("queue %q: without message.key recover can't apply its backlog; write where a message has its key, such as message: {key: $.key}", q.Name))
 		}
 	}
 	for _, k := range c.Canaries {
 		if k.Origin != nil && k.Version == nil && k.Origin.MaxLag == 0 {
 			out = append(out, fmt.Sprintf("class %q: the origin convicts at once; where it reads from a replica, set origin.max_lag to how far it may lag", k.Name))
+		}
+		if e := k.Events; e != nil && len(e.Keys) == 0 && k.Match == nil {
+			out = append(out, fmt.Sprintf("class %q: without match each key of queue %q is taken for one of its; write match, or which keys a message names in events.keys", k.Name, e.Queue))
 		}
 	}
 	return out

@@ -461,9 +461,33 @@ func TestMessages(t *testing.T) {
 		},
 		{Name: "stream", Message: &probes.Message{Key: "$.key"}, TargetRate: 20, Limits: QueueLimits{Depth: 7, DepthTicket: 2}},
 		{Name: "topic", Message: &probes.Message{Version: "$.meta.version"}, TargetRate: 100000.0 / 3600, Limits: QueueLimits{Depth: 150, DepthTicket: 30}},
+		{Name: "bus", Subscribers: 3, Message: &probes.Message{Key: "$"}},
+		{Name: "shard-bus", App: "web"},
 		{Name: "app", Limits: QueueLimits{Drain: time.Hour}},
 	}
 	if d := cmp.Diff(want, c.Queues); d != "" {
+		t.Errorf("want (-), got (+):\n%s", d)
+	}
+}
+
+// TestEvents of classes: what is written, and what stands where nothing is.
+func TestEvents(t *testing.T) {
+	c := load(t, "events.yml")
+	want := []*Events{
+		{
+			Queue: "cache-invalidation", Keys: []form.Template{template(t, "user:{id}:profile"), template(t, "{key}")},
+			Vars:    map[string][]string{"id": {"$.payload.after.id", "$.payload.before.id"}},
+			Version: "$.payload.source.lsn", Patterns: []string{"$.pattern"}, Sample: 50, Within: time.Minute,
+			Windows: []EventWindow{{time.Minute, "60s"}, {5 * time.Minute, "5m"}, {time.Hour, "1h"}}, Group: "processors", TTLMin: 50 * time.Minute,
+		},
+		{Queue: "stream", Vars: map[string][]string{}, Sample: 200, Within: time.Minute, Windows: []EventWindow{{time.Minute, "1m"}}, Group: "workers"},
+	}
+	got := []*Events{c.Canaries[0].Events, c.Canaries[1].Events}
+	const summary = `what queue "cache-invalidation" invalidates, as far as group "processors" has processed it, is looked at after 60s, 5m, 1h, and promised within 60s`
+	if s := got[0].Summary(); s != summary {
+		t.Errorf("it says %s", s)
+	}
+	if d := cmp.Diff(want, got, same); d != "" {
 		t.Errorf("want (-), got (+):\n%s", d)
 	}
 }
@@ -481,6 +505,9 @@ canaries:
   - {class: lag, keys: [a], layers: [l2], origin: {http: {url: "http://app/{key}"}, max_lag: 1s}}
   - {class: version, keys: [a], layers: [l2], version: {json: "$.version"}, origin: {http: {url: "http://app/{key}"}}}
   - {class: meant, keys: [a], layers: [l2], origin: {http: {url: "http://app/{key}"}}}
+  - {class: any, layers: [l2], events: {queue: all}}
+  - {class: some, layers: [l2], match: "^user:", events: {queue: all}}
+  - {class: named, layers: [l2], events: {queue: all, keys: ["user:{key}"]}}
 `
 	c, err := Parse("c.yml", []byte(text), backends.All)
 	if err != nil {
@@ -489,6 +516,7 @@ canaries:
 	want := []string{
 		`queue "blind": without groups its lag and depth stay unknown; name the groups that process it`,
 		`class "meant": the origin convicts at once; where it reads from a replica, set origin.max_lag to how far it may lag`,
+		`class "any": without match each key of queue "all" is taken for one of its; write match, or which keys a message names in events.keys`,
 	}
 	if d := cmp.Diff(want, c.Advice()); d != "" {
 		t.Error(d)

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -14,10 +16,17 @@ func (r *reader) queue(v form.Value, queues form.Taken) Queue {
 		q.Name = name.Name("the queue's name")
 		queues.Add(name, q.Name, "queue")
 	}
-	q.Capacity = b.Get("capacity").Whole(0, 1<<53)
-	q.TargetRate = b.Get("target_rate").Rate()
-	if l := b.Get("limits"); l.Given() {
-		q.Limits = readLimits(l)
+	capacity, rate, limits := b.Get("capacity"), b.Get("target_rate"), b.Get("limits")
+	q.Capacity = capacity.Whole(0, 1<<53)
+	q.TargetRate = rate.Rate()
+	if limits.Given() {
+		q.Limits = readLimits(limits)
+	}
+	subscribers, app := b.Get("subscribers"), b.Get("app")
+	q.Subscribers = subscribers.Whole(0, 1<<31)
+	if app.Given() {
+		q.App = app.Name("an application's name in versions")
+		r.queueApps = append(r.queueApps, app)
 	}
 	if m := b.Get("message"); m.Given() {
 		q.Message = readMessage(m)
@@ -31,8 +40,39 @@ func (r *reader) queue(v form.Value, queues form.Taken) Queue {
 	if m := b.Get("message"); m.Given() && q.Source != nil && !q.Source.Traits().Messages {
 		m.Fault("has no meaning for %s, which shows no messages; leave it out", q.Source.Kind())
 	}
+	if q.Source != nil {
+		checkAtOnce(q.Source, []form.Value{capacity, rate, limits}, []form.Value{subscribers, app})
+	}
+	if subscribers.Given() && app.Given() {
+		app.Fault("stands beside subscribers, and only one of them says how many there should be; leave one out")
+	}
 	b.Done()
 	return q
+}
+
+// checkAtOnce refuses what is said of waiting messages where none wait, and of subscribers where there are none.
+func checkAtOnce(source probes.QueueSource, waiting, subscribers []form.Value) {
+	at := source.Traits().AtOnce
+	for _, v := range waiting {
+		if at && v.Given() {
+			v.Fault("has no meaning for %s, in which no message waits; leave it out", source.Kind())
+		}
+	}
+	for _, v := range subscribers {
+		if !at && v.Given() {
+			v.Fault("has no meaning for %s, which has no subscribers; leave it out", source.Kind())
+		}
+	}
+}
+
+// checkQueueApps refuses queues' applications that versions does not have.
+func (r *reader) checkQueueApps() {
+	for _, v := range r.queueApps {
+		name := v.Name("an application's name in versions")
+		if name != "" && !slices.ContainsFunc(r.config.Versions, func(a App) bool { return a.Name == name }) {
+			v.Fault("%s is no application of versions; write the name of one", v.Quoted())
+		}
+	}
 }
 
 // ticketShare is what a ticket's depth is of a page's, where one of them is not written: 1,000 and 5,000 are usual.

@@ -12,6 +12,8 @@ type reader struct {
 	backends []probes.Backend
 	// config is what was read so far.
 	config *Config
+	// queueApps are the fields app of queues, which name what comes later in the file.
+	queueApps []form.Value
 }
 
 // backend of a kind; an empty one where there is none.

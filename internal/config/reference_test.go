@@ -113,6 +113,24 @@ func TestReferenceExamples(t *testing.T) {
 	}
 }
 
+// TestEventCheckExamples: each YAML of the page about event checks is a configuration that works.
+func TestEventCheckExamples(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "docs", "event-checks.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(data), -1)
+	if len(blocks) < 3 {
+		t.Errorf("%d examples were found; fix the search", len(blocks))
+	}
+	for _, block := range blocks {
+		c, faults := parsed(t, ".", []byte(block[1]))
+		if len(faults) > 0 || len(c.Advice()) > 0 {
+			t.Errorf("%v in\n%s", faults, block[1])
+		}
+	}
+}
+
 // Links within the page lead somewhere.
 func TestReferenceLinks(t *testing.T) {
 	page := reference(t)

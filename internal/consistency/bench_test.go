@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/events"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/cases"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/ratio"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
@@ -68,6 +70,56 @@ func heap() float64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc)
+}
+
+// BenchmarkLooks is what event checks cost a sampling of the largest estate: 200 looks, and each canary noted, beside the canaries alone.
+func BenchmarkLooks(b *testing.B) {
+	const nodes, keys, looks = 12, 10_000, 200
+	alone, _ := benchSampler(b, nodes, keys, 1000)
+	with, fleet := benchSampler(b, nodes, keys, 1000)
+	for _, m := range fleet {
+		for i := range looks {
+			m.values[fmt.Sprintf("event:%d", i)] = cases.Value{Bytes: []byte(`{"v":1,"name":"somebody"}`)}
+		}
+	}
+	tracker := events.NewTracker(events.Options{HashKey: []byte("a key of a benchmark")})
+	window := events.Window{Label: "1s", Age: time.Second}
+	if err := tracker.Configure([]events.Spec{{
+		Class: "c", Queue: "q", Message: &probes.Message{Key: "$.key"}, VersionKind: "integer", Sample: looks, Within: window.Age, Windows: []events.Window{window},
+		Layers: []events.Layer{{Name: "l2"}}, Contents: "c",
+	}}); err != nil {
+		b.Fatal(err)
+	}
+	with.opt.Events, with.classes[0].Events = tracker, &config.Events{}
+	sample := func(s *Sampler) error {
+		ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+		defer cancel()
+		if n := s.Sample(ctx).Classes[0].Nodes[nodes-1].Copies[verdict.Fresh]; n != keys {
+			return fmt.Errorf("%d fresh copies", n)
+		}
+		return nil
+	}
+	seen := uint64(0)
+	ratio.Run(b, 10, nil,
+		ratio.Variant{Name: "canaries", Do: func() error { return sample(alone) }},
+		ratio.Variant{Name: "with 200 looks", Do: func() error {
+			for i := range looks {
+				tracker.Visit("q", probes.Event{Value: fmt.Appendf(nil, `{"key":"event:%d"}`, i), Written: time.Now().Add(-2 * time.Second)})
+			}
+			tracker.Sampled("q", probes.QueueTraits{AtOnce: true}, nil, time.Now())
+			err := sample(with)
+			report, _ := tracker.Report("c")
+			before := seen
+			seen = 0
+			for _, n := range report.Windows[0].Events {
+				seen += n
+			}
+			if err == nil && seen != before+looks {
+				err = fmt.Errorf("%d looks", seen-before)
+			}
+			return err
+		}},
+	)
 }
 
 // BenchmarkMatrix is what it costs to tell each key by itself: in the matrix of the incident page, and whether it is consistent.

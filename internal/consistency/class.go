@@ -3,6 +3,7 @@ package consistency
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,6 +116,18 @@ func nodeOf(index string) string { return index[strings.LastIndexByte(index, 0)+
 // takes says whether the class's pattern is for this key.
 func (c *class) takes(key string) bool {
 	return !c.literal[key] && glob.Match(c.Pattern, key) && (c.Match == nil || c.Match.MatchString(key))
+}
+
+// hasCanaries: keys of the class are read on every scrape.
+func (c *class) hasCanaries() bool { return len(c.Keys) > 0 || c.Pattern != "" }
+
+// known keys of the class.
+func (c *class) known() []string {
+	out := slices.Clone(c.Keys)
+	if c.sampled != nil {
+		out = append(out, c.sampled.keys()...)
+	}
+	return out
 }
 
 func versionText(v *config.Version) string {

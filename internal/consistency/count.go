@@ -19,7 +19,10 @@ func (r *round) finish() *Result {
 		out.Nodes = append(out.Nodes, nr.result)
 	}
 	for i, c := range r.classes {
-		out.Classes = append(out.Classes, r.finishClass(c, &r.keys[i]))
+		result := r.finishClass(c, &r.keys[i])
+		if c.hasCanaries() { // else its keys all come out of a queue
+			out.Classes = append(out.Classes, result)
+		}
 	}
 	out.Ended = time.Now()
 	return out

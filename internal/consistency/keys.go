@@ -109,6 +109,13 @@ func (s *sampledKeys) choose(at time.Time, inEpisode func(string) bool) []string
 	return slices.Sorted(maps.Keys(s.chosen))
 }
 
+// keys that are chosen now.
+func (s *sampledKeys) keys() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.chosen))
+}
+
 // fill what room there is.
 func (s *sampledKeys) fill(from smallest, at time.Time) {
 	for _, c := range from.candidates {

@@ -78,6 +78,8 @@ type classMemory struct {
 	originIdentity string
 	// nextAsked is the index of the key at which the next sampling begins to ask the origin.
 	nextAsked int
+	// nextNoted is the index of the canary from which the next sampling notes some for later looks.
+	nextNoted int
 }
 
 // memoryAt is where the copies on one node lie in every keyMemory.copies of a class. It outlives samplings, in which nodes
@@ -415,6 +417,8 @@ func (k *keyMemory) inEpisode() bool {
 type nodeMemory struct {
 	// asked is when it was last part of a sampling.
 	asked time.Time
+	// told is when the sampling began in which it last told of itself.
+	told time.Time
 	// answered: it answered the last survey.
 	answered bool
 	// boots counts restarts seen.

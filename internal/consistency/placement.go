@@ -24,11 +24,14 @@ func (nr *nodeReads) placeKeys(p probes.Placer) {
 	nr.placements = make([]placement, len(nr.shared.at))
 	own := &plan{}
 	for i := range nr.shared.keys {
-		placed := p.Place(nr.shared.keys[i].Name)
+		placed, at := p.Place(nr.shared.keys[i].Name), nr.shared.at[i]
 		s := placement{at: -1, moves: uint16(placed.Moves), holding: placed.Holding, moving: placed.Moving}
-		if s.holding != probes.Elsewhere {
+		if s.holding == probes.Foreign {
+			at.look = 0 // nobody reads it here
+		}
+		if s.holding != probes.Elsewhere && (at.look > 0 || at.key != noCanary) {
 			s.at = int32(len(own.keys))
-			own.at, own.keys = append(own.at, nr.shared.at[i]), append(own.keys, nr.shared.keys[i])
+			own.add(at, nr.shared.keys[i])
 		}
 		nr.placements[i] = s
 	}

@@ -2,6 +2,7 @@ package consistency
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/content"
@@ -91,18 +92,23 @@ func (r *round) rereads(ctx context.Context) {
 
 // chooseReread finds the suspicious keys; false: there are none.
 func (r *round) chooseReread() bool {
-	found := false
 	for i, c := range r.classes {
 		k := &r.keys[i]
 		for key := range k.names {
 			if r.suspicious(c, k, key) {
-				k.reread[key] = true
-				k.second[key] = make([]reading, len(k.columns))
-				found = true
+				k.readTwice(key)
 			}
 		}
 	}
-	return found
+	r.chooseLooksAgain()
+	return r.looksAgain || slices.ContainsFunc(r.keys, func(k classKeys) bool { return slices.Contains(k.reread, true) })
+}
+
+// readTwice notes that all copies of a key are read again.
+func (k *classKeys) readTwice(key int) {
+	if !k.reread[key] {
+		k.reread[key], k.second[key] = true, make([]reading, len(k.columns))
+	}
 }
 
 // keyOf a class in a round.
@@ -155,7 +161,7 @@ func (k *keyMemory) isStale(at memoryAt, d content.Digest) bool {
 	return memory != nil && memory.episode != nil && memory.episode.Content == d
 }
 
-// readAgain reads some keys once more, on all nodes that answered.
+// readAgain reads some keys once more, on all nodes that answered, and the looks that have not been.
 func (r *round) readAgain(ctx context.Context, which func(k *classKeys, key int) bool) {
 	var wg sync.WaitGroup
 	for _, nr := range r.order {
@@ -169,15 +175,15 @@ func (r *round) readAgain(ctx context.Context, which func(k *classKeys, key int)
 // planAgain lists the keys that a node is asked for once more, if it answered. They are few, so each may cost the request
 // that tells why an answer made no sense.
 func (r *round) planAgain(nr *nodeReads, wanted func(k *classKeys, key int) bool) *plan {
-	again := &plan{}
+	again := &plan{second: true}
 	if !nr.hasRead {
 		return again
 	}
-	for i, which := range nr.plan.at {
-		if wanted(&r.keys[which.class], which.key) {
+	for i, at := range nr.plan.at {
+		if at.key == noCanary && r.look(nr, at).again || at.key != noCanary && wanted(&r.keys[at.class], at.key) {
 			key := nr.plan.keys[i]
 			key.Check = true
-			again.keys, again.at = append(again.keys, key), append(again.at, which)
+			again.add(at, key)
 		}
 	}
 	return again
@@ -185,7 +191,7 @@ func (r *round) planAgain(nr *nodeReads, wanted func(k *classKeys, key int) bool
 
 // readSecond reads keys of one node once more, while others read those of theirs.
 func (r *round) readSecond(ctx context.Context, nr *nodeReads, again *plan) {
-	reads := make([]reading, len(again.keys))
+	reads := make([]reading, again.canaries)
 	if err := r.read(ctx, nr, again, reads, r.opt.ShowValues); err != nil {
 		r.mu.Lock()
 		nr.result.Err = err
@@ -194,7 +200,7 @@ func (r *round) readSecond(ctx context.Context, nr *nodeReads, again *plan) {
 	if !nr.lossExplained {
 		nr.lossExplained = r.explainLoss(ctx, nr)
 	}
-	for i, which := range again.at {
+	for i, which := range again.at[:again.canaries] {
 		*r.keys[which.class].secondRead(nr.columns[which.class], which.key) = reads[i]
 	}
 }

@@ -29,6 +29,9 @@ type round struct {
 	waits bool
 	// shown bytes of values are kept for the report.
 	shown atomic.Int64
+	// numLooks of all classes; looksAgain: some are read a second time.
+	numLooks   int
+	looksAgain bool
 
 	mu    sync.Mutex
 	order []*nodeReads
@@ -47,6 +50,15 @@ type classKeys struct {
 	reread       []bool
 	origin       [2]map[int]verdict.Answer
 	originFailed bool
+
+	// looks are keys that came out of a queue; looksFrom is where theirs begin among those of all classes, in nodeReads.looks.
+	looks     []string
+	looksFrom int
+	// noteFrom is the first canary that is noted for later looks, noteTo the one behind the last.
+	noteFrom, noteTo int
+	// canaryOf a look is 1 and the index in names of the key that is a canary too; 0: none. lookOf is the way back.
+	canaryOf []int32
+	lookOf   map[int]lookAt
 }
 
 // secondRead gives a node's second read of a key.
@@ -66,6 +78,13 @@ type nodeReads struct {
 	shared     *plan
 	placements []placement
 	reads      []reading
+	// looks of all classes; nil: there are none.
+	looks []lookedAt
+	// highestCAS is the highest id that it gave in classes with events. highest is the canary with it; missing where that one is noted.
+	highestCAS uint64
+	highest    noted
+	// notes of canaries that were not told yet.
+	notes []noted
 	// columns of the node by class; nil: the class's keys are not on it.
 	columns []*nodeColumn
 }
@@ -95,6 +114,7 @@ func (r *round) chooseKeys() {
 			// One that a reload names as well is a literal now.
 			k.names = append(k.names, slices.DeleteFunc(sampled, func(key string) bool { return c.literal[key] })...)
 		}
+		r.chooseLooks(c, k)
 	}
 	r.plans = map[string]*plan{}
 	for name := range r.layers {
@@ -116,10 +136,14 @@ func (r *round) readFirst(ctx context.Context) {
 		if p, ok := n.(probes.Placer); ok {
 			nr.placeKeys(p)
 		}
-		nr.reads = r.buffer(nr.result.Name, len(nr.plan.keys))
+		nr.reads = r.buffer(nr.result.Name, nr.plan.canaries)
+		r.expectLooks(nr)
 		r.mu.Lock()
 		r.order = append(r.order, nr)
 		r.mu.Unlock()
+		if err == nil {
+			r.noteRestart(&nr.result)
+		}
 		if err == nil || survey.Unasked { // a node whose own account is broken may still give its copies
 			failed := r.read(ctx, nr, nr.plan, nr.reads, false)
 			nr.hasRead = failed == nil
@@ -156,15 +180,23 @@ func (r *round) keepBuffers() {
 	}
 }
 
-// read asks a node for the keys of a plan and digests the answers while they arrive.
+// read asks a node for the keys of a plan and digests the answers while they arrive. An error after which only looks were not read is
+// theirs alone.
 func (r *round) read(ctx context.Context, nr *nodeReads, p *plan, reads []reading, keepValues bool) error {
 	if len(p.keys) == 0 {
 		return nil
 	}
-	now := time.Now()
+	now, visited := time.Now(), 0
 	visit := func(i int, raw probes.Raw) {
-		c := r.classes[p.at[i].class]
+		at := p.at[i]
+		c := r.classes[at.class]
 		got := c.digest(c.perLayer[c.layerOf[nr.result.Layer]].reader, raw, now)
+		if r.follows(c) {
+			r.noteEvent(nr, p, at, &got, &raw, now)
+		}
+		if at.key == noCanary {
+			return
+		}
 		if keepValues && got.Presence == verdict.Present {
 			r.show(&got, raw.Value)
 		}
@@ -172,10 +204,16 @@ func (r *round) read(ctx context.Context, nr *nodeReads, p *plan, reads []readin
 			reads[i].addVariant(raw.Variant, got)
 			return
 		}
+		visited++
 		reads[i] = got
 		reads[i].named(raw.Variant)
 	}
-	return probes.Guarded(func() error { return nr.node.Read(ctx, p.keys, visit) })
+	err := probes.Guarded(func() error { return nr.node.Read(ctx, p.keys, visit) })
+	nr.noteHighest()
+	if visited == p.canaries && visited > 0 && visited < len(p.keys) {
+		return nil
+	}
+	return err
 }
 
 const (

@@ -28,6 +28,8 @@ type Options struct {
 	MaxKeySeries int
 	// DigestKey keys the hash that chooses sampled keys; empty: a random one.
 	DigestKey []byte
+	// Events remembers what comes out of queues; nil: nobody does.
+	Events EventTracker
 	// Details asks for KeyReports of the keys that are not all fresh, ShowValues for their values too.
 	Details, ShowValues bool
 	// Without are rules that the verdict does without; none but in tests.
@@ -107,8 +109,10 @@ func (s *Sampler) Sample(ctx context.Context) *Result {
 	for i := range s.classes {
 		r.arrange(i)
 	}
+	r.tellNotes()
 	r.askOrigins(ctx, 0)
 	r.rereads(ctx)
+	r.tellLooks()
 	defer r.keepBuffers()
 	return r.finish()
 }

@@ -1,5 +1,7 @@
 package consistency
 
+import "github.com/cacheinv/cacheinv_exporter/probes"
+
 // Who replicates whom, by what the nodes tell of themselves: a replica is judged by its own primary's copy, and has no
 // vote beside it.
 
@@ -76,6 +78,11 @@ func (r *round) primaryOf(columns []nodeColumn, replica *nodeColumn, self *nodeM
 // lastKnown is what a node told of itself, now or when it last answered.
 func (r *round) lastKnown(n *NodeResult) *nodeMemory { return r.memory.nodes[n.Name] }
 
+// rebooted: the node that told this has another process than when it last told of itself.
+func (n *nodeMemory) rebooted(s *probes.Survey) bool {
+	return s.UptimeSeconds.Known && s.UptimeSeconds.Value < n.uptime || s.RunID != "" && n.runID != "" && s.RunID != n.runID
+}
+
 // noteNodes keeps what each node told of itself.
 func (r *round) noteNodes() {
 	for _, h := range r.memory.nodes {
@@ -94,9 +101,10 @@ func (r *round) noteNodes() {
 		}
 		h.answered = true
 		v := &n.Survey
-		if v.UptimeSeconds.Known && v.UptimeSeconds.Value < h.uptime || v.RunID != "" && h.runID != "" && v.RunID != h.runID {
+		if h.rebooted(v) {
 			h.boots++
 		}
+		h.told = r.began
 		h.uptime, h.evicted, h.loading, h.role = v.UptimeSeconds.Value, v.Evicted.Value, v.Loading, v.Role
 		if v.Active {
 			h.role = "" // it has a vote of its own

@@ -41,6 +41,10 @@ type spy struct {
 	variant *probes.Raw
 	// place says where a key belongs; nil: the node is none of a group that shares keys out.
 	place func(key string) probes.Placement
+	// wrap gives the node another form; nil: it has its own.
+	wrap func(*spy) probes.Node
+	// identified says by key whether the last Read asked for what tells one storing from the next.
+	identified map[string]bool
 }
 
 // sharer is a spy of a group that shares keys out.
@@ -50,6 +54,9 @@ func (s sharer) Place(key string) probes.Placement { return s.place(key) }
 
 // asNode gives the spy as its fleet does.
 func (s *spy) asNode() probes.Node {
+	if s.wrap != nil {
+		return s.wrap(s)
+	}
 	if s.place != nil {
 		return sharer{s}
 	}
@@ -80,8 +87,10 @@ func (s *spy) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, err
 
 func (s *spy) Read(ctx context.Context, keys []probes.Key, visit func(int, probes.Raw)) error {
 	var names []string
+	s.identified = map[string]bool{}
 	for _, k := range keys {
 		names = append(names, k.Name)
+		s.identified[k.Name] = k.Identity
 	}
 	s.asked = append(s.asked, names)
 	turn := min(len(s.asked), 2) - 1
@@ -157,6 +166,9 @@ type world struct {
 	yaml    string
 	timeout time.Duration
 	last    *Result
+	// events of each class; nil: it has none. keyless: it has no keys but what comes out of a queue.
+	events  *config.Events
+	keyless bool
 }
 
 // inFakeTime runs a test in a bubble of fake time that begins in this decade.
@@ -282,6 +294,13 @@ func (w *world) reload() {
 		parsed.Store(w.yaml, c)
 	}
 	cfg := withOrigins(known.(*config.Config), func(class string) probes.Origin { return w.origin(class) })
+	cfg.Canaries = slices.Clone(cfg.Canaries)
+	for i := range cfg.Canaries {
+		cfg.Canaries[i].Events = w.events
+		if w.keyless {
+			cfg.Canaries[i].Keys = nil
+		}
+	}
 	var err error
 	if w.sampler, err = NewSampler(cfg, w.fleet, w.opt, testEnv, w.memory); err != nil {
 		w.t.Fatal(err)

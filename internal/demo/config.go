@@ -35,6 +35,8 @@ func (d *Demo) Config() []byte {
 		topic, strings.Join(d.queues.brokers, `", "`), topic, group, messageBlock)
 	p("  - {name: %s, redis: {node: %s, stream: %s, groups: [%s]}, capacity: %d}",
 		sessionStream, d.redis[0].name, sessionStream, sessionGroup, listCapacity)
+	p("  - {name: %s, redis: {node: %s, channel: %s}, app: web, message: {key: \"$.key\", version: \"$.version\", timestamp_ms: \"$.ts\"}}",
+		channel, d.redis[0].name, channel)
 	p("history:\n  - {name: processor, http: {url: \"http://%s/stats\", succeeded: \"$.succeeded\", failed: \"$.failed\"}}", d.processor.addr())
 	p("canaries:")
 	p("  - class: user_profile\n    keys:")
@@ -56,7 +58,8 @@ func (d *Demo) Config() []byte {
 	for i := range pages {
 		p("      - \"%s\"", pageKey(i+1))
 	}
-	p("    layers: [edge, fragments]\n    version: {json: \"$.version\"}")
+	p("    match: \"^page:\"\n    layers: [edge, fragments]\n    version: {json: \"$.version\"}")
+	p("    events: {queue: %s, within: 10s}", topic)
 	p("versions:\n  - app: web\n    nodes:")
 	for _, a := range d.apps {
 		p("      %s: \"http://%s/cache/version\"", a.name, a.addr())

@@ -117,6 +117,9 @@ func (d *Demo) open(ctx context.Context) error {
 		d.closers = append(d.closers, a.close)
 		d.apps, l1 = append(d.apps, a), append(l1, a)
 	}
+	for range d.apps {
+		d.closers = append(d.closers, hear(d.redis[0]).close)
+	}
 	records := []string{"user", "product"}
 	d.site.layers = []layer{
 		{ttl: l1TTL, caches: l1, kinds: records}, {ttl: l2TTL, caches: l2, kinds: records}, {ttl: l3TTL, caches: l3, kinds: records},

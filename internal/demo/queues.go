@@ -121,10 +121,11 @@ func (q *queues) close() {
 	q.cluster.Close()
 }
 
-// publish puts a message into both queues.
+// publish puts a message into both queues, and tells the instances.
 func (q *queues) publish(ctx context.Context, m message) {
 	q.produce(ctx, m)
 	q.list.push(string(m.encode()))
+	q.list.mini.Publish(channel, string(m.encode()))
 }
 
 func (q *queues) produce(ctx context.Context, m message) {

@@ -38,6 +38,9 @@ func estate(at time.Time) Evidence {
 		Histories:  []History{{Name: "history", Up: true, Attempts: 5000, Failures: 5, Window: time.Minute}},
 		Settings:   []Setting{{Layer: "l2", Name: "eviction_policy", Nodes: map[string][]string{"allkeys-lru": {"redis-1", "redis-2", "redis-3"}}}},
 		RoundTrips: []RoundTrip{{Name: "end", Layer: "l2", Node: "redis-1", Sent: 1}, {Name: "end", Layer: "l2", Node: "redis-2", Sent: 1}},
+		Events: []Events{{Class: "user", Within: time.Minute, Nodes: []EventNode{
+			{Layer: "l2", Node: "redis-1", Good: 100}, {Layer: "l2", Node: "redis-2", Good: 100}, {Layer: "l2", Node: "redis-3", Good: 100},
+		}}},
 		Configured: Configured{
 			MaxStaleness: map[ClassLayer]time.Duration{}, TTL: map[string]time.Duration{"l1": time.Minute, "l2": time.Hour, "l3": 24 * time.Hour},
 		},
@@ -257,6 +260,19 @@ var scenarios = map[string]struct {
 	"probe lost everywhere": {Logic, func(_ int, e *Evidence) {
 		e.RoundTrips[0].Lost, e.RoundTrips[1].Lost = 3, 3
 	}},
+	"a node misses invalidations":          {Network, func(_ int, e *Evidence) { e.checks(1).Survived = 30 }},
+	"nobody loses what is invalidated":     {Logic, func(_ int, e *Evidence) { e.eachCheck(func(n *EventNode) { n.Survived = 30 }) }},
+	"old values are stored again":          {Logic, func(_ int, e *Evidence) { e.checks(0).Restored = 10 }},
+	"invalidations are processed too late": {Queueing, func(_ int, e *Evidence) { e.eachCheck(func(n *EventNode) { n.Waiting = 40 }) }},
+}
+
+// checks on one of the three Redis.
+func (e *Evidence) checks(i int) *EventNode { return &e.Events[0].Nodes[i] }
+
+func (e *Evidence) eachCheck(change func(n *EventNode)) {
+	for i := range e.Events[0].Nodes {
+		change(&e.Events[0].Nodes[i])
+	}
 }
 
 func (e *Evidence) survivors(node string, all, still int) {
@@ -367,6 +383,8 @@ func TestNotForLong(t *testing.T) {
 			e.Histories[0] = History{Name: "history", Up: true, Attempts: 4, Failures: 1, Window: time.Minute}
 		},
 		"one probe lost":        func(e *Evidence) { e.RoundTrips[0].Lost = 1 },
+		"one bad copy":          func(e *Evidence) { e.Events[0].Nodes = []EventNode{{Layer: "l2", Node: "redis-1", Survived: 1}} },
+		"one bad copy of each":  func(e *Evidence) { e.eachCheck(func(n *EventNode) { n.Survived, n.Restored, n.Waiting = 1, 1, 1 }) },
 		"a survivor":            func(e *Evidence) { e.on(0, "redis-2").Survivors = 1 },
 		"deletes on their way":  func(e *Evidence) { e.on(1, "redis-1").Survivors = 9 },
 		"a stray":               func(e *Evidence) { e.on(0, "memcached-1").Strays = 1 },
@@ -466,6 +484,9 @@ func TestEachWeightCounts(t *testing.T) {
 		},
 		rewound.Name:        func(_ int, e *Evidence) { e.Queues[1].Groups[0].Rewound = 1000 },
 		immortalCopies.Name: func(_ int, e *Evidence) { e.on(0, "redis-1").Immortal = 10 },
+		deafInstances.Name: func(_ int, e *Evidence) {
+			e.Queues = append(e.Queues, Queue{Name: "bus", Kind: "redis_channel", Up: true, Subscribers: num(2), ExpectedSubscribers: 3})
+		},
 	}
 	plays := map[string]func(i int, e *Evidence){}
 	for name, s := range scenarios {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/events"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -29,6 +30,8 @@ type Evidence struct {
 	Settings []Setting
 	// RoundTrips are the active invalidation probes.
 	RoundTrips []RoundTrip
+	// Events are the event checks, by class.
+	Events []Events
 	// Primaries are the replication groups that are no Cluster, with the primaries seen in them.
 	Primaries []Primaries
 
@@ -141,6 +144,10 @@ type Queue struct {
 	// Stalled: 1 where nothing was taken from a list for the stall window though messages wait; unknown before that.
 	Stalled probes.Count
 	Groups  []Group
+	// Subscribers of a channel, and how many there should be; 0: not configured. App: as many as this application has instances.
+	Subscribers         probes.Count
+	ExpectedSubscribers float64
+	App                 string
 	// Sample of the newest messages; nil: none was taken.
 	Sample *probes.MessageSample
 }
@@ -183,6 +190,8 @@ type App struct {
 	Versions map[string]string
 	Down     []string
 	Refused  map[string]error
+	// Instances that are known, whatever they answered.
+	Instances probes.Count
 }
 
 // History counts invalidation attempts of the last minute or so: Window says of how long.
@@ -216,3 +225,23 @@ type RoundTrip struct {
 
 // unreached are those that failed though no server refused them.
 func (p *RoundTrip) unreached() float64 { return p.Failed - p.Refused }
+
+// Events are the event checks of a class.
+type Events struct {
+	Class string
+	// Within is the promise: the age at which an invalidation is to have taken effect.
+	Within time.Duration
+	// OldestIneffective is the age of the oldest invalidation that was without effect when it was last looked at; 0: there is none.
+	OldestIneffective time.Duration
+	// Nodes that were looked at when the promise's time was up.
+	Nodes []EventNode
+	// Bad are the latest looks that were bad, the newest last.
+	Bad []events.BadLook
+}
+
+// EventNode counts the looks at a class's copies on a node since the sampling before.
+type EventNode struct {
+	Layer, Node string
+	// Good is for copies that the invalidation reached, the others for those that it did not.
+	Good, Survived, Restored, Waiting float64
+}

@@ -59,6 +59,7 @@ func findings(e *Evidence) []finding {
 	s.settings()
 	s.histories()
 	s.roundTrips()
+	s.events()
 	return s.found
 }
 
@@ -270,6 +271,19 @@ func (e *Evidence) queueLimit(q *Queue) float64 {
 	return most
 }
 
+// SubscribersExpected of a channel; 0: not known.
+func (e *Evidence) SubscribersExpected(q *Queue) float64 {
+	if q.App == "" {
+		return q.ExpectedSubscribers
+	}
+	for _, a := range e.Apps {
+		if a.Name == q.App && a.Instances.Known {
+			return a.Instances.Value
+		}
+	}
+	return 0
+}
+
 // drainSeconds until a queue is empty, by how it shrinks or by what is processed, whichever is sooner; +Inf where neither is
 // seen.
 func (e *Evidence) drainSeconds(q *Queue) float64 {
@@ -302,6 +316,10 @@ func (s *finder) queue(q *Queue) {
 	}
 	if q.BrokersDown > 0 {
 		s.add(brokerDown, q.Name, float64(q.BrokersDown), "queue %s: %d Kafka brokers do not answer", q.Name, q.BrokersDown)
+	}
+	if wanted := s.e.SubscribersExpected(q); q.Subscribers.Known && q.Subscribers.Value < wanted {
+		s.add(deafInstances, q.Name, wanted-q.Subscribers.Value, "queue %s: %s of %s subscribers are there",
+			q.Name, Count(q.Subscribers.Value), Count(wanted))
 	}
 	most := s.e.queueLimit(q)
 	if q.Depth.Known && q.Depth.Value > 0 {

@@ -129,6 +129,15 @@ func (m *Memory) recentCounts(e *Evidence) {
 		note(arrived(subject), recentProbeSeconds, p.Sent-p.Lost-p.Failed)
 		note(probeUnpublished.id(subject), recentProbeSeconds, p.unreached())
 	}
+	for _, c := range e.Events {
+		for _, n := range c.Nodes {
+			subject := eventSubject(c.Class, n.Node)
+			note(checked(subject), recentChecks, n.Good+n.Survived+n.Restored+n.Waiting)
+			note(eventsMissed.id(subject), recentChecks, n.Survived)
+			note(eventsRestored.id(subject), recentChecks, n.Restored)
+			note(eventsWait.id(subject), recentChecks, n.Waiting)
+		}
+	}
 	for id, r := range m.recent {
 		for len(r.readings) > 0 && e.At.Sub(r.readings[0].at) > r.window {
 			r.readings = r.readings[1:]

@@ -76,7 +76,7 @@ func (e *Evidence) look(c Cause, f finding) string {
 	case noCommits:
 		group, _, _ = strings.Cut(group, inTopic)
 		return e.askQueue(queue, group, false)
-	case brokerDown, queueUnreached, rewound, loop:
+	case brokerDown, queueUnreached, rewound, deafInstances, loop:
 		return e.askQueue(queue, group, f.weight == loop)
 	case groupIncomplete:
 		return e.askGroup(f.subject)

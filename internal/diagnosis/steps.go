@@ -139,7 +139,7 @@ func queueLines(e *Evidence, found []finding) (out lines) {
 	for i := range e.Queues {
 		out = append(out, queueLine(e, &e.Queues[i]))
 	}
-	out = append(out, texts(found, brokerDown, fallingBehind, stalledGroup, noCommits, noMembers, lostMessages, rewound, underTarget, loop)...)
+	out = append(out, texts(found, brokerDown, deafInstances, fallingBehind, stalledGroup, noCommits, noMembers, lostMessages, rewound, underTarget, loop)...)
 	out = append(out, unknownParts(e, "history")...)
 	for _, h := range e.Histories {
 		switch {
@@ -153,12 +153,19 @@ func queueLines(e *Evidence, found []finding) (out lines) {
 		}
 	}
 	out = append(out, unknownParts(e, "invalidation_probe")...)
-	return append(out, texts(found, probeLostSome, probeLostAll, probeUnpublished)...)
+	out = append(out, texts(found, probeLostSome, probeLostAll, probeUnpublished)...)
+	out = append(out, unknownParts(e, "event")...)
+	return append(out, texts(found, eventsMissed, eventsWait, eventsIgnored, eventsRestored)...)
 }
 
 func queueLine(e *Evidence, q *Queue) string {
 	parts := []string{"depth unknown"}
-	if q.Depth.Known {
+	switch {
+	case q.Traits.AtOnce && q.Subscribers.Known:
+		parts[0] = Count(q.Subscribers.Value) + " subscribers"
+	case q.Traits.AtOnce:
+		parts[0] = "subscribers unknown"
+	case q.Depth.Known:
 		parts[0] = Count(q.Depth.Value) + " messages wait"
 		if q.Capacity > 0 {
 			parts[0] += fmt.Sprintf(" (%s of its capacity)", percent(q.Depth.Value, float64(q.Capacity)))

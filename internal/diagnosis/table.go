@@ -88,6 +88,7 @@ var (
 	queueUnreached   = weightRow(Weight{"queue_unreached", Network, 0.5, "queues", 1, 2, 0.6, sum, twice, "A queue does not answer."})
 	probeLostSome    = weightRow(Weight{"probe_lost_on_some", Network, 0.6, "probes", 3, 6, 0.5, sum, twice, "An active probe's invalidation is lost on some nodes and arrives on others (the last minute)."})
 	probeUnpublished = weightRow(Weight{"probe_unpublished", Network, 0.4, "probes", 2, 5, 0.7, sum, 0, "An active probe could not be published or set up, and no server refused it (the last minute)."})
+	eventsMissed     = weightRow(Weight{"events_missed_on_some", Network, 0.7, "share of the node's checks", 0.03, 0.3, 0.4, largest, twice, "Copies on some nodes survive invalidations that their queue's processors passed, and other nodes of the layer lose theirs (the last five minutes)."})
 
 	backlog       = weightRow(Weight{"backlog", Queueing, 0.9, "times the limit", 1, 5, 0.3, largest, twice, "More messages wait than the limit."})
 	fallingBehind = weightRow(Weight{"falling_behind", Queueing, 0.7, "times the limit", 1, 5, 0.3, largest, aWhile, "At its present growth the queue is beyond the limit in ten seconds."})
@@ -96,8 +97,10 @@ var (
 	noCommits     = weightRow(Weight{"no_commits", Queueing, 0.7, "groups", 1, 2, 0.8, sum, twice, "A consumer group has committed nothing at all, or nothing in a topic that it reads, though messages are in the log: a misspelled name, one that never ran, commits that expired, or a topic made anew."})
 	noMembers     = weightRow(Weight{"no_members", Queueing, 0.6, "groups", 1, 2, 0.7, sum, twice, "A consumer group has no members, and its messages wait for 30 s or longer."})
 	lostMessages  = weightRow(Weight{"lost_messages", Queueing, 0.9, "messages", 1, 100, 0.6, sum, 0, "Messages were deleted before they were processed (the last five minutes)."})
+	deafInstances = weightRow(Weight{"subscribers_missing", Queueing, 0.7, "subscribers", 1, 3, 0.6, sum, twice, "A Pub/Sub channel has fewer subscribers than configured: an instance hears no invalidation, and keeps its copies until their TTL ends."})
 	rewound       = weightRow(Weight{"rewound_messages", Queueing, 0.2, "messages", 1, 1000, 0.5, sum, 0, "A group's commits went back (the last five minutes)."})
 	underTarget   = weightRow(Weight{"under_target", Queueing, 0.4, "share missing", 0.5, 0.9, 0.6, largest, aWhile, "A queue beyond its limit is processed more slowly than its target_rate."})
+	eventsWait    = weightRow(Weight{"events_wait", Queueing, 0.6, "share of the node's checks", 0.05, 0.5, 0.4, largest, twice, "Copies are as old as before their invalidation when its time is up, as the queue's processors have not passed it (the last five minutes)."})
 
 	settingsDiffer = weightRow(Weight{"settings_differ", Config, 0.75, "settings", 1, 2, 0.8, sum, 0, "eviction_policy or memory_limit differs within a layer."})
 	serversDiffer  = weightRow(Weight{"server_versions_differ", Config, 0.4, "layers", 1, 2, 0.7, sum, twice, "server_version differs within a layer."})
@@ -113,6 +116,8 @@ var (
 	survivorCopies   = weightRow(Weight{"survivors", Logic, 0.7, "share of the class's copies", 0.005, 0.05, 0.5, classSum, twice, "Copies survived a delete that reached another node, in two samplings, and no cause before this one stands that is about them."})
 	unexplainedStale = weightRow(Weight{"unexplained_stale", Logic, 0.5, "share of the class's copies", 0.005, 0.05, 0.5, classSum, twice, "Copies are overdue, and no cause before this one stands that is about them."})
 	probeLostAll     = weightRow(Weight{"probe_lost_everywhere", Logic, 0.6, "probes", 3, 6, 0.5, sum, 0, "An active probe's invalidations are lost wherever its key is (the last minute), and no queue is backed up."})
+	eventsIgnored    = weightRow(Weight{"events_missed_everywhere", Logic, 0.7, "share of the node's checks", 0.03, 0.3, 0.4, largest, twice, "Copies survive invalidations that their queue's processors passed, on every node of the layer that was looked at (the last five minutes)."})
+	eventsRestored   = weightRow(Weight{"events_restored", Logic, 0.7, "share of the node's checks", 0.02, 0.2, 0.4, largest, twice, "An old value was stored again after its invalidation: a stale set (the last five minutes)."})
 )
 
 // Limit is a threshold that belongs to no single weight.
@@ -159,6 +164,8 @@ var (
 	loopTopKey         = limitRow(Limit{"loop_top_key", 0.5, "Share of one key from which it counts as a loop, where messages have no versions."})
 	recentSeconds      = limitRow(Limit{"recent", 300, "Seconds for which lost and rewound messages are remembered."})
 	recentProbeSeconds = limitRow(Limit{"recent_probes", 60, "Seconds for which what came of a probe is remembered."})
+	recentChecks       = limitRow(Limit{"recent_checks", 300, "Seconds for which what event checks found is remembered."})
+	leastChecks        = limitRow(Limit{"least_checks", 100, "A share of event checks is of so many, at least: else one bad copy of a node that was looked at twice were half of them."})
 )
 
 // id under which findings of this kind are remembered for a subject.

@@ -287,10 +287,11 @@ queues: [{name: inv, redis: {node: redis-1, list: inv}, message: {key: "$.key"}}
 	}
 }
 
-// Queues whose messages can't be taken are named.
+// Queues whose messages can't be taken are named, but for channels, in which none wait.
 func TestNotTaken(t *testing.T) {
 	s := newSite(t)
-	yaml := s.yaml(listQueue) + `  - {name: app, http: {url: "http://127.0.0.1:1/", depth: "$.depth"}}`
+	yaml := s.yaml(listQueue) + `  - {name: app, http: {url: "http://127.0.0.1:1/", depth: "$.depth"}}
+  - {name: bus, redis: {node: redis-1, channel: l1}}`
 	if r, p := apply(t, yaml, drain.Options{}), plan(t, yaml); r.Incomplete || !slices.Equal(r.NotTaken, []string{"app"}) || !slices.Equal(p.NotTaken, r.NotTaken) {
 		t.Errorf("%+v, %+v", r, p)
 	}
@@ -299,7 +300,7 @@ func TestNotTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer done()
-	for name, want := range map[string]string{"app": "can't be taken", "none": "is no queue"} {
+	for name, want := range map[string]string{"app": "can't be taken", "bus": "it is redis_channel", "none": "is no queue"} {
 		if _, err := d.Apply(within(t, time.Minute), drain.Options{Queues: []string{name}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -83,7 +83,7 @@ func (d *Drainer) chosen(names []string) (out []int, others []string, err error)
 		}
 		if takeable && (named || len(names) == 0) {
 			out = append(out, i)
-		} else if !takeable && len(names) == 0 {
+		} else if !takeable && len(names) == 0 && !q.Source.Traits().AtOnce { // else nothing waits there
 			others = append(others, q.Name)
 		}
 	}

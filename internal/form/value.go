@@ -37,6 +37,9 @@ func (v Value) Line() int { return v.line }
 // IsMapping reports whether the value is a mapping, where something else may stand too.
 func (v Value) IsMapping() bool { return v.Given() && v.node.Kind == yaml.MappingNode }
 
+// IsList reports whether the value is a list, where a single value may stand too.
+func (v Value) IsList() bool { return v.Given() && v.node.Kind == yaml.SequenceNode }
+
 // Fault adds a fault at the value's line. It says what is wrong and, after a semicolon, what to write instead; the
 // value's own text is shown as Quoted gives it, or not at all.
 func (v Value) Fault(format string, args ...any) { v.doc.faultAt(v.line, v.path, format, args...) }

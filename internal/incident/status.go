@@ -23,24 +23,43 @@ type Status struct {
 	Groups       []GroupView    `json:"groups"`
 	Applications []AppStatus    `json:"applications"`
 	Canaries     []CanaryStatus `json:"canaries"`
+	// Events are the latest bad looks of the event checks, the newest first; nil: no class has event checks.
+	Events []EventStatus `json:"events"`
+}
+
+// EventStatus is a copy without the effect of an invalidation.
+type EventStatus struct {
+	Class  string `json:"class"`
+	Key    string `json:"key"`
+	Node   string `json:"node"`
+	Window string `json:"window"`
+	// Result: waiting, survived or restored.
+	Result    string    `json:"result"`
+	EventTime time.Time `json:"event_time"`
+	// VersionSeen of the copy, and VersionWanted by the invalidation; nil: unknown.
+	VersionSeen   *string `json:"version_seen"`
+	VersionWanted *string `json:"version_wanted"`
 }
 
 // QueueStatus is one queue.
 type QueueStatus struct {
-	Queue              string        `json:"queue"`
-	Kind               string        `json:"kind"`
-	Up                 bool          `json:"up"`
-	Depth              *float64      `json:"depth"`
-	Capacity           *float64      `json:"capacity"`
-	TargetPerSecond    *float64      `json:"target_per_second"`
-	OldestSeconds      *float64      `json:"oldest_message_age_seconds"`
-	EnqueuedPerSecond  *float64      `json:"enqueued_per_second"`
-	ProcessedPerSecond *float64      `json:"processed_per_second"`
-	DrainSeconds       *float64      `json:"drain_seconds"`
-	NeverDrains        *bool         `json:"never_drains"`
-	BrokersDown        *int          `json:"brokers_down"`
-	Groups             []GroupStatus `json:"groups"`
-	Sample             *SampleStatus `json:"sample"`
+	Queue              string   `json:"queue"`
+	Kind               string   `json:"kind"`
+	Up                 bool     `json:"up"`
+	Depth              *float64 `json:"depth"`
+	Capacity           *float64 `json:"capacity"`
+	TargetPerSecond    *float64 `json:"target_per_second"`
+	OldestSeconds      *float64 `json:"oldest_message_age_seconds"`
+	EnqueuedPerSecond  *float64 `json:"enqueued_per_second"`
+	ProcessedPerSecond *float64 `json:"processed_per_second"`
+	DrainSeconds       *float64 `json:"drain_seconds"`
+	NeverDrains        *bool    `json:"never_drains"`
+	BrokersDown        *int     `json:"brokers_down"`
+	// Subscribers of a channel, and how many there should be.
+	Subscribers         *float64      `json:"subscribers"`
+	ExpectedSubscribers *float64      `json:"expected_subscribers"`
+	Groups              []GroupStatus `json:"groups"`
+	Sample              *SampleStatus `json:"sample"`
 }
 
 // GroupStatus is a consumer group.
@@ -129,6 +148,7 @@ func NewStatus(r *diagnosis.Report, digests Digests) *Status {
 	}
 	slices.SortFunc(s.Queues, func(a, b QueueStatus) int { return strings.Compare(a.Queue, b.Queue) })
 	s.Applications = newAppStatuses(e)
+	s.Events = newEventStatuses(e)
 	if e.Result == nil {
 		return s
 	}
@@ -148,6 +168,25 @@ func NewStatus(r *diagnosis.Report, digests Digests) *Status {
 		s.Canaries = append(s.Canaries, c)
 	}
 	return s
+}
+
+// ChecksEvents reports whether a class has event checks.
+func (s *Status) ChecksEvents() bool { return s.Events != nil }
+
+func newEventStatuses(e *diagnosis.Evidence) (out []EventStatus) {
+	for i := range e.Events {
+		c := &e.Events[i]
+		if out == nil {
+			out = []EventStatus{}
+		}
+		for _, b := range slices.Backward(c.Bad) {
+			out = append(out, EventStatus{
+				Class: c.Class, Key: b.Key, Node: b.Node, Window: b.Window, Result: b.Result.String(), EventTime: b.Event.UTC(),
+				VersionSeen: orNil(b.VersionSeen), VersionWanted: orNil(b.VersionWanted),
+			})
+		}
+	}
+	return out
 }
 
 // known gives a pointer to a count, or nil.
@@ -178,6 +217,9 @@ func newQueueStatus(e *diagnosis.Evidence, q *diagnosis.Queue) QueueStatus {
 	}
 	if q.Traits.Brokers && (q.Up || q.Answered) { // else no broker answered in time to say so
 		out.BrokersDown = &q.BrokersDown
+	}
+	if q.Traits.AtOnce {
+		out.Subscribers, out.ExpectedSubscribers = known(q.Subscribers), orNil(e.SubscribersExpected(q))
 	}
 	if drain, ok := e.TimeToDrain(q); ok {
 		out.NeverDrains = new(math.IsInf(drain, 1))

@@ -183,7 +183,7 @@ func TestStatusReloads(t *testing.T) {
 // TestStatusLooks: nothing is wider than a phone, in the light and in the dark, and text is told apart from its ground.
 func TestStatusLooks(t *testing.T) {
 	servers.NoLeaks(t)
-	r := addKeys(estateReport(12, 1), 30)
+	r := withEvents(addKeys(estateReport(12, 1), 30))
 	r.Evidence.Apps = []diagnosis.App{{Name: "web", Versions: map[string]string{"app-1": "2.3.1", "app-2": "2.4.0"}, Down: []string{"app-3"}}}
 	r.Evidence.Result.Groups = []probes.NodeGroup{{Layer: "l2", Name: "cluster", Nodes: []string{"redis-1"}, Cluster: &probes.Cluster{Answered: 2, Views: 2, Primaries: 1}}}
 	url := servedStatus(t, r, 0)

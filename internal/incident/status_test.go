@@ -13,8 +13,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/events"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/redis"
@@ -112,6 +115,59 @@ func TestStatusJSON(t *testing.T) {
 		if !ok {
 			t.Errorf("%s is not as it should be in\n%s", name, w.Body)
 		}
+	}
+}
+
+// withEvents adds event checks to a report: of the first class two copies were bad, of the second none.
+func withEvents(r *diagnosis.Report) *diagnosis.Report {
+	at := time.Date(2026, 1, 1, 3, 0, 0, 0, time.UTC)
+	r.Evidence.Events = []diagnosis.Events{
+		{Class: "class_0", Within: time.Minute, Bad: []events.BadLook{
+			{Key: "user:<1>", Layer: "l2", Node: "redis-1", Window: "1m", Result: events.Survived, Event: at, VersionSeen: "7", VersionWanted: "8"},
+			{Key: "user:2:a-rather-long-key-of-a-profile", Layer: "l2", Node: "redis-2", Window: "5m", Result: events.Waiting, Event: at.Add(time.Second)},
+		}},
+		{Class: "class_1", Within: time.Minute},
+	}
+	return r
+}
+
+// TestStatusEvents: the bad looks are told, the newest first, and nothing where no class has event checks.
+func TestStatusEvents(t *testing.T) {
+	get := func(r *diagnosis.Report, query string) (got struct {
+		Events []map[string]any `json:"events"`
+	}, page string,
+	) {
+		w := httptest.NewRecorder()
+		StatusJSON(&reports{all: []*diagnosis.Report{r}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/"+query, nil))
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		w = httptest.NewRecorder()
+		StatusPage(&reports{all: []*diagnosis.Report{r}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/status"+query, nil))
+		return got, w.Body.String()
+	}
+	got, page := get(withEvents(estateReport(3, 2)), "")
+	want := []map[string]any{
+		{
+			"class": "class_0", "key": "user:2:a-rather-long-key-of-a-profile", "node": "redis-2", "window": "5m", "result": "waiting",
+			"event_time": "2026-01-01T03:00:01Z", "version_seen": nil, "version_wanted": nil,
+		},
+		{
+			"class": "class_0", "key": "user:<1>", "node": "redis-1", "window": "1m", "result": "survived",
+			"event_time": "2026-01-01T03:00:00Z", "version_seen": "7", "version_wanted": "8",
+		},
+	}
+	if d := cmp.Diff(want, got.Events); d != "" {
+		t.Errorf("want (-), got (+):\n%s", d)
+	}
+	if !strings.Contains(page, "Invalidations without effect") || !strings.Contains(page, "user:&lt;1&gt;") {
+		t.Error("the page does not show them")
+	}
+	if got, page = get(withEvents(estateReport(3, 2)), "?class=class_1"); got.Events == nil || len(got.Events) > 0 || !strings.Contains(page, "None of those") {
+		t.Errorf("of the other class: %v", got.Events)
+	}
+	if got, page = get(estateReport(3, 2), ""); got.Events != nil || strings.Contains(page, "Invalidations without effect") {
+		t.Errorf("without event checks: %v", got.Events)
 	}
 }
 

@@ -70,6 +70,7 @@ func (v view) narrow(s *Status) {
 		return
 	}
 	s.Canaries = slices.DeleteFunc(s.Canaries, func(c CanaryStatus) bool { return v.Class != "" && c.Class != v.Class })
+	s.Events = slices.DeleteFunc(s.Events, func(e EventStatus) bool { return v.Class != "" && e.Class != v.Class })
 	for i := range s.Canaries {
 		c := &s.Canaries[i]
 		c.Keys = slices.DeleteFunc(c.Keys, func(k KeyStatus) bool { return !v.shows(&k) })

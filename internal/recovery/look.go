@@ -119,6 +119,9 @@ func (r *run) lookAtQueues(ctx context.Context, s *Step) error {
 	}
 	deepest := ""
 	for _, configured := range r.config.Queues {
+		if configured.Source.Traits().AtOnce {
+			continue // nothing waits there
+		}
 		q := drain.QueuePlan{Queue: configured.Name, Note: "its messages can't be taken from here, and are left to its own processors"}
 		if i := slices.IndexFunc(plan.Queues, func(p drain.QueuePlan) bool { return p.Queue == configured.Name }); i >= 0 {
 			q = plan.Queues[i]

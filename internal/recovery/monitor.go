@@ -61,6 +61,9 @@ type state struct {
 func (r *run) look(ctx context.Context) state {
 	out := state{well: true}
 	for _, q := range r.config.Queues {
+		if q.Source.Traits().AtOnce {
+			continue // nothing waits there
+		}
 		depth := r.sampleDepth(ctx, q.Name)
 		if depth == nil {
 			out.well = false

@@ -55,6 +55,9 @@ func TestAggressive(t *testing.T) {
 	if n := left(t, s.primary, "cacheinv:recover:*"); n > 0 {
 		t.Errorf("%d keys of the validation are left", n)
 	}
+	if says(r, "l1-bus") {
+		t.Error("the report speaks of a channel, in which nothing waits")
+	}
 	audited(t, dir)
 }
 

@@ -96,6 +96,7 @@ layers:
   - {name: l3, ttl: 1h, nodes: [{name: mc-1, memcached: {address: "%[5]s"}}]}
 queues:
   - {name: inv, redis: {node: redis-1, list: inv}, message: {key: "$.key"}}
+  - {name: l1-bus, redis: {node: redis-1, channel: l1-invalidation}, subscribers: 3}
 canaries:
   - {class: user, pattern: "user:*", layers: [l2, {name: l3, key: "v3:{key}"}]}
   - {class: cart, keys: ["cart:1"], match: "^cart:(?P<id>.*)$", layers: [l2, {name: l3, key: "c-{id}"}]}

@@ -152,6 +152,11 @@ func everything(t *testing.T, s *station) estate {
 		sh.Queue.XAdd(t.Context(), streamed(key))
 	}
 	processStream(t, sh)
+	instance := sh.Queue.Subscribe(t.Context(), "bus")
+	if _, err := instance.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = instance.Close() }) // the server may be gone
 	edge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Cache", "HIT")
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -166,6 +171,11 @@ func everything(t *testing.T, s *station) estate {
   - class: page
     layers: [edge]
     keys: ["start"]
+  - class: changed_profile
+    layers: [l2, l3]
+    match: "^user:"
+    version: {json: $.version}
+    events: {queue: topic, within: 10s}
 invalidation_probes:
   - {name: end_to_end, interval: 1s, timeout: 3s, layers: [l2, l3], key: "cacheinv:probe:{id}", publish: {redis: {node: queue, list: invalidation_queue}, message: '{"key":"{key}","version":{version},"ts":{timestamp_ms}}'}}`)
 	config = strings.Replace(config, "layers:\n", fmt.Sprintf(`layers:
@@ -181,6 +191,7 @@ invalidation_probes:
 `, primary.Addr, edge.URL), 1)
 	config = strings.Replace(config, "queues:\n  - name: list", `queues:
   - {name: stream, redis: {node: queue, stream: "inv:stream", groups: [processors]}, capacity: 20000}
+  - {name: bus, redis: {node: queue, channel: bus}, subscribers: 1}
   - name: list`, 1)
 	return estate{config: config, fault: func(*servers.Process) {}}
 }

@@ -1,0 +1,81 @@
+package collector
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/events"
+	"github.com/cacheinv/cacheinv_exporter/internal/glob"
+)
+
+// eventSpecs say what is followed of the queues for which classes; known gives the keys of a class that are known.
+func eventSpecs(cfg *config.Config, known func(class string) []string) (out []events.Spec) {
+	for i := range cfg.Canaries {
+		if k := &cfg.Canaries[i]; k.Events != nil {
+			out = append(out, eventSpec(cfg, k, known))
+		}
+	}
+	return out
+}
+
+func eventSpec(cfg *config.Config, k *config.Class, known func(class string) []string) events.Spec {
+	e := k.Events
+	out := events.Spec{
+		Class: k.Name, Queue: e.Queue, Keys: e.Keys, Vars: e.Vars, Version: e.Version, Patterns: e.Patterns, Takes: takesKey(k),
+		Known:  func() []string { return known(k.Name) },
+		Sample: e.Sample, Within: e.Within, Group: e.Group, TTLMin: e.TTLMin, Contents: contentsText(k),
+	}
+	if i := slices.IndexFunc(cfg.Queues, func(q config.Queue) bool { return q.Name == e.Queue }); i >= 0 {
+		out.Message = cfg.Queues[i].Message
+	}
+	if k.Version != nil {
+		out.VersionKind, out.MaxClockSkew = k.Version.Kind, k.Version.MaxClockSkew
+	}
+	for _, w := range e.Windows {
+		out.Windows = append(out.Windows, events.Window{Label: w.Text, Age: w.Age})
+	}
+	for _, l := range k.Layers {
+		out.Layers = append(out.Layers, events.Layer{Name: l.Name, MaxStaleness: l.MaxStaleness})
+	}
+	return out
+}
+
+// takesKey says which keys that messages name are the class's: those that match; without match and keys of events those that the class
+// reads itself; nil: each is.
+func takesKey(k *config.Class) func(string) bool {
+	switch {
+	case k.Match != nil:
+		return k.Match.MatchString
+	case k.Pattern != "" && len(k.Events.Keys) == 0:
+		literal := map[string]bool{}
+		for _, key := range k.Keys {
+			literal[key] = true
+		}
+		return func(key string) bool { return literal[key] || glob.Match(k.Pattern, key) }
+	}
+	return nil
+}
+
+// contentsText is the same where copies of a class can be compared with those of before.
+func contentsText(k *config.Class) string {
+	version := func(v *config.Version) string {
+		if v == nil {
+			return ""
+		}
+		return fmt.Sprintf("%q %s %q %s", v.JSON, regexpText(v.Regexp), v.Field, v.Kind)
+	}
+	text := fmt.Sprintf("%t %s %s %q %q", k.Hash, version(k.Version), version(k.CachedAt), k.Ignore, k.Compare)
+	for _, l := range k.Layers {
+		text += fmt.Sprintf(" %q %q %q %q %s", l.Name, l.Key.String(), l.Decode, l.Select, regexpText(l.Absent))
+	}
+	return text
+}
+
+func regexpText(r *regexp.Regexp) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("%q", r)
+}
