@@ -166,7 +166,7 @@ func TestTiersDiffer(t *testing.T) {
 
 var (
 	recordName = regexp.MustCompile(`^([a-z_]+):(cacheinv_[a-z0-9_]+):([a-z0-9_]+)$`)
-	operation  = regexp.MustCompile(`^(max|min|sum|count|ratio|bool|info|p[0-9]+|rate|increase)?(_?(rate|increase|offset)?[0-9]+[smhd])*(_offset[0-9]+[smhd])?$`)
+	operation  = regexp.MustCompile(`^(max|min|sum|count|ratio|bool|info|nines|p[0-9]+|rate|increase)?(_?(rate|increase|offset)?[0-9]+[smhd])*(_offset[0-9]+[smhd])?$`)
 )
 
 // level:metric:operations, where the level is the labels that the metric has, less those of the target.

@@ -16,7 +16,7 @@ func queuesChapter(s Settings) chapter {
 		s.abandoned(), s.neverCommitted(), s.lost(0.02, 1000), s.lost(0.0001, 1000),
 		s.looping(time.Minute), s.looping(time.Hour), s.unqueried(time.Minute), s.unqueried(time.Hour), s.brokers(),
 		s.limits(800, map[string]float64{"depth": 500, "depth_ticket": 100}), s.limits(20000, map[string]float64{"depth": 50000, "depth_ticket": 30000}),
-		s.nearlyFull())
+		s.nearlyFull(), s.unheard(3*time.Minute), s.unheard(time.Hour))
 	return c
 }
 
@@ -174,6 +174,25 @@ func (s Settings) neverCommitted() situation {
 		})[2:]...),
 		expect: []expectation{s.either(s.late(60*time.Minute), labels{"queue": q.name})},
 	}
+}
+
+// unheard is a channel that one of three instances does not hear for so long.
+func (s Settings) unheard(lasts time.Duration) situation {
+	const name, from = "l1-bus", 10 * time.Minute
+	who := []string{"queue", name}
+	x := situation{
+		name: "one of three instances does not hear the channel for an hour: a ticket", lasts: s.late(40 * time.Minute),
+		series: append(s.queues(), pod().tells(s, []series{
+			gauge("queue_up", always(1), "queue", name, "kind", "redis_channel"),
+			gauge("queue_subscribers", always(3).between(from, from+lasts, always(2)), who...),
+			gauge("queue_expected_subscribers", always(3), who...),
+		})[2:]...),
+		expect: []expectation{s.noPage(), s.ticket(s.late(30*time.Minute), labels{"queue": name})},
+	}
+	if lasts < time.Hour {
+		x.name, x.expect = "an instance restarts, and hears the channel again after three minutes: nobody is told", []expectation{s.quiet()}
+	}
+	return x
 }
 
 // lost has a share of what is enqueued deleted unprocessed.

@@ -9,13 +9,14 @@ import (
 )
 
 // RuleFiles are those that each situation plays, beside the folder of the tests.
-var RuleFiles = []string{"application.yml", "canary.yml", "exporter.yml", "invalidation.yml", "node.yml", "queue.yml"}
+var RuleFiles = []string{"application.yml", "canary.yml", "event.yml", "exporter.yml", "invalidation.yml", "node.yml", "queue.yml"}
 
 // GroupOrder is that in which groups are evaluated: what is recorded before what reads it. Prometheus has no order, but looks again soon;
 // where a test's evaluations are far apart, another order would be another result.
 var GroupOrder = []string{
-	"cacheinv-queue", "cacheinv-node", "cacheinv-exporter", "cacheinv-invalidation", "cacheinv-canary", "cacheinv-application",
+	"cacheinv-queue", "cacheinv-node", "cacheinv-exporter", "cacheinv-invalidation", "cacheinv-canary", "cacheinv-event", "cacheinv-application",
 	"cacheinv-queue-history", "cacheinv-node-history", "cacheinv-exporter-history", "cacheinv-invalidation-history", "cacheinv-canary-history",
+	"cacheinv-event-history",
 }
 
 // A file of promtool's tests.
@@ -100,5 +101,6 @@ func (one situation) test(s Settings, evaluate time.Duration) test {
 func chapters(s Settings) []chapter {
 	return []chapter{
 		copiesChapter(s), classesChapter(s), nodesChapter(s), queuesChapter(s), invalidationsChapter(s), exportersChapter(s), hoursChapter(s), daysChapter(s), incidentsChapter(s),
+		eventsChapter(s),
 	}
 }

@@ -11,6 +11,8 @@ import "time"
 type Settings struct {
 	// StaleShare of a class's copies from which overdue ones page; Budget is the share of reads that may be overdue.
 	StaleShare, Budget float64
+	// EventBudget is the share of invalidations that may miss their promise.
+	EventBudget float64
 	// FailureShare of invalidations pages, FailureShareTicket is told.
 	FailureShare, FailureShareTicket float64
 	// Latency that an invalidation may have.
@@ -26,7 +28,7 @@ type Settings struct {
 // Default are the settings of the rules as they are committed.
 func Default() Settings {
 	return Settings{
-		StaleShare: 0.01, Budget: 0.001,
+		StaleShare: 0.01, Budget: 0.001, EventBudget: 0.001,
 		FailureShare: 0.05, FailureShareTicket: 0.01,
 		Latency:        500 * time.Millisecond,
 		ScrapeInterval: 30 * time.Second,

@@ -100,6 +100,8 @@ func consistency(b *board) {
 		sort:   "State",
 	})
 
+	events(b)
+
 	b.row("By what they are judged")
 	b.series(panel{
 		title: "Keys by what decided", unit: "short", w: 8, h: 7, stacked: true, decimals: cog.ToPtr(0.0),

@@ -54,7 +54,7 @@ func TestSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	for s, value := range map[*settings.Setting]string{
-		settings.StaleShare: "4%", settings.Budget: "0.0004", settings.FailureShare: "25%", settings.FailureShareTicket: "0.3%", settings.Latency: "2s",
+		settings.StaleShare: "4%", settings.Budget: "0.0004", settings.EventBudget: "0.0003", settings.FailureShare: "25%", settings.FailureShareTicket: "0.3%", settings.Latency: "2s",
 		settings.ScrapeInterval: "20s",
 	} {
 		v, err := settings.Values{}.With(s, value)

@@ -21,7 +21,7 @@ func queues(b *board) {
 	b.row("Queues")
 	b.stat(panel{
 		title: "Queues", unit: "none", w: 6, h: 4,
-		shows:     "Whether depth or lag was learned for all that is configured of the queue.",
+		shows:     "Whether depth or lag was learned for all that is configured of the queue; of a channel its subscribers.",
 		healthy:   "all up.",
 		otherwise: "Down: its depth is unknown, and applications may be unable to send invalidations, too.",
 		colour:    faint, maps: upDown, alerts: []string{"CacheInvalQueueDown"},
@@ -106,6 +106,19 @@ func queues(b *board) {
 		otherwise: "As for messages that repeat a key.",
 		limits:    []limit{b.pages("CacheInvalLoop", "queue:cacheinv_queue_sampled_top_key:ratio")},
 		queries:   []query{{expr: `queue:cacheinv_queue_sampled_top_key:ratio{<queue>}`, legend: "{{queue}}"}},
+	})
+
+	b.row("Channels")
+	b.series(panel{
+		title: "Subscribers", unit: "none", w: 24, h: 6, decimals: cog.ToPtr(0.0),
+		shows:     "Clients that have subscribed to each Redis Pub/Sub channel. Dashed: as many as there should be (queues[].subscribers, or the instances of queues[].app).",
+		healthy:   "as many as there should be.",
+		otherwise: "An instance hears no invalidation, and serves what it holds until its TTL ends: restart it.",
+		alerts:    []string{"CacheInvalSubscribersMissing"},
+		queries: []query{
+			{expr: newest("queue", `cacheinv_queue_subscribers{<queue>}`), legend: "{{queue}}"},
+			{expr: newest("queue", `cacheinv_queue_expected_subscribers{<queue>}`), legend: "{{queue}} expected", dashed: true},
+		},
 	})
 
 	b.row("Consumer groups")
@@ -196,6 +209,8 @@ func queues(b *board) {
 		alerts:    []string{"CacheInvalGroupWithoutCommits"},
 		queries:   []query{{expr: newest("queue, group", `cacheinv_consumer_group_uncommitted_partitions{<queue,group>}`), legend: "{{group}} of {{queue}}"}},
 	})
+
+	eventQueues(b)
 
 	b.row("What came of invalidations")
 	b.series(panel{

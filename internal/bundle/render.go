@@ -37,7 +37,7 @@ func situationSettings(v settings.Values) situations.Settings {
 		return time.Duration(v.Number(s) * float64(time.Second))
 	}
 	return situations.Settings{
-		StaleShare: v.Number(settings.StaleShare), Budget: v.Number(settings.Budget),
+		StaleShare: v.Number(settings.StaleShare), Budget: v.Number(settings.Budget), EventBudget: v.Number(settings.EventBudget),
 		FailureShare: v.Number(settings.FailureShare), FailureShareTicket: v.Number(settings.FailureShareTicket),
 		Latency: seconds(settings.Latency), ScrapeInterval: seconds(settings.ScrapeInterval),
 		Page: v.Text(settings.SeverityPage), Ticket: v.Text(settings.SeverityTicket),

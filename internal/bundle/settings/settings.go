@@ -44,6 +44,7 @@ const (
 var (
 	StaleShare         = &Setting{"stale_share", "0.01", "Share of a class's copies that are overdue, or outlived a delete, from which on users are harmed: CacheInvalHighStaleDataRate pages.", share}
 	Budget             = &Setting{"budget", "0.001", "Share of reads that may be overdue in the long run. Its burning at 14.4 and 6 times pages, at 3 times and once is a ticket.", share}
+	EventBudget        = &Setting{"event_budget", "0.001", "Share of invalidations that may miss their promise in the long run, which is three nines: CacheInvalNotEffective, in the tiers of budget.", share}
 	FailureShare       = &Setting{"failure_share", "0.05", "Share of invalidations that fail, from which on CacheInvalFailureRatio pages.", share}
 	FailureShareTicket = &Setting{"failure_share_ticket", "0.01", "The same for its ticket.", share}
 	Latency            = &Setting{"latency", "500ms", "Time within which an invalidation has to reach the copies: CacheInvalLatencyHigh.", duration}
@@ -62,7 +63,7 @@ var (
 
 // All settings, in the order in which they are listed.
 var All = []*Setting{
-	StaleShare, Budget, FailureShare, FailureShareTicket, Latency, ScrapeInterval,
+	StaleShare, Budget, EventBudget, FailureShare, FailureShareTicket, Latency, ScrapeInterval,
 	SeverityPage, SeverityTicket, Job, ClusterLabel, RunbooksURL, GrafanaURL,
 }
 

@@ -14,7 +14,7 @@ func TestThresholdsOfTheRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range files.Rules() {
-		if r.Alert != "" && r.Alert != "CacheInvalWatchdog" && r.Alert != "CacheInvalExporterAbsent" && r.Alert != "CacheInvalGroupIncomplete" && r.Alert != "CacheInvalLabelsRenamed" && len(rules.Comparisons(r.Expr)) == 0 {
+		if r.Alert != "" && r.Alert != "CacheInvalWatchdog" && r.Alert != "CacheInvalExporterAbsent" && r.Alert != "CacheInvalGroupIncomplete" && r.Alert != "CacheInvalLabelsRenamed" && r.Alert != "CacheInvalSubscribersMissing" && len(rules.Comparisons(r.Expr)) == 0 {
 			t.Errorf("%s compares nothing with a number", r.Alert)
 		}
 	}
