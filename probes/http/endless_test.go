@@ -55,7 +55,7 @@ func TestEndlessBodies(t *testing.T) {
 			}
 			node.Close()
 			<-said
-			server.HeldLittle(t, 16<<20)
+			server.HeldLittle(t, 24<<20) // a body, and the larger buffer that it is copied to
 			probetest.Whole(t, env.Budget)
 		})
 	}
