@@ -104,13 +104,8 @@ func init() {
 
 // newTimeToConsistency is kept for the life of the process: its counts never go back.
 func newTimeToConsistency() *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "cacheinv_canary_time_to_consistency_seconds", Help: timeToConsistencyHelp,
-		Buckets:                         []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 21600},
-		NativeHistogramBucketFactor:     1.1,
-		NativeHistogramMaxBucketNumber:  160,
-		NativeHistogramMinResetDuration: time.Hour,
-	}, []string{"class", "layer"})
+	buckets := []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 21600}
+	return prometheus.NewHistogramVec(histogramOf("cacheinv_canary_time_to_consistency_seconds", timeToConsistencyHelp, buckets), []string{"class", "layer"})
 }
 
 // canaryName is the signal's: without it no keys are read.

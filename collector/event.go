@@ -3,7 +3,6 @@ package collector
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -41,13 +40,8 @@ func init() {
 
 // newEventEffect is kept for the life of the process: its counts never go back.
 func newEventEffect() *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: eventEffectName, Help: eventEffectHelp,
-		Buckets:                         []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600},
-		NativeHistogramBucketFactor:     1.1,
-		NativeHistogramMaxBucketNumber:  160,
-		NativeHistogramMinResetDuration: time.Hour,
-	}, []string{"class", "layer"})
+	buckets := []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600}
+	return prometheus.NewHistogramVec(histogramOf(eventEffectName, eventEffectHelp, buckets), []string{"class", "layer"})
 }
 
 // eventName is the signal's: without it no queue is followed.

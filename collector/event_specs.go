@@ -1,11 +1,10 @@
 package collector
 
 import (
-	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
+	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/events"
 	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 )
@@ -25,7 +24,7 @@ func eventSpec(cfg *config.Config, k *config.Class, known func(class string) []s
 	out := events.Spec{
 		Class: k.Name, Queue: e.Queue, Keys: e.Keys, Vars: e.Vars, Version: e.Version, Patterns: e.Patterns, Takes: takesKey(k),
 		Known:  func() []string { return known(k.Name) },
-		Sample: e.Sample, Within: e.Within, Group: e.Group, TTLMin: e.TTLMin, Contents: contentsText(k),
+		Sample: e.Sample, Within: e.Within, Group: e.Group, TTLMin: e.TTLMin, Contents: consistency.ContentsOf(*k),
 	}
 	if i := slices.IndexFunc(cfg.Queues, func(q config.Queue) bool { return q.Name == e.Queue }); i >= 0 {
 		out.Message = cfg.Queues[i].Message
@@ -56,26 +55,4 @@ func takesKey(k *config.Class) func(string) bool {
 		return func(key string) bool { return literal[key] || glob.Match(k.Pattern, key) }
 	}
 	return nil
-}
-
-// contentsText is the same where copies of a class can be compared with those of before.
-func contentsText(k *config.Class) string {
-	version := func(v *config.Version) string {
-		if v == nil {
-			return ""
-		}
-		return fmt.Sprintf("%q %s %q %s", v.JSON, regexpText(v.Regexp), v.Field, v.Kind)
-	}
-	text := fmt.Sprintf("%t %s %s %q %q", k.Hash, version(k.Version), version(k.CachedAt), k.Ignore, k.Compare)
-	for _, l := range k.Layers {
-		text += fmt.Sprintf(" %q %q %q %q %s", l.Name, l.Key.String(), l.Decode, l.Select, regexpText(l.Absent))
-	}
-	return text
-}
-
-func regexpText(r *regexp.Regexp) string {
-	if r == nil {
-		return ""
-	}
-	return fmt.Sprintf("%q", r)
 }

@@ -79,14 +79,9 @@ func (p *roundTripCounters) at(probe string, node probes.Identity) *roundTripCou
 	s := roundTripSeries{probe, node.Layer, node.Name}
 	c := p.by[s]
 	if c == nil {
-		c = &roundTripCount{failures: map[roundtrip.Reason]float64{}, duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "cacheinv_invalidation_probe_duration_seconds", Help: roundTripHelp,
-			ConstLabels:                     prometheus.Labels{"probe": probe, "layer": node.Layer, "node": strings.ToValidUTF8(node.Name, "\uFFFD")},
-			Buckets:                         roundTripBuckets,
-			NativeHistogramBucketFactor:     1.1,
-			NativeHistogramMaxBucketNumber:  160,
-			NativeHistogramMinResetDuration: time.Hour,
-		})}
+		duration := histogramOf("cacheinv_invalidation_probe_duration_seconds", roundTripHelp, roundTripBuckets)
+		duration.ConstLabels = prometheus.Labels{"probe": probe, "layer": node.Layer, "node": strings.ToValidUTF8(node.Name, "\uFFFD")}
+		c = &roundTripCount{failures: map[roundtrip.Reason]float64{}, duration: prometheus.NewHistogram(duration)}
 		p.by[s] = c
 	}
 	return c

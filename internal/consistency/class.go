@@ -58,7 +58,7 @@ func (s *Sampler) open(c config.Class) (*class, error) {
 			return nil, err
 		}
 		k.perLayer = append(k.perLayer, layerSpec{
-			reader: r, ttl: s.layers[l.Name].TTL, identity: fmt.Sprintf("%s %q %q %q %v", l.Name, l.Key.String(), l.Decode, l.Select, l.Absent),
+			reader: r, ttl: s.layers[l.Name].TTL, identity: layerIdentity(l),
 		})
 	}
 	k.ttl = longestTTL(k.perLayer)
@@ -102,6 +102,20 @@ func longestTTL(layers []layerSpec) time.Duration {
 // identity is what contents and versions of a class depend on in every layer.
 func identity(c config.Class) string {
 	return fmt.Sprintf("%t %v %v %q %q", c.Hash, versionText(c.Version), versionText(c.CachedAt), c.Ignore, c.Compare)
+}
+
+// layerIdentity is what contents of a class depend on in a layer.
+func layerIdentity(l config.ClassLayer) string {
+	return fmt.Sprintf("%s %q %q %q %v", l.Name, l.Key.String(), l.Decode, l.Select, l.Absent)
+}
+
+// ContentsOf a class is a text that is the same where what is remembered of its copies can be compared with copies of it.
+func ContentsOf(c config.Class) string {
+	text := identity(c)
+	for _, l := range c.Layers {
+		text += "\x00" + layerIdentity(l)
+	}
+	return text
 }
 
 // memoryOn a node is where the class's copies there are remembered. A layer that is decoded otherwise than before begins

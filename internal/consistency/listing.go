@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
+	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -40,8 +41,7 @@ func listedAs(name form.Template, pattern string) (match string, ok bool) {
 	}
 	const mark = "\x00"
 	before, after, _ := strings.Cut(name.Expand(map[string]string{"key": mark}, nil), mark)
-	literal := strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`)
-	return literal.Replace(before) + pattern + literal.Replace(after), true
+	return glob.Quote(before) + pattern + glob.Quote(after), true
 }
 
 // longestSampled is how long a key may be that is chosen for a pattern: each is held, and asked for on every node.

@@ -2,6 +2,13 @@
 // check-config refuses what it would choose wrongly, so there is one of it: [Match].
 package glob
 
+import "strings"
+
+var quoted = strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`)
+
+// Quote gives the pattern that matches s alone.
+func Quote(s string) string { return quoted.Replace(s) }
+
 // Match reports whether s matches the pattern. Both are bytes, as in Redis: a letter of several bytes is several elements to
 // ? and [].
 func Match(pattern, s string) bool {

@@ -9,8 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/probes"
-	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
 
 // lagFetches are where to read the oldest messages that groups have not committed, by leader: those that were not read
@@ -98,9 +98,9 @@ func (s *sampling) takeNext(f partitionFetch, answer *kmsg.FetchResponseTopicPar
 		if err := b.ReadFrom(answer.RecordBatches); err != nil || b.Magic != 2 {
 			return
 		}
-		record.found, record.to, record.at = true, max(f.offset, b.FirstOffset), unixMilli(message.TimeOf(b.FirstTimestamp))
+		record.found, record.to, record.at = true, max(f.offset, b.FirstOffset), unixMilli(content.TimeOf(b.FirstTimestamp))
 		if b.Attributes&8 != 0 { // the broker's time, one for all
-			record.at = unixMilli(message.TimeOf(b.MaxTimestamp))
+			record.at = unixMilli(content.TimeOf(b.MaxTimestamp))
 		}
 	case next > f.offset: // nothing but markers, aborted messages, or what compaction left
 		record.to = next

@@ -8,7 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 )
 
 // batchTime is when the first record of a batch was written, in whatever unit its producer took for that, and the offsets that the batch has.
@@ -42,8 +42,8 @@ func writtenAt(r *kgo.Record, batches []batchTime) time.Time {
 	if i < len(batches) {
 		if b := batches[i]; b.from <= r.Offset {
 			delta := (r.Timestamp.UnixNano() - b.first*1e6) / 1e6 // right also where both overflowed
-			return message.TimeOf(b.first + delta)
+			return content.TimeOf(b.first + delta)
 		}
 	}
-	return message.TimeOf(r.Timestamp.UnixMilli())
+	return content.TimeOf(r.Timestamp.UnixMilli())
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
@@ -387,7 +388,7 @@ func (q *streamQueue) read(entries []any) []message.Message {
 // entryTime is when an entry was added, by its id; zero where that holds no time.
 func entryTime(id string) time.Time {
 	ms, _, _ := strings.Cut(id, "-")
-	return message.ParseTime(ms)
+	return content.ParseTime(ms)
 }
 
 // entryAge in seconds of the entry with this id; 0 where there is none.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/glob"
 	"github.com/cacheinv/cacheinv_exporter/internal/pause"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/wire"
@@ -215,7 +216,7 @@ func (s *subscription) subscribe(ctx context.Context, c *wire.Conn, l *line) err
 	for i, command := range attempts {
 		name := s.channel
 		if l.counted = command != "PSUBSCRIBE"; !l.counted {
-			name = globOf(name)
+			name = glob.Quote(name)
 		}
 		var refused errReply
 		err := c.Converse(ctx, wire.Request{Commands: appendCommand(nil, command, name), Read: func(x *wire.Exchange) error {
@@ -235,11 +236,6 @@ func (s *subscription) subscribe(ctx context.Context, c *wire.Conn, l *line) err
 		}
 	}
 	return nil
-}
-
-// globOf a name is the pattern that it alone matches.
-func globOf(name string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(name)
 }
 
 // channelRefused says what to do about a command that failed.

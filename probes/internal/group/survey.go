@@ -129,9 +129,15 @@ func (t turns) take(ctx context.Context, reached bool) (done func()) {
 
 // reachedFirst gives a wave with those in front that answered when they were asked last: they wait for nobody.
 func (*Members[M]) reachedFirst(wave []M) []M {
-	reached := func(m M) bool { return m.base().reached }
-	strangers := slices.DeleteFunc(slices.Clone(wave), reached)
-	return append(slices.DeleteFunc(slices.Clone(wave), func(m M) bool { return !reached(m) }), strangers...)
+	var reached, strangers []M
+	for _, m := range wave {
+		if m.base().reached {
+			reached = append(reached, m)
+		} else {
+			strangers = append(strangers, m)
+		}
+	}
+	return append(reached, strangers...)
 }
 
 // answers reports whether a member is reached that was surveyed, and read if it is a node.

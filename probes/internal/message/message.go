@@ -63,7 +63,7 @@ func NewReader(m *probes.Message) (*Reader, error) {
 	}{
 		{"key", cmp.Or(m.Key, "$.key"), func(m *Message, s string) { m.Key, m.HasKey = s, s != "" }},
 		{"version", m.Version, func(m *Message, s string) { m.Version = content.ReadVersion(s) }},
-		{"timestamp_ms", m.TimestampMS, func(m *Message, s string) { m.At = ParseTime(s) }},
+		{"timestamp_ms", m.TimestampMS, func(m *Message, s string) { m.At = content.ParseTime(s) }},
 	} {
 		if f.path == "" {
 			continue
@@ -76,12 +76,6 @@ func NewReader(m *probes.Message) (*Reader, error) {
 	}
 	return r, nil
 }
-
-// TimeOf a number since 1970, as content.TimeOf reads it.
-func TimeOf(n int64) time.Time { return content.TimeOf(n) }
-
-// ParseTime reads a time as content.ParseTime does.
-func ParseTime(s string) time.Time { return content.ParseTime(s) }
 
 // AgeAt gives the age in seconds of what was written at a time; a clock a little ahead of ours makes it 0, one far ahead
 // unknown.

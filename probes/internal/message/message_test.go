@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -275,20 +276,20 @@ func TestTimeOf(t *testing.T) {
 	now := time.Now()
 	for _, at := range []time.Time{earliest, now.Add(-time.Hour), now, now.Add(23 * time.Hour)} {
 		for unit, n := range map[string]int64{"s": at.Unix(), "ms": at.UnixMilli(), "us": at.UnixMicro(), "ns": at.UnixNano()} {
-			if got := TimeOf(n); at.Sub(got).Abs() > time.Second {
+			if got := content.TimeOf(n); at.Sub(got).Abs() > time.Second {
 				t.Errorf("%d %s are %v, want %v", n, unit, got, at)
 			}
 		}
 	}
 	for _, at := range []time.Time{earliest.Add(-time.Second), now.Add(25 * time.Hour)} {
 		for unit, n := range map[string]int64{"s": at.Unix(), "ms": at.UnixMilli(), "us": at.UnixMicro(), "ns": at.UnixNano()} {
-			if got := TimeOf(n); !got.IsZero() {
+			if got := content.TimeOf(n); !got.IsZero() {
 				t.Errorf("%d %s are %v, want no time", n, unit, got)
 			}
 		}
 	}
 	for _, n := range []int64{0, -1, math.MinInt64, math.MaxInt64} {
-		if got := TimeOf(n); !got.IsZero() {
+		if got := content.TimeOf(n); !got.IsZero() {
 			t.Errorf("%d is %v", n, got)
 		}
 	}
