@@ -287,23 +287,30 @@ func (g graph) narrowed(t *testing.T, f testFile, rule string, direct bool) (tes
 	return narrow, need, len(narrow.Tests) > 0
 }
 
-// nearness orders what a mutant meets: a test named after the rule tells most and costs least, then others that name it, then those
-// that reach it through others.
-type nearness int
+// narrowedFile is a test file with the tests that reach a rule alone, and the names of the rules that these need.
+type narrowedFile struct {
+	file testFile
+	need map[string]bool
+}
 
-const (
-	own nearness = iota
-	direct
-	indirect
-)
-
-// near are the tests of a file that are as near to the rule, as by narrowed.
-func (g graph) near(t *testing.T, f testFile, r rules.Rule, n nearness) (testFile, map[string]bool, bool) {
-	isOwn := f.name == "tests/"+strings.ReplaceAll(ruleName(r), "/", "_")+".yml"
-	if n != indirect && isOwn != (n == own) {
-		return testFile{}, nil, false
+// steps are the tests that a mutant meets, one step after the other until one tells it: those named after the rule tell most and cost
+// least, then come others that name it, then those that reach it through others, file by file, the short ones first.
+func (g graph) steps(t *testing.T, tests []testFile, r rules.Rule) [][]narrowedFile {
+	var own, direct []narrowedFile
+	var indirect [][]narrowedFile
+	for _, f := range tests {
+		if narrow, need, ok := g.narrowed(t, f, r.Name(), true); !ok {
+		} else if f.name == "tests/"+strings.ReplaceAll(ruleName(r), "/", "_")+".yml" {
+			own = append(own, narrowedFile{narrow, need})
+		} else {
+			direct = append(direct, narrowedFile{narrow, need})
+		}
+		if narrow, need, ok := g.narrowed(t, f, r.Name(), false); ok {
+			indirect = append(indirect, []narrowedFile{{narrow, need}})
+		}
 	}
-	return g.narrowed(t, f, r.Name(), n != indirect)
+	slices.SortStableFunc(indirect, func(a, b []narrowedFile) int { return len(a[0].file.Tests) - len(b[0].file.Tests) })
+	return slices.DeleteFunc(append([][]narrowedFile{own, direct}, indirect...), func(step []narrowedFile) bool { return len(step) == 0 })
 }
 
 // place writes the test with the rules that it needs, one of them changed, into a folder of its own, and gives the test's path.
@@ -460,21 +467,15 @@ func testMutants(t *testing.T, files rules.Files, tests []testFile, readers grap
 	reached := false
 	killed := make([]bool, len(play))
 	killed[0] = !playAll() // left out: make check-rules has the whole
-	for _, n := range []nearness{own, direct, indirect} {
+	for step, met := range readers.steps(t, tests, r) {
 		paths := map[string]int{}
 		for i, m := range play {
-			for j, f := range tests {
-				if killed[i] {
-					continue
-				}
-				if narrow, need, ok := readers.near(t, f, r, n); ok {
-					name := fmt.Sprintf("%v-%d-%d", n, i, j)
-					paths[place(t, filepath.Join(folder, name), files, narrow, need, rule, m.rule)] = i
+			for j, n := range met {
+				if !killed[i] {
+					name := fmt.Sprintf("%d-%d-%d", step, i, j)
+					paths[place(t, filepath.Join(folder, name), files, n.file, n.need, rule, m.rule)] = i
 				}
 			}
-		}
-		if len(paths) == 0 {
-			continue
 		}
 		reached = true
 		for path, said := range fail(t, slices.Sorted(maps.Keys(paths))) {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -44,9 +45,47 @@ func Kafka(t testing.TB, properties ...string) *KafkaServer {
 	if err := os.WriteFile(k.properties, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", k.properties)
+	format(t, k.properties, filepath.Join(k.dir, "data"))
 	k.start(t, addr)
 	return k
+}
+
+// formatted are the files of a folder for a broker's data, which are the same for every broker.
+var formatted struct {
+	sync.Mutex
+	files map[string][]byte
+}
+
+// format makes the folder of a broker's data. Only the first is made by Kafka's program, which takes seconds of a core.
+func format(t testing.TB, properties, data string) {
+	t.Helper()
+	formatted.Lock()
+	defer formatted.Unlock()
+	if formatted.files == nil {
+		run(t, "kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", properties)
+		files, err := filepath.Glob(filepath.Join(data, "*"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("Kafka formatted nothing in %s: %v", data, err)
+		}
+		found := map[string][]byte{}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[filepath.Base(file)] = text
+		}
+		formatted.files = found
+		return
+	}
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range formatted.files {
+		if err := os.WriteFile(filepath.Join(data, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // KafkaLogins are properties with which a broker asks who one is (PLAIN) and what one may see. The user admin, whose password is
