@@ -8,10 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradfitz/gomemcache/memcache"
+
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/events"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/cases"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/ratio"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
@@ -72,50 +75,94 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// BenchmarkLooks is what event checks cost a sampling of the largest estate: 200 looks, and each canary noted, beside the canaries alone.
+// looksBenched are the events of a scrape.
+const looksBenched = 200
+
+func eventKey(i int) string { return fmt.Sprintf("event:%d", i) }
+
+// BenchmarkLooks is what event checks cost a sampling of 10,000 canaries: 200 events that are looked at on each node, and canaries that are
+// noted, beside the canaries alone. The looks are copies, too: two for each hundred canaries.
 func BenchmarkLooks(b *testing.B) {
-	const nodes, keys, looks = 12, 10_000, 200
-	alone, _ := benchSampler(b, nodes, keys, 1000)
-	with, fleet := benchSampler(b, nodes, keys, 1000)
-	for _, m := range fleet {
-		for i := range looks {
-			m.values[fmt.Sprintf("event:%d", i)] = cases.Value{Bytes: []byte(`{"v":1,"name":"somebody"}`)}
+	const keys = 10_000
+	b.Run("largest estate in memory", func(b *testing.B) {
+		alone, fleet := benchSampler(b, 12, keys, 1000)
+		with, _ := benchSampler(b, 12, keys, 1000)
+		with.fleet = memoryFleet(fleet)
+		for _, m := range fleet {
+			for i := range looksBenched {
+				m.values[eventKey(i)] = cases.Value{Bytes: []byte(`{"v":1000000,"name":"somebody"}`)}
+			}
 		}
-	}
+		benchLooks(b, alone, with, keys)
+	})
+	b.Run("Redis and memcached", func(b *testing.B) {
+		r, mc := servers.Redis(b), servers.Memcached(b)
+		client := servers.MemcachedClient(b, mc.Addr)
+		pipe := r.Pipeline()
+		var names []string
+		set := func(name string, version int) {
+			value := fmt.Sprintf(`{"v":%d,"name":"%s"}`, version, strings.Repeat("x", 70))
+			pipe.Set(b.Context(), name, value, time.Hour)
+			if err := client.Set(&memcache.Item{Key: name, Value: []byte(value), Expiration: 3600}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for i := range keys {
+			names = append(names, fmt.Sprintf("user:%d:profile", i))
+			set(names[i], i)
+		}
+		for i := range looksBenched {
+			set(eventKey(i), 1_000_000)
+		}
+		if _, err := pipe.Exec(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		cfg := "layers:\n" + layerOf("l2", "redis", r.Addr) + layerOf("l3", "memcached", mc.Addr) +
+			"canaries: [{class: c, keys: [\"" + strings.Join(names, "\", \"") + "\"], layers: [l2, l3], version: {json: \"$.v\"}}]\n"
+		benchLooks(b, onServers(b, nil, cfg), onServers(b, nil, cfg), keys)
+	})
+}
+
+// benchLooks beside a sampler of canaries alone, with one that looks at events' keys, too.
+func benchLooks(b *testing.B, alone, with *Sampler, keys int) {
+	b.Helper()
 	tracker := events.NewTracker(events.Options{HashKey: []byte("a key of a benchmark")})
 	window := events.Window{Label: "1s", Age: time.Second}
-	if err := tracker.Configure([]events.Spec{{
-		Class: "c", Queue: "q", Message: &probes.Message{Key: "$.key"}, VersionKind: "integer", Sample: looks, Within: window.Age, Windows: []events.Window{window},
-		Layers: []events.Layer{{Name: "l2"}}, Contents: "c",
-	}}); err != nil {
+	spec := events.Spec{
+		Class: "c", Queue: "q", Message: &probes.Message{Key: "$.key", Version: "$.v"}, VersionKind: "integer", Sample: looksBenched, Within: window.Age,
+		Windows: []events.Window{window}, Contents: "c",
+	}
+	for _, l := range with.classes[0].Layers {
+		spec.Layers = append(spec.Layers, events.Layer{Name: l.Name})
+	}
+	if err := tracker.Configure([]events.Spec{spec}); err != nil {
 		b.Fatal(err)
 	}
 	with.opt.Events, with.classes[0].Events = tracker, &config.Events{}
 	sample := func(s *Sampler) error {
 		ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
 		defer cancel()
-		if n := s.Sample(ctx).Classes[0].Nodes[nodes-1].Copies[verdict.Fresh]; n != keys {
-			return fmt.Errorf("%d fresh copies", n)
+		for _, n := range s.Sample(ctx).Classes[0].Nodes {
+			if got := n.Copies[verdict.Fresh]; got != keys {
+				return fmt.Errorf("%d fresh copies", got)
+			}
 		}
 		return nil
 	}
-	seen := uint64(0)
+	rounds := uint64(0)
 	ratio.Run(b, 10, nil,
 		ratio.Variant{Name: "canaries", Do: func() error { return sample(alone) }},
 		ratio.Variant{Name: "with 200 looks", Do: func() error {
-			for i := range looks {
-				tracker.Visit("q", probes.Event{Value: fmt.Appendf(nil, `{"key":"event:%d"}`, i), Written: time.Now().Add(-2 * time.Second)})
+			rounds++
+			for i := range looksBenched { // each is of a version of its own, and the copies' are above them
+				value := fmt.Appendf(nil, `{"key":"%s","v":%d}`, eventKey(i), rounds)
+				tracker.Visit("q", probes.Event{Value: value, Written: time.Now().Add(-2 * time.Second)})
 			}
 			tracker.Sampled("q", probes.QueueTraits{AtOnce: true}, nil, time.Now())
 			err := sample(with)
 			report, _ := tracker.Report("c")
-			before := seen
-			seen = 0
-			for _, n := range report.Windows[0].Events {
-				seen += n
-			}
-			if err == nil && seen != before+looks {
-				err = fmt.Errorf("%d looks", seen-before)
+			if seen := report.Windows[0].Events; err == nil && seen != [events.NumResults]uint64{events.Current: rounds * looksBenched} {
+				err = fmt.Errorf("%v seen in %d rounds", seen, rounds)
 			}
 			return err
 		}},

@@ -24,8 +24,9 @@ type class struct {
 	origin   probes.Origin
 	reader   *content.Reader // of the origin's answers
 	// ttl for which a confirmed version is remembered; 0: for ever.
-	ttl     time.Duration
-	literal map[string]bool
+	ttl time.Duration
+	// literal is 1 and the index of each literal key; 0: it is none.
+	literal map[string]int
 	memory  *classMemory
 	// sampled keys of the pattern; nil: there is none. Nodes list keys while another configuration is opened, so that it is the class's own.
 	sampled *sampledKeys
@@ -42,9 +43,9 @@ type layerSpec struct {
 
 // open makes a class ready, with what is remembered of it.
 func (s *Sampler) open(c config.Class) (*class, error) {
-	k := &class{Class: c, layerOf: map[string]int{}, literal: map[string]bool{}}
-	for _, key := range c.Keys {
-		k.literal[key] = true
+	k := &class{Class: c, layerOf: map[string]int{}, literal: map[string]int{}}
+	for i, key := range c.Keys {
+		k.literal[key] = i + 1
 	}
 	spec := content.Spec{Compare: c.Compare, Ignore: c.Ignore, MaxBytes: s.env.MaxValueBytes}
 	spec.Version, spec.CachedAt = versionSpec(c.Version), versionSpec(c.CachedAt)
@@ -129,7 +130,7 @@ func nodeOf(index string) string { return index[strings.LastIndexByte(index, 0)+
 
 // takes says whether the class's pattern is for this key.
 func (c *class) takes(key string) bool {
-	return !c.literal[key] && glob.Match(c.Pattern, key) && (c.Match == nil || c.Match.MatchString(key))
+	return c.literal[key] == 0 && glob.Match(c.Pattern, key) && (c.Match == nil || c.Match.MatchString(key))
 }
 
 // hasCanaries: keys of the class are read on every scrape.

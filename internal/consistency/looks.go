@@ -19,7 +19,7 @@ type EventTracker interface {
 	Asks(class, key, layer string) bool
 	Suspect(class, key, layer, node string, c events.Copy) bool
 	Look(class, key string, copies []events.NodeCopy, now time.Time)
-	Note(class, key, layer, node string, c events.Copy)
+	Note(notes []events.NodeNotes)
 	Restarted(layer, node string)
 }
 
@@ -35,33 +35,28 @@ type lookedAt struct {
 	again bool
 }
 
-// noted is a canary that was read.
-type noted struct {
-	at   keyAt
-	copy events.Copy
-}
-
 // chooseLooks says which keys are looked at in this round.
 func (r *round) chooseLooks(c *class, k *classKeys) {
 	if !r.follows(c) {
 		return
 	}
 	k.noteFrom, k.noteTo = c.memory.takeTurn(len(k.names))
+	r.numNotes += k.noteTo - k.noteFrom
 	k.looksFrom = r.numLooks
 	k.looks = r.opt.Events.Due(c.Name, r.began)
 	r.numLooks += len(k.looks)
 	if len(k.looks) == 0 {
 		return
 	}
-	at := make(map[string]lookAt, len(k.looks))
-	for i, key := range k.looks {
-		at[key] = lookAt(i + 1)
+	sampled := make(map[string]int, len(k.names)-k.literal)
+	for i, name := range k.names[k.literal:] {
+		sampled[name] = k.literal + i + 1
 	}
 	k.canaryOf = make([]int32, len(k.looks))
 	k.lookOf = map[int]lookAt{}
-	for key, name := range k.names {
-		if look := at[name]; look > 0 {
-			k.lookOf[key], k.canaryOf[look-1] = look, int32(key+1)
+	for look, name := range k.looks {
+		if canary := max(c.literal[name], sampled[name]); canary > 0 {
+			k.lookOf[canary-1], k.canaryOf[look] = lookAt(look+1), int32(canary)
 		}
 	}
 }
@@ -138,7 +133,10 @@ func (r *round) noteEvent(nr *nodeReads, p *plan, at keyAt, got *reading, raw *p
 	k := &r.keys[at.class]
 	highest := raw.CAS > nr.highestCAS
 	nr.highestCAS = max(nr.highestCAS, raw.CAS)
-	if at.look == 0 && !highest && !k.notes(at.key) {
+	if at.look == 0 {
+		if highest || k.notes(at.key) {
+			r.noteCanary(nr, at, got, raw, highest)
+		}
 		return
 	}
 	seen := events.Copy{
@@ -148,19 +146,6 @@ func (r *round) noteEvent(nr *nodeReads, p *plan, at keyAt, got *reading, raw *p
 	}
 	if got.cachedAt != 0 {
 		seen.CachedAt = time.Unix(0, got.cachedAt)
-	}
-	if at.look == 0 {
-		switch {
-		case seen.Failed || raw.Further || got.suspect:
-		case k.notes(at.key):
-			nr.note(at, seen)
-			if highest {
-				nr.highest = noted{}
-			}
-		case highest:
-			nr.highest = noted{at, seen}
-		}
-		return
 	}
 	l := r.look(nr, at)
 	switch {
@@ -174,25 +159,55 @@ func (r *round) noteEvent(nr *nodeReads, p *plan, at keyAt, got *reading, raw *p
 	}
 }
 
-// note keeps what a canary is for tellNotes: nodes answer at once, and who remembers events takes one copy at a time.
-func (nr *nodeReads) note(at keyAt, c events.Copy) { nr.notes = append(nr.notes, noted{at, c}) }
-
-// noteHighest notes the canary with the highest CAS id, where it is not noted already: it says which ids a node has given by now.
-func (nr *nodeReads) noteHighest() {
-	if nr.highest.copy.Present {
-		nr.notes = append(nr.notes, nr.highest)
+// noteCanary notes a canary that is to be noted in this round, or has the highest CAS id so far.
+func (r *round) noteCanary(nr *nodeReads, at keyAt, got *reading, raw *probes.Raw, highest bool) {
+	if got.Presence == verdict.Unread || raw.Further || got.suspect {
+		return
 	}
-	nr.highest = noted{}
+	k := &r.keys[at.class]
+	seen := events.Noted{Class: r.classes[at.class].Name, Key: k.names[at.key], Identity: events.Identity{
+		Seen: got.Presence == verdict.Present, Content: events.ContentOf(got.Content), CAS: raw.CAS, ExpiresMS: raw.ExpiresMS, ETag: raw.ETag,
+	}}
+	if !k.notes(at.key) {
+		nr.highest = seen
+		return
+	}
+	if highest {
+		nr.highest = events.Noted{}
+	}
+	n := &nr.notes
+	if n.Copies == nil {
+		n.Copies = make([]events.Noted, 0, min(r.numNotes, nr.plan.canaries)+1) // and the one with the highest CAS id
+	}
+	n.Copies = append(n.Copies, seen)
 }
 
-// tellNotes tells the canaries that were noted since it was last called.
+// noteHighest notes the canary with the highest CAS id, where it is not noted already: it says which ids a node has given by now. asked
+// is when the node was asked for the canaries that were noted.
+func (nr *nodeReads) noteHighest(asked time.Time) {
+	n := &nr.notes
+	if nr.highest.Seen {
+		n.Copies = append(n.Copies, nr.highest)
+	}
+	nr.highest = events.Noted{}
+	if n.Asked.IsZero() { // else some that it gave when it was asked before are not told yet
+		n.Asked = asked
+	}
+	n.Layer, n.Node, n.Read = nr.result.Layer, nr.result.Name, time.Now()
+}
+
+// tellNotes tells the canaries that were noted since it was last called. Nodes answer at once, and who remembers events takes one copy at
+// a time.
 func (r *round) tellNotes() {
+	var notes []events.NodeNotes
 	for _, nr := range r.order {
-		for i := range nr.notes {
-			n := &nr.notes[i]
-			r.opt.Events.Note(r.classes[n.at.class].Name, r.keys[n.at.class].names[n.at.key], nr.result.Layer, nr.result.Name, n.copy)
+		if len(nr.notes.Copies) > 0 {
+			notes = append(notes, nr.notes)
 		}
-		nr.notes = nr.notes[:0]
+		nr.notes = events.NodeNotes{}
+	}
+	if len(notes) > 0 {
+		r.opt.Events.Note(notes)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // onServers opens a sampler of a configuration whose layers are servers, with who remembers its events.
-func onServers(t *testing.T, tracker EventTracker, yaml string) *Sampler {
+func onServers(t testing.TB, tracker EventTracker, yaml string) *Sampler {
 	t.Helper()
 	cfg, err := config.Parse("servers.yml", []byte(yaml), backends.All)
 	if err != nil {

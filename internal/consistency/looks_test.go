@@ -25,13 +25,13 @@ type listener struct {
 	suspected []string
 	looks     map[string]map[string]events.NodeCopy // by key and node
 	order     []string
-	notes     map[string]events.Copy // by node/key
+	notes     map[string]events.Identity // by node/key
 	restarted []string
 	at        time.Time
 }
 
 func (l *listener) Due(_ string, now time.Time) []string {
-	l.looks, l.notes, l.order, l.suspected, l.restarted, l.at = map[string]map[string]events.NodeCopy{}, map[string]events.Copy{}, nil, nil, nil, now
+	l.looks, l.notes, l.order, l.suspected, l.restarted, l.at = map[string]map[string]events.NodeCopy{}, map[string]events.Identity{}, nil, nil, nil, now
 	return l.due
 }
 
@@ -54,10 +54,12 @@ func (l *listener) Look(_, key string, copies []events.NodeCopy, now time.Time) 
 	}
 }
 
-func (l *listener) Note(_, key, _, node string, c events.Copy) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.notes[node+"/"+key] = c
+func (l *listener) Note(notes []events.NodeNotes) {
+	for _, n := range notes {
+		for _, c := range n.Copies {
+			l.notes[n.Node+"/"+c.Key] = c.Identity
+		}
+	}
 }
 
 func (l *listener) Restarted(_, node string) {
@@ -128,13 +130,13 @@ func TestLooksRideWithCanaries(t *testing.T) {
 		wantTold(t, l, "x", "a=present b=gone")
 		wantTold(t, l, "y", "a=failed b=gone")
 		c := l.looks["x"]["a"].Copy
-		if c.Version.String() != "1" || c.Asked.IsZero() || c.Read.Before(c.Asked) || l.looks["x"]["a"].Layer != "l2" || c.Digest == l.notes["a/k"].Digest {
+		if c.Version.String() != "1" || c.Asked.IsZero() || c.Read.Before(c.Asked) || l.looks["x"]["a"].Layer != "l2" || c.Identity().Content == l.notes["a/k"].Content {
 			t.Errorf("%+v", l.looks["x"]["a"])
 		}
 		if !slices.Equal(l.order, []string{"x", "y"}) || !slices.Equal(l.suspected, []string{"a/x", "b/x", "b/y"}) {
 			t.Errorf("looked at %v, asked about %v", l.order, l.suspected)
 		}
-		if got := slices.Sorted(maps.Keys(l.notes)); !slices.Equal(got, []string{"a/k", "b/k"}) || !l.notes["a/k"].Present {
+		if got := slices.Sorted(maps.Keys(l.notes)); !slices.Equal(got, []string{"a/k", "b/k"}) || !l.notes["a/k"].Seen {
 			t.Errorf("the canaries that were noted: %v", got)
 		}
 		if w.states("a") != [verdict.NumStates]int{verdict.Fresh: 1} || len(w.last.Classes[0].KeyConsistent) != 1 {
@@ -318,11 +320,13 @@ func TestIdentityIsPassedOn(t *testing.T) {
 			r.CAS, r.ExpiresMS, r.Age, r.HasAge, r.ETag = 7, 8, 9*time.Second, true, 10
 		}
 		w.sample()
-		for what, c := range map[string]events.Copy{"look": l.looks["x"]["a"].Copy, "canary": l.notes["a/k"]} {
-			if c.CAS != 7 || c.ExpiresMS != 8 || c.Age != 9*time.Second || !c.HasAge || c.ETag != 10 || c.TTL != 40*time.Second || !c.HasTTL ||
-				w.last.Began.Sub(c.CachedAt).Round(time.Second) != 5*time.Minute+time.Second {
-				t.Errorf("%s: %+v", what, c)
-			}
+		c := l.looks["x"]["a"].Copy
+		if c.CAS != 7 || c.ExpiresMS != 8 || c.Age != 9*time.Second || !c.HasAge || c.ETag != 10 || c.TTL != 40*time.Second || !c.HasTTL ||
+			w.last.Began.Sub(c.CachedAt).Round(time.Second) != 5*time.Minute+time.Second {
+			t.Errorf("%+v", c)
+		}
+		if noted := l.notes["a/k"]; noted != c.Identity() {
+			t.Errorf("the canary: %+v, not %+v", noted, c.Identity())
 		}
 		if !w.node("a").identified["k"] || !w.node("a").identified["x"] {
 			t.Errorf("asked for %v", w.node("a").identified)

@@ -45,12 +45,9 @@ func (r *round) plan(layer string) *plan {
 		if !ok {
 			continue
 		}
-		template := c.Layers[own].Key
-		p.at, p.keys = slices.Grow(p.at, len(r.keys[i].names)), slices.Grow(p.keys, len(r.keys[i].names))
+		p.at, p.keys = slices.Grow(p.at, len(r.keys[i].names)+r.numLooks), slices.Grow(p.keys, len(r.keys[i].names)+r.numLooks)
 		for key, name := range r.keys[i].names {
-			if template.String() != "{key}" {
-				name = c.nameIn(own, name)
-			}
+			name = c.nameIn(own, name)
 			look := r.lookAtCanary(c, &r.keys[i], key, layer)
 			p.add(keyAt{i, key, look}, probes.Key{Name: name, Hash: c.Hash, Identity: look > 0 || r.keys[i].notes(key)})
 		}
@@ -61,5 +58,9 @@ func (r *round) plan(layer string) *plan {
 
 // nameIn a layer, by the class's own index, is what a key is called there.
 func (c *class) nameIn(layer int, key string) string {
-	return c.Layers[layer].Key.Expand(c.vars(key), nil)
+	own := c.Layers[layer].Key
+	if own.String() == "{key}" {
+		return key
+	}
+	return own.Expand(c.vars(key), nil)
 }

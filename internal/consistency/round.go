@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/events"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -29,9 +30,9 @@ type round struct {
 	waits bool
 	// shown bytes of values are kept for the report.
 	shown atomic.Int64
-	// numLooks of all classes; looksAgain: some are read a second time.
-	numLooks   int
-	looksAgain bool
+	// numLooks and numNotes of all classes; looksAgain: some looks are read a second time.
+	numLooks, numNotes int
+	looksAgain         bool
 
 	mu    sync.Mutex
 	order []*nodeReads
@@ -80,11 +81,11 @@ type nodeReads struct {
 	reads      []reading
 	// looks of all classes; nil: there are none.
 	looks []lookedAt
-	// highestCAS is the highest id that it gave in classes with events. highest is the canary with it; missing where that one is noted.
+	// highestCAS is the highest id that it gave in classes with events. highest is the canary with it; zero where that one is noted.
 	highestCAS uint64
-	highest    noted
+	highest    events.Noted
 	// notes of canaries that were not told yet.
-	notes []noted
+	notes events.NodeNotes
 	// columns of the node by class; nil: the class's keys are not on it.
 	columns []*nodeColumn
 }
@@ -112,7 +113,7 @@ func (r *round) chooseKeys() {
 		if c.sampled != nil {
 			sampled := c.sampled.choose(r.began, c.memory.inEpisode)
 			// One that a reload names as well is a literal now.
-			k.names = append(k.names, slices.DeleteFunc(sampled, func(key string) bool { return c.literal[key] })...)
+			k.names = append(k.names, slices.DeleteFunc(sampled, func(key string) bool { return c.literal[key] > 0 })...)
 		}
 		r.chooseLooks(c, k)
 	}
@@ -209,7 +210,7 @@ func (r *round) read(ctx context.Context, nr *nodeReads, p *plan, reads []readin
 		reads[i].named(raw.Variant)
 	}
 	err := probes.Guarded(func() error { return nr.node.Read(ctx, p.keys, visit) })
-	nr.noteHighest()
+	nr.noteHighest(now)
 	if visited == p.canaries && visited > 0 && visited < len(p.keys) {
 		return nil
 	}

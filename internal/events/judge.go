@@ -107,6 +107,11 @@ type Identity struct {
 	ETag      uint64
 }
 
+// Identity of the copy.
+func (c *Copy) Identity() Identity {
+	return Identity{Seen: c.Present, Content: ContentOf(c.Digest), CAS: c.CAS, ExpiresMS: c.ExpiresMS, ETag: c.ETag}
+}
+
 // ContentOf a digest is its beginning, as it is remembered of a copy.
 func ContentOf(d content.Digest) uint64 { return binary.LittleEndian.Uint64(d[:8]) }
 

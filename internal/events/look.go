@@ -119,19 +119,24 @@ func (t *Tracker) Suspect(class, key, layer, name string, c Copy) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := t.classes[class]
-	if k == nil || k.layer(layer) < 0 {
+	if k == nil {
+		return false
+	}
+	at := k.layer(layer)
+	if at < 0 {
 		return false
 	}
 	n := t.node(layer, name)
-	return slices.ContainsFunc(k.looks[key], func(l *look) bool { return k.asks(l, k.layer(layer)) && t.judge(k, l, key, n, c).Bad() })
+	s := t.sights.on(n, t.sights.place(k.number, key))
+	return slices.ContainsFunc(k.looks[key], func(l *look) bool { return k.asks(l, at) && t.judge(k, l, key, n, s, c).Bad() })
 }
 
-// judge a copy as it was read for an event.
-func (t *Tracker) judge(k *class, l *look, key string, n *node, c Copy) Result {
+// judge a copy as it was read for an event. s is what earlier looks saw of it; nil: nothing.
+func (t *Tracker) judge(k *class, l *look, key string, n *node, s *sight, c Copy) Result {
 	p, asked := l.event, t.clock.by(c.Asked)
-	e := Evidence{
-		At: p.time(), Version: p.version, TTLMin: k.spec.TTLMin, Newer: slices.Contains(l.newer, key),
-		HighestBefore: n.highestBy(p.before), HighestAfter: n.highestAfter(t.clock.from(p.time()), asked),
+	e := Evidence{At: p.time(), Version: p.version, TTLMin: k.spec.TTLMin, Newer: slices.Contains(l.newer, key)}
+	if c.CAS > 0 {
+		e.HighestBefore, e.HighestAfter = n.highestBy(p.before), n.highestAfter(t.clock.from(e.At), asked)
 	}
 	switch {
 	case p.passed > 0 && p.passed+second <= asked:
@@ -139,8 +144,9 @@ func (t *Tracker) judge(k *class, l *look, key string, n *node, c Copy) Result {
 	case p.passed > 0 || p.is(behind):
 		e.Progress = Behind
 	}
-	if s, ok := t.sights.by[t.sights.place(k.number, key, n.number)]; ok {
-		s.tell(&e, &c, t.clock, p.before)
+	if s != nil {
+		id := c.Identity()
+		s.tell(&e, &id, t.clock, p.before)
 	}
 	if asked < n.distrusted {
 		c.CAS = 0
@@ -160,29 +166,37 @@ func (t *Tracker) Look(class, key string, copies []NodeCopy, now time.Time) {
 	looks := k.looks[key]
 	delete(k.looks, key)
 	for _, l := range looks {
-		for i := range copies {
-			nc := &copies[i]
-			layer := k.layer(nc.Layer)
+		l.seen = slices.Grow(l.seen, len(copies))
+	}
+	place := t.sights.place(k.number, key)
+	for i := range copies {
+		nc := &copies[i]
+		n, layer := t.node(nc.Layer, nc.Node), k.layer(nc.Layer)
+		n.seen = max(n.seen, t.clock.by(now))
+		s := t.sights.on(n, place)
+		for _, l := range looks {
 			if layer < 0 {
-				continue
+				break
 			}
-			n := t.node(nc.Layer, nc.Node)
-			r := t.judge(k, l, key, n, nc.Copy)
+			r := t.judge(k, l, key, n, s, nc.Copy)
 			if r.Bad() && !nc.Twice {
 				r = Error
 			}
 			l.seen = append(l.seen, seenCopy{layer, nodeName{n.layer, n.name}, key, r, nc.Copy.Version, nc.Copy.Read, nc.Lagging})
 		}
+		if !nc.Copy.Failed {
+			if s == nil {
+				s = t.sights.remember(n, place)
+			}
+			id, asked, read := nc.Copy.Identity(), t.clock.by(nc.Copy.Asked), t.clock.from(nc.Copy.Read)
+			n.saw(s, &id, asked, read)
+			n.note(&id, asked, read)
+		}
+	}
+	for _, l := range looks {
 		if l.left--; l.left == 0 {
 			t.settle(k, l, now)
 		}
-	}
-	for i := range copies {
-		nc := &copies[i]
-		n := t.node(nc.Layer, nc.Node)
-		n.seen = max(n.seen, t.clock.by(now))
-		t.remember(k, key, n, nc.Copy)
-		n.note(&nc.Copy, t.clock)
 	}
 	t.fit()
 }

@@ -1,8 +1,6 @@
 package events
 
 import (
-	"cmp"
-	"hash/maphash"
 	"slices"
 	"time"
 )
@@ -45,14 +43,14 @@ const (
 	etagToken
 )
 
-func tokenOf(c *Copy) (token uint64, kind uint8) {
+func (i *Identity) token() (token uint64, kind uint8) {
 	switch {
-	case c.CAS > 0:
-		return c.CAS, casToken
-	case c.ExpiresMS > 0:
-		return uint64(c.ExpiresMS), expiryToken
-	case c.ETag > 0:
-		return c.ETag, etagToken
+	case i.CAS > 0:
+		return i.CAS, casToken
+	case i.ExpiresMS > 0:
+		return uint64(i.ExpiresMS), expiryToken
+	case i.ETag > 0:
+		return i.ETag, etagToken
 	}
 	return 0, noToken
 }
@@ -67,64 +65,65 @@ type sight struct {
 	after tick
 	// seen is the last look.
 	seen tick
+	// node is its number.
+	node uint32
 	kind uint8
 	// held: it was there once. missing: at the last look it was not. other: it held another content before.
 	held, missing, other bool
 }
 
 // same: the copy is the very one that was stored before.
-func (s *sight) same(c *Copy) bool {
-	token, kind := tokenOf(c)
-	return s.held && kind == s.kind && (kind == casToken || kind == expiryToken) && token == s.token && s.content == ContentOf(c.Digest)
+func (s *sight) same(i *Identity) bool {
+	token, kind := i.token()
+	return s.held && kind == s.kind && (kind == casToken || kind == expiryToken) && token == s.token && s.content == i.Content
 }
 
 // storedAfter gives the last look that saw the copy missing, or with a lower CAS; 0: none is known.
-func (s *sight) storedAfter(c *Copy) tick {
+func (s *sight) storedAfter(i *Identity) tick {
 	switch {
-	case s.same(c):
+	case s.same(i):
 		return s.after
-	case s.missing, s.held && s.kind == casToken && c.CAS > s.token:
+	case s.missing, s.held && s.kind == casToken && i.CAS > s.token:
 		return s.seen
 	}
 	return 0
 }
 
-// add what a look saw; false: what is seen shows that the node's CAS does not rise with time. highest is the node's by the last look.
-func (s *sight) add(c *Copy, t clock, highest uint64) (rises bool) {
-	asked, read := t.by(c.Asked), t.from(c.Read)
+// add what a look saw; false: what is seen shows that the node's CAS does not rise with time. n is the node, without what this look saw.
+func (s *sight) add(i *Identity, n *node, asked, read tick) (rises bool) {
 	rises = true
-	if !c.Present {
+	if !i.Seen {
 		s.missing, s.seen = true, asked
 		return rises
 	}
-	token, kind := tokenOf(c)
-	if !s.same(c) {
+	token, kind := i.token()
+	if !s.same(i) {
 		if kind == casToken && (s.missing || s.held && s.kind == casToken) {
-			rises = c.CAS > highest && (!s.held || s.kind != casToken || c.CAS > s.token)
+			rises = i.CAS > n.highestBy(s.seen) && (!s.held || s.kind != casToken || i.CAS > s.token)
 		}
-		s.after = s.storedAfter(c)
-		changed := s.content != ContentOf(c.Digest)
+		s.after = s.storedAfter(i)
+		changed := s.content != i.Content
 		if !s.held || changed {
 			s.contentSince, s.other = read, s.held && changed || s.other
 		}
 		if changed || kind != s.kind || token != s.token || s.missing || !s.held {
 			s.since = read
 		}
-		s.content, s.token, s.kind, s.held = ContentOf(c.Digest), token, kind, true
+		s.content, s.token, s.kind, s.held = i.Content, token, kind, true
 	}
 	s.missing, s.seen = false, asked
 	return rises
 }
 
 // tell what was seen of a copy before it was read as it is now. Looks count as before the event until before, as after it from at.
-func (s *sight) tell(e *Evidence, c *Copy, t clock, before tick) {
-	if after := s.storedAfter(c); after > 0 {
+func (s *sight) tell(e *Evidence, now *Identity, t clock, before tick) {
+	if after := s.storedAfter(now); after > 0 {
 		e.StoredAfter = t.at(after)
 	}
 	if !s.held {
 		return
 	}
-	e.Changed = s.content != ContentOf(c.Digest) || s.other && s.contentSince > t.from(e.At)
+	e.Changed = s.content != now.Content || s.other && s.contentSince > t.from(e.At)
 	if s.contentSince > before {
 		return
 	}
@@ -170,21 +169,20 @@ const (
 )
 
 // note the CAS of a copy.
-func (n *node) note(c *Copy, t clock) {
-	asked, read := t.by(c.Asked), t.from(c.Read)
+func (n *node) note(i *Identity, asked, read tick) {
 	n.seen = max(n.seen, asked)
-	if c.Failed || !c.Present || c.CAS == 0 {
+	if !i.Seen || i.CAS == 0 {
 		return
 	}
 	last := len(n.marks) - 1
 	switch {
 	case last >= 0 && asked < n.marks[last].asked+second:
 		m := &n.marks[last]
-		m.highest, m.asked, m.read = max(m.highest, c.CAS), min(m.asked, asked), max(m.read, read)
+		m.highest, m.asked, m.read = max(m.highest, i.CAS), min(m.asked, asked), max(m.read, read)
 	case last >= 0:
-		n.marks = append(n.marks, mark{max(n.marks[last].highest, c.CAS), asked, read})
+		n.marks = append(n.marks, mark{max(n.marks[last].highest, i.CAS), asked, read})
 	default:
-		n.marks = append(n.marks, mark{c.CAS, asked, read})
+		n.marks = append(n.marks, mark{i.CAS, asked, read})
 	}
 	if len(n.marks) > mostMarks {
 		kept := n.marks[:0]
@@ -197,8 +195,12 @@ func (n *node) note(c *Copy, t clock) {
 	}
 }
 
-// distrustFrom now on.
-func (n *node) distrustFrom(now tick) { n.marks, n.distrusted = nil, now+distrust }
+// saw a copy, of which s is remembered.
+func (n *node) saw(s *sight, i *Identity, asked, read tick) {
+	if !s.add(i, n, asked, read) {
+		n.marks, n.distrusted = nil, asked+distrust
+	}
+}
 
 // highestBy a time; 0: no look had seen any.
 func (n *node) highestBy(by tick) uint64 {
@@ -221,46 +223,4 @@ func (n *node) highestAfter(after, until tick) uint64 {
 		}
 	}
 	return 0
-}
-
-// seenAt is where a copy is remembered: a hash of the class, the node and the key.
-type seenAt uint64
-
-// sights are what looks saw of copies, by a keyed hash of the class, the key and the node.
-type sights struct {
-	seed maphash.Seed
-	by   map[seenAt]sight
-	// evicted were dropped since others needed the room.
-	evicted uint64
-}
-
-func (s *sights) place(class uint32, key string, node uint32) seenAt {
-	var h maphash.Hash
-	h.SetSeed(s.seed)
-	maphash.WriteComparable(&h, [2]uint32{class, node})
-	_, _ = h.WriteString(key) // it never fails
-	return seenAt(h.Sum64())
-}
-
-// shrink to a number of them: those that were not looked at for the longest time are dropped, some more at once than need be, so that it is
-// seldom done. The map is made anew, as one keeps its room.
-func (s *sights) shrink(most int) {
-	if len(s.by) <= most {
-		return
-	}
-	type old struct {
-		at   seenAt
-		seen tick
-	}
-	all := make([]old, 0, len(s.by))
-	for at, v := range s.by {
-		all = append(all, old{at, v.seen})
-	}
-	slices.SortFunc(all, func(a, b old) int { return cmp.Compare(b.seen, a.seen) })
-	kept := make(map[seenAt]sight, most)
-	for _, o := range all[:most-most/8] {
-		kept[o.at] = s.by[o.at]
-	}
-	s.evicted += uint64(len(s.by) - len(kept))
-	s.by = kept
 }

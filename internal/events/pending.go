@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"iter"
+	"math/bits"
 	"slices"
 	"strconv"
 	"time"
@@ -19,6 +20,9 @@ const (
 	// mostPending events of all classes, and mostBytes of them with what is remembered of copies.
 	mostPending = 20_000
 	mostBytes   = 3_000_000
+	// mostBytesNoted are taken when no more canaries are noted of which nothing is remembered. What is left is for events, which come and
+	// go: else each one that comes would drop what the next canaries then fill again.
+	mostBytesNoted = mostBytes - mostBytes/8
 	// oldestTaken is how old an event may be when it is first seen.
 	oldestTaken = 10 * time.Minute
 	// checkedFor is how long after its last look a key is not checked again for the same version.
@@ -30,9 +34,16 @@ const (
 // What one of each takes in memory, with its share of the slices and maps that hold it. A test measures them.
 const (
 	pendingBytes = 80 + 16
-	checkedBytes = 36
-	sightBytes   = 75
+	checkedBytes = 8 + 8
+	seenKeyBytes = 8 + 24
+	sightBytes   = 42
+	// roundedUp bytes of an allocation, at the middle.
+	roundedUp = 8
 )
+
+// mapBytes that so many entries of a size take. A map has a power of two of slots, nearly all of which may be taken, and a byte of each
+// beside it.
+func mapBytes(entries, size int) int { return (1 + size) << bits.Len(uint(entries+entries*3/8)) }
 
 // pending is an event with looks to come. There may be many.
 type pending struct {

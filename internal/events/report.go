@@ -160,7 +160,7 @@ func (t *Tracker) Size() Size {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return Size{
-		Pending: t.pending, Copies: len(t.sights.by), Evicted: t.sights.evicted,
-		Bytes: t.bytes + len(t.checked)*checkedBytes + len(t.sights.by)*sightBytes,
+		Pending: t.pending, Copies: t.sights.copies, Evicted: t.sights.evicted,
+		Bytes: t.used(),
 	}
 }

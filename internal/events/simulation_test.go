@@ -200,7 +200,8 @@ func simulate(k kind, seed uint64, long time.Duration) (out outcome, first strin
 	// examine what a copy that the tracker is about to judge really is.
 	examine := func(c *cache, key string, o Copy) {
 		for _, l := range tracker.classes["c"].looks[key] {
-			got := tracker.judge(tracker.classes["c"], l, key, tracker.node("l", c.name), o)
+			k, n := tracker.classes["c"], tracker.node("l", c.name)
+			got := tracker.judge(k, l, key, n, tracker.sights.on(n, tracker.sights.place(k.number, key)), o)
 			out.results[got]++
 			s := c.copies[key]
 			wanted, _ := l.event.version.Number()
@@ -247,7 +248,8 @@ func simulate(k kind, seed uint64, long time.Duration) (out outcome, first strin
 		for i := range 50 {
 			for _, c := range w.caches {
 				if key := "user:" + strconv.Itoa(i); !isDue[key] {
-					tracker.Note("c", key, "l", c.name, read(c, key))
+					o := read(c, key)
+					tracker.Note([]NodeNotes{{"l", c.name, o.Asked, o.Read, []Noted{{"c", key, o.Identity()}}}})
 				}
 			}
 		}

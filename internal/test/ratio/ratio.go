@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -26,6 +27,7 @@ type Cost struct{ Commands, Bytes, RoundTrips float64 }
 // tally of one way.
 type tally struct {
 	times  []time.Duration
+	cpu    time.Duration
 	allocs uint64
 	cost   Cost
 }
@@ -57,9 +59,10 @@ func once(b *testing.B, v Variant, cost func() Cost, t *tally) {
 		from = cost()
 	}
 	runtime.ReadMemStats(&before)
-	began := time.Now()
+	began, used := time.Now(), processorTime()
 	err := v.Do()
 	took := time.Since(began)
+	t.cpu += processorTime() - used
 	runtime.ReadMemStats(&after)
 	if err != nil {
 		b.Fatalf("%s: %v", v.Name, err)
@@ -74,10 +77,19 @@ func once(b *testing.B, v Variant, cost func() Cost, t *tally) {
 	}
 }
 
+// processorTime that this process took so far. It says more than the time that passes on a machine that others use.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 func report(b *testing.B, variants []Variant, tallies []tally, counted bool) {
 	b.Helper()
 	var table strings.Builder
-	fmt.Fprintf(&table, "%s\n| way | median | of the first | allocations |", b.Name())
+	fmt.Fprintf(&table, "%s\n| way | median | of the first | processor time | of the first | allocations |", b.Name())
 	if counted {
 		table.WriteString(" commands | bytes | round trips |")
 	}
@@ -88,7 +100,9 @@ func report(b *testing.B, variants []Variant, tallies []tally, counted bool) {
 		n := float64(len(t.times))
 		m := median(t.times)
 		ratio := float64(m) / float64(first)
-		fmt.Fprintf(&table, "| %s | %v | %.2f | %.0f |", v.Name, m.Round(time.Microsecond), ratio, float64(t.allocs)/n)
+		cpu := t.cpu / time.Duration(len(t.times))
+		fmt.Fprintf(&table, "| %s | %v | %.2f | %v | %.2f | %.0f |", v.Name, m.Round(time.Microsecond), ratio, cpu.Round(time.Microsecond),
+			float64(t.cpu)/float64(tallies[0].cpu), float64(t.allocs)/n)
 		if counted {
 			fmt.Fprintf(&table, " %.0f | %.0f | %.0f |", t.cost.Commands/n, t.cost.Bytes/n, t.cost.RoundTrips/n)
 		}
