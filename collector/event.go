@@ -85,7 +85,7 @@ func (c *eventCollector) Update(_ context.Context, s *Sampling, ch chan<- promet
 	}
 	for i := range c.cfg.Canaries {
 		if k := &c.cfg.Canaries[i]; k.Events != nil {
-			c.sendClass(k, nodesOf(r, k.Name), reported, ch)
+			c.sendClass(k, r.Nodes, reported, ch)
 		}
 	}
 	c.reported = reported
@@ -106,17 +106,7 @@ func (c *eventCollector) sendQueue(queue string, ch chan<- prometheus.Metric) {
 	}
 }
 
-// nodesOf a class that were sampled now.
-func nodesOf(r *consistency.Result, class string) []consistency.ClassNode {
-	for i := range r.Classes {
-		if r.Classes[i].Class == class {
-			return r.Classes[i].Nodes
-		}
-	}
-	return nil
-}
-
-func (c *eventCollector) sendClass(k *config.Class, nodes []consistency.ClassNode, reported map[eventSeries]events.NodeReport, ch chan<- prometheus.Metric) {
+func (c *eventCollector) sendClass(k *config.Class, nodes []consistency.NodeResult, reported map[eventSeries]events.NodeReport, ch chan<- prometheus.Metric) {
 	report, ok := c.tracker.Report(k.Name)
 	if !ok {
 		return
@@ -162,8 +152,9 @@ func observe(h prometheus.Observer, e events.Effect) {
 	h.Observe(e.After.Seconds())
 }
 
-// withNodes are the counts of a window by node, with those sampled nodes at 0 on which nothing was looked at yet.
-func withNodes(w *events.WindowReport, k *config.Class, sampled []consistency.ClassNode) []events.NodeReport {
+// withNodes are the counts of a window by node, with those sampled nodes at 0 on which nothing was looked at yet: a count that begins above 0
+// has no increase.
+func withNodes(w *events.WindowReport, k *config.Class, sampled []consistency.NodeResult) []events.NodeReport {
 	out := slices.Clone(w.Copies)
 	counted := map[[2]string]bool{}
 	for _, n := range w.Copies {
@@ -172,8 +163,9 @@ func withNodes(w *events.WindowReport, k *config.Class, sampled []consistency.Cl
 	for i := range sampled {
 		n := &sampled[i]
 		l := slices.IndexFunc(k.Layers, func(l config.ClassLayer) bool { return l.Name == n.Layer })
-		if l >= 0 && k.Layers[l].MaxStaleness < w.Age && !counted[[2]string{n.Layer, n.Node}] {
-			out = append(out, events.NodeReport{Layer: n.Layer, Node: n.Node})
+		left := n.Survey.Left || n.Survey.CalledDown // it is not looked at
+		if l >= 0 && !left && k.Layers[l].MaxStaleness < w.Age && !counted[[2]string{n.Layer, n.Name}] {
+			out = append(out, events.NodeReport{Layer: n.Layer, Node: n.Name})
 		}
 	}
 	return out

@@ -1,12 +1,14 @@
 package collector
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/events"
 	"github.com/cacheinv/cacheinv_exporter/internal/glob"
+	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
 // eventSpecs say what is followed of the queues for which classes; known gives the keys of a class that are known.
@@ -23,11 +25,14 @@ func eventSpec(cfg *config.Config, k *config.Class, known func(class string) []s
 	e := k.Events
 	out := events.Spec{
 		Class: k.Name, Queue: e.Queue, Keys: e.Keys, Vars: e.Vars, Version: e.Version, Patterns: e.Patterns, Takes: takesKey(k),
-		Known:  func() []string { return known(k.Name) },
-		Sample: e.Sample, Within: e.Within, Group: e.Group, TTLMin: e.TTLMin, Contents: consistency.ContentsOf(*k),
+		Known:   func() []string { return known(k.Name) },
+		Reading: readingOf(k),
+		Sample:  e.Sample, Within: e.Within, Group: e.Group, TTLMin: e.TTLMin, Contents: consistency.ContentsOf(*k),
 	}
 	if i := slices.IndexFunc(cfg.Queues, func(q config.Queue) bool { return q.Name == e.Queue }); i >= 0 {
-		out.Message = cfg.Queues[i].Message
+		q := &cfg.Queues[i]
+		out.Message, out.Source = q.Message, q.Source.Kind()+" "+q.Source.On()+" "+q.Source.Command(probes.QueueLook{})
+		out.Reading += fmt.Sprintf(" %+v", q.Message)
 	}
 	if k.Version != nil {
 		out.VersionKind, out.MaxClockSkew = k.Version.Kind, k.Version.MaxClockSkew
@@ -39,6 +44,12 @@ func eventSpec(cfg *config.Config, k *config.Class, known func(class string) []s
 		out.Layers = append(out.Layers, events.Layer{Name: l.Name, MaxStaleness: l.MaxStaleness})
 	}
 	return out
+}
+
+// readingOf a class is what its events depend on besides the queue.
+func readingOf(k *config.Class) string {
+	e := k.Events
+	return fmt.Sprintf("%v %q %q %q %v %q %q", e.Keys, e.Vars, e.Version, e.Patterns, k.Match, k.Pattern, e.Group)
 }
 
 // takesKey says which keys that messages name are the class's: those that match; without match and keys of events those that the class

@@ -64,7 +64,15 @@ type eventWorld struct {
 
 func eventConfig(t *testing.T, windows string) *config.Config {
 	t.Helper()
-	cfg, err := config.Parse("c.yml", []byte(`
+	cfg, err := config.Parse("c.yml", []byte(eventYAML(windows)), backends.All)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func eventYAML(windows string) string {
+	return `
 layers:
   - {name: l2, ttl: 1h, nodes: [{name: redis-1, redis: {address: "a:1"}}, {name: redis-2, redis: {address: "b:1"}}]}
   - {name: edge, ttl: 1h, max_staleness: 2m, nodes: [{name: pop, http: {url: "http://pop/{key}"}}]}
@@ -75,12 +83,8 @@ canaries:
     layers: [l2, edge]
     match: "^user:"
     version: {json: "$.version"}
-    events: {queue: inv, `+windows+`}
-`), backends.All)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cfg
+    events: {queue: inv, ` + windows + `}
+`
 }
 
 func newEventWorld(t *testing.T) *eventWorld {
@@ -97,10 +101,10 @@ func newEventWorld(t *testing.T) *eventWorld {
 func (w *eventWorld) open(t *testing.T, cfg *config.Config) {
 	t.Helper()
 	w.queues = newQueueCollector(cfg.Queues, []probes.Queue{w.queue}, newQueueCounters(0), slog.New(slog.DiscardHandler))
-	w.queues.follow(cfg.EventQueues(), w.tracker)
 	if err := w.tracker.Configure(eventSpecs(cfg, func(string) []string { return nil })); err != nil {
 		t.Fatal(err)
 	}
+	w.queues.follow(cfg.EventQueues(), w.tracker)
 	w.checks = &eventCollector{cfg: cfg, tracker: w.tracker, effect: w.checks.effect}
 }
 
@@ -133,11 +137,14 @@ func (w *eventWorld) look(t *testing.T, want []string, versions map[string]strin
 	}
 }
 
-// sampled nodes of the class.
+// sampled nodes, of which one has left. The class has no canaries.
 func (w *eventWorld) sampled() *consistency.Result {
-	return &consistency.Result{Classes: []consistency.ClassResult{{Class: "user", Nodes: []consistency.ClassNode{
-		{Layer: "l2", Node: "redis-1"}, {Layer: "l2", Node: "redis-2"}, {Layer: "edge", Node: "pop"},
-	}}}}
+	node := func(layer, name string) consistency.NodeResult {
+		return consistency.NodeResult{Identity: probes.Identity{Layer: layer, Name: name}}
+	}
+	r := &consistency.Result{Nodes: []consistency.NodeResult{node("l2", "redis-1"), node("l2", "redis-2"), node("l2", "redis-3"), node("edge", "pop"), node("l3", "other")}}
+	r.Nodes[2].Survey.Left = true
+	return r
 }
 
 // eventLines of the text that begin with prefix, without it.
@@ -173,6 +180,9 @@ func TestEvents(t *testing.T) {
 	}
 	if strings.Contains(text, `node="pop",result="gone",window="1m"`) {
 		t.Error("a layer counts at a window at which it is not asked")
+	}
+	if strings.Contains(text, `node="redis-3"`) || strings.Contains(text, `node="other"`) {
+		t.Error("a node counts that has left, or is not of the class")
 	}
 
 	w.take(t, `{"key":"user:1","version":7}`, `{"key":"product:1","version":7}`, `{"key":"user:2","version":9}`)
@@ -240,6 +250,39 @@ func TestEventsOverReloads(t *testing.T) {
 	w.checks.AddEvidence(&e)
 	if len(e.Events[0].Nodes) > 0 {
 		t.Errorf("what was counted before the reload is evidence again: %+v", e.Events[0].Nodes)
+	}
+}
+
+// TestEventsOfAnotherConfiguration: events whose keys, versions or progress were read in another way, or of another queue of the same
+// name, are not waited for any more, and positions of another queue are no positions.
+func TestEventsOfAnotherConfiguration(t *testing.T) {
+	for _, change := range []struct {
+		from, to   string
+		kept, same bool
+	}{
+		{"windows: [1m, 5m]", "windows: [1m, 10m], sample: 20", true, true},
+		{`match: "^user:"`, `match: "^users:"`, false, true},
+		{`version: "$.version"}`, `version: "$.v"}`, false, true},
+		{"windows: [1m, 5m]", `windows: [1m, 5m], keys: ["user:{key}"]`, false, true},
+		{"groups: [workers]", "groups: [others]", false, true},
+		{`brokers: ["k:1"]`, `brokers: ["other:1"]`, false, false},
+		{"queues:\n  - {name: inv,", "queues:\n  - {name: another, kafka: {brokers: [\"k:1\"], topics: [b], groups: [workers]}}\n  - {name: inv,", true, true},
+	} {
+		w := newEventWorld(t)
+		w.take(t, `{"key":"user:1","version":7}`)
+		text := strings.Replace(eventYAML("windows: [1m, 5m]"), change.from, change.to, 1)
+		cfg, err := config.Parse("c.yml", []byte(text), backends.All)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Queues = cfg.Queues[len(cfg.Queues)-1:] // the one that is played
+		w.open(t, cfg)
+		if r, _ := w.tracker.Report("user"); (r.Pending == 1) != change.kept {
+			t.Errorf("%s: %d pending", change.to, r.Pending)
+		}
+		if got := len(w.queue.after) > 0; got != change.same {
+			t.Errorf("%s: reading goes on after %v", change.to, w.queue.after)
+		}
 	}
 }
 

@@ -86,7 +86,7 @@ func newQueueSignal(opt Options) Opener {
 			s.OnClose(q.Close)
 		}
 		c := newQueueCollector(s.Config.Queues, queues, counters, s.Log)
-		c.follow(opt.sampled(s.Config).EventQueues(), s.events)
+		s.onConfigured(func() { c.follow(opt.sampled(s.Config).EventQueues(), s.events) })
 		return c, nil
 	}
 }

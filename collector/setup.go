@@ -21,13 +21,17 @@ type Setup struct {
 	Log *slog.Logger
 
 	// events outlive the configuration.
-	events  *events.Tracker
-	closers []func()
-	runner  *runner
+	events     *events.Tracker
+	closers    []func()
+	configured []func()
+	runner     *runner
 }
 
 // OnClose has closing called when the configuration is no longer used: the last one first.
 func (s *Setup) OnClose(closing func()) { s.closers = append(s.closers, closing) }
+
+// onConfigured has f called once the events' tracker goes by the configuration, before anything is asked.
+func (s *Setup) onConfigured(f func()) { s.configured = append(s.configured, f) }
 
 func (s *Setup) close() {
 	for i := len(s.closers) - 1; i >= 0; i-- {
@@ -75,6 +79,9 @@ func (e *Exporter) open(cfg *config.Config) (_ *Setup, err error) {
 	// At the end, as it changes what the configuration before goes by, which stays where this one fails.
 	if err := e.kept.events.Configure(eventSpecs(sampled, reading.KnownKeys)); err != nil {
 		return nil, fmt.Errorf("following the queues: %w", err)
+	}
+	for _, f := range s.configured {
+		f()
 	}
 	return s, nil
 }

@@ -47,4 +47,7 @@ type Followed struct {
 	Seen, LeftOut int
 	// After are the positions behind which the next sampling goes on, of all partitions that are known. It is the receiver's.
 	After map[Partition]Position
+	// Anew are the partitions whose log is another one than before: a topic that was deleted and made anew. What was at a position of the
+	// old log is at none of it.
+	Anew map[Partition]bool
 }

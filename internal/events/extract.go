@@ -17,6 +17,8 @@ const (
 	// mostKeys of one event, and longestKey in bytes; what is more is left out.
 	mostKeys   = 64
 	longestKey = 1 << 10
+	// mostTried values of a template's names: the lists of a message multiply.
+	mostTried = 1000
 	// longestVersion in bytes; what is longer is none.
 	longestVersion = 100
 )
@@ -107,20 +109,27 @@ func (x *extractor) read(e probes.Event, now time.Time) found {
 	for name, paths := range x.vars {
 		values[name] = firstOf(e.Value, paths)
 	}
-	var keys []string
+	add := func(k string) (more bool) {
+		if k == "" || len(k) > longestKey {
+			return true
+		}
+		f.readable = true
+		if len(f.keys) < mostKeys && (x.spec.Takes == nil || x.spec.Takes(k)) && !slices.Contains(f.keys, k) {
+			f.keys = append(f.keys, k)
+		}
+		return len(f.keys) < mostKeys
+	}
 	for _, t := range x.templates {
-		keys = appendKeys(keys, t, values)
+		fill(t, values, add)
 	}
 	for i := range x.patterns {
 		globs, _, _ := content.LookupList(e.Value, x.patterns[i])
-		keys = append(keys, x.matching(globs)...)
 		f.readable = f.readable || len(globs) > 0
+		for _, k := range x.matching(globs) {
+			add(k)
+		}
 	}
-	f.readable = f.readable || len(keys) > 0
-	keys = slices.DeleteFunc(keys, func(k string) bool { return x.spec.Takes != nil && !x.spec.Takes(k) })
-	slices.Sort(keys)
-	keys = slices.Compact(keys)
-	f.keys = keys[:min(len(keys), mostKeys)]
+	slices.Sort(f.keys)
 	if x.version != nil {
 		if s, ok := content.Lookup(e.Value, *x.version); ok {
 			f.version = x.readVersion(s, now)
@@ -161,35 +170,36 @@ func firstOf(doc []byte, paths []content.Path) []string {
 	return nil
 }
 
-// appendKeys fills a template with each value of its names, up to mostKeys of them in all. Without a value for each name there is no key.
-func appendKeys(keys []string, t form.Template, values map[string][]string) []string {
+// fill a template with each value of its names, until add wants no more or it was tried mostTried times. Without a value for each name
+// there is no key.
+func fill(t form.Template, values map[string][]string, add func(key string) (more bool)) {
 	var names []string
 	for _, n := range t.Names() {
+		if len(values[n]) == 0 {
+			return
+		}
 		if !slices.Contains(names, n) {
 			names = append(names, n)
 		}
 	}
-	vars := map[string]string{}
-	var fill func(names []string)
-	fill = func(names []string) {
+	vars, tried := map[string]string{}, 0
+	var next func(names []string) (more bool)
+	next = func(names []string) bool {
 		if len(names) == 0 {
-			if k := t.Expand(vars, nil); k != "" && len(k) <= longestKey {
-				keys = append(keys, k)
-			}
-			return
+			return add(t.Expand(vars, nil))
 		}
 		for _, v := range values[names[0]] {
-			if len(keys) >= mostKeys {
-				return
+			if tried++; tried > mostTried {
+				return false
 			}
-			if v != "" {
-				vars[names[0]] = v
-				fill(names[1:])
+			vars[names[0]] = v
+			if v != "" && !next(names[1:]) {
+				return false
 			}
 		}
+		return true
 	}
-	fill(names)
-	return keys
+	next(names)
 }
 
 // matching gives the class's known keys that fit one of the globs.
@@ -205,6 +215,7 @@ func (x *extractor) matching(globs []string) []string {
 			keys = append(keys, k)
 		}
 	}
+	slices.Sort(keys) // so that of many the same are chosen
 	return keys
 }
 

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -159,6 +160,41 @@ func TestExtractionIsBounded(t *testing.T) {
 	}
 	if f := x.read(probes.Event{Value: []byte(`"*"`)}, time.Now()); len(f.keys) != mostKeys {
 		t.Errorf("%d keys of one event", len(f.keys))
+	}
+}
+
+// Of many keys those of other classes take no room, and values of which no key can be made end.
+func TestExtractionOfOddLists(t *testing.T) {
+	var others, long []string
+	for i := range 200 {
+		others = append(others, fmt.Sprintf("%q", fmt.Sprint("other:", i)))
+		long = append(long, fmt.Sprintf("%q", strings.Repeat("x", longestKey)))
+	}
+	list := func(of []string) string { return "[" + strings.Join(of, ",") + "]" }
+	ours := func(k string) bool { return strings.HasPrefix(k, "user:") }
+	x, err := newExtractor(&Spec{Message: &probes.Message{Key: "$.keys"}, Takes: ours})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := x.read(probes.Event{Value: []byte(`{"keys":` + list(append(others, `"user:1"`)) + `}`)}, time.Now())
+	if !slices.Equal(f.keys, []string{"user:1"}) || !f.readable {
+		t.Errorf("behind those of others: %q", f.keys)
+	}
+	empty := list(slices.Repeat([]string{`""`}, 100_000))
+	for _, value := range []string{`{"a":` + empty + `,"b":` + empty + `}`, `{"a":` + list(others) + `,"b":` + empty + `}`, `{"a":` + list(long) + `,"b":` + list(long) + `}`} {
+		x, err := newExtractor(&Spec{Keys: templates("{a}{b}"), Vars: map[string][]string{"a": {"$.a"}, "b": {"$.b"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := x.read(probes.Event{Value: []byte(value)}, time.Now()); len(f.keys) > 0 || f.readable {
+			t.Errorf("%d keys", len(f.keys))
+		}
+	}
+	tried := 0
+	many := slices.Repeat([]string{"v"}, 1000)
+	fill(templates("{a}{b}{c}")[0], map[string][]string{"a": many, "b": many, "c": many}, func(string) bool { tried++; return true })
+	if tried > mostTried {
+		t.Errorf("%d keys were made of one message", tried)
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	// mostBytesNoted are taken when no more canaries are noted of which nothing is remembered. What is left is for events, which come and
 	// go: else each one that comes would drop what the next canaries then fill again.
 	mostBytesNoted = mostBytes - mostBytes/8
+	// mostAgain of them are those that wait for no window, and are looked at again since they are without effect.
+	mostAgain = mostPending / 4
 	// oldestTaken is how old an event may be when it is first seen.
 	oldestTaken = 10 * time.Minute
 	// checkedFor is how long after its last look a key is not checked again for the same version.
@@ -75,6 +77,8 @@ const (
 	ineffective
 	// traced: the text begins with the trace's id.
 	traced
+	// lost: the log that it was in is gone, and it was not learned that the processor had passed it.
+	lost
 	// over: there are no looks to come.
 	over
 )

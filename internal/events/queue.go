@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"hash/maphash"
 	"maps"
 	"math"
@@ -13,7 +14,8 @@ import (
 
 // queue that is followed.
 type queue struct {
-	after map[probes.Partition]probes.Position
+	source string
+	after  map[probes.Partition]probes.Position
 	// partitions in the order in which they came, and where each is in it.
 	partitions []probes.Partition
 	index      map[probes.Partition]uint16
@@ -145,6 +147,10 @@ func (t *Tracker) Sampled(queue string, traits probes.QueueTraits, b *probes.Bac
 	}
 	now := t.clock.from(t.opt.Now())
 	t.sweep(t.clock.by(t.opt.Now()))
+	if b != nil && b.Followed != nil {
+		t.loseLogs(queue, b.Followed.Anew)
+	}
+	t.dropAgain()
 	for _, c := range t.of(queue) {
 		c.candidates.cut(q.lose)
 		for _, k := range c.candidates.chosen {
@@ -155,7 +161,7 @@ func (t *Tracker) Sampled(queue string, traits probes.QueueTraits, b *probes.Bac
 		c.candidates.clear()
 		for _, p := range c.events {
 			switch {
-			case p.passed > 0:
+			case p.passed > 0, p.is(lost):
 			case traits.AtOnce:
 				p.passed = now
 			default:
@@ -173,6 +179,51 @@ func (t *Tracker) Sampled(queue string, traits probes.QueueTraits, b *probes.Bac
 		q.counts.Skipped[Budget] += uint64(max(b.Followed.LeftOut, 0))
 	}
 	t.fit()
+}
+
+// dropAgain some of those that are only looked at again, where they are so many that they would take the room of events to come. Of each
+// minute some stay, so that the age of the oldest does.
+func (t *Tracker) dropAgain() {
+	type again struct {
+		c *class
+		p *pending
+	}
+	var all []again
+	for _, c := range t.classes {
+		for _, p := range c.events {
+			if p.is(ineffective) && int(p.next) >= len(c.spec.Windows) {
+				all = append(all, again{c, p})
+			}
+		}
+	}
+	if len(all) <= mostAgain {
+		return
+	}
+	slices.SortFunc(all, func(a, b again) int { return cmp.Compare(a.p.at, b.p.at) })
+	minute, kept := int64(0), 0
+	for _, a := range all {
+		if m := a.p.at / time.Minute.Milliseconds(); m != minute {
+			minute, kept = m, 0
+		}
+		if kept++; kept > mostAgain/int(ineffectiveFor.Minutes()) {
+			t.finish(a.c, a.p)
+		}
+	}
+}
+
+// loseLogs of partitions that are made anew, of whose events positions tell nothing any more.
+func (t *Tracker) loseLogs(queue string, anew map[probes.Partition]bool) {
+	if len(anew) == 0 {
+		return
+	}
+	for _, c := range t.of(queue) {
+		for _, p := range c.events {
+			if p.passed == 0 && anew[t.queues[queue].partitions[p.partition]] {
+				p.set(lost, true)
+				p.set(behind, false)
+			}
+		}
+	}
 }
 
 // take an event that was chosen; false: there is no room.

@@ -10,6 +10,8 @@ import (
 // Spec is how a class's keys come out of a queue, and when they are looked at.
 type Spec struct {
 	Class, Queue string
+	// Source is the same where positions in the queue mean the same: one of another server or stream is another queue.
+	Source string
 	// Message is the queue's; nil: not configured.
 	Message *probes.Message
 	// Keys are filled from Vars and {key}, the message's key or, of a Kafka record without a path to it, the record's; none: {key}.
@@ -41,6 +43,8 @@ type Spec struct {
 	Layers []Layer
 	// Contents is the same where contents, versions and keys on the layers are comparable: another text makes looks start over.
 	Contents string
+	// Reading is the same where messages give the same events, and the same progress counts: another text drops those with looks to come.
+	Reading string
 }
 
 // Window is an age of events at which is looked.

@@ -216,6 +216,42 @@ func TestRule1BadOnlyPastTheProcessor(t *testing.T) {
 	}
 }
 
+// An event whose message is in a log that is gone was not processed because a position in the next one is passed.
+func TestALogThatIsMadeAnew(t *testing.T) {
+	partition := probes.Partition{}
+	for _, c := range []struct {
+		name   string
+		passed bool
+		anew   probes.Partition
+		want   string
+	}{
+		{"passed before", true, partition, "survived:1"},
+		{"not passed before", false, partition, "unknown:1"},
+		{"of another partition", false, probes.Partition{ID: 1}, "survived:1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStand(t, nil)
+			s.send(`{"key":"a","version":2}`)
+			if c.passed {
+				s.commits = s.sent
+			}
+			s.sampled()
+			s.wait(10 * time.Second)
+			s.Sampled("q", s.traits, &probes.Backlog{Followed: &probes.Followed{Anew: map[probes.Partition]bool{c.anew: true}}}, s.now)
+			s.wait(10 * time.Second)
+			s.commits = s.sent
+			s.sampled()
+			s.wait(40 * time.Second)
+			s.look(s.on("l1", held))
+			s.wantEvents("1m", c.want)
+			s.event(`{"key":"b","version":2}`)
+			s.wait(time.Minute)
+			s.look(s.on("l1", Copy{}))
+			s.wantEvents("1m", "gone:1 "+c.want)
+		})
+	}
+}
+
 func TestProgressOfGroups(t *testing.T) {
 	group := func(name string, passed, known bool) probes.GroupBacklog {
 		return probes.GroupBacklog{Group: name, Passed: func(probes.Partition, probes.Position) (bool, bool) { return passed, known }}
@@ -444,6 +480,44 @@ func TestWithoutEffectIsLookedAtAgain(t *testing.T) {
 	}
 }
 
+// What is without effect for long takes no room from what comes after it, nor from what looks saw: an incident that lasts is told for as long.
+func TestWhatIsWithoutEffectLeavesRoom(t *testing.T) {
+	const each, interval = 480, time.Minute
+	s := newStand(t, func(sp *Spec) { sp.Sample = each })
+	checked := func() uint64 { return s.report().Windows[0].Events[Survived] }
+	n := 0
+	round := func() {
+		for range each {
+			s.send(fmt.Sprintf(`{"key":"user:%d:profile","version":%d}`, n%5000, n))
+			n++
+		}
+		s.commits = s.sent
+		s.sampled()
+		s.wait(interval)
+		s.look(s.on("l1", held), s.on("l2", Copy{}))
+	}
+	for range 58 * time.Minute / interval {
+		round()
+	}
+	before := checked()
+	for range 10 * time.Minute / interval {
+		round()
+	}
+	if got := checked() - before; got < each*10*9/10 {
+		t.Errorf("%d events were looked at in ten minutes, and %d came", got, each*10)
+	}
+	if age := s.report().OldestIneffective; age < 59*time.Minute || age > 61*time.Minute {
+		t.Errorf("the oldest without effect is %s old", age)
+	}
+	if size := s.Size(); size.Copies < 5000 {
+		t.Errorf("%+v", size)
+	}
+	r, _ := s.QueueReport("q")
+	if r.Skipped[Budget] > 0 {
+		t.Errorf("%d of %d messages were left out", r.Skipped[Budget], n)
+	}
+}
+
 func TestAnOldValueThatCameBack(t *testing.T) {
 	s := newStand(t, nil)
 	s.event(`{"key":"a","version":2}`)
@@ -565,6 +639,49 @@ func TestConfigure(t *testing.T) {
 	if _, ok := s.Report("c"); ok || s.Follows("q") {
 		t.Error("a class that can't be followed is reported")
 	}
+}
+
+// What was learned by another reading of messages, or of another queue, is over with it; what looks saw of copies is not.
+func TestConfigureAnotherReading(t *testing.T) {
+	for name, change := range map[string]func(*Spec){
+		"another reading": func(sp *Spec) { sp.Reading = "another" },
+		"another source":  func(sp *Spec) { sp.Source = "another" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStand(t, nil)
+			s.note("b", Copy{Present: true, CAS: 7})
+			s.event(`{"key":"a","version":2}`)
+			s.wait(time.Minute)
+			s.look(s.on("l1", held))
+			s.Sampled("q", s.traits, &probes.Backlog{Followed: &probes.Followed{After: map[probes.Partition]probes.Position{{}: {Major: 9}}}}, s.now)
+			s.configure(change)
+			if r := s.report(); r.Pending != 0 || r.OldestIneffective != 0 || s.Size().Pending != 0 {
+				t.Errorf("%+v", r)
+			}
+			if after := s.After("q"); (len(after) > 0) != (name == "another reading") {
+				t.Errorf("reading goes on after %v", after)
+			}
+			s.wait(time.Minute)
+			s.event(`{"key":"b"}`)
+			s.wait(time.Minute)
+			s.look(s.on("l1", Copy{Present: true, CAS: 7}))
+			s.wantEvents("1m", "survived:2")
+		})
+	}
+}
+
+func TestALayerThatIsNotAskedAnyMoreIsNotWithoutEffect(t *testing.T) {
+	s := newStand(t, nil)
+	s.event(`{"key":"a","version":2}`)
+	s.wait(time.Minute)
+	s.look(s.on("l1", held))
+	s.configure(func(sp *Spec) { sp.Layers[0].MaxStaleness, sp.Layers[1].MaxStaleness = time.Minute, time.Minute })
+	if r := s.report(); r.Pending != 1 || r.OldestIneffective != 0 {
+		t.Errorf("%+v", r)
+	}
+	s.wait(4 * time.Minute)
+	s.look(s.on("l1", Copy{}))
+	s.wantEvents("5m", "gone:1")
 }
 
 func TestPositionsOutliveAConfiguration(t *testing.T) {

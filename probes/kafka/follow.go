@@ -38,6 +38,8 @@ type follower struct {
 	mu sync.Mutex
 	// seen and leftOut messages since this was told last.
 	seen, leftOut int
+	// anew are the partitions whose log is another one since this was told last.
+	anew map[probes.Partition]bool
 	// read: what came was learned of some partition, in the sampling under way.
 	read bool
 }
@@ -74,7 +76,7 @@ type cursor struct {
 func (q *queue) Follow(after map[probes.Partition]probes.Position, visit func(probes.Event)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.follower = &follower{visit: visit, after: maps.Clone(after), cursors: map[probes.Partition]*cursor{}}
+	q.follower = &follower{visit: visit, after: maps.Clone(after), cursors: map[probes.Partition]*cursor{}, anew: map[probes.Partition]bool{}}
 }
 
 // offsetAfter is the first offset behind a position.
@@ -102,9 +104,15 @@ func (s *sampling) placeCursors(now time.Time) {
 				c.next = offsetAfter(after)
 			}
 			f.cursors[id] = c
+			if made {
+				f.anew[id] = true
+			}
 		}
 		c.goneAt, c.topicID = time.Time{}, p.topicID
 		if p.end.err == nil && p.start.err == nil {
+			if c.next > p.end.offset {
+				f.anew[id] = true
+			}
 			f.leaveOut(c, c.place(p.start.offset, p.end.offset))
 		}
 	}
@@ -155,6 +163,7 @@ func (f *follower) forget(listed map[probes.Partition]*partition, now time.Time,
 	maps.DeleteFunc(f.cursors, func(_ probes.Partition, c *cursor) bool {
 		return !c.goneAt.IsZero() && (now.Sub(c.goneAt) > after || c.goneAt.Before(before))
 	})
+	maps.DeleteFunc(f.anew, func(id probes.Partition, _ bool) bool { return f.cursors[id] == nil })
 }
 
 // leaveOut what is at so many offsets: as many messages as were seen at others.
@@ -407,6 +416,10 @@ func (q *queue) followed() *probes.Followed {
 		return nil
 	}
 	out := &probes.Followed{Seen: f.seen, LeftOut: f.leftOut, After: make(map[probes.Partition]probes.Position, len(f.cursors))}
+	if len(f.anew) > 0 {
+		out.Anew = f.anew
+		f.anew = map[probes.Partition]bool{}
+	}
 	f.seen, f.leftOut = 0, 0
 	for id, c := range f.cursors {
 		if c.goneAt.IsZero() && c.next >= 0 {

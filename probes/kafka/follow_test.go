@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,11 +34,12 @@ type visits struct {
 	// seen, leftOut and after as they were told.
 	seen, leftOut int
 	after         map[probes.Partition]probes.Position
+	anew          map[probes.Partition]bool
 }
 
 func follow(t *testing.T, q *queue, after map[probes.Partition]probes.Position) *visits {
 	t.Helper()
-	v := &visits{t: t, q: q, last: map[probes.Partition]probes.Position{}}
+	v := &visits{t: t, q: q, last: map[probes.Partition]probes.Position{}, anew: map[probes.Partition]bool{}}
 	q.Follow(after, func(e probes.Event) {
 		if last, ok := v.last[e.Partition]; ok && last.Compare(e.At) >= 0 {
 			t.Errorf("%v: %v comes after %v", e.Partition, e.At, last)
@@ -57,6 +59,7 @@ func (v *visits) take(b probes.Backlog) {
 		return
 	}
 	v.seen, v.leftOut, v.after = v.seen+b.Followed.Seen, v.leftOut+b.Followed.LeftOut, b.Followed.After
+	maps.Copy(v.anew, b.Followed.Anew)
 	if len(v.values) != v.seen-v.leftOut {
 		v.t.Errorf("%d messages came; seen %d, left out %d", len(v.values), v.seen, v.leftOut)
 	}
@@ -250,8 +253,8 @@ func testFollowedCutOff(t *testing.T, k *servers.KafkaServer, u *user) {
 	}
 	v.sample()
 	v.want("what is left", append(slices.Clone(whole), values[70:]...))
-	if v.seen != 110 || v.leftOut != 70 {
-		t.Errorf("seen %d, left out %d", v.seen, v.leftOut)
+	if v.seen != 110 || v.leftOut != 70 || len(v.anew) > 0 {
+		t.Errorf("seen %d, left out %d, made anew %v", v.seen, v.leftOut, v.anew)
 	}
 }
 
@@ -275,6 +278,7 @@ func testFollowedNew(t *testing.T, k *servers.KafkaServer, u *user) {
 	servers.Eventually(t, "all came", func() bool { v.sample(); return len(v.values) >= len(want) })
 	v.want("what is new", want)
 	// Deleted and made anew between two samplings: all of it is new.
+	clear(v.anew)
 	if _, err := u.admin.DeleteTopic(t.Context(), "fn-b"); err != nil {
 		t.Fatal(err)
 	}
@@ -295,6 +299,9 @@ func testFollowedNew(t *testing.T, k *servers.KafkaServer, u *user) {
 	})
 	v.sample()
 	v.want("made anew", want)
+	if want := map[probes.Partition]bool{{Topic: "fn-b", ID: 0}: true, {Topic: "fn-b", ID: 1}: true}; !maps.Equal(v.anew, want) {
+		t.Errorf("made anew are %v, want %v", v.anew, want)
+	}
 	if v.leftOut != 0 {
 		t.Errorf("%d left out", v.leftOut)
 	}
@@ -415,7 +422,17 @@ func testPassed(t *testing.T, k *servers.KafkaServer, u *user) {
 	u.produce(t, "passed", 0, 10)
 	u.commit(t, "passed-g", "passed", map[int32]int64{0: 4, 1: 0})
 	u.commit(t, "passed-h", "elsewhere", map[int32]int64{0: 0})
-	q := openQueue(t, configOf([]string{k.Addr}, []string{"passed", "/^elsewhere$/"}, []string{"passed-g", "passed-h", "passed-none"}))
+	u.create(t, "passed-cut", 1)
+	u.produce(t, "passed-cut", 0, 10)
+	u.commit(t, "passed-g", "passed-cut", map[int32]int64{0: 8})
+	u.commit(t, "passed-h", "passed-cut", map[int32]int64{0: 3})
+	u.commit(t, "passed-ahead", "passed-cut", map[int32]int64{0: 11})
+	cut := kadm.Offsets{}
+	cut.AddOffset("passed-cut", 0, 6, -1)
+	if r, err := u.admin.DeleteRecords(t.Context(), cut); err != nil || r.Error() != nil {
+		t.Fatal(err, r.Error())
+	}
+	q := openQueue(t, configOf([]string{k.Addr}, []string{"passed", "/^elsewhere$/", "passed-cut"}, []string{"passed-g", "passed-h", "passed-none", "passed-ahead"}))
 	b := sampleWell(t, q)
 	for _, c := range []struct {
 		group         string
@@ -430,6 +447,11 @@ func testPassed(t *testing.T, k *servers.KafkaServer, u *user) {
 		{"passed-g", probes.Partition{Topic: "elsewhere"}, probes.Position{Minor: 1}, false, false}, // another group reads it
 		{"passed-h", probes.Partition{Topic: "passed"}, probes.Position{Minor: 1}, false, false},
 		{"passed-none", probes.Partition{Topic: "passed"}, probes.Position{Minor: 1}, false, true},
+		{"passed-g", probes.Partition{Topic: "passed-cut"}, probes.Position{Major: 6, Minor: 1}, true, true},
+		{"passed-g", probes.Partition{Topic: "passed-cut"}, probes.Position{Major: 5, Minor: 1}, false, false}, // it may never have seen it
+		{"passed-h", probes.Partition{Topic: "passed-cut"}, probes.Position{Major: 5, Minor: 1}, false, true},
+		{"passed-ahead", probes.Partition{Topic: "passed-cut"}, probes.Position{Major: 6, Minor: 1}, false, false},
+		{"passed-g", probes.Partition{Topic: "gone"}, probes.Position{Minor: 1}, false, false},
 	} {
 		if passed, known := probetest.GroupOf(t, b, c.group).Passed(c.p, c.at); passed != c.passed || known != c.known {
 			t.Errorf("%+v: passed %v, known %v", c, passed, known)

@@ -112,7 +112,7 @@ func (s *sampling) backlog() probes.Backlog {
 	for _, g := range s.groups {
 		one, waiting, known := s.groupBacklog(g, now)
 		reads, has := s.readTopics(g, unread)
-		one.UncommittedMessages, one.Passed = s.uncommittedMessages(g, reads, has, now), g.passed(reads)
+		one.UncommittedMessages, one.Passed = s.uncommittedMessages(g, reads, has, now), s.passed(g, reads)
 		if one.Leftover {
 			b.Groups = append(b.Groups, one)
 			continue

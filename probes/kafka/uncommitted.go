@@ -67,20 +67,25 @@ func (s *sampling) uncommittedMessages(g *group, reads, has func(topic string) b
 	return out
 }
 
-// passed reports which messages a group has committed: nothing in partitions without a commit, of topics that it is held to read.
-// nil: its commits are not known, or it has none, as a share group.
-func (g *group) passed(reads func(topic string) bool) func(probes.Partition, probes.Position) (passed, known bool) {
+// passed reports which messages a group has committed: nothing in partitions without a commit, of topics that it is held to read. Of a
+// message that is cut off from the log a commit behind it tells nothing: the group may never have seen it. Nor does a commit behind the
+// log's end, which is of another log. nil: its commits are not known, or it has none, as a share group.
+func (s *sampling) passed(g *group, reads func(topic string) bool) func(probes.Partition, probes.Position) (passed, known bool) {
 	if g.offsets.err != nil || g.share {
 		return nil
 	}
-	return func(p probes.Partition, at probes.Position) (passed, known bool) {
-		if g.unread[p] != nil {
+	partitions := s.partitions
+	return func(id probes.Partition, at probes.Position) (passed, known bool) {
+		p, commit := partitions[id], g.commits[id]
+		switch {
+		case p == nil || g.unread[id] != nil:
 			return false, false
+		case commit > 0 && uint64(commit) > at.Major:
+			known = p.start.err == nil && p.start.offset <= int64(at.Major) && (p.end.err != nil || commit <= p.end.offset)
+			return known, known
 		}
-		if commit, ok := g.commits[p]; ok {
-			return commit > 0 && uint64(commit) > at.Major, true
-		}
-		return false, reads(p.Topic)
+		_, committed := g.commits[id]
+		return false, committed || reads(id.Topic)
 	}
 }
 
