@@ -28,6 +28,12 @@ func kafkaAdmin(t testing.TB, broker string) *kadm.Client {
 // member of a group, which reads and commits by itself until it is stopped.
 func member(t testing.TB, broker, group, topic string) (stop func()) {
 	t.Helper()
+	return memberThat(t, broker, group, topic, func(*kgo.Record) {})
+}
+
+// memberThat handles each record before it commits it.
+func memberThat(t testing.TB, broker, group, topic string, handle func(*kgo.Record)) (stop func()) {
+	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
 		kgo.AutoCommitInterval(100*time.Millisecond), kgo.HeartbeatInterval(200*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
@@ -38,7 +44,7 @@ func member(t testing.TB, broker, group, topic string) (stop func()) {
 	go func() {
 		defer close(ended)
 		for ctx.Err() == nil {
-			client.PollFetches(ctx)
+			client.PollFetches(ctx).EachRecord(handle)
 		}
 	}()
 	stop = func() {

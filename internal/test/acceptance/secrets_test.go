@@ -1,11 +1,15 @@
 package acceptance
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
@@ -15,6 +19,37 @@ import (
 const (
 	valueMarker  = "marker-of-a-value"
 	secretMarker = "marker-of-a-secret"
+	// awsMarker is in the name of AWS's key, which is told as little as the key.
+	awsMarker = "AKIAMARKEROFAKEYSNAME"
+)
+
+// lyingDynamoDB refuses each request with all that authenticates it, also encoded, in the code or the message that its path names. The
+// signatures that it was given are remembered.
+type lyingDynamoDB struct {
+	mu         sync.Mutex
+	signatures []string
+}
+
+func (d *lyingDynamoDB) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	authorization, token := r.Header.Get("Authorization"), r.Header.Get("X-Amz-Security-Token")
+	_, signature, _ := strings.Cut(authorization, "Signature=")
+	d.mu.Lock()
+	d.signatures = append(d.signatures, signature)
+	d.mu.Unlock()
+	said := map[string]string{
+		"/header": authorization, "/token": token, "/key": awsSecret, "/encoded": base64.StdEncoding.EncodeToString([]byte(awsSecret)),
+		"/name": awsMarker, "/signature": signature, "/cut": strings.Repeat("x", 185) + token,
+	}[r.URL.Path]
+	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	w.Header().Set("X-Amzn-Requestid", token)
+	w.WriteHeader(http.StatusBadRequest)
+	_ = json.NewEncoder(w).Encode(map[string]string{"__type": "ValidationException", "message": "refused: " + said})
+}
+
+// awsSecret is AWS's key, awsToken that of a session.
+const (
+	awsSecret = secretMarker + "/of+aws"
+	awsToken  = secretMarker + "-of-a-session=="
 )
 
 // TestNothingTellsValuesOrSecrets plants markers in what is cached and in what authenticates, lets much fail, and looks
@@ -47,6 +82,14 @@ func TestNothingTellsValuesOrSecrets(t *testing.T) {
 	t.Cleanup(web.Close)
 	host := strings.TrimPrefix(web.URL, "http://")
 	password := writeFile(t, "password", secretMarker)
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": awsMarker, "AWS_SECRET_ACCESS_KEY": awsSecret, "AWS_SESSION_TOKEN": awsToken, "AWS_EC2_METADATA_DISABLED": "true",
+	} {
+		t.Setenv(name, value)
+	}
+	aws := &lyingDynamoDB{}
+	tables := httptest.NewServer(aws)
+	t.Cleanup(tables.Close)
 	cfg := fmt.Sprintf(`
 layers:
   - name: l2
@@ -83,6 +126,11 @@ canaries:
 versions:
   - {app: web, nodes: {app-1: "http://%[4]s/version", app-2: "http://127.0.0.1:1/version"}, username: user, password: %[6]s}
 `, good.Addr, other.Addr, m.Addr, host, password, secretMarker)
+	cfg += attemptsOf("header", tables.URL+"/header")
+	lies := []string{"token", "key", "encoded", "name", "signature", "cut"}
+	for _, lie := range lies {
+		cfg += strings.TrimPrefix(attemptsOf(lie, tables.URL+"/"+lie), "history:\n")
+	}
 	path := writeFile(t, "cacheinv.yml", cfg)
 	p := run(t, "--config.file", path, "--log.level", "debug", "--web.enable-lifecycle")
 	var seen strings.Builder
@@ -123,7 +171,15 @@ versions:
 	page := parse(t, p.get("/metrics"))
 	page.want(1, "node_up", "node", "right")
 	page.want(0, "node_up", "node", "wrong")
-	for _, marker := range []string{valueMarker, secretMarker, "bWFya2VyLW9m"} {
+	if n := page.number("history_up"); n != len(lies)+1 || page.sum("history_up") != 0 || strings.Count(p.out.String(), "the query does not fit table attempts") == 0 {
+		t.Errorf("%d histories, of which %v are up", n, page.sum("history_up"))
+	}
+	markers := []string{valueMarker, secretMarker, awsMarker, "bWFya2VyLW9m"}
+	tables.Close()
+	if len(aws.signatures) == 0 || slices.Contains(aws.signatures, "") {
+		t.Errorf("requests were not signed: %q", aws.signatures)
+	}
+	for _, marker := range append(markers, aws.signatures...) {
 		if at := strings.Index(seen.String(), marker); at >= 0 {
 			text := seen.String()
 			t.Errorf("%s is told: …%s…", marker, text[max(0, at-300):min(len(text), at+100)])
