@@ -128,8 +128,8 @@ bench-peers: ## Measure ours beside other exporters, in one run; PEERS is a fold
 	CACHEINV_PEERS="$(PEERS)" go test -run '^$$' -bench '^BenchmarkPeers' -benchtime 1x -timeout 30m ./internal/test/acceptance
 
 .PHONY: soak
-soak: ## Run the acceptance tests, the incidents of detection, the attacks and the simulation with their full counts, and all mutants of the rules (hours)
-	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/test/acceptance/... ./probes/... ./alerts ./internal/bundle ./internal/test/detection/... ./internal/test/hostile ./internal/test/simulation/... ./internal/verdict ./internal/drain ./internal/recovery ./internal/repair
+soak: ## Run the acceptance tests, the ledger of event checks, the incidents of detection, the attacks and the simulation with their full counts, and all mutants of the rules (hours)
+	CACHEINV_SOAK=1 go test -count=1 -p 1 -timeout 170m $(TESTFLAGS) ./internal/test/acceptance/... ./probes/... ./alerts ./internal/bundle ./internal/test/detection/... ./internal/test/hostile ./internal/test/ledger ./internal/test/simulation/... ./internal/verdict ./internal/drain ./internal/recovery ./internal/repair
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s); one that ran less than FUZZLEAST times (1000) fails

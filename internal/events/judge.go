@@ -129,6 +129,8 @@ type Evidence struct {
 	HighestBefore, HighestAfter uint64
 	// StoredAfter is when an earlier look saw the copy missing, or with a lower CAS: it was stored after that.
 	StoredAfter time.Time
+	// Effective: an earlier look of this event saw the copy good.
+	Effective bool
 	// Changed: the content is not what an earlier look saw, or was first seen after the event, in another's place.
 	Changed bool
 	// TTLMin is the shortest TTL that is ever set.
@@ -195,11 +197,9 @@ func (c *Copy) isLater(e *Evidence) bool {
 	return c.isStoredAfter(e) || c.casRises(e) && e.HighestAfter > 0 && c.CAS > e.HighestAfter || c.differs(e)
 }
 
-// cameBack: there is evidence that a copy of a lower version was stored after the event. Its content says nothing, and a CAS above the
-// highest only where copies that are looked at were stored between the looks: else it is above that of any copy nobody looked at.
-func (c *Copy) cameBack(e *Evidence) bool {
-	return c.isStoredAfter(e) || c.casRises(e) && e.HighestBefore > 0 && e.HighestAfter > e.HighestBefore && c.CAS > e.HighestAfter
-}
+// cameBack: a copy of a lower version was stored after the event, as it was good at an earlier look, or as a look or a clock says. Its content
+// says nothing, and a CAS above all that were seen may be that of a copy which nobody looked at until now.
+func (c *Copy) cameBack(e *Evidence) bool { return e.Effective || c.isStoredAfter(e) }
 
 // isStoredAfter: a look or a clock says that the copy was stored after the event.
 func (c *Copy) isStoredAfter(e *Evidence) bool {

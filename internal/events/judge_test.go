@@ -62,6 +62,7 @@ func TestJudge(t *testing.T) {
 	unknown := func(e *Evidence) { e.Progress = ProgressUnknown }
 	newer := func(e *Evidence) { e.Newer = true }
 	missed := func(e *Evidence) { e.StoredAfter = eventAt.Add(time.Second) }
+	effective := func(e *Evidence) { e.Effective = true }
 	highest := func(before, after uint64) func(*Evidence) {
 		return func(e *Evidence) { e.HighestBefore, e.HighestAfter = before, after }
 	}
@@ -102,15 +103,15 @@ func TestJudge(t *testing.T) {
 		{"restored: missing at a look before the event", present(v("1")), passed(both(wrote("2"), func(e *Evidence) {
 			e.StoredAfter = eventAt.Add(-time.Second)
 		})), Survived},
+		{"restored: good at an earlier look", present(v("1")), passed(both(wrote("2"), effective)), Restored},
+		{"waiting: good at an earlier look, before the processor passed", present(v("1")), passed(both(wrote("2"), isBehind, effective)), Waiting},
+		{"survived: good at an earlier look, and older by its age", present(age(61*time.Second + 20*time.Millisecond)), passed(effective), Survived},
+		{"unknown: good at an earlier look", present(nil), passed(effective), Unknown},
 		{"restored: by its age", present(func(c *Copy) { v("1")(c); age(30 * time.Second)(c) }), passed(wrote("2")), Restored},
 		{"restored: by cached_at", present(func(c *Copy) { v("1")(c); made(time.Second)(c) }), passed(wrote("2")), Restored},
 		{
-			"restored: by CAS, above the highest of copies that were stored between the looks", present(func(c *Copy) { v("1")(c); cas(12)(c) }),
-			passed(both(wrote("2"), highest(5, 10))), Restored,
-		},
-		{
-			"survived: CAS above the highest of copies that were not stored since", present(func(c *Copy) { v("1")(c); cas(12)(c) }),
-			passed(both(wrote("2"), highest(10, 10))), Survived,
+			"survived: a CAS above all that looks saw, before the event and after it, is one that nobody looked at",
+			present(func(c *Copy) { v("1")(c); cas(12)(c) }), passed(both(wrote("2"), highest(5, 10))), Survived,
 		},
 		{"survived: another content restores nothing", present(v("1")), passed(both(wrote("2"), before(func(i *Identity) { i.Content++ }))), Survived},
 		{"restored: whatever a newer event", present(v("1")), passed(both(wrote("2"), missed, newer)), Restored},
@@ -244,7 +245,7 @@ func judgeSlowly(c Copy, e Evidence) Result {
 		c.HasAge && asked-int64(c.Age)-s > t0,
 		!c.CachedAt.IsZero() && c.CachedAt.UnixNano() > t0 && c.CachedAt.UnixNano() <= read+s,
 	}
-	back := append([]bool{cas && e.HighestBefore != 0 && e.HighestAfter > e.HighestBefore && c.CAS > e.HighestAfter}, later...)
+	back := append([]bool{e.Effective}, later...)
 	acquits := append([]bool{cas && e.HighestAfter != 0 && c.CAS > e.HighestAfter, other}, later...)
 	some := func(list []bool) bool {
 		for _, b := range list {
@@ -301,6 +302,7 @@ func randomLook(r *rand.Rand) (Copy, Evidence) {
 	}
 	e := Evidence{
 		At: eventAt, Version: number(), Progress: Progress(r.IntN(3)), HighestBefore: few(), HighestAfter: few(), Changed: r.IntN(6) == 0, Newer: some(),
+		Effective: r.IntN(6) == 0,
 	}
 	if some() {
 		e.Before = Identity{Seen: true, Content: ContentOf(content.Digest{byte(r.IntN(3))}), ETag: uint64(r.IntN(3))}

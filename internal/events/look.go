@@ -134,7 +134,9 @@ func (t *Tracker) Suspect(class, key, layer, name string, c Copy) bool {
 // judge a copy as it was read for an event. s is what earlier looks saw of it; nil: nothing.
 func (t *Tracker) judge(k *class, l *look, key string, n *node, s *sight, c Copy) Result {
 	p, asked := l.event, t.clock.by(c.Asked)
-	e := Evidence{At: p.time(), Version: p.version, TTLMin: k.spec.TTLMin, Newer: slices.Contains(l.newer, key)}
+	e := Evidence{
+		At: p.time(), Version: p.version, TTLMin: k.spec.TTLMin, Newer: slices.Contains(l.newer, key), Effective: p.effective&(1<<k.layer(n.layer)) != 0,
+	}
 	if c.CAS > 0 {
 		e.HighestBefore, e.HighestAfter = n.highestBy(p.before), n.highestAfter(t.clock.from(e.At), asked)
 	}

@@ -519,13 +519,35 @@ func TestWhatIsWithoutEffectLeavesRoom(t *testing.T) {
 }
 
 func TestAnOldValueThatCameBack(t *testing.T) {
+	current := held
+	current.Version = content.ReadVersion("2")
+	for name, first := range map[string]Copy{"missing": {}, "current": current} {
+		t.Run("was "+name, func(t *testing.T) {
+			s := newStand(t, nil)
+			s.event(`{"key":"a","version":2}`)
+			s.wait(time.Minute)
+			s.look(s.on("l1", first), s.on("l2", held))
+			s.wantEvents("1m", "survived:1")
+			s.wait(4 * time.Minute)
+			s.look(s.on("l1", held), s.on("l2", current))
+			s.wantEvents("5m", "restored:1")
+		})
+	}
+}
+
+// What was old at each look is not said to have come back because copies of another layer, or an older event, took effect.
+func TestAnOldValueThatStayed(t *testing.T) {
 	s := newStand(t, nil)
+	current := held
+	current.Version = content.ReadVersion("2")
 	s.event(`{"key":"a","version":2}`)
 	s.wait(time.Minute)
-	s.look(s.on("l1", Copy{}))
+	s.look(s.on("l1", current), s.on("l2", held))
+	s.event(`{"key":"a","version":3}`)
 	s.wait(4 * time.Minute)
-	s.look(s.on("l1", held))
-	s.wantEvents("5m", "restored:1")
+	s.look(s.on("l1", current), s.on("l2", held))
+	s.wantEvents("1m", "survived:2")
+	s.wantEvents("5m", "survived:1")
 }
 
 func TestIdentityBeforeTheEvent(t *testing.T) {
