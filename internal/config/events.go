@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -205,10 +206,22 @@ func readWindows(b *form.Block, e *Events, layers []ClassLayer) {
 	case !slices.ContainsFunc(e.Windows, func(w EventWindow) bool { return w.Age == e.Within }) && len(e.Windows) > 0:
 		windows.Fault("lacks the age of within (%s); add it, or write one of these as within", text)
 	}
+	if i := slices.IndexFunc(e.Windows, func(w EventWindow) bool { return w.Age == e.Within }); i >= 0 && e.Within >= shortestWindow && !rulesKnow(e.Windows[i]) {
+		within.Fault("%s is not found by the alert rules as it is written; write whole seconds, minutes or hours, such as 90s, 2m or 1m30s", e.Windows[i].Text)
+	}
 	slices.SortStableFunc(e.Windows, func(a, b EventWindow) int { return cmp.Compare(a.Age, b.Age) })
 	if len(layers) > 0 && !slices.ContainsFunc(layers, func(l ClassLayer) bool { return l.MaxStaleness < e.Within }) {
 		b.Fault("asks no layer within %s, as each may be stale by design for as long; write a longer within, or a shorter max_staleness", text)
 	}
+}
+
+// rulesKnow says whether the rules find the window of the promise by its seconds: class_window:cacheinv_event_within:info writes them in
+// these ways.
+func rulesKnow(w EventWindow) bool {
+	s := w.Age.Seconds()
+	return slices.Contains([]string{
+		fmt.Sprintf("%vs", s), fmt.Sprintf("%vm", s/60), fmt.Sprintf("%vh", s/3600), fmt.Sprintf("%vm%vs", math.Floor(s/60), math.Mod(s, 60)),
+	}, w.Text)
 }
 
 func checkWindow(v form.Value, age time.Duration) {
