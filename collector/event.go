@@ -61,8 +61,8 @@ func newEventSignal(opt Options) Opener {
 
 func hasEvents(cfg *config.Config) bool { return len(cfg.EventQueues()) > 0 }
 
-// eventSeries names a class's copies on a node.
-type eventSeries struct{ class, layer, node string }
+// eventSeries names the looks at a class's copies on a node at a window.
+type eventSeries struct{ class, layer, node, window string }
 
 // eventCollector reports whether invalidations take effect.
 type eventCollector struct {
@@ -124,13 +124,16 @@ func (c *eventCollector) sendClass(k *config.Class, nodes []consistency.NodeResu
 			for result, count := range n.Results {
 				eventCopyChecks.send(ch, float64(count), k.Name, n.Layer, n.Node, w.Label, events.Result(result).String())
 			}
-			if w.Age == report.Within {
-				at := eventSeries{k.Name, n.Layer, n.Node}
-				reported[at] = n
-				if c.reported != nil { // else all counts are of before
-					evidence.Nodes = append(evidence.Nodes, newChecks(n, c.reported[at]))
-				}
+			at := eventSeries{k.Name, n.Layer, n.Node, w.Label}
+			reported[at] = n
+			if c.reported == nil { // all counts are of before
+				continue
 			}
+			checks := newChecks(n, c.reported[at])
+			if w.Age != report.Within {
+				checks = diagnosis.EventNode{Layer: n.Layer, Node: n.Node, Restored: checks.Restored}
+			}
+			evidence.Nodes = withChecks(evidence.Nodes, checks)
 		}
 	}
 	c.evidence = append(c.evidence, evidence)
@@ -169,6 +172,19 @@ func withNodes(w *events.WindowReport, k *config.Class, sampled []consistency.No
 		}
 	}
 	return out
+}
+
+// withChecks adds checks of a node at another window. An old value may come back later than the promise; what was restored at several
+// windows is the most at one of them.
+func withChecks(all []diagnosis.EventNode, more diagnosis.EventNode) []diagnosis.EventNode {
+	for i := range all {
+		if n := &all[i]; n.Layer == more.Layer && n.Node == more.Node {
+			n.Good, n.Survived, n.Waiting = n.Good+more.Good, n.Survived+more.Survived, n.Waiting+more.Waiting
+			n.Restored = max(n.Restored, more.Restored)
+			return all
+		}
+	}
+	return append(all, more)
 }
 
 // newChecks are those since the last time; a count that went back began anew.

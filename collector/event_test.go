@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
@@ -226,6 +227,29 @@ func TestEvents(t *testing.T) {
 	w.checks.AddEvidence(&e)
 	if slices.ContainsFunc(e.Events[0].Nodes, func(n diagnosis.EventNode) bool { return n.Survived+n.Good > 0 }) {
 		t.Errorf("evidence comes twice: %+v", e.Events[0].Nodes)
+	}
+}
+
+// TestValuesThatComeBackLate: what is restored after the promise is evidence, too; what is good or survives then is none.
+func TestValuesThatComeBackLate(t *testing.T) {
+	w := newEventWorld(t)
+	_ = play(t, w.checks, w.sampled(), false)
+	w.take(t, `{"key":"user:1","version":7}`, `{"key":"user:2","version":7}`)
+	evidence := func(redis1, redis2 string) []diagnosis.EventNode {
+		w.take(t)
+		w.look(t, []string{"user:1", "user:2"}, map[string]string{"redis-1": redis1, "redis-2": redis2})
+		_ = play(t, w.checks, w.sampled(), false)
+		var e diagnosis.Evidence
+		w.checks.AddEvidence(&e)
+		return slices.DeleteFunc(e.Events[0].Nodes, func(n diagnosis.EventNode) bool { return n.Layer != "l2" })
+	}
+	w.now = w.now.Add(61 * time.Second)
+	if diff := cmp.Diff([]diagnosis.EventNode{{Layer: "l2", Node: "redis-1", Good: 2}, {Layer: "l2", Node: "redis-2", Good: 2}}, evidence("7", "7")); diff != "" {
+		t.Errorf("at the promise: %s", diff)
+	}
+	w.now = w.now.Add(4 * time.Minute)
+	if diff := cmp.Diff([]diagnosis.EventNode{{Layer: "l2", Node: "redis-1"}, {Layer: "l2", Node: "redis-2", Restored: 2}}, evidence("7", "6")); diff != "" {
+		t.Errorf("after it: %s", diff)
 	}
 }
 

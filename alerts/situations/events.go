@@ -12,7 +12,7 @@ func eventsChapter(s Settings) chapter {
 	c.situations = []situation{
 		s.effective(13), s.effective(1.0 / 360), s.oddEvent(), s.fewFail(),
 		s.processorStops(), s.rebalanced(), s.batchWaits(), s.alwaysLate(),
-		s.deaf(), s.deafOfMany(), s.staleSets(), s.ineffective(), s.harmed(),
+		s.deaf(), s.deafOfMany(), s.staleSets(), s.ineffective(), s.harmed(), s.deafInstance(),
 		s.restarted(), s.rewound(), s.unmatched(), s.idleQueue(),
 	}
 	return c
@@ -260,6 +260,35 @@ func (s Settings) harmed() situation {
 		name: "the consumers stop, canaries are overdue and invalidations wait: one incident, of the queue", lasts: at,
 		series: s.watched(l, p, causes(map[string]curve{"queue": always(0).from(from+2*time.Minute, always(0.9))}), q.series(), c.series()),
 		expect: []expectation{s.incidents(from+s.late(15*time.Minute), labels{"queue": c.queue}), s.incidents(at, labels{"queue": c.queue})},
+	}
+}
+
+// deafInstance does not hear the channel any more, which is known before its copies are overdue; that it misses what others get, a little after.
+func (s Settings) deafInstance() situation {
+	from := 30 * time.Minute
+	l := layer{name: "l1", kind: "http"}
+	for _, name := range numbered("web-", 3) {
+		l.nodes = append(l.nodes, node{name: name, up: always(1)})
+	}
+	p := profiles(l, 1000)
+	p.overdue = bad(from+time.Minute, 20*s.twice(3000), "web-3")
+	c := profileEvents(13, 3)
+	c.queue, c.layer, c.nodes = "l1-bus", l.name, l.names()
+	c.bad, c.on = map[string]curve{"survived": always(0).from(from+time.Minute, always(0.9))}, c.nodes[2:]
+	who := []string{"queue", c.queue}
+	late := always(0).from(from+2*time.Minute, always(0.7))
+	at := from + s.late(15*time.Minute)
+	return situation{
+		name: "an instance no longer hears the channel, and its copies are overdue: one incident that names it, and a ticket of the channel", lasts: at + 5*time.Minute,
+		series: s.watched(l, p, causes(map[string]curve{"queue": always(0).from(from, always(0.42)), "network": late}), blamed("network", l.name, late, "web-3"), c.series(),
+			[]series{
+				gauge("queue_up", always(1), append(who[:2:2], "kind", "redis_channel")...),
+				gauge("queue_subscribers", always(3).from(from, always(2)), who...), gauge("queue_expected_subscribers", always(3), who...),
+			}),
+		expect: []expectation{
+			s.incidents(at, labels{}), s.page(at, labels{"node": "web-3", "cause": "network"}).where(`alertname="CacheInvalNodeMissesInvalidations"`),
+			s.ticket(at, labels{"queue": c.queue}),
+		},
 	}
 }
 

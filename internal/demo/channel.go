@@ -1,6 +1,10 @@
 package demo
 
-import "github.com/alicebob/miniredis/v2"
+import (
+	"sync"
+
+	"github.com/alicebob/miniredis/v2"
+)
 
 // channel carries invalidations to the local caches of the application's instances.
 const channel = "l1-invalidation"
@@ -9,6 +13,7 @@ const channel = "l1-invalidation"
 type hearing struct {
 	sub  *miniredis.Subscriber
 	stop chan struct{}
+	once sync.Once
 }
 
 // hear the channel on a server.
@@ -27,8 +32,10 @@ func hear(s *redisServer) *hearing {
 	return h
 }
 
-// close ends the subscription. The server goes on with a subscriber of no channel.
+// close ends the subscription, once. The server goes on with a subscriber of no channel.
 func (h *hearing) close() {
-	h.sub.Unsubscribe(channel)
-	close(h.stop)
+	h.once.Do(func() {
+		h.sub.Unsubscribe(channel)
+		close(h.stop)
+	})
 }

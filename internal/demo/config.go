@@ -46,6 +46,7 @@ func (d *Demo) Config() []byte {
 	p("    pattern: \"user:*:profile\"\n    sample: 50\n    match: \"^user:(?P<id>[^:]+):profile$\"\n    layers: [l1, l2, l3]")
 	p("    version: {json: \"$.version\"}")
 	p("    origin: {http: {url: \"http://%s/api/users/{id}\"}, max_per_scrape: 50}", d.db.addr())
+	p("    events: {queue: %s, within: 10s, windows: [10s, 45s]}", channel)
 	p("  - class: product_price\n    keys:")
 	for i := range 10 {
 		p("      - \"%s\"", productKey(i+1))

@@ -26,11 +26,13 @@ const (
 	Partition        = "partition"
 	InvalidationLoop = "invalidation-loop"
 	VersionDrift     = "version-drift"
+	StaleSet         = "stale-set"
+	DeafInstance     = "deaf-instance"
 )
 
 // Scenarios lists the names that Start accepts, the default first.
 func Scenarios() []string {
-	return []string{Healthy, QueueBacklog, Partition, InvalidationLoop, VersionDrift}
+	return []string{Healthy, QueueBacklog, Partition, InvalidationLoop, VersionDrift, StaleSet, DeafInstance}
 }
 
 // What the application sets and its design allows; the configuration says the same to the exporter.
@@ -55,6 +57,7 @@ type Demo struct {
 
 	db        *database
 	apps      []*app
+	hearings  []*hearing // by instance
 	redis     []*redisServer
 	memcached []*memcachedServer
 	site      *site
@@ -118,7 +121,9 @@ func (d *Demo) open(ctx context.Context) error {
 		d.apps, l1 = append(d.apps, a), append(l1, a)
 	}
 	for range d.apps {
-		d.closers = append(d.closers, hear(d.redis[0]).close)
+		h := hear(d.redis[0])
+		d.closers = append(d.closers, h.close)
+		d.hearings = append(d.hearings, h)
 	}
 	records := []string{"user", "product"}
 	d.site.layers = []layer{
@@ -228,6 +233,17 @@ func (d *Demo) direct(ctx context.Context) {
 		nodes = []string{"app-3"}
 		d.apps[2].version.Store(&olderVersion)
 		d.site.cutOff(nodes, true)
+	case StaleSet:
+		restored := make(chan struct{})
+		d.running.Go(func() { d.readSlowly(ctx, slowEvery, slowReads, func() { close(restored) }) })
+		select {
+		case <-restored:
+		case <-ctx.Done():
+		}
+	case DeafInstance:
+		nodes = []string{"app-3"}
+		d.hearings[2].close()
+		d.site.cutOff(nodes, false)
 	}
 	if len(nodes) > 0 && !d.awaitOverwritten(ctx, nodes) || !pause.For(ctx, shows) {
 		return
@@ -276,6 +292,16 @@ var lookAt = map[string]string{
   cacheinv_app_distinct_versions            2
   cacheinv_canary_copies{state="stale"}     above 0 on app-3 alone
   cacheinv_cause_score{cause="version"}     above 0.2 from the second scrape on`,
+	StaleSet: `Half a minute after users were changed, a slow reader stores what it read of them before:
+  cacheinv_event_checks_total               result="restored" grows at window="45s", not at the promise of 10s
+  cacheinv_canary_copies{state="stale"}     above 0 on all Redis and memcached servers, and on no instance
+  cacheinv_canary_overdue_copies            the same, once 5 seconds have passed
+  cacheinv_cause_score{cause="logic"}       above 0.2 from a minute on; /status names the keys`,
+	DeafInstance: `app-3 no longer listens to ` + channel + `, and goes on serving what it has:
+  cacheinv_queue_subscribers                2, where cacheinv_queue_expected_subscribers is 3
+  cacheinv_event_copy_checks_total          result="survived" grows on app-3 alone
+  cacheinv_canary_copies{state="stale"}     above 0 on app-3 alone
+  cacheinv_cause_score{cause="network"}     above 0.2 once what it missed is 10 seconds old; "queue" from the second scrape on`,
 }
 
 // Intro tells what to open and what to look at; exporterURL is the exporter's root, such as http://127.0.0.1:10120.

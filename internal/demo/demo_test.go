@@ -424,6 +424,41 @@ func TestVersionDrift(t *testing.T) {
 	}
 }
 
+// What a slow reader stores is what a record was before it was changed, in the layers that the instances share.
+func TestStaleSet(t *testing.T) {
+	t.Parallel()
+	d, c, _ := start(t, Healthy)
+	cl := newClient(t, c)
+	ctx, stop := context.WithCancel(t.Context())
+	d.readSlowly(ctx, 10*time.Millisecond, 3, stop)
+	key, stale := userKey(hotUsers+1), map[string]bool{}
+	now, _ := d.site.record(key)
+	for _, name := range cl.nodes {
+		if held, ok := cl.get[name](key); ok && held != string(now) {
+			stale[name] = true
+		}
+	}
+	if diff := cmp.Diff(map[string]bool{"redis-1": true, "redis-2": true, "redis-3": true, "memcached-1": true, "memcached-2": true}, stale); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDeafInstance(t *testing.T) {
+	t.Parallel()
+	_, c, log := start(t, DeafInstance)
+	cl := newClient(t, c)
+	if n := cl.redis.PubSubNumSub(t.Context(), channel).Val()[channel]; n != 3 {
+		t.Errorf("%d instances hear the channel", n)
+	}
+	awaitFault(t, log, DeafInstance, "app-3")
+	if n := cl.redis.PubSubNumSub(t.Context(), channel).Val()[channel]; n != 2 {
+		t.Errorf("%d instances hear the channel, of which one should not", n)
+	}
+	if diff := cmp.Diff(map[string]bool{"app-3": true}, cl.staleNodes()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // kafkaLag is the group's lag over all partitions, and how many messages it has processed.
 func kafkaLag(t *testing.T, c *estate) (lag, processed int64) {
 	t.Helper()

@@ -183,6 +183,18 @@ func (s *site) fill(key string, l layer, c cache) {
 	}
 }
 
+// putBack stores what a reader read of a record in the layers that the instances share, whatever is there by now.
+func (s *site) putBack(key string, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.layersOf(key)[1:] {
+		ttl := jitter(l.ttl)
+		for _, c := range l.caches {
+			c.put(key, body, ttl)
+		}
+	}
+}
+
 // layersOf a key, the one that readers ask first first.
 func (s *site) layersOf(key string) []layer {
 	var out []layer

@@ -11,6 +11,11 @@ const (
 	readEvery  = 10 * time.Millisecond
 	// readsAtOnce per readEvery: 200 reads a second.
 	readsAtOnce = 2
+
+	// Each slowEvery a slow reader begins with a record, and stores it after so many others. By then a first look has found the change in
+	// effect, also where a scrape comes each 15 seconds; and the last look is before the record's next turn.
+	slowEvery = 2 * time.Second
+	slowReads = 15
 )
 
 // write updates the hot records in turn, five a second in all, and now and then another one.
@@ -92,5 +97,36 @@ func (d *Demo) readOne() {
 			return
 		}
 		d.site.fill(key, l, c)
+	}
+}
+
+// readSlowly is a reader that has what it read for a long time before it stores it: records that are changed meanwhile come back as
+// they were. It reads one every so often, and stores it when it has read so many more. back is called after the first.
+func (d *Demo) readSlowly(ctx context.Context, every time.Duration, more int, back func()) {
+	type read struct {
+		key  string
+		body []byte
+	}
+	var held []read
+	ticks := time.NewTicker(every)
+	defer ticks.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+			return
+		}
+		key := userKey(hotUsers + 1 + n%(users-hotUsers))
+		body, _ := d.site.record(key)
+		held = append(held, read{key, body})
+		d.queues.publish(ctx, d.site.update(key))
+		if n < more {
+			continue
+		}
+		d.site.putBack(held[0].key, held[0].body)
+		held = held[1:]
+		if n == more {
+			back()
+		}
 	}
 }

@@ -202,6 +202,12 @@ var scenarios = map[string]struct {
 		q.Traits.LengthOnly, q.EnqueuedRate = true, num(0)
 		q.Sample = &probes.MessageSample{Messages: 500, HasKeys: true, DistinctKeys: 8, Repeats: num(400), Rate: num(120)}
 	}},
+	"all instances are deaf": {Queueing, func(_ int, e *Evidence) {
+		e.unheard(0)
+		for _, n := range []string{"app-1", "app-2", "app-3"} {
+			e.stale(n, 6, 6, time.Minute)
+		}
+	}},
 	"no members": {Queueing, func(_ int, e *Evidence) {
 		e.Queues[1].Groups[0].Members, e.Queues[1].Groups[0].LagSeconds = num(0), num(40)
 	}},
@@ -228,6 +234,13 @@ var scenarios = map[string]struct {
 	"version drift, overdue": {Version, func(_ int, e *Evidence) {
 		e.Apps[0].Versions["app-3"] = "2.2.9"
 		e.stale("app-3", 6, 6, time.Minute)
+	}},
+	"version drift, and what is invalidated survives there": {Version, func(_ int, e *Evidence) {
+		for i, n := range []string{"app-1", "app-2", "app-3"} {
+			e.Events[0].Nodes[i].Layer, e.Events[0].Nodes[i].Node = "l1", n
+		}
+		e.Apps[0].Versions["app-3"] = "2.2.9"
+		e.checks(2).Survived = 30
 	}},
 	"a group lacks nodes": {Network, func(_ int, e *Evidence) {
 		e.Result.Groups = append(e.Result.Groups, probes.NodeGroup{Layer: "l2", Name: "pair", Nodes: []string{"pair/a:1"}, Expected: 3})
@@ -266,6 +279,11 @@ var scenarios = map[string]struct {
 	"invalidations are processed too late": {Queueing, func(_ int, e *Evidence) { e.eachCheck(func(n *EventNode) { n.Waiting = 40 }) }},
 }
 
+// unheard is a channel that so many of the three instances have subscribed to.
+func (e *Evidence) unheard(subscribers float64) {
+	e.Queues = append(e.Queues, Queue{Name: "bus", Kind: "redis_channel", Up: true, Subscribers: num(subscribers), ExpectedSubscribers: 3})
+}
+
 // checks on one of the three Redis.
 func (e *Evidence) checks(i int) *EventNode { return &e.Events[0].Nodes[i] }
 
@@ -297,6 +315,23 @@ func TestScenarios(t *testing.T) {
 				t.Errorf("next %q, steps %v", d.Next, d.Steps)
 			}
 		})
+	}
+}
+
+// TestADeafInstance: it is cut off, which the channel's missing subscriber tells, too; with a queue that is backed up nobody can say.
+func TestADeafInstance(t *testing.T) {
+	for name, c := range map[string]struct {
+		waits   float64
+		verdict Cause
+	}{"nothing waits": {0, Network}, "a queue is backed up": {15000, Queueing}} {
+		d := watch(2, func(_ int, e *Evidence) {
+			e.unheard(2)
+			e.Queues[0].Depth = num(c.waits)
+			e.stale("app-3", 6, 6, time.Minute)
+		})[1]
+		if d.Verdict != string(c.verdict) || d.score(Queueing) <= standing.Value || d.score(Logic) > standing.Value {
+			t.Errorf("%s: verdict %s, scores %v, want %s; it says\n%s", name, d.Verdict, d.Scores, c.verdict, strings.Join(d.Steps[6].Evidence, "\n"))
+		}
 	}
 }
 
@@ -484,9 +519,7 @@ func TestEachWeightCounts(t *testing.T) {
 		},
 		rewound.Name:        func(_ int, e *Evidence) { e.Queues[1].Groups[0].Rewound = 1000 },
 		immortalCopies.Name: func(_ int, e *Evidence) { e.on(0, "redis-1").Immortal = 10 },
-		deafInstances.Name: func(_ int, e *Evidence) {
-			e.Queues = append(e.Queues, Queue{Name: "bus", Kind: "redis_channel", Up: true, Subscribers: num(2), ExpectedSubscribers: 3})
-		},
+		deafInstances.Name:  func(_ int, e *Evidence) { e.unheard(2) },
 	}
 	plays := map[string]func(i int, e *Evidence){}
 	for name, s := range scenarios {

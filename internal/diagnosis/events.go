@@ -17,7 +17,7 @@ type nodeChecks struct {
 func (n *nodeChecks) share(part float64) float64 { return part / max(n.all, leastChecks.Value) }
 
 // events: one node whose copies survive what reaches its peers is not reached, and where they survive on all of them, nothing was sent
-// that deletes them.
+// that deletes them. An instance of another version than most handles them in its own way: its version explains what survives there.
 func (s *finder) events() {
 	for i := range s.e.Events {
 		c := &s.e.Events[i]
@@ -44,14 +44,17 @@ func (s *finder) events() {
 
 // layerEvents of a class on the nodes of one layer.
 func (s *finder) layerEvents(class string, nodes []nodeChecks) {
+	odd := minorities(s.e)
 	reached := slices.ContainsFunc(nodes, func(n nodeChecks) bool { return n.share(n.Survived) < eventsMissed.Start })
 	for _, n := range nodes {
 		at := class + " on " + n.Layer + " " + n.Node
 		of := func(part float64) string { return Count(part) + " of " + Count(n.all) + " copies that were looked at" }
 		subject := eventSubject(class, n.Node)
-		if reached {
+		switch {
+		case reached && odd[n.Node] != "":
+		case reached:
 			s.add(eventsMissed, subject, n.share(n.Survived), "%s: %s survived an invalidation that was processed, and its peers' did not", at, of(n.Survived)).on(n.Node)
-		} else {
+		default:
 			s.add(eventsIgnored, subject, n.share(n.Survived), "%s: %s survived an invalidation that was processed, as on all nodes of the layer", at, of(n.Survived)).class = class
 		}
 		s.add(eventsWait, subject, n.share(n.Waiting), "%s: %s wait for an invalidation that was not processed in time", at, of(n.Waiting)).class = class

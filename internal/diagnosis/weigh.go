@@ -69,7 +69,8 @@ func (w *weighing) shows(row *Weight) bool {
 
 // mute the weights that another cause explains.
 func (w *weighing) mute() {
-	queueing := stands(w.total(Queueing, w.found))
+	// An instance that is deaf holds up no message: it is cut off itself.
+	queueing := stands(w.total(Queueing, slices.DeleteFunc(slices.Clone(w.found), func(f finding) bool { return f.weight == deafInstances })))
 	// A node's stale copies point to a partition only where nothing that is known of the processing of invalidations is wrong.
 	switch {
 	case w.shows(appVersionsDiffer):

@@ -93,7 +93,7 @@ var headlines = map[string]string{
 	"queue":   "invalidations wait in a queue, or were lost there",
 	"config":  "settings differ that must agree",
 	"version": "different versions run at once",
-	"logic":   "invalidations fail, go round, or never reach some copies",
+	"logic":   "invalidations fail, go round, never reach some copies, or old values come back",
 	"none":    "nothing points to a cause",
 	"unknown": "what was seen does not say",
 }

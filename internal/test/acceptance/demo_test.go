@@ -29,6 +29,12 @@ func demoFault(t *testing.T, scenario string) (*program, []string) {
 	return p, strings.Split(nodes, ",")
 }
 
+// later is a page of a moment from now, for what takes the demo a while: it shares the machine with those who wait.
+func (p *program) later() page {
+	time.Sleep(betweenScrapes / 2)
+	return p.scrape()
+}
+
 // TestDemoPartition: the first scrape after the log line shows stale copies on the cut-off nodes, and nowhere else.
 func TestDemoPartition(t *testing.T) {
 	t.Parallel()
@@ -86,6 +92,53 @@ func TestDemoVersionDrift(t *testing.T) {
 	if got := page.nodes("stale"); !slices.Equal(got, nodes) {
 		t.Errorf("stale on %v, drifted is %v", got, nodes)
 	}
+}
+
+// TestDemoStaleSet: values come back on Redis and memcached after a first look had found their invalidation in effect, and the logic is why.
+func TestDemoStaleSet(t *testing.T) {
+	t.Parallel()
+	p := run(t, "demo", "--scenario="+demo.StaleSet, "--scrape.min-interval=0s")
+	servers.Eventually(t, "invalidations are looked at", func() bool {
+		return p.later().sum("event_checks_total", "class", "user_profile", "window", "10s", "result", "current") > 20
+	})
+	servers.Eventually(t, "the fault begins", func() bool { return begins.MatchString(p.out.String()) })
+	servers.Eventually(t, "values that came back", func() bool {
+		page, came := p.later(), []string{"class", "user_profile", "window", "45s", "result", "restored", "layer"}
+		return page.sum("event_copy_checks_total", append(came, "l2")...) > 0 && page.sum("event_copy_checks_total", append(came, "l3")...) > 0
+	})
+	for _, n := range p.scrape().nodes("stale") {
+		if strings.HasPrefix(n, "app-") {
+			t.Errorf("stale on %s, which is filled from the database", n)
+		}
+	}
+	servers.Eventually(t, "the logic is the cause", func() bool {
+		scores, highest := p.later().causes()
+		return highest == "logic" && scores["logic"] > 0.2
+	})
+}
+
+// TestDemoDeafInstance: the channel's subscriber is missed at the next scrape, and what the instance does not hear survives there alone.
+func TestDemoDeafInstance(t *testing.T) {
+	t.Parallel()
+	p, nodes := demoFault(t, demo.DeafInstance)
+	page := p.scrape()
+	page.want(2, "queue_subscribers")
+	page.want(3, "queue_expected_subscribers")
+	if got := page.nodes("stale"); !slices.Equal(got, nodes) {
+		t.Errorf("stale on %v, deaf is %v", got, nodes)
+	}
+	servers.Eventually(t, "what survives there", func() bool {
+		return p.later().sum("event_copy_checks_total", "node", nodes[0], "window", "10s", "result", "survived") > 10
+	})
+	servers.Eventually(t, "the network is the cause", func() bool {
+		scores, highest := p.later().causes()
+		return highest == "network" && scores["network"] > 0.2
+	})
+	p.scrape().each("event_copy_checks_total", func(l map[string]string, v float64) {
+		if v > 0 && l["node"] != nodes[0] && l["result"] != "current" && l["result"] != "gone" {
+			t.Errorf("%v: %v", l, v)
+		}
+	})
 }
 
 // TestDemoInvalidationLoop: messages go round, and no copy is wrong.

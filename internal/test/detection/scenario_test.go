@@ -30,6 +30,8 @@ type scenario struct {
 	why    string // what the scrapes are for, beyond two
 	// ticket instead of a page, or nothing at all.
 	ticket, nothing bool
+	// deaf node that the alert has to name, on a page or a ticket, within three scrapes of the looks that find it so.
+	deaf string
 	// open the estate.
 	open func(t *testing.T, s *station) estate
 }
@@ -109,6 +111,9 @@ func (s *station) play(t *testing.T, sc scenario) {
 	begins := time.Now()
 	e.fault(exporter)
 	happened := time.Now()
+	if e.start != nil { // its fault came by itself, and this is when it says that it has
+		begins = happened
+	}
 	if !sc.nothing {
 		await(t, sc.alert, func() bool { return s.told(sc) || time.Since(happened) > hopeless })
 	}
@@ -123,6 +128,9 @@ func (s *station) play(t *testing.T, sc scenario) {
 	t.Logf("%s: %d pages, the first after %s; %s seen after %d scrapes, fired after %d, for %v; tickets %v; pages %v", sc.name, len(o.pages),
 		o.toPage.Round(100*time.Millisecond), sc.alert, o.seen, o.fired, o.hold, o.tickets, o.pages)
 	s.judge(t, o)
+	if sc.deaf != "" {
+		s.named(t, o)
+	}
 	s.mu.Lock()
 	s.played = append(s.played, o)
 	s.mu.Unlock()
@@ -229,6 +237,30 @@ func (s *station) scrapesUntil(t *testing.T, o *outcome, fault time.Time, select
 		}
 	}
 	return s.scrapes(t, o.name, fault, first, o.alert == "CacheInvalExporterDown")
+}
+
+// named within three scrapes: the deaf node, from the scrape on that first tells of five copies that survived there, which the alert asks
+// for. At the usual speed that is the first that tells of any.
+func (s *station) named(t *testing.T, o *outcome) {
+	t.Helper()
+	first := func(selector string, least model.SampleValue) time.Time {
+		at := time.Now()
+		for _, series := range s.prom.Samples(t, fmt.Sprintf(selector+"[%ds]", o.name, o.deaf, int(time.Since(o.begins).Seconds())+10)) {
+			for _, sample := range series.Values {
+				if x := sample.Timestamp.Time(); sample.Value >= least && x.Before(at) {
+					at = x
+				}
+			}
+		}
+		return at
+	}
+	look := first(`cacheinv_event_copy_checks_total{cluster=%q,node=%q,result="survived"}`, 5)
+	alert := first(`ALERTS{alertname="`+o.alert+`",alertstate="firing",cluster=%q,node=%q}`, 1)
+	n := s.scrapes(t, o.name, look.Add(-interval/2), alert, true)
+	t.Logf("%s: %s names %s in scrape %d of those that tell of it", o.name, o.alert, o.deaf, n)
+	if n > 3 {
+		t.Errorf("%s names %s after %d scrapes, want 3\n%s", o.alert, o.deaf, n, s.evidence(t, o.name, o.begins))
+	}
 }
 
 // evidence of what was seen of a cluster since some moment, for who has to find out why.

@@ -207,6 +207,16 @@ var scenarios = []scenario{
 		open: demonstrated(demo.VersionDrift),
 	},
 	{
+		name: "demo-stale-set", cause: "logic", alert: "CacheInvalSilentStaleness", within: demoScrapes,
+		what: "demo --scenario=stale-set.", why: "copies are overdue after max_staleness",
+		open: demonstrated(demo.StaleSet),
+	},
+	{
+		name: "demo-deaf-instance", cause: "network", alert: "CacheInvalNodeMissesInvalidations", within: demoScrapes,
+		what: "demo --scenario=deaf-instance.", why: "what it missed is looked at when it is 10 s old",
+		deaf: "app-3", open: demonstrated(demo.DeafInstance),
+	},
+	{
 		name: "nothing-happens", nothing: true, short: true,
 		what: "A shop with everything that the exporter watches: nothing pages, and there is no ticket.",
 		open: everything,
@@ -455,8 +465,8 @@ func demonstrated(name string) func(*testing.T, *station) estate {
 					"--queue.stall-window="+scaled("60s"))
 			},
 			fault: func(exporter *servers.Process) {
-				if name != demo.Healthy {
-					await(s.t, "the demo's fault begins", func() bool { return strings.Contains(exporter.Output(), "fault=begins") })
+				if name != demo.Healthy { // the demo's own words before that say what to look for in the log
+					await(s.t, "the demo's fault begins", func() bool { return strings.Contains(exporter.Output(), "fault=begins nodes=") })
 				}
 			},
 		}
