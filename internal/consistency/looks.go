@@ -63,7 +63,7 @@ func (r *round) chooseLooks(c *class, k *classKeys) {
 
 // mostNoted canaries of a class are noted in one round, by which later looks at these keys are compared. Where there are more they take
 // turns, so that no estate is so large that noting counts.
-const mostNoted = 1000
+const mostNoted = 500
 
 // takeTurn gives the first of n canaries that is noted in this round, and the one behind the last.
 func (c *classMemory) takeTurn(n int) (from, to int) {

@@ -434,16 +434,17 @@ func TestManyCanariesAreNotedInTurns(t *testing.T) {
 			names = append(names, fmt.Sprintf("k%d", i))
 		}
 		names = append(names, "last")
+		highest := names[mostNoted*3/2]
 		w, l := listening(t, "l2: a b", "keys: ["+strings.Join(names, ", ")+"]", "k5")
-		cas := map[string]uint64{"k0": 3, "k1500": 9, "k7": 8}
+		cas := map[string]uint64{"k0": 3, highest: 9, "k7": 8}
 		w.node("a").twist = func(_ int, name string, r *probes.Raw) { r.CAS = cas[name] }
 		w.set("a", "k0", "v")
 		w.set("a", "k7", "v")
-		w.set("a", "k1500", "v")
+		w.set("a", highest, "v")
 		for _, want := range []struct {
 			first, behind int
 			highest       string
-		}{{0, mostNoted, "k1500"}, {mostNoted, 2 * mostNoted, ""}, {2 * mostNoted, len(names), "k1500"}, {0, mostNoted, "k1500"}} {
+		}{{0, mostNoted, highest}, {mostNoted, 2 * mostNoted, ""}, {2 * mostNoted, len(names), highest}, {0, mostNoted, highest}} {
 			w.sample()
 			wantTold(t, l, "k5", "a=gone b=gone")
 			var noted []string

@@ -34,8 +34,10 @@ type extractor struct {
 	// key of the message; recordKey: a record's own goes before it. word: a message that is a plain word is itself the key.
 	key             content.Path
 	recordKey, word bool
-	version, at     *content.Path
-	patterns        []content.Path
+	// ownKey: the message's key is the key in the caches.
+	ownKey      bool
+	version, at *content.Path
+	patterns    []content.Path
 }
 
 // found is what a message says to a class.
@@ -53,13 +55,7 @@ func newExtractor(s *Spec) (*extractor, error) {
 		m = *s.Message
 	}
 	x := &extractor{spec: s, templates: s.Keys, vars: map[string][]content.Path{}, recordKey: m.Key == "", word: m.Key == "$"}
-	if len(x.templates) == 0 && len(s.Patterns) == 0 {
-		t, err := form.ParseTemplate("{" + keyName + "}")
-		if err != nil {
-			return nil, err
-		}
-		x.templates = []form.Template{t}
-	}
+	x.ownKey = len(s.Keys) == 0 && len(s.Patterns) == 0
 	var faults []error
 	path := func(what, text string) content.Path {
 		p, err := content.ParsePath(text, false)
@@ -105,10 +101,6 @@ func orElse(s, other string) string {
 // read a message that is seen now.
 func (x *extractor) read(e probes.Event, now time.Time) found {
 	f := found{at: e.Written}
-	values := map[string][]string{keyName: x.messageKeys(e)}
-	for name, paths := range x.vars {
-		values[name] = firstOf(e.Value, paths)
-	}
 	add := func(k string) (more bool) {
 		if k == "" || len(k) > longestKey {
 			return true
@@ -119,8 +111,19 @@ func (x *extractor) read(e probes.Event, now time.Time) found {
 		}
 		return len(f.keys) < mostKeys
 	}
-	for _, t := range x.templates {
-		fill(t, values, add)
+	if x.ownKey {
+		keys := x.messageKeys(e)
+		for i := 0; i < min(len(keys), mostTried) && add(keys[i]); i++ {
+		}
+	}
+	if len(x.templates) > 0 {
+		values := map[string][]string{keyName: x.messageKeys(e)}
+		for name, paths := range x.vars {
+			values[name] = firstOf(e.Value, paths)
+		}
+		for _, t := range x.templates {
+			fill(t, values, add)
+		}
 	}
 	for i := range x.patterns {
 		globs, _, _ := content.LookupList(e.Value, x.patterns[i])
