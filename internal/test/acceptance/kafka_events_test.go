@@ -148,12 +148,13 @@ func (s *eventStand) process(from, to int, nodes ...int) {
 
 func (s *eventStand) commitAll() {
 	s.Helper()
-	ends, err := s.admin.ListEndOffsets(s.Context(), s.topic)
-	if err != nil {
-		s.Fatal(err)
-	}
-	at := map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) { at[o.Partition] = o.Offset })
+	var at map[int32]int64
+	servers.Eventually(s, "the ends of both partitions are known", func() bool {
+		at = map[int32]int64{} // one of a topic that the broker does not know yet is of no partition
+		ends, err := s.admin.ListEndOffsets(s.Context(), s.topic)
+		ends.Each(func(o kadm.ListedOffset) { at[o.Partition] = o.Offset })
+		return err == nil && ends.Error() == nil && len(at) == 2
+	})
 	commit(s, s.broker.Addr, s.topic, s.topic, at)
 }
 

@@ -109,5 +109,14 @@ func commit(t testing.TB, broker, group, topic string, offsets map[int32]int64) 
 		all.AddOffset(topic, p, at, -1)
 	}
 	admin := kadm.NewClient(client)
-	servers.Eventually(t, "the commit is taken", func() bool { return admin.CommitAllOffsets(t.Context(), group, all) == nil })
+	var last error
+	defer func() {
+		if t.Failed() {
+			t.Logf("the commit of %v: %v", offsets, last)
+		}
+	}()
+	servers.Eventually(t, "the commit is taken", func() bool {
+		last = admin.CommitAllOffsets(t.Context(), group, all)
+		return last == nil
+	})
 }

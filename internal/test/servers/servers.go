@@ -9,10 +9,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -128,15 +130,28 @@ func (p *Process) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
+// Ports of servers are below those that the system gives to connections: one of these would else take the port while the server starts.
+const lowestPort, highestPort = 12_000, 32_000
+
+// givenPorts are not given again.
+var givenPorts sync.Map
+
 // FreeAddr is a free port of 127.0.0.1, as host:port.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(lowestPort+rand.IntN(highestPort-lowestPort)))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		if _, given := givenPorts.LoadOrStore(addr, true); !given {
+			return addr
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatalf("no port between %d and %d is free", lowestPort, highestPort)
+	return ""
 }
 
 // Port of a host:port.
