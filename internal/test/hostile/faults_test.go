@@ -93,7 +93,7 @@ func newEstate(t testing.TB) (*estate, Config) {
 		keys[i] = fmt.Sprintf("%q", fmt.Sprintf("frail:%d", i))
 	}
 	return e, Config{
-		Layers: []string{"  - name: frail\n    ttl: 1h\n    max_staleness: 5s\n    nodes:\n" + strings.Join(nodes, "")},
+		Layers: []string{"  - name: frail\n    ttl: 24h\n    max_staleness: 5s\n    nodes:\n" + strings.Join(nodes, "")},
 		Classes: []string{
 			fmt.Sprintf("  - {class: frail, layers: [frail], version: {json: $.version}, keys: [%s]}\n", strings.Join(keys, ", ")),
 			"  - {class: frail_pattern, layers: [frail], pattern: \"frail:*\", sample: 3}\n",
@@ -113,7 +113,7 @@ func (e *estate) restart(n *frail) {
 		client := memcache.New(n.to)
 		defer func() { _ = client.Close() }()
 		for k := range frailKeys {
-			if err := client.Set(&memcache.Item{Key: fmt.Sprintf("frail:%d", k), Value: []byte(frailValue), Expiration: 3600}); err != nil {
+			if err := client.Set(&memcache.Item{Key: fmt.Sprintf("frail:%d", k), Value: []byte(frailValue), Expiration: 24 * 3600}); err != nil {
 				e.t.Fatal(err)
 			}
 		}
@@ -124,7 +124,7 @@ func (e *estate) restart(n *frail) {
 	n.server = r.Process
 	r.Must(e.t, "rpush", "frail:list", "message")
 	for k := range frailKeys {
-		r.Must(e.t, "set", fmt.Sprintf("frail:%d", k), frailValue, "ex", 3600)
+		r.Must(e.t, "set", fmt.Sprintf("frail:%d", k), frailValue, "ex", 24*3600)
 	}
 }
 

@@ -77,7 +77,7 @@ func Start(t testing.TB, binary string, honest int, attacks []Attack, args ...st
 	for i := range keys {
 		keys[i] = fmt.Sprintf("%q", "honest:"+strconv.Itoa(i))
 	}
-	c.Layers = []string{"  - name: honest\n    ttl: 1h\n    max_staleness: 5s\n    nodes:\n" + nodes}
+	c.Layers = []string{"  - name: honest\n    ttl: 24h\n    max_staleness: 5s\n    nodes:\n" + nodes}
 	c.Classes = []string{fmt.Sprintf("  - {class: honest, layers: [honest], version: {json: $.version}, keys: [%s]}\n", strings.Join(keys, ", "))}
 	var started []Config
 	for _, a := range attacks {
@@ -104,14 +104,14 @@ func (v *Victim) configure(t testing.TB, attacks ...Config) {
 	}
 }
 
-// honestNode is a real server with fresh copies of all keys, as the configuration has it.
+// honestNode is a real server with fresh copies of all keys, as the configuration has it. They outlive the longest siege.
 func honestNode(t testing.TB, name string, i int) string {
 	t.Helper()
 	if i%2 == 1 {
 		m := servers.Memcached(t)
 		client := servers.MemcachedClient(t, m.Addr)
 		for k := range honestKeys {
-			if err := client.Set(&memcache.Item{Key: fmt.Sprintf("honest:%d", k), Value: []byte(`{"version":1}`), Expiration: 3600}); err != nil {
+			if err := client.Set(&memcache.Item{Key: fmt.Sprintf("honest:%d", k), Value: []byte(`{"version":1}`), Expiration: 24 * 3600}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -119,7 +119,7 @@ func honestNode(t testing.TB, name string, i int) string {
 	}
 	r := servers.Redis(t)
 	for k := range honestKeys {
-		r.Must(t, "set", fmt.Sprintf("honest:%d", k), `{"version":1}`, "ex", 3600)
+		r.Must(t, "set", fmt.Sprintf("honest:%d", k), `{"version":1}`, "ex", 24*3600)
 	}
 	return fmt.Sprintf("{name: %s, redis: {address: %q}}", name, r.Addr)
 }
