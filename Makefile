@@ -31,7 +31,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -buildvcs=false)
 
 # More arguments for go test, as in `make test TESTFLAGS='-v -run Redis'`.
 TESTFLAGS      ?=
-TEST_TIMEOUT   ?= 20m
+TEST_TIMEOUT   ?= 25m
 FUZZTIME       ?= 10s
 FUZZLEAST      ?= 1000
 BENCHTIME      ?= 1s
