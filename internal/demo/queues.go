@@ -140,14 +140,8 @@ func (q *queues) produce(ctx context.Context, m message) {
 // flood publishes 1,000 invalidations a second to the topic, as a bulk import does, up to a limit. The list is left alone: two queues
 // that back up are two pages.
 func (q *queues) flood(ctx context.Context) {
-	ticks := time.NewTicker(floodEvery)
-	defer ticks.Stop()
-	for n := 0; ; {
-		select {
-		case <-ticks.C:
-		case <-ctx.Done():
-			return
-		}
+	n := 0
+	for range turns(ctx, floodEvery) {
 		for range floodBatch {
 			if q.backlog.Load() >= topicLimit {
 				break

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"iter"
 	"math/rand/v2"
 	"time"
 )
@@ -29,14 +30,7 @@ func (d *Demo) write(ctx context.Context) {
 			hot = append(hot, productKey(i+1))
 		}
 	}
-	ticks := time.NewTicker(writeEvery)
-	defer ticks.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-ticks.C:
-		case <-ctx.Done():
-			return
-		}
+	for n := range turns(ctx, writeEvery) {
 		key := hot[n%len(hot)]
 		if n%25 == 24 {
 			key = userKey(hotUsers + 1 + rand.IntN(users-hotUsers))
@@ -53,14 +47,7 @@ func (d *Demo) write(ctx context.Context) {
 
 // read is the application's read traffic.
 func (d *Demo) read(ctx context.Context) {
-	ticks := time.NewTicker(readEvery)
-	defer ticks.Stop()
-	for {
-		select {
-		case <-ticks.C:
-		case <-ctx.Done():
-			return
-		}
+	for range turns(ctx, readEvery) {
 		for range readsAtOnce {
 			d.readOne()
 		}
@@ -100,6 +87,24 @@ func (d *Demo) readOne() {
 	}
 }
 
+// turns come one after each interval, with their number from 0 on, until ctx is done.
+func turns(ctx context.Context, every time.Duration) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		ticks := time.NewTicker(every)
+		defer ticks.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-ticks.C:
+			case <-ctx.Done():
+				return
+			}
+			if !yield(n) {
+				return
+			}
+		}
+	}
+}
+
 // readSlowly is a reader that has what it read for a long time before it stores it: records that are changed meanwhile come back as
 // they were. It reads one every so often, and stores it when it has read so many more. back is called after the first.
 func (d *Demo) readSlowly(ctx context.Context, every time.Duration, more int, back func()) {
@@ -108,14 +113,7 @@ func (d *Demo) readSlowly(ctx context.Context, every time.Duration, more int, ba
 		body []byte
 	}
 	var held []read
-	ticks := time.NewTicker(every)
-	defer ticks.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-ticks.C:
-		case <-ctx.Done():
-			return
-		}
+	for n := range turns(ctx, every) {
 		key := userKey(hotUsers + 1 + n%(users-hotUsers))
 		body, _ := d.site.record(key)
 		held = append(held, read{key, body})

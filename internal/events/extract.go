@@ -113,7 +113,10 @@ func (x *extractor) read(e probes.Event, now time.Time) found {
 	}
 	if x.ownKey {
 		keys := x.messageKeys(e)
-		for i := 0; i < min(len(keys), mostTried) && add(keys[i]); i++ {
+		for _, k := range keys[:min(len(keys), mostTried)] {
+			if !add(k) {
+				break
+			}
 		}
 	}
 	if len(x.templates) > 0 {

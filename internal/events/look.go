@@ -128,14 +128,14 @@ func (t *Tracker) Suspect(class, key, layer, name string, c Copy) bool {
 	}
 	n := t.node(layer, name)
 	s := t.sights.on(n, t.sights.place(k.number, key))
-	return slices.ContainsFunc(k.looks[key], func(l *look) bool { return k.asks(l, at) && t.judge(k, l, key, n, s, c).Bad() })
+	return slices.ContainsFunc(k.looks[key], func(l *look) bool { return k.asks(l, at) && t.judge(k, l, key, n, at, s, c).Bad() })
 }
 
-// judge a copy as it was read for an event. s is what earlier looks saw of it; nil: nothing.
-func (t *Tracker) judge(k *class, l *look, key string, n *node, s *sight, c Copy) Result {
+// judge a copy as it was read for an event. layer is the class's index of its layer. s is what earlier looks saw of it; nil: nothing.
+func (t *Tracker) judge(k *class, l *look, key string, n *node, layer int, s *sight, c Copy) Result {
 	p, asked := l.event, t.clock.by(c.Asked)
 	e := Evidence{
-		At: p.time(), Version: p.version, TTLMin: k.spec.TTLMin, Newer: slices.Contains(l.newer, key), Effective: p.effective&(1<<k.layer(n.layer)) != 0,
+		At: p.time(), Version: p.version, TTLMin: k.spec.TTLMin, Newer: slices.Contains(l.newer, key), Effective: p.effective&(1<<layer) != 0,
 	}
 	if c.CAS > 0 {
 		e.HighestBefore, e.HighestAfter = n.highestBy(p.before), n.highestAfter(t.clock.from(e.At), asked)
@@ -180,7 +180,7 @@ func (t *Tracker) Look(class, key string, copies []NodeCopy, now time.Time) {
 			if layer < 0 {
 				break
 			}
-			r := t.judge(k, l, key, n, s, nc.Copy)
+			r := t.judge(k, l, key, n, layer, s, nc.Copy)
 			if r.Bad() && !nc.Twice {
 				r = Error
 			}

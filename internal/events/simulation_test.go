@@ -204,7 +204,7 @@ func simulate(k kind, seed uint64, long time.Duration) (out outcome, first strin
 	examine := func(c *cache, key string, o Copy) {
 		for _, l := range tracker.classes["c"].looks[key] {
 			k, n := tracker.classes["c"], tracker.node("l", c.name)
-			got := tracker.judge(k, l, key, n, tracker.sights.on(n, tracker.sights.place(k.number, key)), o)
+			got := tracker.judge(k, l, key, n, k.layer("l"), tracker.sights.on(n, tracker.sights.place(k.number, key)), o)
 			out.results[got]++
 			s := c.copies[key]
 			wanted, _ := l.event.version.Number()
