@@ -14,6 +14,9 @@ import (
 // soak tells whether the long variants run.
 var soak = os.Getenv("CACHEINV_SOAK") != ""
 
+// forgottenAfter so long the exporter has forgotten classes, and nodes that left (--discovery.forget-after), with room for its scrapes.
+const forgottenAfter = 11 * time.Minute
+
 // pick gives what is long in a soak, and what is short elsewhere.
 func pick[T any](long, short T) T {
 	if soak {
@@ -131,7 +134,8 @@ func testFaults(t *testing.T, binary string) {
 }
 
 // All attacks in random order against one exporter that watches twelve honest nodes: it stays up and small, and tells all of them at
-// each scrape.
+// each scrape. What it remembers of the attackers does not grow from a quarter of the siege on, when the first of them are forgotten, and
+// some time after the last attack it is gone.
 func testSiege(t *testing.T, binary string) {
 	t.Parallel()
 	const together, scrapes = 3, 2
@@ -140,16 +144,19 @@ func testSiege(t *testing.T, binary string) {
 	for range 20 {
 		w.look(t)
 	}
-	calm, first := vitalsOf(t, w.last), w.live()
+	calm, quiet := vitalsOf(t, w.last), w.live()
+	first := quiet
 	var attacks []Config
 	var names []string
 	for _, a := range Attacks() {
 		attacks, names = append(attacks, a.Start(t)), append(names, a.Name)
 	}
 	rounds := 0
+	lasts := pick(time.Hour, 3*time.Minute)
 	paced := time.NewTicker(2 * time.Second) // the machine has other tests, too
 	defer paced.Stop()
-	end := time.Now().Add(pick(time.Hour, 3*time.Minute))
+	began := time.Now()
+	end := began.Add(lasts)
 	goesOn := func() bool { return !t.Failed() && (rounds == 0 || time.Now().Before(end)) }
 	for ; goesOn(); rounds++ {
 		order := rand.Perm(len(attacks))
@@ -171,8 +178,8 @@ func testSiege(t *testing.T, binary string) {
 				t.Logf("under attack by %v", called)
 			}
 		}
-		if rounds == 0 {
-			first = max(first, w.live())
+		if held := w.live(); rounds == 0 || time.Since(began) < lasts/4 {
+			first = max(first, held)
 		}
 	}
 	t.Logf("%d attacks in %d rounds; %.1f MB at the peak", len(attacks), rounds, float64(w.PeakMemory(t))/1e6)
@@ -183,4 +190,15 @@ func testSiege(t *testing.T, binary string) {
 		w.look(t)
 	}
 	grown(t, first, w.live())
+	if soak {
+		for forgotten := time.Now().Add(forgottenAfter); time.Now().Before(forgotten); {
+			<-paced.C
+			w.look(t)
+		}
+		w.live()
+		for range 20 {
+			w.look(t)
+		}
+		grown(t, quiet, w.live())
+	}
 }
