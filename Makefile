@@ -55,16 +55,19 @@ demo run: ## Run the demo; DEMOFLAGS='--scenario=partition' for a fault
 deps: ## Install what the tests need and is not there yet: servers, promtool, Kafka's jars
 	@.ci/deps
 
-# Rules, dashboards, pages and the bundle are texts: their tests run nothing of the exporter side by side, and take thrice as long with the
-# race detector.
-TEXTS := ./alerts/... ./dashboards/... ./docs/... ./internal/bundle/... ./internal/tools/...
+# The race detector sees nothing here, and makes it take thrice as long: rules, dashboards, pages and the bundle are texts, and the tests of
+# incidents, attacks and the ledger run the exporter as a process of its own.
+WITHOUT_RACES := ./alerts/... ./dashboards/... ./docs/... ./internal/bundle/... ./internal/tools/... \
+	./internal/test/detection ./internal/test/hostile ./internal/test/ledger
+# Most tests wait for servers.
+PACKAGES_AT_ONCE ?= $(shell echo $$(($$(nproc) + 1)))
 
 # What vet finds, check finds.
 .PHONY: test
-test: ## Run all tests, those of code with the race detector; a missing server fails them
+test: ## Run all tests, those of the exporter's own code with the race detector; a missing server fails them
 	@code=0; set -x; \
-	go test -race -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $$(go list ./... | grep -vxFf <(go list $(TEXTS))) || code=$$?; \
-	go test -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(TEXTS) || code=$$?; \
+	go test -race -p $(PACKAGES_AT_ONCE) -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $$(go list ./... | grep -vxFf <(go list $(WITHOUT_RACES))) || code=$$?; \
+	go test -p $(PACKAGES_AT_ONCE) -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(WITHOUT_RACES) || code=$$?; \
 	exit $$code
 
 .PHONY: check

@@ -69,6 +69,7 @@ canaries:
 
 // TestDiagnoseCodes: 0 none, 1 a cause, 2 unknown, 64 usage or configuration.
 func TestDiagnoseCodes(t *testing.T) {
+	t.Parallel()
 	well := twoRedis(t, "")
 	if code, d := diagnose(t, well); code != 0 || *d.Verdict != "none" || *d.Next != "cacheinv_exporter check" {
 		t.Errorf("all is well: code %d, %s, next %s", code, *d.Verdict, *d.Next)

@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -26,7 +27,16 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// atOnce is how many parallel tests run beside each other; most of their time is waiting.
+const atOnce = "4"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // counts is n in a soak, and a twentieth of it elsewhere.
 func counts(n int) int {

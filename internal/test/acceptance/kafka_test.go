@@ -91,6 +91,7 @@ func (p page) neverNegative() {
 // TestKafkaThroughItsLife scrapes while a real Kafka is stopped and started, its group rebalanced, its log truncated past
 // the commit, offsets reset back, its topic deleted and made anew, and its process frozen.
 func TestKafkaThroughItsLife(t *testing.T) {
+	t.Parallel()
 	k := servers.Kafka(t)
 	admin := kafkaAdmin(t, k.Addr)
 	create := func() {
@@ -197,6 +198,7 @@ func TestKafkaThroughItsLife(t *testing.T) {
 
 // A group that has committed nothing is the cause, and nothing else is, once messages are in the log; an empty log is well.
 func TestDiagnoseAGroupWithoutCommits(t *testing.T) {
+	t.Parallel()
 	k := servers.Kafka(t)
 	admin := kafkaAdmin(t, k.Addr)
 	if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, "inv"); err != nil {

@@ -269,6 +269,7 @@ invalidation_probes:
 
 // TestProbeFailuresAreToldApart: a broker that is down is publish, a node that is down is setup, and neither is lost.
 func TestProbeFailuresAreToldApart(t *testing.T) {
+	t.Parallel()
 	k := servers.Kafka(t)
 	k.Tool(t, servers.KafkaTopics, "--create", "--topic", "inv", "--partitions", "2")
 	r, second := servers.Redis(t), servers.Redis(t)

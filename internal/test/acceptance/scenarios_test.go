@@ -68,6 +68,7 @@ func (e *exporter) found(cause string) page {
 
 // A healthy shop under load never shows a cause.
 func TestHealthyShop(t *testing.T) {
+	t.Parallel()
 	s := shop.Open(t, shop.Options{Kafka: true})
 	s.Trade(50)
 	e := start(t, s.Config())
@@ -78,6 +79,7 @@ func TestHealthyShop(t *testing.T) {
 }
 
 func TestScenarioBacklog(t *testing.T) {
+	t.Parallel()
 	s := shop.Open(t, shop.Options{Kafka: true})
 	s.Trade(100)
 	e := start(t, s.Config())
@@ -98,6 +100,7 @@ func TestScenarioBacklog(t *testing.T) {
 // Invalidations and fills no longer reach one node of each layer, which go on serving what they have. The exporter reaches
 // them all.
 func TestScenarioNodesCutOff(t *testing.T) {
+	t.Parallel()
 	s := shop.Open(t, shop.Options{})
 	s.Trade(100)
 	e := start(t, s.Config())
@@ -115,6 +118,7 @@ func TestScenarioNodesCutOff(t *testing.T) {
 
 // A node that is cut off holds up the processor, so that the queue is not drained: both are told, the network first.
 func TestScenarioCutOffWithBacklog(t *testing.T) {
+	t.Parallel()
 	s := shop.Open(t, shop.Options{})
 	s.Trade(100)
 	e := start(t, s.Config())
@@ -132,6 +136,7 @@ func TestScenarioCutOffWithBacklog(t *testing.T) {
 }
 
 func TestScenarioLoop(t *testing.T) {
+	t.Parallel()
 	s := shop.Open(t, shop.Options{Kafka: true})
 	s.Trade(20) // nothing that loops leaves the queue: what is written meanwhile must not make a backlog on a slow machine
 	e := start(t, s.Config())
@@ -155,6 +160,7 @@ func TestScenarioLoop(t *testing.T) {
 
 // A bulk import of distinct keys is no loop.
 func TestScenarioImportIsNoLoop(t *testing.T) {
+	t.Parallel()
 	s := shop.Open(t, shop.Options{Kafka: true})
 	s.Trade(100)
 	e := start(t, s.Config())
@@ -181,6 +187,7 @@ func TestScenarioVersionDrift(t *testing.T) {
 }
 
 func TestScenarioFailedInvalidations(t *testing.T) {
+	t.Parallel()
 	s := shop.Open(t, shop.Options{})
 	s.Trade(100)
 	e := start(t, s.Config())

@@ -12,6 +12,7 @@ import (
 
 // A real Cluster is cut in two: the smaller side says so itself.
 func TestScenarioClusterSplit(t *testing.T) {
+	t.Parallel()
 	c := servers.ProxiedRedisCluster(t, 3, 1)
 	keys := fillCluster(t, c)
 	e := start(t, splitConfig(c, keys))

@@ -49,6 +49,7 @@ func statusKeys(t *testing.T, p *program, query string) []keyed {
 // Chromium without a word on the console. The time to the first paint, sampling included, is told and not asserted: the
 // machine is shared.
 func TestStatusOfLargeEstate(t *testing.T) {
+	t.Parallel()
 	const keys, wrong, gone = 1000, 50, 20
 	const made = 1_700_000_000
 	var nodes strings.Builder

@@ -128,6 +128,7 @@ func hour() time.Duration {
 // TestNothingSurvivesOrdinaryLife: keys expire on each node in their own time and are filled again, one node evicts,
 // another is restarted: no survivor is ever told.
 func TestNothingSurvivesOrdinaryLife(t *testing.T) {
+	t.Parallel()
 	const keys = 200
 	ttl, interval := hour()/30, hour()/720 // 2 min and 5 s, or 500 ms and 20 ms
 	addr := servers.FreeAddr(t)

@@ -23,6 +23,7 @@ queues:
 
 // A Cluster that is cut in two shows it, and so does one that is whole again.
 func TestClusterSplit(t *testing.T) {
+	t.Parallel()
 	c := servers.ProxiedRedisCluster(t, 3, 1)
 	if err := c.Client.RPush(t.Context(), "invalidation_queue", "a", "b").Err(); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/demo"
 	"github.com/cacheinv/cacheinv_exporter/internal/tools/grafana"
@@ -65,7 +66,10 @@ func TestNoPanelIsEmptyOverTheDemo(t *testing.T) {
 			t.Logf("no data: %s\n%s", q.where, q.query.Expr)
 		}
 	}()
+	paced := time.NewTicker(2 * interval) // there is nothing new between two scrapes, and many queries to ask
+	defer paced.Stop()
 	await(t, "data in every panel", func() bool {
+		<-paced.C
 		empty = slices.DeleteFunc(empty, func(q one) bool { return s.hasData(t, q.query) })
 		return len(empty) == 0
 	})

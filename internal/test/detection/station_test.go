@@ -281,7 +281,7 @@ func await(t testing.TB, what string, ok func() bool) {
 	if *realTime {
 		patience = time.Hour
 	}
-	for end := time.Now().Add(patience); !ok(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(interval / 4) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}

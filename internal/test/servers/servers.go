@@ -167,10 +167,12 @@ func Port(t testing.TB, addr string) string {
 // Eventually waits until ok, or fails.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+	pause := 5 * time.Millisecond
+	for end := time.Now().Add(patience); !ok(); pause = min(pause+pause/4, 100*time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}
+		time.Sleep(pause)
 	}
 }
 
