@@ -16,7 +16,7 @@ const (
 	leastGarbage = 16 << 20
 	// leastLimit of all memory that the runtime holds may be reached before it collects more often than that. What hostile servers make
 	// grow all at once is faster than the percentage follows.
-	leastLimit = 160 << 20
+	leastLimit = 128 << 20
 	// limitPercent of the live heap is the limit where that is more, so that a large estate does not collect without end.
 	limitPercent = 140
 )

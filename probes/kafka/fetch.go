@@ -312,13 +312,16 @@ func fewRecords(batches []byte, most int64) []byte {
 	for at := 0; ; {
 		rest := batches[at:]
 		size := int(firstBatchBytes(rest))
-		if size == 0 || size > len(rest) || rest[batchMagic] != 2 || size < batchHeader { // the end, a part, or what cost no more than it has bytes
+		if size == 0 || size > len(rest) { // the end, or a part
 			return batches
 		}
-		if most -= int64(binary.BigEndian.Uint32(rest[batchCount:])); most < 0 {
-			return batches[:at]
-		}
 		at += size
+		if size < batchHeader || rest[batchMagic] != 2 { // it costs no more than it has bytes
+			continue
+		}
+		if most -= int64(binary.BigEndian.Uint32(rest[batchCount:])); most < 0 {
+			return batches[:at-size]
+		}
 	}
 }
 

@@ -683,6 +683,7 @@ func FuzzFollowed(f *testing.F) {
 	f.Add(append(slices.Clone(good), emptyBatch(f, 13, 5)...), int64(5), int64(18), int64(15))
 	f.Add(good[:len(good)-3], int64(0), int64(20), int64(20))
 	f.Add([]byte{}, int64(0), int64(1<<62), int64(1))
+	f.Add(make([]byte, 12), int64(0), int64(20), int64(20))
 	q, err := newQueue(queueConfig{Brokers: []string{"127.0.0.1:1"}}, nil, probetest.Env(), probetest.Quiet())
 	if err != nil {
 		f.Fatal(err)

@@ -200,6 +200,7 @@ func FuzzRecords(f *testing.F) {
 	}
 	f.Add(response.Topics[0].Partitions[0].RecordBatches, int64(1), false)
 	f.Add([]byte{}, int64(0), true)
+	f.Add(append(make([]byte, 11), 3, 2, '0', 0), int64(1), true) // 15 bytes, as it says
 	f.Fuzz(func(t *testing.T, batches []byte, offset int64, open bool) {
 		answer := &kmsg.FetchResponseTopicPartition{RecordBatches: batches, HighWatermark: 3, LastStableOffset: 3}
 		one := newFetch()

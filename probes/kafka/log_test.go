@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 	"testing"
@@ -179,6 +180,10 @@ func FuzzBatchTimes(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(batch)
 	f.Add(batch[:30])
+	f.Add(append(slices.Clone(batch[:batchLastDelta]), make([]byte, 40)...)) // of the same offset, and one record
+	last := slices.Clone(batch)
+	binary.BigEndian.PutUint64(last, 1<<63-2) // its offsets have no end
+	f.Add(last)
 	f.Fuzz(func(t *testing.T, behind []byte) {
 		times := batchTimes(append(slices.Clone(batch), behind...))
 		for i := range int64(3) {

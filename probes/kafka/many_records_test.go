@@ -57,6 +57,16 @@ func TestFewRecords(t *testing.T) {
 	if got := fewRecords(negative, 100); len(got) != 0 {
 		t.Errorf("%d bytes of a batch with a negative number of records", len(got))
 	}
+	for size := 12; size < batchHeader; size++ {
+		short := make([]byte, size) // of an old format, or of none
+		binary.BigEndian.PutUint32(short[8:], uint32(size-12))
+		if got := fewRecords(short, 100); len(got) != size {
+			t.Errorf("%d bytes of what has %d, and is shorter than a batch", len(got), size)
+		}
+		if got := fewRecords(append(short, three...), 40); len(got) != size+one {
+			t.Errorf("behind %d bytes that are no batch, %d hold no more than 40 records, want %d", size, len(got)-size, one)
+		}
+	}
 }
 
 // A batch of a few kilobytes that holds as many records as can be unpacked: none of them is made.

@@ -14,7 +14,7 @@ import (
 // batchTime is when the first record of a batch was written, in whatever unit its producer took for that, and the offsets that the batch has.
 type batchTime struct{ from, to, first int64 }
 
-// batchTimes of the batches in an answer in which the producer gave the times. The library counts in nanoseconds, which
+// batchTimes of the batches in an answer in which the producer gave the times, by ascending offsets. The library counts in nanoseconds, which
 // overflow where a producer wrote other units than milliseconds.
 func batchTimes(batches []byte) (out []batchTime) {
 	const (
@@ -25,8 +25,10 @@ func batchTimes(batches []byte) (out []batchTime) {
 		at := int64(binary.BigEndian.Uint64(batches[offset:]))
 		size := int64(binary.BigEndian.Uint32(batches[length:])) + magic - 4
 		if batches[magic] == 2 && binary.BigEndian.Uint16(batches[attributes:])&brokersTime == 0 {
-			last := int64(binary.BigEndian.Uint32(batches[lastDelta:]))
-			out = append(out, batchTime{at, at + last, int64(binary.BigEndian.Uint64(batches[first:]))})
+			to := at + int64(binary.BigEndian.Uint32(batches[lastDelta:]))
+			if to >= at && (len(out) == 0 || at > out[len(out)-1].to) { // what comes behind must not hide those before
+				out = append(out, batchTime{at, to, int64(binary.BigEndian.Uint64(batches[first:]))})
+			}
 		}
 		if size < end || size > int64(len(batches)) {
 			break

@@ -58,6 +58,21 @@ func FuzzReplies(f *testing.F) {
 			}
 			return err
 		}})
+		for _, read := range []func(*wire.Exchange, probes.Key, func(probes.Stored, error)) error{n.readStored, n.readPlain} {
+			given := 0
+			err := wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), wire.Request{Read: func(x *wire.Exchange) error {
+				return read(x, keys[0], func(s probes.Stored, err error) {
+					if given++; err != nil && (s.Present || s.Value != nil) || len(s.Value) > 64 {
+						t.Errorf("%+v, %v", s, err)
+					}
+				})
+			}})
+			if given > 1 || given == 0 && err == nil {
+				t.Errorf("the item was given %d times: %v", given, err)
+			}
+		}
+		_ = wire.NewConn(probetest.NewReplay(said), errNotMemcached).Converse(context.Background(), wire.Request{Read: n.readNoop})
+		probetest.Whole(t, env.Budget)
 	})
 }
 

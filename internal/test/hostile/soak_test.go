@@ -59,6 +59,18 @@ func (w *watched) live() float64 {
 	return least
 }
 
+// alive looks until the collector has run twice more, and gives the least heap meanwhile.
+func (w *watched) alive(t testing.TB, classes ...string) float64 {
+	t.Helper()
+	w.live()
+	collections := func() uint64 { return w.last["go_gc_duration_seconds"].GetMetric()[0].GetSummary().GetSampleCount() }
+	w.look(t, classes...)
+	for began := collections(); collections() < began+2 && !t.Failed(); {
+		w.look(t, classes...)
+	}
+	return w.live()
+}
+
 // reload has the victim take a configuration with these attacks.
 func (w *watched) reload(t testing.TB, attacks ...Config) {
 	t.Helper()
@@ -101,10 +113,8 @@ func testFaults(t *testing.T, binary string) {
 	w := watch(Start(t, binary, 4, nil))
 	w.timeout = 3 * time.Second
 	w.reload(t, frail)
-	for range 20 {
-		w.look(t, "frail", "frail_pattern")
-	}
-	calm, first := vitalsOf(t, w.last), w.live()
+	first := w.alive(t, "frail", "frail_pattern")
+	calm := vitalsOf(t, w.last)
 	done := 0
 	for ; done < scrapes && time.Now().Before(end) && !t.Failed(); done++ {
 		estate.change()
@@ -118,9 +128,6 @@ func testFaults(t *testing.T, binary string) {
 		if done == scrapes/4 {
 			first = w.live()
 		}
-		if done == scrapes*3/4 {
-			w.live()
-		}
 	}
 	if soak && done < scrapes {
 		t.Errorf("there was time for %d scrapes alone", done)
@@ -129,11 +136,7 @@ func testFaults(t *testing.T, binary string) {
 	estate.calm()
 	w.reload(t, frail)
 	w.rests(t, calm)
-	w.live()
-	for range 20 {
-		w.look(t, "frail", "frail_pattern")
-	}
-	grown(t, first, w.live())
+	grown(t, first, w.alive(t, "frail", "frail_pattern"))
 	w.Small(t)
 }
 
@@ -145,11 +148,8 @@ func testSiege(t *testing.T, binary string) {
 	const together, scrapes = 3, 2
 	w := watch(Start(t, binary, 12, nil))
 	w.timeout = 3 * time.Second
-	for range 20 {
-		w.look(t)
-	}
-	calm, quiet := vitalsOf(t, w.last), w.live()
-	first := pick(quiet, remembered)
+	quiet := w.alive(t)
+	calm, first := vitalsOf(t, w.last), pick(quiet, remembered)
 	var attacks []Config
 	var names []string
 	for _, a := range Attacks() {
@@ -189,20 +189,12 @@ func testSiege(t *testing.T, binary string) {
 	t.Logf("%d attacks in %d rounds; %.1f MB at the peak", len(attacks), rounds, float64(w.PeakMemory(t))/1e6)
 	w.reload(t)
 	w.rests(t, calm)
-	w.live()
-	for range 20 {
-		w.look(t)
-	}
-	grown(t, first, w.live())
+	grown(t, first, w.alive(t))
 	if soak {
 		for forgotten := time.Now().Add(forgottenAfter); time.Now().Before(forgotten); {
 			<-paced.C
 			w.look(t)
 		}
-		w.live()
-		for range 20 {
-			w.look(t)
-		}
-		grown(t, quiet, w.live())
+		grown(t, quiet, w.alive(t))
 	}
 }
