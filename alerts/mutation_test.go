@@ -33,6 +33,12 @@ const allZero = "of 0 and 1 both are 0 where all are"
 // longAgo is why a queue that was ill before half an hour changes nothing.
 const longAgo = "what was not ill within half an hour is left out by the last condition"
 
+// oneSeries is why it is all one how the series of an instance are taken together.
+const oneSeries = "an instance has one series"
+
+// oneGone is why a longer look back at one of two factors changes nothing.
+const oneGone = "the other factor is gone by then"
+
 // equivalent mutants do what the rule does, so no test can tell them: by name, with the reason.
 var equivalent = map[string]string{
 	"CacheInvalWatchdog: 1 becomes 2 in vector(1)":                                                                                                                     "the watchdog tells no value",
@@ -55,6 +61,17 @@ var equivalent = map[string]string{
 		"waited as long, one of unknown depth and one of none are alike, and topk takes either",
 	"queue:cacheinv_queue_ill:bool: max becomes sum in max by (cluster, queue) (increase(cacheinv_queue_lost_messages_total[10m]))": "of what " +
 		"is never below 0 both are above it where one is",
+	`class_window:cacheinv_event_within:info: [5m] is doubled in cacheinv_event_within_seconds[5m] #4`:                                                                                                                                 oneGone,
+	`class_window:cacheinv_event_within:info: [5m] is doubled in cacheinv_event_within_seconds[5m] #5`:                                                                                                                                 oneGone,
+	`class_window_result:cacheinv_event_checks:increase5m: [5m] is doubled in cacheinv_event_checks_total[5m] #3`:                                                                                                                      "its left side has what is older",
+	`CacheInvalEventsUnchecked: max becomes sum in max by (cluster, queue) (increase(cacheinv_queue_enqueued_total[10m] offset 5m))`:                                                                                                   allZero,
+	`CacheInvalEventsUnchecked: max becomes sum in max by (cluster, queue) (increase(cacheinv_events_seen_total[10m] offset 5m))`:                                                                                                      allZero,
+	`CacheInvalEventsUnchecked: sum becomes max in sum by (cluster) (increase(cacheinv_event_checks_total{result!~"unknown|error"}[15m]))`:                                                                                             allZero,
+	`class_result:cacheinv_event_checks:increase5m: sum becomes max in sum by (cluster, class, result) (class_window_result:cacheinv_event_checks:increase5m and on (cluster, class, window) class_window:cacheinv_event_within:info)`: "one window of a class has the age that is promised",
+	`queue:cacheinv_events_taken:increase15m: max becomes min in max by (cluster, queue, shard, instance) (increase(cacheinv_events_seen_total[15m]))`:                                                                                 oneSeries,
+	`queue:cacheinv_events_taken:increase15m: max becomes sum in max by (cluster, queue, shard, instance) (increase(cacheinv_events_seen_total[15m]))`:                                                                                 oneSeries,
+	`queue:cacheinv_events_taken:increase15m: max becomes min in max by (cluster, queue, shard, instance) (increase(cacheinv_events_seen_total[15m])) #2`:                                                                              oneSeries,
+	`queue:cacheinv_events_taken:increase15m: max becomes sum in max by (cluster, queue, shard, instance) (increase(cacheinv_events_seen_total[15m])) #2`:                                                                              oneSeries,
 }
 
 // A mutant is a rule with one fault put in.
