@@ -23,7 +23,7 @@ func FuzzReaders(f *testing.F) {
 	} {
 		f.Add([]byte(said))
 	}
-	keys := []probes.Key{{Name: "a"}, {Name: "b", Check: true}, {Name: "h", Hash: true}}
+	keys := []probes.Key{{Name: "a", Identity: true}, {Name: "b", Check: true}, {Name: "h", Hash: true}}
 	reader, err := message.NewReader(nil)
 	if err != nil {
 		f.Fatal(err)
