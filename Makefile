@@ -63,11 +63,13 @@ WITHOUT_RACES := ./alerts/... ./dashboards/... ./docs/... ./internal/bundle/... 
 PACKAGES_AT_ONCE ?= $(shell echo $$(($$(nproc) + 1)))
 
 # What vet finds, check finds.
+GO_TEST = go test -p $(PACKAGES_AT_ONCE) -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS)
+
 .PHONY: test
 test: ## Run all tests, those of the exporter's own code with the race detector; a missing server fails them
 	@code=0; set -x; \
-	go test -race -p $(PACKAGES_AT_ONCE) -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $$(go list ./... | grep -vxFf <(go list $(WITHOUT_RACES))) || code=$$?; \
-	go test -p $(PACKAGES_AT_ONCE) -vet=off -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(WITHOUT_RACES) || code=$$?; \
+	$(GO_TEST) -race $$(go list ./... | grep -vxFf <(go list $(WITHOUT_RACES))) || code=$$?; \
+	$(GO_TEST) $(WITHOUT_RACES) || code=$$?; \
 	exit $$code
 
 .PHONY: check

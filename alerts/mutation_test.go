@@ -30,6 +30,9 @@ const sameJob = "the other side of the operator has that job alone, and the job 
 // allZero is why the sum of what is 0 or 1 tells as much as the larger.
 const allZero = "of 0 and 1 both are 0 where all are"
 
+// neverBelow is why it is all one how counts are taken together that only have to be above 0.
+const neverBelow = "of what is never below 0 both are above it where one is"
+
 // longAgo is why a queue that was ill before half an hour changes nothing.
 const longAgo = "what was not ill within half an hour is left out by the last condition"
 
@@ -59,14 +62,13 @@ var equivalent = map[string]string{
 	"queue:cacheinv_queue_blamed:info: [30m] is doubled in queue:cacheinv_queue_ill:bool[30m] #2":                                                                      longAgo,
 	"queue:cacheinv_queue_blamed:info: 0 becomes -1 in 0 * max_over_time(queue:cacheinv_queue_ill:bool[30m]) #2": "of queues whose messages " +
 		"waited as long, one of unknown depth and one of none are alike, and topk takes either",
-	"queue:cacheinv_queue_ill:bool: max becomes sum in max by (cluster, queue) (increase(cacheinv_queue_lost_messages_total[10m]))": "of what " +
-		"is never below 0 both are above it where one is",
+	"queue:cacheinv_queue_ill:bool: max becomes sum in max by (cluster, queue) (increase(cacheinv_queue_lost_messages_total[10m]))":                                                                                                    neverBelow,
 	`class_window:cacheinv_event_within:info: [5m] is doubled in cacheinv_event_within_seconds[5m] #4`:                                                                                                                                 oneGone,
 	`class_window:cacheinv_event_within:info: [5m] is doubled in cacheinv_event_within_seconds[5m] #5`:                                                                                                                                 oneGone,
 	`class_window_result:cacheinv_event_checks:increase5m: [5m] is doubled in cacheinv_event_checks_total[5m] #3`:                                                                                                                      "its left side has what is older",
-	`CacheInvalEventsUnchecked: max becomes sum in max by (cluster, queue) (increase(cacheinv_queue_enqueued_total[10m] offset 5m))`:                                                                                                   allZero,
-	`CacheInvalEventsUnchecked: max becomes sum in max by (cluster, queue) (increase(cacheinv_events_seen_total[10m] offset 5m))`:                                                                                                      allZero,
-	`CacheInvalEventsUnchecked: sum becomes max in sum by (cluster) (increase(cacheinv_event_checks_total{result!~"unknown|error"}[15m]))`:                                                                                             allZero,
+	`CacheInvalEventsUnchecked: max becomes sum in max by (cluster, queue) (increase(cacheinv_queue_enqueued_total[10m] offset 5m))`:                                                                                                   neverBelow,
+	`CacheInvalEventsUnchecked: max becomes sum in max by (cluster, queue) (increase(cacheinv_events_seen_total[10m] offset 5m))`:                                                                                                      neverBelow,
+	`CacheInvalEventsUnchecked: sum becomes max in sum by (cluster) (increase(cacheinv_event_checks_total{result!~"unknown|error"}[15m]))`:                                                                                             neverBelow,
 	`class_result:cacheinv_event_checks:increase5m: sum becomes max in sum by (cluster, class, result) (class_window_result:cacheinv_event_checks:increase5m and on (cluster, class, window) class_window:cacheinv_event_within:info)`: "one window of a class has the age that is promised",
 	`queue:cacheinv_events_taken:increase15m: max becomes min in max by (cluster, queue, shard, instance) (increase(cacheinv_events_seen_total[15m]))`:                                                                                 oneSeries,
 	`queue:cacheinv_events_taken:increase15m: max becomes sum in max by (cluster, queue, shard, instance) (increase(cacheinv_events_seen_total[15m]))`:                                                                                 oneSeries,

@@ -315,13 +315,12 @@ func fewRecords(batches []byte, most int64) []byte {
 		if size == 0 || size > len(rest) { // the end, or a part
 			return batches
 		}
+		if size >= batchHeader && rest[batchMagic] == 2 { // another costs no more than it has bytes
+			if most -= int64(binary.BigEndian.Uint32(rest[batchCount:])); most < 0 {
+				return batches[:at]
+			}
+		}
 		at += size
-		if size < batchHeader || rest[batchMagic] != 2 { // it costs no more than it has bytes
-			continue
-		}
-		if most -= int64(binary.BigEndian.Uint32(rest[batchCount:])); most < 0 {
-			return batches[:at-size]
-		}
 	}
 }
 

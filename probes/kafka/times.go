@@ -18,19 +18,19 @@ type batchTime struct{ from, to, first int64 }
 // overflow where a producer wrote other units than milliseconds.
 func batchTimes(batches []byte) (out []batchTime) {
 	const (
-		offset, length, magic, attributes, lastDelta, first, end = 0, 8, 16, 21, 23, 27, 35
-		brokersTime                                              = 1 << 3 // in attributes
+		first, end  = 27, 35
+		brokersTime = 1 << 3 // in batchAttributes
 	)
 	for len(batches) >= end {
-		at := int64(binary.BigEndian.Uint64(batches[offset:]))
-		size := int64(binary.BigEndian.Uint32(batches[length:])) + magic - 4
-		if batches[magic] == 2 && binary.BigEndian.Uint16(batches[attributes:])&brokersTime == 0 {
-			to := at + int64(binary.BigEndian.Uint32(batches[lastDelta:]))
+		at := int64(binary.BigEndian.Uint64(batches))
+		size := int(firstBatchBytes(batches))
+		if batches[batchMagic] == 2 && binary.BigEndian.Uint16(batches[batchAttributes:])&brokersTime == 0 {
+			to := at + int64(binary.BigEndian.Uint32(batches[batchLastDelta:]))
 			if to >= at && (len(out) == 0 || at > out[len(out)-1].to) { // what comes behind must not hide those before
 				out = append(out, batchTime{at, to, int64(binary.BigEndian.Uint64(batches[first:]))})
 			}
 		}
-		if size < end || size > int64(len(batches)) {
+		if size < end || size > len(batches) {
 			break
 		}
 		batches = batches[size:]

@@ -16,10 +16,12 @@ func FuzzRESP(f *testing.F) {
 		"-ERR\r\n-ERR\r\n-ERR\r\n+none\r\n:1\r\n*3\r\n$-1\r\n$-1\r\n$-1\r\n-WRONGTYPE x\r\n",
 		"$21\r\nrole:master\r\nrun_id:a\r\n*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n",
 		"*99999999\r\n", "$999999999999\r\n", "$-5\r\n", ":\r\n", "+\r\n", "\r\n", "*2\r\n+a\r\n*-1\r\n",
+		":5\r\n:1700000000000\r\n:-1\r\n:-1\r\n+string\r\n:-2\r\n*3\r\n$2\r\nhi\r\n$-1\r\n$-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
+		":5\r\n-ERR unknown command\r\n+string\r\n:6\r\n:7\r\n",
 	} {
 		f.Add([]byte(said))
 	}
-	keys := []probes.Key{{Name: "a"}, {Name: "b"}, {Name: "h", Hash: true}, {Name: "c", Check: true}}
+	keys := []probes.Key{{Name: "a", Identity: true}, {Name: "b"}, {Name: "h", Hash: true}, {Name: "c", Check: true}}
 	f.Fuzz(func(t *testing.T, said []byte) {
 		env := probetest.Env()
 		env.MaxValueBytes = 64
@@ -27,13 +29,15 @@ func FuzzRESP(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := probetest.NewVisits(t, len(keys))
-		p := &pipeline{node: n, keys: keys, visit: v.Visit}
-		v.Check(wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(context.Background(), wire.Request{Commands: p.commands(), Read: p.read}))
-		if counted := n.account.Hits + n.account.Misses; counted > 3*uint64(len(keys)) {
-			t.Errorf("%d counted of %d keys", counted, len(keys))
+		for _, tellsExpiry := range []bool{false, true} {
+			v, before := probetest.NewVisits(t, len(keys)), n.account.Hits+n.account.Misses
+			p := &pipeline{node: n, keys: keys, visit: v.Visit, tellsExpiry: tellsExpiry}
+			v.Check(wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(context.Background(), wire.Request{Commands: p.commands(), Read: p.read}))
+			if counted := n.account.Hits + n.account.Misses - before; counted > 3*uint64(len(keys)) {
+				t.Errorf("%d counted of %d keys", counted, len(keys))
+			}
+			probetest.Whole(t, env.Budget)
 		}
-		probetest.Whole(t, env.Budget)
 		delivered := 0
 		ask := n.surveyRequest(wire.Request{Read: func(*wire.Exchange) error { return nil }}, &probes.Scan{Count: 1}, func(probes.Survey, error) { delivered++ })
 		if err := wire.NewConn(probetest.NewReplay(said), errProtocol).Converse(context.Background(), ask); err == nil && delivered != 1 {

@@ -2,7 +2,6 @@ package acceptance
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -23,18 +22,13 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/collector"
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/backends"
 )
 
-// atOnce is how many parallel tests run beside each other; most of their time is waiting.
-const atOnce = "4"
-
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", atOnce); err != nil {
-		panic(err)
-	}
+	servers.TestsAtOnce(4)
 	goleak.VerifyTestMain(m)
 }
 

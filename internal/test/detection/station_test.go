@@ -28,7 +28,7 @@ const (
 	idle        = "idle"
 	targetsFile = "targets.json"
 	// atOnce is how many scenarios are played beside each other; most of their time is waiting.
-	atOnce = "5"
+	atOnce = 5
 )
 
 var (
@@ -52,9 +52,7 @@ func TestMain(m *testing.M) {
 	if *realTime {
 		factor, interval = 1, 15*time.Second
 	}
-	if err := flag.Set("test.parallel", atOnce); err != nil {
-		panic(err)
-	}
+	servers.TestsAtOnce(atOnce)
 	for name, value := range servers.DynamoDBEnvironment() {
 		if err := os.Setenv(name, value); err != nil {
 			panic(err)

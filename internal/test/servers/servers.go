@@ -8,6 +8,7 @@ package servers
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -162,6 +163,15 @@ func Port(t testing.TB, addr string) string {
 		t.Fatal(err)
 	}
 	return port
+}
+
+// TestsAtOnce has n parallel tests of a package run beside each other, however few processors there are: most of their time is waiting.
+// It is for TestMain.
+func TestsAtOnce(n int) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(n)); err != nil {
+		panic(err)
+	}
 }
 
 // Eventually waits until ok, or fails.
