@@ -25,7 +25,7 @@ var errNotKafka = probes.OtherServer(errors.New(
 	"the answer is not Kafka's, or announces more than it holds; is the address that of a Kafka broker, and does its port need tls or sasl?"))
 
 // boundedConn gives the library nothing but whole answers in which each list has the elements that it announces, and no more than are
-// allowed: the library takes the room for what is announced.
+// allowed: the library takes the room for what is announced, and waits for as long as it is asked to.
 type boundedConn struct {
 	net.Conn
 	in *bufio.Reader
@@ -162,7 +162,7 @@ func (r sentRequest) longest() int64 {
 	return longestOther
 }
 
-// plausible: all that the answer announces is there. What has no layout is short.
+// plausible: all that the answer announces is there. What has no layout is short. A wait that is too long is made shorter.
 func (r sentRequest) plausible(answer []byte) bool {
 	l, known := layouts[r.key]
 	if !known {

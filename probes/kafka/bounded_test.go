@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"math"
 	"net"
 	"reflect"
 	"testing"
@@ -44,9 +45,14 @@ func answerOf(t testing.TB, key, version int16, full bool) []byte {
 	if full {
 		fill(reflect.ValueOf(resp).Elem())
 	}
+	return answerTo(resp, version)
+}
+
+// answerTo the first request of a connection, in a version.
+func answerTo(resp kmsg.Response, version int16) []byte {
 	resp.SetVersion(version)
 	body := []byte{0, 0, 0, 1}
-	if resp.IsFlexible() && key != int16(kmsg.ApiVersions) {
+	if resp.IsFlexible() && resp.Key() != int16(kmsg.ApiVersions) {
 		body = append(body, 0)
 	}
 	return resp.AppendTo(body)
@@ -71,6 +77,37 @@ func TestLayouts(t *testing.T) {
 				}
 				if w.structure(layouts[key].fields); len(w.left) > 0 {
 					t.Errorf("%s version %d (full: %v): %d bytes are left", kmsg.NameForKey(key), version, full, len(w.left))
+				}
+			}
+		}
+	}
+}
+
+// A wait of days that a broker asks for is handed on as the longest that is kept, in each version of each answer; a shorter one as it is.
+func TestLayoutsThrottle(t *testing.T) {
+	for key := range layouts {
+		for version := int16(0); version <= kmsg.ResponseForKey(key).MaxVersion(); version++ {
+			for said, want := range map[int32]int32{math.MaxInt32: 100, 101: 100, 99: 99, -1: -1} {
+				resp := kmsg.ResponseForKey(key)
+				reflect.ValueOf(resp).Elem().FieldByName("ThrottleMillis").SetInt(int64(said))
+				answer := answerTo(resp, version)
+				if !(sentRequest{key, version}).plausible(answer) {
+					t.Fatalf("%s version %d is refused", kmsg.NameForKey(key), version)
+				}
+				read := kmsg.ResponseForKey(key)
+				read.SetVersion(version)
+				body := answer[4:]
+				if resp.IsFlexible() && key != int16(kmsg.ApiVersions) {
+					body = body[1:]
+				}
+				if err := read.ReadFrom(body); err != nil {
+					t.Fatal(err)
+				}
+				// A version without the field gives 0.
+				if got, _ := read.(kmsg.ThrottleResponse).Throttle(); got != want && got != 0 {
+					t.Errorf("%s version %d: %d ms of %d, want %d", kmsg.NameForKey(key), version, got, said, want)
+				} else if got == 0 && version == read.MaxVersion() {
+					t.Errorf("%s version %d has none", kmsg.NameForKey(key), version)
 				}
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -11,30 +12,30 @@ import (
 // layouts of the answers to the requests that are sent: how many bytes stand where, in which versions. The library takes the room for
 // as many elements as a list announces before it looks for them; with these an answer is walked through first.
 //
-// 1, 2, 4, 8 and 16 are fields of so many bytes, s is a string, y are bytes, [ ] is a list of what it holds, ( ) a structure; @N+ and
-// @N-M are the versions that have it. flexible is the first version with compact lengths and tagged fields.
+// 1, 2, 4, 8 and 16 are fields of so many bytes, s is a string, y are bytes, [ ] is a list of what it holds, ( ) a structure, t is for
+// how long the client is asked to wait (4 bytes); @N+ and @N-M are the versions that have it. flexible is the first version with compact lengths and tagged fields.
 var layouts = map[int16]struct {
 	flexible int16
 	fields   []field
 }{
-	int16(kmsg.Produce):        {9, fieldsOf("[ s@0-12 16@13+ [ 4 2 8 8@2+ 8@5+ [ 4 s ]@8+ s@8+ ] ] 4@1+")},
-	int16(kmsg.Fetch):          {12, fieldsOf("4@1+ 2@7+ 4@7+ [ s@0-12 16@13+ [ 4 2 8 8@4+ 8@5+ [ 8 8 ]@4+ 4@11+ y ] ]")},
-	int16(kmsg.ListOffsets):    {6, fieldsOf("4@2+ [ s [ 4 2 [ 8 ]@0-0 8@1+ 8@1+ 4@4+ ] ]")},
-	int16(kmsg.Metadata):       {9, fieldsOf("4@3+ [ 4 s 4 s@1+ ] s@2+ 4@1+ [ 2 s 16@10+ 1@1+ [ 2 4 4 4@7+ [ 4 ] [ 4 ] [ 4 ]@5+ ] 4@8+ ] 4@8-10 2@13+")},
-	int16(kmsg.OffsetCommit):   {8, fieldsOf("4@3+ [ s@0-9 16@10+ [ 4 2 ] ]")},
-	int16(kmsg.OffsetFetch):    {6, fieldsOf("4@3+ [ s [ 4 8 4@5+ s 2 ] ]@0-7 2@2-7 [ s [ s@8-9 16@10+ [ 4 8 4 s 2 ] ] 2 ]@8+")},
-	int16(kmsg.ListGroups):     {3, fieldsOf("4@1+ 2 [ s s s@4+ s@5+ ]")},
-	int16(kmsg.ApiVersions):    {3, fieldsOf("2 [ 2 2 2 ] 4@1+")},
-	int16(kmsg.DescribeGroups): {5, fieldsOf("4@1+ [ 2 s@6+ s s s s [ s s@4+ s s y y ] 4@3+ ]")},
+	int16(kmsg.Produce):        {9, fieldsOf("[ s@0-12 16@13+ [ 4 2 8 8@2+ 8@5+ [ 4 s ]@8+ s@8+ ] ] t@1+")},
+	int16(kmsg.Fetch):          {12, fieldsOf("t@1+ 2@7+ 4@7+ [ s@0-12 16@13+ [ 4 2 8 8@4+ 8@5+ [ 8 8 ]@4+ 4@11+ y ] ]")},
+	int16(kmsg.ListOffsets):    {6, fieldsOf("t@2+ [ s [ 4 2 [ 8 ]@0-0 8@1+ 8@1+ 4@4+ ] ]")},
+	int16(kmsg.Metadata):       {9, fieldsOf("t@3+ [ 4 s 4 s@1+ ] s@2+ 4@1+ [ 2 s 16@10+ 1@1+ [ 2 4 4 4@7+ [ 4 ] [ 4 ] [ 4 ]@5+ ] 4@8+ ] 4@8-10 2@13+")},
+	int16(kmsg.OffsetCommit):   {8, fieldsOf("t@3+ [ s@0-9 16@10+ [ 4 2 ] ]")},
+	int16(kmsg.OffsetFetch):    {6, fieldsOf("t@3+ [ s [ 4 8 4@5+ s 2 ] ]@0-7 2@2-7 [ s [ s@8-9 16@10+ [ 4 8 4 s 2 ] ] 2 ]@8+")},
+	int16(kmsg.ListGroups):     {3, fieldsOf("t@1+ 2 [ s s s@4+ s@5+ ]")},
+	int16(kmsg.ApiVersions):    {3, fieldsOf("2 [ 2 2 2 ] t@1+")},
+	int16(kmsg.DescribeGroups): {5, fieldsOf("t@1+ [ 2 s@6+ s s s s [ s s@4+ s s y y ] 4@3+ ]")},
 	int16(kmsg.FindCoordinator): {3, fieldsOf(
-		"4@1+ 2@0-3 s@1-3 4@0-3 s@0-3 4@0-3 [ s 4 s 4 2 s ]@4+")},
+		"t@1+ 2@0-3 s@1-3 4@0-3 s@0-3 4@0-3 [ s 4 s 4 2 s ]@4+")},
 	int16(kmsg.ConsumerGroupDescribe): {0, fieldsOf(
-		"4 [ 2 s s s 4 4 s [ s s s 4 s s [ s ] s ( [ 16 s [ 4 ] ] ) ( [ 16 s [ 4 ] ] ) 1@1+ ] 4 ]")},
+		"t [ 2 s s s 4 4 s [ s s s 4 s s [ s ] s ( [ 16 s [ 4 ] ] ) ( [ 16 s [ 4 ] ] ) 1@1+ ] 4 ]")},
 }
 
 // field of an answer.
 type field struct {
-	// kind: s, y, [ or (; else it has size bytes.
+	// kind: s, y, t, [ or (; else it has size bytes.
 	kind     byte
 	size     int
 	from, to int16
@@ -60,7 +61,7 @@ func readFields(words *[]string) (out []field) {
 			f.kind, f.of = word[0], readFields(words)
 			_, versions, _ = strings.Cut((*words)[0], "@")
 			*words = (*words)[1:]
-		case "s", "y":
+		case "s", "y", "t":
 			f.kind = word[0]
 		default:
 			f.size = number(word)
@@ -97,6 +98,9 @@ const (
 	mostElements = 1 << 17
 	// mostTagged bytes of the tagged fields of one structure.
 	mostTagged = 4 << 10
+	// mostThrottle is for how long a broker may ask to wait. The library waits for as long as it is told, before each later request of the
+	// connection, and a scrape has seconds for all of them. A broker that means it stops to read the connection itself (KIP-219).
+	mostThrottle = 100 * time.Millisecond
 )
 
 // walker goes through an answer. What is not there is an answer that is not whole.
@@ -171,12 +175,21 @@ func (w *walker) field(f *field) {
 		w.take(max(w.length(2), 0))
 	case 'y':
 		w.take(max(w.length(4), 0))
+	case 't':
+		w.throttle()
 	case '(':
 		w.structure(f.of)
 	case '[':
 		w.list(f.of)
 	default:
 		w.take(int64(f.size))
+	}
+}
+
+// throttle that is too long becomes the longest, in the answer itself.
+func (w *walker) throttle() {
+	if b := w.take(4); b != nil && int32(binary.BigEndian.Uint32(b)) > int32(mostThrottle.Milliseconds()) {
+		binary.BigEndian.PutUint32(b, uint32(mostThrottle.Milliseconds()))
 	}
 }
 

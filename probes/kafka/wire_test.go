@@ -34,11 +34,11 @@ func newScriptedBroker() *scriptedBroker {
 	return b
 }
 
-// dial a connection to it.
+// dial a connection to it, which is read as those of a queue are.
 func (b *scriptedBroker) dial(context.Context, string, string) (net.Conn, error) {
 	client, server := net.Pipe()
 	go b.serve(server)
-	return client, nil
+	return bounded(client), nil
 }
 
 func (b *scriptedBroker) serve(conn net.Conn) {
@@ -198,6 +198,25 @@ func TestScriptedBroker(t *testing.T) {
 	}
 }
 
+// A broker that asks for a wait of days with one answer is asked again within the same scrape.
+func TestThrottle(t *testing.T) {
+	b := newScriptedBroker()
+	q := b.newQueue(t)
+	t.Cleanup(q.Close)
+	s, p, _ := scripted(q)
+	for _, a := range asked {
+		if r, ok := a.newest.(*kmsg.ListOffsetsResponse); ok {
+			throttled := *r
+			throttled.ThrottleMillis = math.MaxInt32
+			b.body = throttled.AppendTo(nil)
+			a.learn(probetest.Within(t, 10*time.Second), s, s.brokers[1])
+		}
+	}
+	if p.end.offset != 7 || p.start.offset != 7 {
+		t.Errorf("%+v", p)
+	}
+}
+
 // What brokers say of the ends is added up without becoming another number, and what can be no offset is none.
 func TestLargeOffsets(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -255,10 +274,10 @@ func FuzzAnswers(f *testing.F) {
 		f.Add(uint8(i), a.newest.AppendTo(nil))
 		f.Add(uint8(i), []byte{})
 	}
-	q := b.newQueue(f)
-	f.Cleanup(q.Close)
 	f.Fuzz(func(t *testing.T, kind uint8, body []byte) {
 		b.body = body
+		q := b.newQueue(t) // a broker that asks to wait asks for its connection
+		t.Cleanup(q.Close)
 		s, _, _ := scripted(q)
 		ctx := probetest.Within(t, 10*time.Second)
 		asked[int(kind)%len(asked)].learn(ctx, s, s.brokers[1])
