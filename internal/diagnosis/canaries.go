@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -15,6 +16,8 @@ type staleNode struct {
 	layer, node string
 	// counted are the stale copies in fast layers, and the overdue ones elsewhere.
 	counted, overdue, classes int
+	// compared copies of these classes on it, and nodes that could have such copies as well as it.
+	compared, nodes int
 	// share of the compared copies that are counted, in the class where that is most.
 	share float64
 	// behind is how many versions the furthest copy is behind, where versions are integers.
@@ -38,10 +41,11 @@ func staleNodes(e *Evidence) (out map[string]*staleNode, total int) {
 	out = map[string]*staleNode{}
 	for i := range e.Result.Classes {
 		c := &e.Result.Classes[i]
-		clean := map[string]bool{}
+		clean, compared := map[string]bool{}, map[string]int{} // by layer
 		for k := range c.Nodes {
-			if n := &c.Nodes[k]; n.Compared() > 0 && e.counted(c.Class, n) == 0 {
-				clean[n.Layer] = true
+			if n := &c.Nodes[k]; n.Compared() > 0 {
+				clean[n.Layer] = clean[n.Layer] || e.counted(c.Class, n) == 0
+				compared[n.Layer]++
 			}
 		}
 		for k := range c.Nodes {
@@ -57,6 +61,7 @@ func staleNodes(e *Evidence) (out map[string]*staleNode, total int) {
 			}
 			total += stale
 			s.counted, s.overdue, s.classes = s.counted+stale, s.overdue+n.Overdue, s.classes+1
+			s.compared, s.nodes = s.compared+n.Compared(), max(s.nodes, e.alike(n.Layer, compared))
 			s.share = max(s.share, share(stale, n.Compared()))
 			s.oldest = max(s.oldest, n.OldestStale)
 			if c.VersionKind == "integer" {
@@ -66,6 +71,18 @@ func staleNodes(e *Evidence) (out map[string]*staleNode, total int) {
 		}
 	}
 	return out, total
+}
+
+// alike is how many of the compared nodes, given by layer, copies may be on as well as on one of this layer: layers of a shorter TTL are
+// filled from longer ones.
+func (e *Evidence) alike(layer string, compared map[string]int) int {
+	nodes := 0
+	for other, n := range compared {
+		if e.Configured.TTL[other] >= e.Configured.TTL[layer] {
+			nodes += n
+		}
+	}
+	return nodes
 }
 
 // StaleCopies are all copies that were stale in this sampling.
@@ -94,8 +111,20 @@ func (n *staleNode) isolated(past *Past) bool {
 
 // looksIsolated by what it holds alone in this sampling, and whether that grows.
 func (n *staleNode) looksIsolated(growing bool) bool {
-	return n.alone && float64(n.counted) >= isolatedCopies.Value && n.share >= nodeShare.Value &&
+	return n.alone && n.tooManyForChance() && n.share >= nodeShare.Value &&
 		(n.classes >= 2 || n.behind >= isolatedVersions.Value || growing)
+}
+
+// tooManyForChance: deletes that miss now this node, now that one, would hardly have missed this one alone so often. That the second and
+// each further one of k that were missed is on the node of the first has a chance of 1 in nodes^(k-1). A node that has nothing else has
+// no more to show.
+func (n *staleNode) tooManyForChance() bool {
+	missed := n.counted
+	if n.behind >= isolatedVersions.Value { // one copy has missed more than one
+		missed++
+	}
+	return float64(n.counted) >= isolatedCopies.Value &&
+		(n.counted == n.compared || math.Pow(float64(n.nodes), float64(missed-1)) > isolatedOdds.Value)
 }
 
 func (s *finder) canaries() {

@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,48 @@ func TestIsolatedWhileItsCopiesStay(t *testing.T) {
 				if i >= c.settled && d.Verdict != c.want {
 					t.Fatalf("sampling %d: verdict %s, want %s: %v; it says\n%s", i, d.Verdict, c.want, d.Scores, strings.Join(d.Steps[6].Evidence, "\n"))
 				}
+			}
+		})
+	}
+}
+
+// A few copies on one node, where deletes that miss any node could have left them by chance, do not isolate it. More do, and so do few where
+// the node has no other.
+func TestIsolatedByChance(t *testing.T) {
+	for name, c := range map[string]struct {
+		class, copies int
+		nodes         []string // which are compared
+		change        func(*Evidence)
+		want          string
+	}{
+		"3 copies, 5 nodes":  {1, 3, []string{"redis-1", "redis-2", "redis-3", "memcached-1", "memcached-2"}, nil, "logic"},
+		"4 copies, 5 nodes":  {1, 4, []string{"redis-1", "redis-2", "redis-3", "memcached-1", "memcached-2"}, nil, "network"},
+		"3 copies, 3 nodes":  {1, 3, []string{"redis-1", "redis-2", "redis-3"}, nil, "logic"},
+		"4 copies, 3 nodes":  {1, 4, []string{"redis-1", "redis-2", "redis-3"}, nil, "network"},
+		"5 copies, 2 nodes":  {1, 5, []string{"redis-2", "redis-3"}, nil, "logic"},
+		"6 copies, 2 nodes":  {1, 6, []string{"redis-2", "redis-3"}, nil, "network"},
+		"a shorter TTL's":    {1, 5, []string{"app-1", "app-2", "app-3", "redis-2", "redis-3"}, nil, "logic"},
+		"all of its 3":       {1, 3, []string{"redis-2", "redis-3"}, func(e *Evidence) { e.on(1, "redis-3").Copies[verdict.Fresh] = 0 }, "network"},
+		"all of its 2":       {1, 2, []string{"redis-2", "redis-3"}, func(e *Evidence) { e.on(1, "redis-3").Copies[verdict.Fresh] = 0 }, "logic"},
+		"2 versions behind":  {0, 3, []string{"redis-1", "redis-2", "redis-3"}, func(e *Evidence) { e.on(0, "redis-3").VersionLag = 2 }, "network"},
+		"a version behind":   {0, 3, []string{"redis-1", "redis-2", "redis-3"}, func(e *Evidence) { e.on(0, "redis-3").VersionLag = 1 }, "logic"},
+		"nobody is compared": {1, 9, []string{"redis-3"}, nil, "logic"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := watch(10, func(i int, e *Evidence) {
+				for k := range e.Result.Classes {
+					for j := range e.Result.Classes[k].Nodes {
+						if n := &e.Result.Classes[k].Nodes[j]; !slices.Contains(c.nodes, n.Node) {
+							n.Copies = [verdict.NumStates]int{}
+						}
+					}
+				}
+				if e.leave(c.class, "redis-3", min(c.copies, i+1), i, 0); c.change != nil {
+					c.change(e)
+				}
+			})
+			if got := d[9]; got.Verdict != c.want {
+				t.Errorf("verdict %s, want %s: %v; it says\n%s", got.Verdict, c.want, got.Scores, strings.Join(got.Steps[6].Evidence, "\n"))
 			}
 		})
 	}

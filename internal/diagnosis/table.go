@@ -142,6 +142,7 @@ var (
 	strongScore        = limitRow(Limit{"strong", 0.5, "No cause scores above one before it that has this score or more: that one may have brought it about."})
 	leastCopies        = limitRow(Limit{"least_copies", 20, "A share is of so many compared copies, or keys, at least: else one copy of a class that has two were half of it."})
 	isolatedCopies     = limitRow(Limit{"isolated_copies", 3, "Stale copies on a node that may be cut off, at least."})
+	isolatedOdds       = limitRow(Limit{"isolated_odds", 25, "By more than so much to one it is no chance that all these copies, of any of the nodes alike, are on this one: from 4 copies on where 3 to 5 nodes are compared, from 6 on where there are 2, one less where a copy is isolated_versions behind. A node that has nothing but stale copies needs isolated_copies alone."})
 	nodeShare          = limitRow(Limit{"node_share", 0.01, "Share of its compared copies that are stale on a node that is cut off, or of another version, at least."})
 	isolatedElsewhere  = limitRow(Limit{"isolated_elsewhere", 0.1, "Share of the stale copies that may be on other nodes, besides those in layers of a shorter TTL, which are filled from the cut-off nodes."})
 	isolatedVersions   = limitRow(Limit{"isolated_versions", 2, "A cut-off node is stale in two classes, or so many versions behind, or its staleness grew in the last minute."})
