@@ -1,7 +1,10 @@
 package content
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -90,6 +93,39 @@ func FuzzParsePath(f *testing.F) {
 		}
 		if _, err = r.Value(doc); err != nil && !errors.Is(err, errNoPath) {
 			t.Fatal(err)
+		}
+	})
+}
+
+// What is read as a list is what is read alone, or each element of an array as if it were asked for.
+func FuzzLookup(f *testing.F) {
+	for _, doc := range []string{`{"keys":["a",1,null],"key":"b"}`, `{"keys":[]}`, `[["a"],["b"]]`, `{"keys":[{}]}`, `{"keys":"a","keys":["b"]}`, `{`} {
+		f.Add([]byte(doc), `$.keys`)
+		f.Add([]byte(doc), `$[0]`)
+	}
+	f.Fuzz(func(t *testing.T, doc []byte, path string) {
+		p, err := ParsePath(path, false)
+		if err != nil {
+			return
+		}
+		value, found := Lookup(doc, p)
+		list, ok, isJSON := LookupList(doc, p)
+		switch {
+		case isJSON && !json.Valid(doc):
+			t.Fatal("it is not JSON")
+		case found && (!isJSON || !ok || !slices.Equal(list, []string{value})):
+			t.Fatalf("%q alone, and %q (%v, JSON: %v)", value, list, ok, isJSON)
+		case found || !ok:
+			return
+		}
+		for i, want := range list {
+			element, err := ParsePath(fmt.Sprintf("%s[%d]", path, i), false)
+			if err != nil {
+				return // a path of so many steps as there may be
+			}
+			if got, found := Lookup(doc, element); !found || got != want {
+				t.Fatalf("element %d is %q (%v), and %q in the list", i, got, found, want)
+			}
 		}
 	})
 }
