@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -69,6 +70,7 @@ func playLog(t *testing.T, id queueID, window time.Duration, steps []logStep) {
 }
 
 const (
+	enqueuedName  = "queue_enqueued_total"
 	processedName = "consumer_group_processed_total"
 	lostName      = "queue_lost_messages_total"
 	rewindsName   = "consumer_group_rewinds_total"
@@ -127,6 +129,19 @@ func TestStalled(t *testing.T) {
 		{end: 100, commit: 90, lag: 10, absent: []string{stalledName}},
 		{end: 100, commit: 90, lag: 10, absent: []string{stalledName}},
 		{end: 100, commit: 90, lag: 10, want: map[string]float64{stalledName: 1}},
+	})
+}
+
+// A number that no counter comes to is not counted, and counting goes on from the one before it: from so much on a sum stands still.
+func TestQueueCountersOddPositions(t *testing.T) {
+	const odd = math.MaxUint64
+	playLog(t, idOf(kafkaQueue("q")), time.Minute, []logStep{
+		{end: 100, start: 10, commit: 90},
+		{end: 110, start: 10, commit: 95, want: map[string]float64{enqueuedName: 10, processedName: 5, lostName: 0}},
+		{end: odd, start: 10, commit: 97, want: map[string]float64{enqueuedName: 10, processedName: 7}},
+		{end: 112, start: 10, commit: odd, want: map[string]float64{enqueuedName: 12, processedName: 7, rewindsName: 0}},
+		{end: 113, start: odd, commit: 99, want: map[string]float64{enqueuedName: 13, processedName: 9, lostName: 0}},
+		{end: 120, start: 103, commit: 100, want: map[string]float64{enqueuedName: 20, processedName: 10, lostName: 3, rewindsName: 0}},
 	})
 }
 
