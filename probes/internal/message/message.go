@@ -196,23 +196,26 @@ func (r *Reader) Sample(partitions ...[]Message) *probes.MessageSample {
 	return s
 }
 
-// rateOf messages a second, by their own times from the oldest of them until now. Over less than a second it is that of one second.
+// oddTimes is the part of the messages whose times may be of long ago among new ones: one that is retried may keep its time.
+const oddTimes = 20
+
+// rateOf messages a second, by their own times from the oldest of them until now, but for one in oddTimes that are older. Over less than a
+// second it is that of one second.
 func rateOf(now time.Time, partitions [][]Message) probes.Count {
-	timed, oldest := 0, now
+	var times []time.Time
 	for _, messages := range partitions {
 		for i := range messages {
 			if at := messages[i].At; !at.IsZero() {
-				timed++
-				if at.Before(oldest) {
-					oldest = at
-				}
+				times = append(times, at)
 			}
 		}
 	}
-	if timed < 2 {
+	if len(times) < 2 {
 		return probes.Count{}
 	}
-	return probes.Count{Value: float64(timed) / max(now.Sub(oldest).Seconds(), 1), Known: true}
+	slices.SortFunc(times, time.Time.Compare)
+	times = times[len(times)/oddTimes:]
+	return probes.Count{Value: float64(len(times)) / max(now.Sub(times[0]).Seconds(), 1), Known: true}
 }
 
 // longestTopKey that a sample names, in bytes.

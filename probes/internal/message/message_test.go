@@ -2,6 +2,7 @@ package message
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -327,4 +328,28 @@ func FuzzMessage(f *testing.F) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// A message that is retried may keep its time. It does not make the others' pace slow.
+func TestRate(t *testing.T) {
+	now := time.Now()
+	fast := make([]Message, 500)
+	for i := range fast {
+		fast[i].At = now.Add(-time.Duration(len(fast)-i) * 10 * time.Millisecond)
+	}
+	for name, c := range map[string]struct {
+		old           int
+		least, atMost float64 // per second
+	}{"none": {0, 95, 105}, "one": {1, 95, 105}, "one in twenty": {25, 95, 105}, "half": {250, 0, 0.01}} {
+		messages := slices.Clone(fast)
+		for i := range c.old {
+			messages[i*2].At = now.Add(-400 * 24 * time.Hour)
+		}
+		if got := rateOf(now, [][]Message{messages[:100], messages[100:]}); !got.Known || got.Value < c.least || got.Value > c.atMost {
+			t.Errorf("%s of long ago: %v a second", name, got.Value)
+		}
+	}
+	if got := rateOf(now, [][]Message{fast[:1]}); got.Known {
+		t.Errorf("a rate of one message: %v", got.Value)
+	}
 }
