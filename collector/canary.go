@@ -158,8 +158,10 @@ func (c canaryCollector) sendClass(class *consistency.ClassResult, ch chan<- pro
 		}
 		canaryRegressions.send(ch, float64(class.VersionRegressions), name)
 	}
-	if class.HasOrigin {
+	if class.OriginAnswered {
 		canaryOriginBehind.send(ch, float64(class.OriginBehind), name)
+	}
+	if class.HasOrigin {
 		for _, result := range []string{"ok", "not_found", "error"} {
 			originRequests.send(ch, float64(class.OriginRequests[result]), name, result)
 		}
