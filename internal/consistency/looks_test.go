@@ -387,6 +387,9 @@ func TestRestartIsTold(t *testing.T) {
 			{"uptime:a=1000002", "[]"},
 			{"uptime:a=5", "[a]"},
 			{"uptime:a=6", "[]"},
+			{"uptime:a=18446744073709551615", "[]"},
+			{"uptime:a=18446744073709551615", "[]"},
+			{"uptime:a=8", "[a]"},
 			{"wait=1h uptime:a=3609 uptime:b=3500", "[b]"},
 			{"wait=1h uptime:a=7210 uptime:b=7100", "[]"},
 		} {

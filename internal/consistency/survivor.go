@@ -39,7 +39,12 @@ func (r *round) gone(c *class, col *nodeColumn, memory *copyMemory, key int) boo
 		seconds(self.uptime)+restartSlack >= interval && self.evicted == before.evicted && 2*self.items >= before.items
 }
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+// mostUptime is what a larger one is taken for: a Duration ends at 292 years, and what is beyond becomes negative.
+const mostUptime = 100 * 365 * 24 * 3600
+
+func seconds(uptime float64) time.Duration {
+	return time.Duration(min(uptime, mostUptime) * float64(time.Second))
+}
 
 // explainLoss asks a node that seems to have lost copies for its account once more: what it told before the reads knows
 // nothing of what happened between the two. It reports whether that may explain the loss.

@@ -74,6 +74,7 @@ func TestSurvivors(t *testing.T) {
 		// What the loser tells of itself.
 		{"evictions rose", "l2: a b", "", []string{"counting a=x b=x ->", "evicted:a=1 a=- -> survivors:b=0", "-> survivors:b=0"}},
 		{"evictions rose elsewhere", "l2: a b", "", []string{"counting a=x b=x ->", "evicted:b=1 a=- -> survivors:b=1"}},
+		{"an odd uptime", "l2: a b", "", []string{"counting uptime:a=18446744073709551615 a=x b=x ->", "a=- -> survivors:b=1"}},
 		{"uptime fell", "l2: a b", "", []string{"counting a=x b=x ->", "uptime:a=5 a=- -> survivors:b=0"}},
 		{"it began since, though its uptime rose", "l2: a b", "", []string{"counting uptime:a=3 a=x b=x ->", "uptime:a=10 wait=1m a=- -> survivors:b=0"}},
 		{"items fell by half", "l2: a b", "", []string{"counting a=x b=x ->", "items:a=499 a=- -> survivors:b=0"}},
