@@ -40,6 +40,7 @@ func (c *queueCounters) addRates(id queueID, b *probes.Backlog, out *diagnosis.Q
 		return
 	}
 	if count.step.took > 0 {
+		out.Enqueued = count.step.enqueued
 		out.EnqueuedRate = probes.Count{Value: count.step.enqueued / count.step.took.Seconds(), Known: true}
 	}
 	if count.taken != nil {

@@ -185,9 +185,11 @@ var scenarios = map[string]struct {
 		e.Queues[1].Groups[0].LagSeconds = num(45)
 	}},
 	"stale by queue": {Queueing, func(_ int, e *Evidence) { e.Queues[0].Depth = num(15000); e.stale("redis-2", 6, 6, time.Minute) }},
-	"old message":    {Queueing, func(_ int, e *Evidence) { e.Queues[0].OldestSeconds = num(300) }},
-	"stalled group":  {Queueing, func(_ int, e *Evidence) { e.Queues[1].Groups[0].Stalled = num(1) }},
-	"stalled list":   {Queueing, func(_ int, e *Evidence) { e.Queues[0].Stalled = num(1) }},
+	"old message": {Queueing, func(_ int, e *Evidence) {
+		e.Queues[0].OldestSeconds, e.Queues[0].EnqueuedRate, e.Queues[0].ProcessedRate = num(300), num(0.04), num(0)
+	}},
+	"stalled group": {Queueing, func(_ int, e *Evidence) { e.Queues[1].Groups[0].Stalled = num(1) }},
+	"stalled list":  {Queueing, func(_ int, e *Evidence) { e.Queues[0].Stalled = num(1) }},
 	"a group without commits, that nobody runs": {Queueing, func(_ int, e *Evidence) {
 		e.Queues[1].Groups = append(e.Queues[1].Groups, Group{Name: "typo", State: "Dead", Members: num(0), Uncommitted: []Uncommitted{{Topic: "inv", Messages: 50}}})
 		e.Queues[1].EnqueuedRate = num(0)
@@ -382,9 +384,35 @@ func TestOwnLimits(t *testing.T) {
 		d := watch(11, func(_ int, e *Evidence) {
 			q := &e.Queues[0]
 			q.Limits, q.Depth, q.OldestSeconds, q.Capacity, q.ProcessedRate = tt.limits, num(tt.depth), num(tt.age), 0, num(0)
+			q.EnqueuedRate = num(0)
 		})[10]
 		if d.Verdict != tt.want {
 			t.Errorf("%s: %s, want %s", name, d.Verdict, tt.want)
+		}
+	}
+}
+
+// A message that is stuck is no queue that is behind; where as few come in, it is.
+func TestStuckMessage(t *testing.T) {
+	for name, c := range map[string]struct {
+		depth, rate float64 // messages, and what comes in a second on the average
+		want        string
+	}{
+		"one of many": {1, 20, None}, "one of a hundred": {1, 1.0 / 9, None}, "one of fifty": {1, 1.0 / 18, "queue"}, "all": {10, 0.01, "queue"},
+		"a partition of twelve": {1500, 20, "queue"}, "nothing comes in": {1, 0, "queue"},
+	} {
+		d := watch(400, func(i int, e *Evidence) {
+			q := &e.Queues[0]
+			q.Depth, q.Capacity, q.Limits.Messages, q.OldestSeconds = num(c.depth), 0, 1e6, num(float64(600+i))
+			if q.EnqueuedRate = num(0); i%10 == 0 { // in bursts
+				q.EnqueuedRate, q.Enqueued = num(10*c.rate), 10*c.rate
+			}
+		})
+		for _, one := range d[300:] {
+			if one.Verdict != c.want {
+				t.Errorf("%s: %s, want %s", name, one.Verdict, c.want)
+				break
+			}
 		}
 	}
 }
@@ -569,7 +597,7 @@ func TestMonotonic(t *testing.T) {
 		{Network, func(e *Evidence, _ int) { e.Replicas[0].LinkUp = false }},
 		{Queueing, func(e *Evidence, n int) { e.Queues[0].Depth = num(e.Queues[0].Depth.Value + float64(n*700)) }},
 		{Queueing, func(e *Evidence, n int) {
-			e.Queues[1].OldestSeconds = num(e.Queues[1].OldestSeconds.Value + float64(n*40))
+			e.Queues[1].OldestSeconds, e.Queues[1].EnqueuedRate = num(e.Queues[1].OldestSeconds.Value+float64(n*40)), num(0)
 		}},
 		{Queueing, func(e *Evidence, n int) { e.Queues[1].Groups[0].Lost += float64(n) }},
 		{Config, func(e *Evidence, n int) { e.on(0, "memcached-1").Strays += n }},

@@ -140,7 +140,9 @@ type Queue struct {
 	OldestSeconds probes.Count
 	// EnqueuedRate and ProcessedRate are messages per second since the sampling before; of several groups the slowest.
 	EnqueuedRate, ProcessedRate probes.Count
-	BrokersDown                 int
+	// Enqueued messages since the sampling before, where that is known.
+	Enqueued    float64
+	BrokersDown int
 	// Stalled: 1 where nothing was taken from a list for the stall window though messages wait; unknown before that.
 	Stalled probes.Count
 	Groups  []Group

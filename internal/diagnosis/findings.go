@@ -310,6 +310,17 @@ func oldestWait(q *Queue) (age float64, known bool) {
 	return age, known
 }
 
+// fewWait: of what came in since the oldest message did, hardly any waits. The last minutes tell how many come in, for they may come in
+// bursts; where only this sampling is known, it does.
+func (e *Evidence) fewWait(q *Queue, age float64) bool {
+	known := e.Past.Recent[cameIn(q.Name)]
+	rate := known / recentSeconds.Value
+	if known == q.Enqueued {
+		rate = q.EnqueuedRate.Value
+	}
+	return q.Depth.Known && q.Depth.Value < fewWait.Value*rate*age
+}
+
 func (s *finder) queue(q *Queue) {
 	if !q.Up && !q.Answered && !errors.Is(q.Err, probes.ErrRefused) {
 		s.add(queueUnreached, q.Name, 1, "queue %s did not answer", q.Name)
@@ -338,7 +349,7 @@ func (s *finder) queue(q *Queue) {
 		}
 	}
 	age, known := oldestWait(q)
-	if known {
+	if known && !s.e.fewWait(q, age) {
 		s.add(oldMessages, q.Name, age*oldestLimit.Value/cmp.Or(q.Limits.OldestSeconds, oldestLimit.Value), "queue %s: the oldest message has waited for %s", q.Name, Duration(age))
 	}
 	if q.Stalled.Known && q.Stalled.Value > 0 {

@@ -117,6 +117,7 @@ func (m *Memory) recentCounts(e *Evidence) {
 		m.recent[id].readings = append(m.recent[id].readings, reading{e.At, value})
 	}
 	for _, q := range e.Queues {
+		note(cameIn(q.Name), recentSeconds, q.Enqueued)
 		for _, g := range q.Groups {
 			subject := q.Name + "/" + g.Name
 			note(lostMessages.id(subject), recentSeconds, g.Lost)

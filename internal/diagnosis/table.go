@@ -65,6 +65,9 @@ const (
 // arrived is the id under which invalidations that reached a node are remembered; they have no weight.
 func arrived(subject string) string { return "probe_arrived " + subject }
 
+// cameIn is the id under which messages that came into a queue are remembered; they have no weight.
+func cameIn(queue string) string { return "came_in " + queue }
+
 // Weights is the table of weights, in the order of its rows. docs/diagnosis.md has a copy.
 var Weights []*Weight
 
@@ -153,6 +156,7 @@ var (
 	backlogTarget      = limitRow(Limit{"backlog_target", 10, "Seconds of target_rate that are a queue's limit instead, where no capacity is known."})
 	backlogLeast       = limitRow(Limit{"backlog_least", 100, "Limit that follows from a target_rate, at least."})
 	oldestLimit        = limitRow(Limit{"oldest_limit", 300, "Seconds that the oldest message may wait, where limits.oldest does not say it."})
+	fewWait            = limitRow(Limit{"few_wait", 0.01, "Share of the messages that came in since the oldest did which waits, at least, if its age counts: else a message is stuck, such as an entry of a stream that nobody acknowledged, and the queue is not."})
 	burstSeconds       = limitRow(Limit{"burst_seconds", 10, "A queue without capacity whose oldest message is younger than this, and which is empty in less than this at its present pace, ..."})
 	burstFactor        = limitRow(Limit{"burst_factor", 6, "... has so many times the limit: a burst that is being processed."})
 	projectionSeconds  = limitRow(Limit{"projection", 10, "Seconds ahead of falling_behind."})
