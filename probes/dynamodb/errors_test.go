@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -253,6 +254,31 @@ func TestForgetsRatherThanGrow(t *testing.T) {
 		id := itemID{byte(i), byte(i >> 8), byte(i >> 16), byte(i >> 24)}
 		if isNew, _ := p.count(id, at, false); isNew {
 			t.Fatalf("item %d counts twice", i)
+		}
+	}
+}
+
+// However many new items each pass has, and in whatever order they come, few are remembered, and the next pass begins no later than at
+// the end of this one's last second.
+func TestPassesForget(t *testing.T) {
+	began := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	p := newPosition(began, "epoch_ms")
+	made := uint32(0)
+	for pass := range 3 {
+		now := began.Add(time.Duration(9+pass) * time.Second)
+		p.begin(now, false)
+		for i := range maxSeen {
+			var id itemID
+			binary.BigEndian.PutUint32(id[:], made)
+			made++
+			p.count(id, now.Add(-time.Duration(i%9000)*time.Millisecond), false)
+		}
+		if n := len(p.seen) + len(p.coming); n > maxSeen+10 {
+			t.Fatalf("pass %d: %d items are remembered", pass, n)
+		}
+		p.advance(nil)
+		if p.low.After(now.Add(time.Second)) {
+			t.Fatalf("after %v the next pass begins at %v", now, p.low)
 		}
 	}
 }

@@ -28,6 +28,9 @@ const (
 var errBehind = errors.New("more attempts were stamped than max_read_units lets be read: what is counted is more than a minute behind; " +
 	"raise max_read_units, or let an index hold smaller items")
 
+// errNotAskedFor has no numbers either.
+var errNotAskedFor = errors.New("an item is stamped earlier or later than was asked for, and was not counted; check that the endpoint is a DynamoDB's")
+
 // history is a DynamoDB table with an item for each attempt. position says how it is read.
 type history struct {
 	*probes.Tally
@@ -86,8 +89,8 @@ func (h *history) Sample(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case upTo.badTime:
-		return fmt.Errorf("an item's %s is no time of the form %s, and was not counted; fix time_attribute or time_format", h.config.TimeAttribute, h.config.TimeFormat)
+	case upTo.odd != nil:
+		return upTo.odd
 	case now.Sub(upTo.complete) > behindTolerated:
 		return errBehind
 	}
@@ -97,7 +100,7 @@ func (h *history) Sample(ctx context.Context) error {
 // read goes on with the pass under way, and then with a new one.
 func (h *history) read(ctx context.Context, api *dynamodb.Client, now time.Time) error {
 	upTo := h.upTo
-	upTo.badTime = false
+	upTo.odd = nil
 	budget := upTo.budget(float64(h.config.MaxReadUnits))
 	defer func() { upTo.debt = max(0, -budget) }()
 	for fresh := false; ; {
@@ -153,8 +156,12 @@ func (h *history) countPage(ctx context.Context, api *dynamodb.Client, budget fl
 	var total, failed float64
 	for i, item := range out.Items {
 		at, ok := readTime(item[h.config.TimeAttribute], h.config.TimeFormat)
-		if !ok {
-			upTo.badTime = true
+		switch {
+		case !ok:
+			upTo.odd = fmt.Errorf("an item's %s is no time of the form %s, and was not counted; fix time_attribute or time_format", h.config.TimeAttribute, h.config.TimeFormat)
+			continue
+		case !upTo.pass.covers(at):
+			upTo.odd = errNotAskedFor
 			continue
 		}
 		isNew, newFailure := upTo.count(ids[i], at, slices.Contains(h.config.FailedValues, attributeText(item[h.config.StatusAttribute])))

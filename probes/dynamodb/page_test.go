@@ -16,10 +16,10 @@ import (
 func FuzzPages(f *testing.F) {
 	f.Setenv("AWS_ACCESS_KEY_ID", "test")
 	f.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-aws")
-	const key = `{"id":{"S":"a"},"day":{"S":"2026-03-02"},"at":{"N":"1772452801000"}}`
+	const key = `{"id":{"S":"a"},"day":{"S":"2026-03-02"},"at":{"N":"1772452800000"}}`
 	for _, s := range []string{
 		`{"Items":[` + key + `],"Count":1,"ScannedCount":1,"LastEvaluatedKey":` + key + `}`,
-		`{"Items":[{"id":{"S":"b"},"day":{"S":"2026-03-02"},"at":{"N":"1772452801000"},"status":{"S":"FAILED"}}],"Count":1,"ScannedCount":1,"ConsumedCapacity":{"CapacityUnits":0.5}}`,
+		`{"Items":[{"id":{"S":"b"},"day":{"S":"2026-03-02"},"at":{"N":"1772452800000"},"status":{"S":"FAILED"}}],"Count":1,"ScannedCount":1,"ConsumedCapacity":{"CapacityUnits":0.5}}`,
 		`{"Items":[],"Count":0,"ScannedCount":0}`, `{}`, ``, `{"Items":null,"LastEvaluatedKey":{}}`, `{"Items":[{"at":{"L":[{"M":{}}]}}],"ScannedCount":-5}`,
 		`{"Items":[{"at":{"N":"NaN"}},{"at":{"NULL":true}},{"at":{}}],"ConsumedCapacity":{"CapacityUnits":"NaN"}}`, `{"Items":{}}`, `{"__type":"ThrottlingException"}`,
 	} {

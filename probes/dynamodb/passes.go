@@ -50,13 +50,14 @@ type position struct {
 	debt float64
 	// timeFormatSeen: an item's time had the configured format.
 	timeFormatSeen bool
-	// badTime: an item's time could not be read in the last sampling.
-	badTime bool
+	// odd is why an item of the last sampling was not counted; nil: none was odd.
+	odd error
 }
 
 // pass is one reading of all items from the position's low on to the time when it began.
 type pass struct {
-	began time.Time
+	// low is the position's when the pass began, which may move meanwhile.
+	low, began time.Time
 	// days whose partitions are still to be read, as {date} is written; one empty text where the key has no {date}.
 	days []string
 	// after is the key of the item after which to go on in the first of the days; empty: at its beginning.
@@ -84,7 +85,7 @@ func (p *position) begin(now time.Time, daily bool) {
 	if now.Before(p.low) { // our clock went back
 		now = p.low
 	}
-	next := &pass{began: now}
+	next := &pass{low: p.low, began: now}
 	if !daily {
 		next.days = []string{""}
 	}
@@ -107,9 +108,14 @@ func (p *position) advance(after map[string]types.AttributeValue) {
 	if low := wholeSecond(current.began.Add(-lateness)); low.After(p.low) {
 		p.low = low
 	}
-	maps.DeleteFunc(p.seen, func(_ itemID, s countedItem) bool { return s.at.Before(p.low) })
 	maps.Copy(p.seen, p.coming)
+	maps.DeleteFunc(p.seen, func(_ itemID, s countedItem) bool { return s.at.Before(p.low) })
 	p.pass, p.coming = nil, nil
+}
+
+// covers reports whether the pass asks for items of this time. RFC 3339 has it ask up to the end of the second.
+func (p *pass) covers(at time.Time) bool {
+	return !at.Before(p.low) && at.Before(wholeSecond(p.began).Add(time.Second))
 }
 
 // count one item: whether it is new, and whether it is a failure that was not counted before.
@@ -123,9 +129,10 @@ func (p *position) count(id itemID, at time.Time, failed bool) (isNew, newFailur
 	}
 	failed = failed || before.failed
 	// The pass after this one does not read older items again.
-	if !at.Before(wholeSecond(p.pass.began.Add(-lateness))) {
+	if !at.Before(wholeSecond(p.pass.began.Add(-lateness))) && !at.Before(p.low) {
+		delete(p.seen, id)
 		p.coming[id] = countedItem{at, failed}
-		if len(p.coming) > maxSeen && at.After(p.low) {
+		if len(p.seen)+len(p.coming) > maxSeen {
 			p.forgetBefore(at)
 		}
 	}
@@ -143,7 +150,7 @@ func (p *position) resolution(at time.Time) time.Duration {
 // bounds of the stamps that the pass asks for, both included. RFC 3339 sorts as text: the bare second is before whatever
 // may follow it, and a tilde behind.
 func (p *position) bounds() (from, to types.AttributeValue) {
-	low, high := p.low, p.pass.began
+	low, high := p.pass.low, p.pass.began
 	switch p.format {
 	case epochS:
 		return &types.AttributeValueMemberN{Value: strconv.FormatInt(low.Unix(), 10)},
@@ -193,10 +200,11 @@ func (p *position) learnCost(out *dynamodb.QueryOutput, limit int32) float64 {
 }
 
 // forgetBefore forgets the items stamped before at, where more are remembered than fit. None that comes late with such a stamp
-// will count.
+// will count. As the pass covers at, low moves to the end of its last second at most.
 func (p *position) forgetBefore(at time.Time) {
 	at = wholeSecond(at).Add(time.Second)
 	older := func(_ itemID, s countedItem) bool { return s.at.Before(at) }
+	maps.DeleteFunc(p.seen, older)
 	maps.DeleteFunc(p.coming, older)
 	p.low = at
 }

@@ -1,0 +1,80 @@
+package dynamodb
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
+)
+
+// oddTable is a table whose server answers each query with what pages gives for it.
+func oddTable(t *testing.T, pages func(query string) string) *attemptsTable {
+	t.Helper()
+	servers.NoLeaks(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-aws")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		_, _ = io.WriteString(w, pages(string(query)))
+	}))
+	t.Cleanup(server.Close)
+	return &attemptsTable{config: tableConfig{
+		Table: "attempts", Region: "us-east-1", Endpoint: server.URL, TimeAttribute: "at", TimeFormat: "epoch_ms", StatusAttribute: "status",
+		FailedValues: []string{"FAILED"}, PartitionKey: partitionKey{Name: "day", Value: parseTemplate(t, "all")}, MaxReadUnits: 25,
+	}}
+}
+
+// failedItem is an item, or a key, as DynamoDB writes it.
+func failedItem(id string, at time.Time) string {
+	return fmt.Sprintf(`{"day":{"S":"all"},"id":{"S":%q},"at":{"N":"%d"},"status":{"S":"FAILED"}}`, id, at.UnixMilli())
+}
+
+// pageOf items that cost half a unit; an empty key is none.
+func pageOf(lastKey string, items ...string) string {
+	if lastKey != "" {
+		lastKey = `,"LastEvaluatedKey":` + lastKey
+	}
+	return fmt.Sprintf(`{"Items":[%s],"ScannedCount":%d,"ConsumedCapacity":{"CapacityUnits":0.5}%s}`, strings.Join(items, ","), len(items), lastKey)
+}
+
+// onceKeysAreKnown gives the first query, which learns the names of the keys, one item from before the beginning.
+func onceKeysAreKnown(began time.Time, page func() string) func(string) string {
+	return func(query string) string {
+		if !strings.Contains(query, "ExclusiveStartKey") {
+			first := failedItem("first", began.Add(-time.Millisecond))
+			return pageOf(first, first)
+		}
+		return page()
+	}
+}
+
+// An item that was not asked for is told, does not count and is not remembered, and the others of its page count.
+func TestItemsNotAskedFor(t *testing.T) {
+	began := time.Date(2026, 3, 2, 12, 0, 0, 500e6, time.UTC)
+	c := &clock{began}
+	odd := true
+	h := oddTable(t, onceKeysAreKnown(began, func() string {
+		items := []string{failedItem("a", began)}
+		if odd {
+			items = append(items, failedItem("ahead", c.at.AddDate(1, 0, 0)), failedItem("behind", began.AddDate(-1, 0, 0)))
+		}
+		return pageOf("", append(items, failedItem("b", began))...)
+	})).open(t, c)
+	for range 3 {
+		sampleError(t, h, "an item is stamped earlier or later than was asked for")
+		probetest.WantAttempts(t, h, 2, 2)
+		c.at = c.at.Add(time.Second)
+	}
+	if n := len(h.upTo.seen); n != 2 {
+		t.Errorf("%d items are remembered", n)
+	}
+	odd = false
+	probetest.SampleHistory(t, h)
+}
