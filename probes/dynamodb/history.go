@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -24,12 +25,13 @@ const (
 	maxValues = 200_000
 )
 
-// errBehind has no numbers: the log repeats an error only where its text changes.
-var errBehind = errors.New("more attempts were stamped than max_read_units lets be read: what is counted is more than a minute behind; " +
-	"raise max_read_units, or let an index hold smaller items")
-
-// errNotAskedFor has no numbers either.
-var errNotAskedFor = errors.New("an item is stamped earlier or later than was asked for, and was not counted; check that the endpoint is a DynamoDB's")
+// They have no numbers: the log repeats an error only where its text changes.
+var (
+	errBehind = errors.New("more attempts were stamped than max_read_units lets be read: what is counted is more than a minute behind; " +
+		"raise max_read_units, or let an index hold smaller items")
+	errNotAskedFor = errors.New("an item is stamped earlier or later than was asked for, and was not counted; check that the endpoint is a DynamoDB's")
+	errSamePage    = errors.New("a page ends with the key after which it was to begin, and was not counted; check that the endpoint is a DynamoDB's")
+)
 
 // history is a DynamoDB table with an item for each attempt. position says how it is read.
 type history struct {
@@ -139,6 +141,9 @@ func (h *history) countPage(ctx context.Context, api *dynamodb.Client, budget fl
 	used = upTo.learnCost(out, limit)
 	h.onUsed(used)
 	if len(out.LastEvaluatedKey) > 0 {
+		if reflect.DeepEqual(out.LastEvaluatedKey, upTo.pass.after) {
+			return used, errSamePage
+		}
 		upTo.keys = sortedNames(out.LastEvaluatedKey)
 	}
 	ids := make([]itemID, len(out.Items))

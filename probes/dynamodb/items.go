@@ -14,12 +14,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// cost of a page in read units. Where the server does not say, each item is taken to cost half a unit.
+// leastCost of a page in read units, even of one without items. It bounds how many pages are asked for in a sampling.
+const leastCost = 0.5
+
+// cost of a page in read units. Where the server does not say, each item is taken to cost as much as the smallest page.
 func cost(out *dynamodb.QueryOutput) float64 {
 	if c := out.ConsumedCapacity; c != nil && c.CapacityUnits != nil && *c.CapacityUnits > 0 {
-		return *c.CapacityUnits
+		return max(*c.CapacityUnits, leastCost)
 	}
-	return max(itemCount(out), 1) / 2
+	return max(itemCount(out), 1) * leastCost
 }
 
 // itemCount is how many items a page read, as the server counts them where it does.

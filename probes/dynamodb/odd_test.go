@@ -78,3 +78,31 @@ func TestItemsNotAskedFor(t *testing.T) {
 	odd = false
 	probetest.SampleHistory(t, h)
 }
+
+// Pages that cost nearly nothing, as they say, are not asked for without end; nor are those that lead to themselves.
+func TestPagesWithoutEnd(t *testing.T) {
+	began := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	asked := 0
+	same := false
+	h := oddTable(t, func(string) string {
+		asked++
+		key := "same"
+		if !same {
+			key = fmt.Sprint(asked)
+		}
+		return strings.Replace(pageOf(failedItem(key, began), failedItem(key, began)), ":0.5}", ":1e-9}", 1)
+	}).open(t, &clock{began})
+	probetest.SampleHistory(t, h)
+	if asked > 2*25 {
+		t.Errorf("%d pages were asked for of 25 units", asked)
+	}
+	asked, same = 0, true
+	for range 2 {
+		sampleError(t, h, "a page ends with the key after which it was to begin")
+	}
+	if asked > 3 {
+		t.Errorf("%d pages of the same end were asked for", asked)
+	}
+	same = false
+	probetest.SampleHistory(t, h)
+}
