@@ -133,7 +133,7 @@ func (h *history) countPage(ctx context.Context, api *dynamodb.Client, budget fl
 		return 0, errors.New("no AWS credentials were found; give them by the environment, a shared file or a role (AWS's standard chain)")
 	}
 	h.secrets.AddAll(credentials.SecretAccessKey, credentials.SessionToken, longID(credentials.AccessKeyID))
-	limit := upTo.limit(budget)
+	limit, knewKeys := upTo.limit(budget), len(upTo.keys) > 0
 	out, err := query(ctx, api, h.pageQuery(limit))
 	if err != nil {
 		return 0, h.explain(ctx, err)
@@ -146,20 +146,31 @@ func (h *history) countPage(ctx context.Context, api *dynamodb.Client, budget fl
 		}
 		upTo.keys = sortedNames(out.LastEvaluatedKey)
 	}
-	ids := make([]itemID, len(out.Items))
+	ids := make(map[int]itemID, len(out.Items))
 	for i, item := range out.Items {
 		key := item
 		if len(out.Items) == 1 && len(out.LastEvaluatedKey) > 0 {
 			key = out.LastEvaluatedKey // before the names of the keys are known
 		}
-		ok := false
-		if ids[i], ok = identify(key, upTo.keys); !ok {
-			upTo.keys = nil // perhaps the table was replaced by another one: they are learned anew
-			return used, fmt.Errorf("the items of table %s lack a part of the primary key; check that the endpoint is a DynamoDB's", h.config.Table)
+		if id, ok := identify(key, upTo.keys); ok {
+			ids[i] = id
+		}
+	}
+	if len(ids) < len(out.Items) {
+		upTo.odd = fmt.Errorf("an item of table %s lacks a part of the primary key, and was not counted; check that the endpoint is a DynamoDB's", h.config.Table)
+	}
+	if len(ids) == 0 && len(out.Items) > 0 {
+		upTo.keys = nil // perhaps the table was replaced by another one: they are learned anew
+		if knewKeys {
+			return used, upTo.odd // the same page is asked for again
 		}
 	}
 	var total, failed float64
 	for i, item := range out.Items {
+		id, ok := ids[i]
+		if !ok {
+			continue
+		}
 		at, ok := readTime(item[h.config.TimeAttribute], h.config.TimeFormat)
 		switch {
 		case !ok:
@@ -169,7 +180,7 @@ func (h *history) countPage(ctx context.Context, api *dynamodb.Client, budget fl
 			upTo.odd = errNotAskedFor
 			continue
 		}
-		isNew, newFailure := upTo.count(ids[i], at, slices.Contains(h.config.FailedValues, attributeText(item[h.config.StatusAttribute])))
+		isNew, newFailure := upTo.count(id, at, slices.Contains(h.config.FailedValues, attributeText(item[h.config.StatusAttribute])))
 		if isNew {
 			total++
 		}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,4 +106,41 @@ func TestPagesWithoutEnd(t *testing.T) {
 	}
 	same = false
 	probetest.SampleHistory(t, h)
+}
+
+// An item without its key is told and does not count, and the others of its page do; nor does a page of such an item alone stay.
+func TestItemsWithoutKeys(t *testing.T) {
+	began := time.Date(2026, 3, 2, 12, 0, 0, 500e6, time.UTC)
+	for name, odd := range map[string]string{
+		"absent":  `{"day":{"S":"all"},"at":{"N":"%d"}}`,
+		"no text": `{"day":{"S":"all"},"id":{"NULL":true},"at":{"N":"%d"}}`,
+	} {
+		for beside, items := range map[string][]string{"others": {failedItem("a", began), failedItem("b", began)}, "none": nil} {
+			t.Run(name+" beside "+beside, func(t *testing.T) {
+				c := &clock{began}
+				lacks := true
+				page := slices.Concat(items, []string{fmt.Sprintf(odd, began.UnixMilli())})
+				h := oddTable(t, onceKeysAreKnown(began, func() string {
+					if lacks {
+						return pageOf("", page...)
+					}
+					return pageOf("", append(page[:len(items):len(items)], failedItem("c", began))...)
+				})).open(t, c)
+				for range 4 {
+					sampleError(t, h, "lacks a part of the primary key")
+					c.at = c.at.Add(time.Second)
+				}
+				if h.upTo.complete.Equal(began) {
+					t.Error("the page is asked for again and again")
+				}
+				if len(items) == 0 {
+					return
+				}
+				probetest.WantAttempts(t, h, 2, 2)
+				lacks = false
+				probetest.SampleHistory(t, h)
+				probetest.WantAttempts(t, h, 3, 3)
+			})
+		}
+	}
 }
