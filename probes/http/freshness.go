@@ -134,7 +134,8 @@ func remainingTTL(h http.Header, shared bool, now time.Time) (time.Duration, boo
 	if date, err := http.ParseTime(h.Get("Date")); err == nil {
 		now = date
 	}
-	return max(0, until.Sub(now)-age(h)), true
+	// What passed long ago is as far away as a Duration goes: an age taken off would wrap.
+	return max(0, max(0, until.Sub(now))-age(h)), true
 }
 
 // age gives the header Age; 0 where there is none.

@@ -158,6 +158,7 @@ func TestRemainingTTL(t *testing.T) {
 		{"expires", http.Header{"Expires": {date(time.Hour)}, "Date": {date(30 * time.Minute)}, "Age": {"60"}}, true, 29 * time.Minute, true},
 		{"expires without date", http.Header{"Expires": {date(time.Hour)}}, true, time.Hour, true},
 		{"expires passed", http.Header{"Expires": {date(-time.Hour)}}, true, 0, true},
+		{"expires passed 2000 years ago", http.Header{"Expires": {"Mon, 01 Jan 0001 00:00:00 GMT"}, "Age": {"5"}}, true, 0, true},
 		{"expires 0", http.Header{"Expires": {"0"}}, true, 0, true},
 		{"max-age before expires", http.Header{"Expires": {date(time.Hour)}, "Cache-Control": {"max-age=60"}}, true, time.Minute, true},
 	} {
