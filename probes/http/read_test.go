@@ -139,6 +139,43 @@ func TestSlowBodyInTimeIsRead(t *testing.T) {
 	}
 }
 
+// A body that nobody needs is not waited for, and one that comes at once leaves its connection to the next request.
+func TestBodiesNobodyNeeds(t *testing.T) {
+	servers.NoLeaks(t)
+	var dials atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, "none here")
+		for r.URL.Path == "/k/slow" && http.NewResponseController(w).Flush() == nil && r.Context().Err() == nil {
+			_, _ = io.WriteString(w, "x")
+			time.Sleep(10 * time.Millisecond)
+		}
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			dials.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	n := openNode(t, nodeAt(t, s), probetest.Env())
+	for range 5 {
+		if got := stateOf(probetest.Read(t, n, probes.Key{Name: "quick"})[0]); got != "missing" {
+			t.Error(got)
+		}
+	}
+	if n := dials.Load(); n != 1 {
+		t.Errorf("%d connections for answers that came at once", n)
+	}
+	start := time.Now()
+	if got := stateOf(probetest.Read(t, n, probes.Key{Name: "slow"})[0]); got != "missing" {
+		t.Error(got)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("a copy that is known to be missing took %v", took)
+	}
+}
+
 // Bodies up to the limit are read whole, however they come; larger ones are an error, and nothing stays held.
 func TestBodySizes(t *testing.T) {
 	servers.NoLeaks(t)

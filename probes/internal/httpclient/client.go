@@ -38,6 +38,8 @@ const (
 	UnheldBody = probes.SmallValue
 	// drainedBody is how much of a body that nobody needs is read, so that its connection can be used again, in bytes.
 	drainedBody = 64 << 10
+	// drainTime is how long that may take: what comes slowly costs more than a connection.
+	drainTime = 50 * time.Millisecond
 )
 
 var (
@@ -281,6 +283,7 @@ func (c *Client) Do(ctx context.Context, req *http.Request, use func(*Answer) er
 	}
 	defer resp.Body.Close() //nolint:errcheck // nothing is left to be told
 	err = probes.Guarded(func() error { return use(&Answer{Response: resp, ctx: ctx, cancel: cancel, client: c}) })
+	defer time.AfterFunc(drainTime, func() { cancel(nil) }).Stop()
 	_, _ = io.CopyN(io.Discard, resp.Body, drainedBody) // only for the connection's sake
 	return err
 }
