@@ -22,7 +22,10 @@ const (
 	earliestOffset = -2
 )
 
-var errNoOffset = errors.New("its leader names an offset below 0, which none is; look who answers at its address")
+var (
+	errNoOffset = errors.New("its leader names an offset below 0, which none is; look who answers at its address")
+	errNoLog    = errors.New("its leader names a start of the log that is behind its end; look who answers at its address")
+)
 
 // sum of two numbers of messages, neither below 0, of which brokers may say what no int64 holds the sum of: then it is the largest.
 func sum(a, b int64) int64 {
@@ -66,6 +69,10 @@ func (s *sampling) queryOffsets(ctx context.Context, waitForStarts func()) {
 		s.retryMoved(ctx, moved)
 	}
 	for id, p := range s.partitions {
+		if p.end.err == nil && p.start.err == nil && p.start.offset > p.end.offset {
+			// One of them is wrong, and which is not known.
+			p.end.err, p.start.err = errNoLog, errNoLog
+		}
 		if err := p.end.err; err != nil {
 			s.faults.partition(id, err)
 		} else if err := p.start.err; err != nil && s.startsNeeded() {

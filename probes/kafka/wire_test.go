@@ -226,6 +226,7 @@ func TestLargeOffsets(t *testing.T) {
 		"the largest":       {0, math.MaxInt64, probes.Count{Value: math.MaxInt64, Known: true}},
 		"an end below 0":    {0, -1, probes.Count{}},
 		"a start below 0":   {math.MinInt64, math.MaxInt64, probes.Count{}},
+		"a start too large": {9e18, 10, probes.Count{}},
 		"an ordinary start": {3, 10, probes.Count{Value: 7 * 3, Known: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -247,16 +248,24 @@ func TestLargeOffsets(t *testing.T) {
 			}
 			r.SetVersion(6)
 			r.Topics = append(r.Topics, topic)
-			for at, offset := range map[int64]int64{latestOffset: c.end, earliestOffset: c.start} {
+			say := func(offset int64) {
 				for i := range topic.Partitions {
 					topic.Partitions[i].Offset = offset
 				}
 				b.body = r.AppendTo(nil)
-				s.learnOffsets(probetest.Within(t, 10*time.Second), s.brokers[1], slices.Collect(maps.Values(s.partitions)), at)
 			}
+			ctx := probetest.Within(t, 10*time.Second)
+			say(c.start)
+			s.learnOffsets(ctx, s.brokers[1], slices.Collect(maps.Values(s.partitions)), earliestOffset)
+			say(c.end)
+			s.queryOffsets(ctx, func() {})
 			g.commits, g.unread = map[probes.Partition]int64{inv(0): 0, inv(1): 0, inv(2): 0}, map[probes.Partition]error{}
-			if got := s.backlog().Depth; got != c.depth {
+			backlog := s.backlog()
+			if got := backlog.Depth; got != c.depth {
 				t.Errorf("%+v, want %+v", got, c.depth)
+			}
+			if starts := backlog.Groups[0].Starts; c.start > c.end && c.end >= 0 && len(starts) > 0 {
+				t.Errorf("the log starts at %v", starts)
 			}
 			g.commits = map[probes.Partition]int64{}
 			g.reads["inv"] = true
