@@ -20,11 +20,12 @@ type Count struct {
 	Known bool
 }
 
-// mostCount is more than servers count up to, in 64 bits. Sums of what is no more stay finite.
-const mostCount = 1 << 64
+// mostCount is more than servers count up to: beyond it a float64 no longer holds each whole number. A counter that fell below 0 says
+// 2^64-1, which would stay in every sum.
+const mostCount = 1 << 53
 
 // ParseCount reads a decimal number, as INFO and stats report them; text that is none, and what can be no count, below 0 or beyond
-// 64 bits, gives a Count that is not known.
+// mostCount, gives a Count that is not known.
 func ParseCount(s string) Count {
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil || math.IsNaN(f) || f < 0 || f > mostCount {

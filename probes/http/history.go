@@ -71,7 +71,7 @@ func (h *history) read(body []byte) error {
 		probes.Count
 	}{{"succeeded", succeeded}, {"failed", failed}} {
 		if !f.Known {
-			errs = append(errs, fmt.Errorf("the answer has no number of 0 or more where %s should stand; fix that path", f.name))
+			errs = append(errs, fmt.Errorf("the answer has no number from 0 to 2^53 where %s should stand; fix that path", f.name))
 		}
 	}
 	if len(errs) > 0 {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
@@ -42,4 +43,20 @@ func TestHistoriesOutliveConfigurations(t *testing.T) {
 	another.Add(5, 1)
 	end()
 	ask("a", `{"ok":50,"bad":3}`, 5, 1)
+}
+
+// A counter that fell below 0 says 2^64-1, which is no count: what it counts goes on from before.
+func TestHistoryOfACounterBelow0(t *testing.T) {
+	counts := &probes.Tally{}
+	h, err := newHistory(historyConfig{URL: "http://h/", Succeeded: "$.ok", Failed: "$.bad"}, counts, probetest.Env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	for _, said := range []string{`{"ok":10,"bad":1}`, `{"ok":20,"bad":18446744073709551615}`, `{"ok":18446744073709551615,"bad":2}`, `{"ok":30,"bad":3}`} {
+		if err := h.read([]byte(said)); (err != nil) != strings.Contains(said, "18446744073709551615") {
+			t.Errorf("%s: %v", said, err)
+		}
+	}
+	probetest.WantAttempts(t, h, 22, 2)
 }

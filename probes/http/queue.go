@@ -96,7 +96,7 @@ func (q *queue) Sample(ctx context.Context) (probes.Backlog, error) {
 			if n, _ := httpclient.NumberAt(body, f.path); n.Known {
 				f.put(&b, n.Value)
 			} else {
-				errs = append(errs, fmt.Errorf("the answer has no number of 0 or more where %s should stand; fix that path", f.name))
+				errs = append(errs, fmt.Errorf("the answer has no number from 0 to 2^53 where %s should stand; fix that path", f.name))
 			}
 		}
 		return probes.Refusal(errors.Join(errs...))
