@@ -45,8 +45,11 @@ type instance struct {
 // A version becomes a label, and so must not be whatever a wrong URL answers.
 var versionText = regexp.MustCompile(`^[\w.+-]{1,64}$`)
 
-var errNoVersion = probes.Refusal(errors.New(
-	"the answer is no version of 1 to 64 letters, digits, _ . + or -; fix the URL, or write json: the path of the version"))
+var (
+	errNoVersion = probes.Refusal(errors.New(
+		"the answer is no version of 1 to 64 letters, digits, _ . + or -; fix the URL, or write json: the path of the version"))
+	errLoginRepeated = probes.Refusal(errors.New("the answer repeats the token or the password that it was asked with; fix the URL"))
+)
 
 // Command implements probes.ApplicationSource.
 func (c *applicationConfig) Command() string {
@@ -178,6 +181,9 @@ func (a *application) ask(ctx context.Context, u *url.URL) (version string, err 
 		}
 		if !ok || !versionText.MatchString(text) {
 			return errNoVersion
+		}
+		if a.client.RepeatsLogin(text) {
+			return errLoginRepeated
 		}
 		version = text
 		return nil

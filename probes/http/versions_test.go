@@ -114,6 +114,30 @@ func TestAppInstances(t *testing.T) {
 	}
 }
 
+// What an instance was asked with becomes no label, whatever it answers.
+func TestAppThatRepeatsItsLogin(t *testing.T) {
+	servers.NoLeaks(t)
+	s := startServer(t, func(w http.ResponseWriter, r *http.Request) {
+		_, said, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if _, password, ok := r.BasicAuth(); ok && r.URL.Path == "/password" {
+			said = password
+		}
+		if r.URL.Path == "/version" {
+			said = "2.3.1"
+		}
+		_, _ = io.WriteString(w, "v."+strings.TrimRight(said, "="))
+	})
+	login := form.HTTPClient{Credentials: form.Credentials{Username: "u", Password: "marker-of-u"}}
+	token := form.HTTPClient{BearerTokenFile: probetest.WriteFile(t, "token", "marker-of-a-token")}
+	for path, c := range map[string]form.HTTPClient{"/password": login, "/header": login, "/token": token} {
+		app := openApplications(t, applicationConfig{Nodes: map[string]string{"n": s.URL + path, "other": s.URL + "/version"}, Client: c})[0]
+		got, _ := app.Sample(probetest.Within(t, 5*time.Second))
+		if len(got) != 2 || got[0].Version != "" || !errors.Is(got[0].Err, errLoginRepeated) || got[1].Version != "v.2.3.1" {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
+}
+
 func TestAppsThatCannotBeAsked(t *testing.T) {
 	servers.NoLeaks(t)
 	for _, c := range []applicationConfig{

@@ -78,6 +78,8 @@ type Client struct {
 	transport *http.Transport
 	// holder of the bodies.
 	holder probes.Holder
+	// secrets are the logins that were sent last.
+	secrets probes.Secrets
 	// life ends with Close.
 	life context.Context
 	end  context.CancelFunc
@@ -238,6 +240,7 @@ func (c *Client) authorize(req *http.Request) error {
 			return errors.New("bearer_token_file is empty or has several lines; write the token alone")
 		}
 		req.Header.Set("Authorization", "Bearer "+token)
+		c.secrets.Add("", token)
 		return nil
 	}
 	user, password, err := c.config.Credentials.Resolve()
@@ -252,9 +255,13 @@ func (c *Client) authorize(req *http.Request) error {
 	}
 	if user != "" || password != "" {
 		req.SetBasicAuth(user, password)
+		c.secrets.Add(user, password)
 	}
 	return nil
 }
+
+// RepeatsLogin reports whether a text of an answer has a part of what was sent to log in.
+func (c *Client) RepeatsLogin(text string) bool { return c.secrets.Hide(text) != text }
 
 // Get asks for u with header. use gets the answer's head, and may Hold its body. The error is that of use, or says why there was
 // no answer.
