@@ -53,7 +53,7 @@ func (c *queueCounters) addRates(id queueID, b *probes.Backlog, out *diagnosis.Q
 		}
 		group := diagnosis.Group{
 			Name: g.Group, State: g.State, Members: probes.Count{Value: float64(g.Members), Known: g.HasMembers},
-			Committed: len(g.Positions) > 0,
+			Committed: len(g.Positions) > 0 || len(g.Lag) > 0,
 		}
 		for _, topic := range slices.Sorted(maps.Keys(g.UncommittedMessages)) {
 			group.Uncommitted = append(group.Uncommitted, diagnosis.Uncommitted{

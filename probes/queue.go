@@ -83,7 +83,7 @@ type GroupBacklog struct {
 	// Waiting by partition are the messages that the group can still process: its lag without what is known to be none, and of
 	// a stream with the pending ones. nil: as Lag and Pending say.
 	Waiting map[Partition]int64
-	// Positions are commits by partition (streams: entries read less pending).
+	// Positions are commits by partition (streams: entries read less pending); one behind its log's end is absent.
 	Positions map[Partition]float64
 	// Standing changes whenever the group gets on, and only then; empty: Positions tell. A stream's group has none until it
 	// has read something.

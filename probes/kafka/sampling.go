@@ -125,7 +125,7 @@ func (s *sampling) backlog() probes.Backlog {
 		b.Groups = append(b.Groups, one)
 		b.Depth.Value = max(b.Depth.Value, float64(waiting))
 		sure = sure && known
-		committed = committed || len(one.Positions) > 0
+		committed = committed || len(one.Lag) > 0
 	}
 	if b.Depth.Known = sure && committed; !b.Depth.Known {
 		b.Depth.Value = 0
@@ -161,7 +161,10 @@ func (s *sampling) groupBacklog(g *group, now int64) (out probes.GroupBacklog, w
 			out.Uncommitted++
 			continue
 		}
-		out.Positions[id] = float64(commit)
+		// The ends were asked for after the commits: one behind its end is of another log, and processed messages are not counted by it.
+		if p.end.err != nil || commit <= p.end.offset {
+			out.Positions[id] = float64(commit)
+		}
 		if p.start.err == nil {
 			out.Starts[id] = float64(p.start.offset)
 		}

@@ -276,6 +276,25 @@ func TestLargeOffsets(t *testing.T) {
 	}
 }
 
+// Of a commit behind the end of its log nothing waits, and it is no position from which processed messages would be counted.
+func TestCommitBehindTheEnd(t *testing.T) {
+	b := newScriptedBroker()
+	q := b.newQueue(t)
+	t.Cleanup(q.Close)
+	s, p, g := scripted(q)
+	p.end, p.start = logOffset{offset: 7}, logOffset{}
+	for commit, isPosition := range map[int64]bool{5: true, 7: true, 8: false, 9e18: false} {
+		g.commits, g.unread = map[probes.Partition]int64{inv(0): commit}, map[probes.Partition]error{}
+		got := s.backlog()
+		if want := float64(max(0, 7-commit)); !got.Depth.Known || got.Depth.Value != want {
+			t.Errorf("%d: a depth of %+v, want %v", commit, got.Depth, want)
+		}
+		if _, ok := got.Groups[0].Positions[inv(0)]; ok != isPosition {
+			t.Errorf("%d is a position: %t", commit, ok)
+		}
+	}
+}
+
 // Whatever a broker answers to one request: what it said of others stays, no lag is negative, and only what was selected is watched.
 func FuzzAnswers(f *testing.F) {
 	b := newScriptedBroker()
