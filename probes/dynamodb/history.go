@@ -30,7 +30,7 @@ var (
 	errBehind = errors.New("more attempts were stamped than max_read_units lets be read: what is counted is more than a minute behind; " +
 		"raise max_read_units, or let an index hold smaller items")
 	errNotAskedFor = errors.New("an item is stamped earlier or later than was asked for, and was not counted; check that the endpoint is a DynamoDB's")
-	errSamePage    = errors.New("a page ends with the key after which it was to begin, and was not counted; check that the endpoint is a DynamoDB's")
+	errSamePage    = errors.New("a page ends with the key after which it was to begin, and neither it nor what is behind it was counted; check that the endpoint is a DynamoDB's")
 )
 
 // history is a DynamoDB table with an item for each attempt. position says how it is read.
@@ -142,6 +142,7 @@ func (h *history) countPage(ctx context.Context, api *dynamodb.Client, budget fl
 	h.onUsed(used)
 	if len(out.LastEvaluatedKey) > 0 {
 		if reflect.DeepEqual(out.LastEvaluatedKey, upTo.pass.after) {
+			upTo.advance(nil) // a server that is in order again might not take the key
 			return used, errSamePage
 		}
 		upTo.keys = sortedNames(out.LastEvaluatedKey)
