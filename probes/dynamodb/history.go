@@ -29,7 +29,7 @@ const (
 var (
 	errBehind = errors.New("more attempts were stamped than max_read_units lets be read: what is counted is more than a minute behind; " +
 		"raise max_read_units, or let an index hold smaller items")
-	errNotAskedFor = errors.New("an item is stamped earlier or later than was asked for, and was not counted; check that the endpoint is a DynamoDB's")
+	errNotAskedFor = errors.New("an item is stamped earlier or later than was asked for, and was not counted; write times of rfc3339 in UTC, and check that the endpoint is a DynamoDB's")
 	errSamePage    = errors.New("a page ends with the key after which it was to begin, and neither it nor what is behind it was counted; check that the endpoint is a DynamoDB's")
 )
 
