@@ -106,7 +106,7 @@ func (a *listSampling) run(ctx context.Context, c redis.Cmdable, hold holdBudget
 	length := p.LLen(ctx, a.key)
 	a.usage = p.MemoryUsage(ctx, a.key, usageSamples)
 	_, _ = p.Exec(ctx) // each command has its own error
-	a.out.length, a.out.err = length.Val(), cmp.Or(length.Err(), negative(length.Val()))
+	a.out.length, a.out.err = length.Val(), cmp.Or(length.Err(), noCount(length.Val()))
 	a.count(length.Err(), length.Val() > 0)
 	if a.out.err != nil {
 		return

@@ -285,14 +285,19 @@ func replyFields(reply any) (fieldReply, bool) {
 	return out, true
 }
 
-// number of a field; not known where it is absent, nil, or negative: each is a count.
+// number of a field; not known where it is absent, nil, or no count: each is one.
 func (f fieldReply) number(name string) (int64, bool) {
 	n, ok := f[name].(int64)
-	return max(n, 0), ok && n >= 0
+	if !ok || noCount(n) != nil {
+		return 0, false
+	}
+	return n, true
 }
 
 // lag of a group; some servers tell one below 0 of a group that is behind nothing.
 func (f fieldReply) lag() (int64, bool) {
-	n, ok := f["lag"].(int64)
-	return max(n, 0), ok
+	if n, ok := f["lag"].(int64); ok && n < 0 {
+		return 0, true
+	}
+	return f.number("lag")
 }

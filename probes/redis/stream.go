@@ -186,7 +186,7 @@ func (a *streamSampling) measure(ctx context.Context, c redis.Cmdable) bool {
 		a.count(length.Err())
 	}
 	a.out.groups, a.out.groupsErr = groups.Val(), groups.Err()
-	a.out.length, a.out.lengthErr = length.Val(), cmp.Or(length.Err(), negative(length.Val()))
+	a.out.length, a.out.lengthErr = length.Val(), cmp.Or(length.Err(), noCount(length.Val()))
 	if a.out.groupsErr != nil {
 		if noSuchKey(a.out.groupsErr) {
 			a.size.skip.Store(0) // what was too large has gone

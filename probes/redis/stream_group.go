@@ -226,6 +226,8 @@ func (q *streamQueue) pick(list []any) (groups []streamGroup, leftover int, err 
 	return groups, len(chosen.Leftover), err
 }
 
+var errNoPending = errors.New("the server does not tell what is pending")
+
 // group gives one group's part, and how many messages wait for it in a stream of this length and with this first entry.
 func (q *streamQueue) group(g streamGroup, seen groupEntries, length int64, first string) (out probes.GroupBacklog, waiting float64, err error) {
 	out = probes.GroupBacklog{Group: g.name, HasMembers: true, HasOffsets: true, Leftover: g.leftover}
@@ -241,7 +243,7 @@ func (q *streamQueue) group(g streamGroup, seen groupEntries, length int64, firs
 		out.Positions = map[probes.Partition]float64{q.partition(): float64(read - pending)}
 	}
 	if !hasPending {
-		return out, 0, errors.New("the server does not tell what is pending")
+		return out, 0, errNoPending
 	}
 	delivered, _ := g.fields["last-delivered-id"].(string)
 	if delivered != "" {

@@ -37,7 +37,10 @@ func (q *streamQueue) Waiting(ctx context.Context, sample int) (probes.Waiting, 
 	out := probes.Waiting{ProcessingIn: "the pending entries of the stream's groups", DeadLetters: keys.dead}
 	delivered, most := "", int64(0) // of the group that is most behind
 	for _, g := range groups {
-		pending, _ := g.fields.number("pending")
+		pending, known := g.fields.number("pending")
+		if !known {
+			return out, fmt.Errorf("group %s: %w", probes.Shown(g.name), errNoPending)
+		}
 		last, _ := g.fields["last-delivered-id"].(string)
 		lag, known := g.fields.lag()
 		switch {

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -258,6 +259,10 @@ func TestStreamOddReplies(t *testing.T) {
 		{"lag is nil", group("odd", "pending", int64(1), "lag", nil), "group odd: the server does not tell its lag"},
 		{"lag is a text", group("odd", "pending", int64(1), "lag", "2"), "group odd: the server does not tell its lag"},
 		{"no pending", group("odd", "lag", int64(2)), "group odd: the server does not tell what is pending"},
+		{"pending that overflows", group("odd", "lag", int64(2), "pending", int64(math.MaxInt64)), "group odd: the server does not tell what is pending"},
+		{"pending below 0", group("odd", "lag", int64(2), "pending", int64(-1)), "group odd: the server does not tell what is pending"},
+		{"a lag that overflows", group("odd", "lag", int64(math.MaxInt64), "pending", int64(1)), "group odd: the server does not tell its lag"},
+		{"what was read overflows", group("odd", "lag", int64(1), "pending", int64(1), "entries-read", int64(math.MaxInt64)), ""},
 		{"a negative lag", group("odd", "lag", int64(-2), "pending", int64(0)), ""},
 		{"more lag than the stream holds", group("odd", "lag", int64(1<<40), "pending", int64(1)), ""},
 		{"an id that is none", []any{"name", "odd", "consumers", int64(0), "last-delivered-id", "x", "lag", int64(1), "pending", int64(0)}, ""},
@@ -274,6 +279,11 @@ func TestStreamOddReplies(t *testing.T) {
 				t.Errorf("%+v, %v", b, err)
 			}
 			at := probes.Partition{Topic: "inv"}
+			for _, g := range b.Groups {
+				if g.Lag[at] > mostCounted || g.Positions[at] > mostCounted || g.Pending.Value > mostCounted || g.Pending.Value < 0 {
+					t.Errorf("%+v", g)
+				}
+			}
 			if g := probetest.GroupOf(t, b, "well"); g.Lag[at] != 2 || g.Waiting[at] != 3 || g.Positions[at] != 2 {
 				t.Errorf("the other group is %+v", g)
 			}
