@@ -234,10 +234,10 @@ func TestReplication(t *testing.T) {
 	followed := &replicas{by: map[string]*replicaHistory{"forgotten": {}}}
 	c := &replicationCollector{known: followed}
 	follows := func(up bool) probes.Survey {
-		return probes.Survey{Role: "replica", Replication: &probes.Replication{LinkUp: up, ReplID: "r", Offset: 60}}
+		return probes.Survey{Role: "replica", Replication: &probes.Replication{LinkUp: up, ReplID: "r", Offset: 60, HasOffset: true}}
 	}
 	primary := consistency.NodeResult{Identity: member("pair/p:1"), Up: true, Survey: probes.Survey{
-		Role: "primary", Replication: &probes.Replication{ReplID: "r", Offset: 100, Replicas: []probes.Replica{{Address: "d:1", Online: true, Offset: 30}}},
+		Role: "primary", Replication: &probes.Replication{ReplID: "r", Offset: 100, HasOffset: true, Replicas: []probes.Replica{{Address: "d:1", Online: true, Offset: 30, HasOffset: true}}},
 	}}
 	nodes := []consistency.NodeResult{
 		primary,

@@ -56,10 +56,16 @@ type position struct {
 	offset int64
 }
 
-// lag of a replica at offset; primary is what its primary says of itself, nil where it does not answer.
-func (h *replicaHistory) lag(now time.Time, offset int64, primary *probes.Replication) (bytes, seconds probes.Count) {
+// lag of a replica at offset, where that is known; primary is what its primary says of itself, nil where it does not answer.
+func (h *replicaHistory) lag(now time.Time, offset int64, known bool, primary *probes.Replication) (bytes, seconds probes.Count) {
 	if primary != nil {
 		h.note(now, primary)
+	}
+	if !known {
+		return bytes, seconds
+	}
+	told := primary != nil && primary.HasOffset
+	if told {
 		bytes = probes.Count{Value: float64(max(0, primary.Offset-offset)), Known: true}
 	}
 	passed := 0
@@ -70,7 +76,7 @@ func (h *replicaHistory) lag(now time.Time, offset int64, primary *probes.Replic
 	switch {
 	case len(h.positions) > 0:
 		seconds = probes.Count{Value: now.Sub(h.positions[0].at).Seconds(), Known: true}
-	case primary != nil:
+	case told:
 		seconds.Known = true
 	}
 	return bytes, seconds
@@ -83,6 +89,9 @@ func (h *replicaHistory) note(now time.Time, primary *probes.Replication) {
 			h.positions = nil
 		}
 		h.replID = primary.ReplID
+	}
+	if !primary.HasOffset {
+		return
 	}
 	if last := len(h.positions) - 1; last >= 0 && primary.Offset <= h.positions[last].offset {
 		if primary.Offset < h.positions[0].offset {
@@ -176,12 +185,12 @@ func (c *replicationCollector) send(now time.Time, n *consistency.NodeResult, s 
 		primary := s.primaries[rep.ReplID]
 		if primary != nil {
 			h.primary = primary.Name
-			out.LagBytes, out.LagSeconds = h.lag(now, rep.Offset, primary.Survey.Replication)
+			out.LagBytes, out.LagSeconds = h.lag(now, rep.Offset, rep.HasOffset, primary.Survey.Replication)
 		} else {
-			out.LagBytes, out.LagSeconds = h.lag(now, rep.Offset, nil)
+			out.LagBytes, out.LagSeconds = h.lag(now, rep.Offset, rep.HasOffset, nil)
 		}
 	} else if primary, listed := s.account(n, h, c.known.by); listed != nil {
-		out.LagBytes, out.LagSeconds = h.lag(now, listed.Offset, primary.Survey.Replication)
+		out.LagBytes, out.LagSeconds = h.lag(now, listed.Offset, listed.HasOffset, primary.Survey.Replication)
 	}
 	c.evidence = append(c.evidence, out)
 	replicationLinkUp.send(ch, number(out.LinkUp), n.Layer, n.Name)

@@ -141,9 +141,10 @@ type Replication struct {
 	Primaries []PrimaryLink
 	// LinkUp: the links to all its primaries are up.
 	LinkUp bool
-	// Offset: master_repl_offset of a primary, slave_repl_offset of a replica, in bytes.
-	Offset   int64
-	Replicas []Replica
+	// Offset: master_repl_offset of a primary, slave_repl_offset of a replica, in bytes; known where HasOffset.
+	Offset    int64
+	HasOffset bool
+	Replicas  []Replica
 }
 
 // Follows reports that the node is a replica whose copies are its primary's: it takes no writes, and has no vote beside that one.
@@ -155,11 +156,12 @@ type PrimaryLink struct {
 	LinkUp  bool
 }
 
-// Replica is one replica as its primary reports it. Offset is in bytes.
+// Replica is one replica as its primary reports it. Offset is in bytes, and known where HasOffset.
 type Replica struct {
-	Address string
-	Online  bool
-	Offset  int64
+	Address   string
+	Online    bool
+	Offset    int64
+	HasOffset bool
 }
 
 // Scan asks for one step of listing keys.

@@ -272,7 +272,7 @@ func (r *round) lags(col *nodeColumn) bool {
 		return false
 	}
 	own := col.result.Survey.Replication
-	return !own.LinkUp || col.primary != nil && own.Offset < r.lastKnown(col.primary.result).offset
+	return !own.LinkUp || col.primary != nil && own.HasOffset && own.Offset < r.lastKnown(col.primary.result).offset
 }
 
 // noteRestart tells that a node began anew since it last told of itself.

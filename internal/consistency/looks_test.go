@@ -423,6 +423,8 @@ func TestLaggingIsTold(t *testing.T) {
 		lagging("at one offset", false)
 		w.do("offset:r=99")
 		lagging("behind", true)
+		w.node("r").offset = -1
+		lagging("it tells no offset", false)
 		w.do("offset:r=100")
 		w.do("cut=r")
 		lagging("without a link", true)

@@ -116,7 +116,9 @@ func (r *round) noteNodes() {
 		}
 		if v.Replication != nil {
 			h.replID, h.replID2 = v.Replication.ReplID, v.Replication.ReplID2
-			h.offset = v.Replication.Offset
+			if v.Replication.HasOffset {
+				h.offset = v.Replication.Offset
+			}
 		}
 	}
 	r.memory.forgetNodes(r.began, r.env.ForgetAfter)

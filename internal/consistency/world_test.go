@@ -74,7 +74,7 @@ func (s *spy) Survey(ctx context.Context, scan *probes.Scan) (probes.Survey, err
 		return survey, err
 	}
 	if survey.Replication != nil {
-		survey.Replication.Offset = s.offset
+		survey.Replication.Offset, survey.Replication.HasOffset = s.offset, s.offset >= 0
 	}
 	survey.Active = s.survey.Active
 	if s.scanned {

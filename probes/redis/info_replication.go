@@ -30,11 +30,18 @@ func roleOf(said string) (role string, active bool) {
 type infoReplication struct {
 	probes.Replication
 	// links to a replica's primaries, by number: most have but one, 0.
-	links                        map[int]*primaryLink
-	primaryOffset, replicaOffset int64
-	hasReplicaOffset             bool
+	links map[int]*primaryLink
+	// primaryOffset is where the server's own stream is; replicaOffset where it is in its primary's, nil where it does not say so.
+	primaryOffset streamOffset
+	replicaOffset *streamOffset
 	// globalDown: of several links, not all are up.
 	globalDown bool
+}
+
+// streamOffset is a place in a stream of replication.
+type streamOffset struct {
+	bytes int64
+	known bool
 }
 
 // primaryLink is as read so far. A link of which nothing was read is not up.
@@ -74,9 +81,10 @@ func (r *infoReplication) line(name, value string) {
 	case "master_global_link_status":
 		r.globalDown = value != "up"
 	case "master_repl_offset":
-		r.primaryOffset, _ = offset(value)
+		r.primaryOffset = offset(value)
 	case "slave_repl_offset":
-		r.replicaOffset, r.hasReplicaOffset = offset(value)
+		told := offset(value)
+		r.replicaOffset = &told
 	default:
 		if number, field, ok := primaryField(name); ok {
 			r.primaryLine(number, field, value)
@@ -159,20 +167,21 @@ func (r *infoReplication) replication(role string) *probes.Replication {
 	if len(r.Primaries) > 0 {
 		r.Primary = r.Primaries[0].Address
 	}
-	r.Offset = r.primaryOffset
-	if role == "replica" && r.hasReplicaOffset {
-		r.Offset = r.replicaOffset
+	at := r.primaryOffset
+	if role == "replica" && r.replicaOffset != nil {
+		at = *r.replicaOffset
 	}
+	r.Offset, r.HasOffset = at.bytes, at.known
 	return &r.Replication
 }
 
-// offset reads a place in the stream; false: it can't be read, and is 0.
-func offset(s string) (int64, bool) {
+// offset reads a place in the stream; one below 0 or that can't be read is not known.
+func offset(s string) streamOffset {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 {
-		return 0, false
+		return streamOffset{}
 	}
-	return n, true
+	return streamOffset{n, true}
 }
 
 // parseReplica reads a line of INFO. What listens on no port only copies the stream, as a backup by redis-cli --rdb does:
@@ -190,7 +199,8 @@ func parseReplica(value string) (probes.Replica, bool) {
 		case "state":
 			r.Online = v == "online"
 		case "offset":
-			r.Offset, _ = offset(v)
+			at := offset(v)
+			r.Offset, r.HasOffset = at.bytes, at.known
 		}
 	}
 	r.Address = announcedAddress(ip, port)

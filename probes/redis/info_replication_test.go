@@ -17,7 +17,7 @@ func surveyOf(info string) probes.Survey {
 // What servers say of their part in replication, and what is left of it where a line is odd.
 func TestInfoReplication(t *testing.T) {
 	const online = "slave0:ip=10.0.0.2,port=6379,state=online,offset=7,lag=0\n"
-	one := []probes.Replica{{Address: "10.0.0.2:6379", Online: true, Offset: 7}}
+	one := []probes.Replica{{Address: "10.0.0.2:6379", Online: true, Offset: 7, HasOffset: true}}
 	for name, c := range map[string]struct {
 		info      string
 		role      string
@@ -25,7 +25,7 @@ func TestInfoReplication(t *testing.T) {
 		linkUp    bool
 		primaries []probes.PrimaryLink
 		replicas  []probes.Replica
-		offset    int64
+		offset    int64 // 0: unknown
 	}{
 		"a primary":       {"role:master\nmaster_repl_offset:9\n" + online, "primary", false, false, nil, one, 9},
 		"a replica":       {"role:slave\nmaster_host:a\nmaster_port:6379\nmaster_link_status:up\nmaster_repl_offset:9\nslave_repl_offset:8\n", "replica", false, true, []probes.PrimaryLink{{Address: "a:6379", LinkUp: true}}, nil, 8},
@@ -36,6 +36,8 @@ func TestInfoReplication(t *testing.T) {
 		"a global word":   {"role:active-replica\nmaster_global_link_status:down\nmaster_host:a\nmaster_port:6379\nmaster_link_status:up\n", "replica", true, false, []probes.PrimaryLink{{Address: "a:6379", LinkUp: true}}, nil, 0},
 		"none of its own": {"role:slave\nmaster_host:?\nmaster_port:6379\nmaster_link_status:up\n", "replica", false, true, nil, nil, 0},
 		"numbers":         {"role:slave\nmaster_99999_host:b\nmaster_x_host:c\nmaster_host:a\nmaster_port:x\nmaster_link_status:up\nslave_repl_offset:-1\nmaster_repl_offset:x\n", "replica", false, true, nil, nil, 0},
+		"an odd offset":   {"role:slave\nmaster_host:a\nmaster_port:6379\nmaster_link_status:up\nmaster_repl_offset:9\nslave_repl_offset:-1\n", "replica", false, true, []probes.PrimaryLink{{Address: "a:6379", LinkUp: true}}, nil, 0},
+		"beyond 64 bits":  {"role:master\nmaster_repl_offset:99999999999999999999\n" + online, "primary", false, false, nil, one, 0},
 		"another role":    {"role:sentinel\nmaster_host:a\n", "", false, false, nil, nil, 0},
 		"nothing":         {"", "", false, false, nil, nil, 0},
 		"odd replicas": {
@@ -63,7 +65,7 @@ func TestInfoReplication(t *testing.T) {
 			continue
 		}
 		r := s.Replication
-		if r.LinkUp != c.linkUp || r.Offset != c.offset || !slices.Equal(r.Primaries, c.primaries) || !slices.Equal(r.Replicas, c.replicas) {
+		if r.LinkUp != c.linkUp || r.HasOffset != (c.offset > 0) || r.Offset != c.offset || !slices.Equal(r.Primaries, c.primaries) || !slices.Equal(r.Replicas, c.replicas) {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}

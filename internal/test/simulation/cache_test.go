@@ -206,7 +206,7 @@ func (n *node) survey() probes.Survey {
 	s := probes.Survey{
 		Left: n.left, Took: time.Millisecond, RunID: n.name + strconv.FormatInt(n.started.Unix(), 10), Role: "primary",
 		UptimeSeconds: known(time.Since(n.started).Seconds()), Evicted: known(float64(n.evicted)), Items: known(items),
-		Replication: &probes.Replication{ReplID: n.name, Offset: n.offset},
+		Replication: &probes.Replication{ReplID: n.name, Offset: n.offset, HasOffset: true},
 	}
 	if n.primary != nil {
 		s.Role, s.Replication.ReplID, s.Replication.LinkUp = "replica", n.primary.name, true
