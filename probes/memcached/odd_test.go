@@ -68,6 +68,31 @@ func TestOddStats(t *testing.T) {
 	}
 }
 
+// What can't be used of stats settings costs the policy at most.
+func TestOddSettings(t *testing.T) {
+	servers.NoLeaks(t)
+	for said, policy := range map[string]string{
+		"STAT maxbytes 1\r\nwhat is this\r\n\r\nSTAT\r\nSTAT evictions on\r\nEND\r\n":                              "lru",
+		"STAT evictions on\r\nSTAT long " + strings.Repeat("x", 100<<10) + "\r\nSTAT lru_segmented yes\r\nEND\r\n": "segmented-lru",
+		"SERVER_ERROR out of memory writing stats\r\n":                                                             "",
+		"STAT evictions on\r\nSERVER_ERROR out of memory writing stats\r\n":                                        "",
+		"ERROR\r\n": "",
+	} {
+		addr := scripted(t, func(line string, out *bufio.Writer) bool {
+			_, _ = io.WriteString(out, map[string]string{
+				"stats":          "STAT version 1.6.18\r\nSTAT uptime 5\r\nSTAT limit_maxbytes 1000\r\nSTAT get_hits 5\r\nEND\r\n",
+				"stats settings": said, "mn": "MN\r\n",
+			}[line])
+			return true
+		})
+		n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
+		probetest.Survey(t, n) // after it is known that it is a memcached
+		if s := probetest.Survey(t, n); s.EvictionPolicy != policy || s.Hits.Value != 5 || s.Version != "1.6.18" {
+			t.Errorf("%.60q: %+v", said, s)
+		}
+	}
+}
+
 // A proxy that can give no statistics gives keys all the same.
 func TestStatsRefused(t *testing.T) {
 	servers.NoLeaks(t)

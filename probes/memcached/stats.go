@@ -127,20 +127,27 @@ func (r *statsReply) refused(x *wire.Exchange, line []byte) error {
 	return x.Foreign
 }
 
-// readPolicy reads the eviction policy from the answer to stats settings; empty where it says nothing of that.
+// readPolicy reads the eviction policy from the answer to stats settings; empty where it says nothing of that, and where the server
+// refuses them: it has just given its statistics.
 func readPolicy(x *wire.Exchange) (string, error) {
 	var evictions, segmented string
-	for {
+	for begun := false; ; begun = true {
 		line, err := x.ReadLine()
 		if err != nil {
 			return "", err
 		}
-		rest, ok := strings.CutPrefix(string(line), "STAT ")
-		if !ok {
-			if string(line) != "END" && verb(line) != "ERROR" && verb(line) != "CLIENT_ERROR" {
-				return "", x.Foreign
-			}
+		if isError(line) {
+			return "", nil
+		}
+		if string(line) == "END" {
 			break
+		}
+		rest, ok := strings.CutPrefix(string(line), "STAT ")
+		if !ok && !begun {
+			return "", x.Foreign
+		}
+		if !ok { // as in stats
+			continue
 		}
 		switch name, value, _ := strings.Cut(rest, " "); name {
 		case "evictions":
