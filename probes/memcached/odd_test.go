@@ -49,6 +49,60 @@ func TestOddFlagsCostThemselvesAlone(t *testing.T) {
 	}
 }
 
+// A line that is no answer to mg costs its key alone, as long as it is known whose the others are; else none is taken for another's.
+func TestOddAnswersCostTheirKeyAlone(t *testing.T) {
+	servers.NoLeaks(t)
+	for _, c := range []struct {
+		said        string // to the key odd; O stands for its opaque
+		last, fails bool
+	}{
+		{said: "HD O\r\n"},
+		{said: "NF O\r\n"},
+		{said: "OK\r\n"},
+		{said: "\r\n"},
+		{said: strings.Repeat("x", 100<<10) + "\r\n"},
+		{said: "HD O\r\n", last: true},
+		{said: "OK\r\n", last: true},
+		{said: "OK\r\nEN\r\n", fails: true}, // one line too many
+		{said: "OK\r\nEN\r\n", last: true, fails: true},
+		{said: "HD O7\r\n", fails: true},
+	} {
+		addr := scripted(t, func(line string, out *bufio.Writer) bool {
+			f := strings.Fields(line)
+			opaque := f[len(f)-1]
+			switch {
+			case f[0] == "stats":
+				_, _ = io.WriteString(out, "STAT get_hits 0\r\nEND\r\n")
+			case f[0] == "mn":
+				_, _ = io.WriteString(out, "MN\r\n")
+			case f[1] == "odd":
+				_, _ = io.WriteString(out, strings.Replace(c.said, "O\r", opaque+"\r", 1))
+			case strings.HasPrefix(f[1], "no"):
+				_, _ = io.WriteString(out, "EN\r\n")
+			default:
+				_, _ = io.WriteString(out, "VA 1 t7 c9 "+opaque+"\r\nv\r\n")
+			}
+			return true
+		})
+		n := openNode(t, nodeConfig{Address: addr}, probetest.Env())
+		keys := []probes.Key{{Name: "a"}, {Name: "odd"}, {Name: "no"}, {Name: "b"}, {Name: "no2"}}
+		if c.last {
+			keys = []probes.Key{{Name: "a"}, {Name: "no"}, {Name: "b"}, {Name: "odd"}, {Name: "no2"}}
+		}
+		visited := 0
+		err := n.Read(probetest.Within(t, 5*time.Second), keys, func(i int, raw probes.Raw) {
+			visited++
+			switch name := keys[i].Name; {
+			case name == "odd" && !errors.Is(raw.Err, errOtherAnswer), name != "odd" && raw.Err != nil, raw.Present != (name == "a" || name == "b"):
+				t.Errorf("%.20q, %s: %+v", c.said, name, raw)
+			}
+		})
+		if (err != nil) != c.fails || !c.fails && visited != len(keys) {
+			t.Errorf("%.20q: %v, %d visited", c.said, err, visited)
+		}
+	}
+}
+
 // A line of stats that can't be used costs itself alone.
 func TestOddStats(t *testing.T) {
 	addr := scripted(t, func(line string, out *bufio.Writer) bool {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -87,6 +88,14 @@ type reading struct {
 	// giveBacks are the commands that give recache tokens back, one for each of the tokens.
 	giveBacks []byte
 	tokens    int
+	// unproven are the answers since one that may be none: whose they are the next opaque says.
+	unproven []metaAnswer
+}
+
+// metaAnswer is the answer to one key's mg.
+type metaAnswer struct {
+	key int
+	raw probes.Raw
 }
 
 // hand gives the caller one key's answer, unless it is gone.
@@ -96,7 +105,7 @@ func (r *reading) hand(x *wire.Exchange, i int, raw probes.Raw) {
 
 // metaGets are the requests that read all keys with mg.
 func (r *reading) metaGets(all []int) []wire.Request {
-	r.refused, r.giveBacks, r.tokens = nil, nil, 0
+	r.refused, r.giveBacks, r.tokens, r.unproven = nil, nil, 0, nil
 	var out []wire.Request
 	for first := 0; first < len(all); first += probes.BatchKeys {
 		part := all[first:min(first+probes.BatchKeys, len(all))]
@@ -130,7 +139,52 @@ func (r *reading) readMetas(x *wire.Exchange, part []int) error {
 	if len(r.refused)-before == len(part) {
 		r.node.withGet = true
 	}
+	if len(r.unproven) > 0 {
+		r.prove(x)
+	}
 	return nil
+}
+
+// take hands on an answer of one line. odd: it is none to mg, and may be none to any command. proven: its opaque is the key's.
+func (r *reading) take(x *wire.Exchange, i int, raw probes.Raw, odd, proven bool) {
+	if !proven && (odd || len(r.unproven) > 0) {
+		r.unproven = append(r.unproven, metaAnswer{i, raw})
+		return
+	}
+	r.handUnproven(x)
+	r.hand(x, i, raw)
+}
+
+// handUnproven gives the caller the answers whose order has been proven.
+func (r *reading) handUnproven(x *wire.Exchange) {
+	for _, a := range r.unproven {
+		r.hand(x, a.key, a.raw)
+	}
+	r.unproven = nil
+}
+
+// prove asks, behind all else, what has an answer of its own: where that is the next one, each before it belongs to its key.
+func (r *reading) prove(x *wire.Exchange) {
+	before := x.More
+	var commands []byte
+	if before != nil {
+		commands = slices.Clone(before.Commands)
+	}
+	x.More = &wire.Request{Commands: append(commands, "mn\r\n"...), Read: func(x *wire.Exchange) error {
+		if before != nil {
+			if err := before.Read(x); err != nil {
+				return err
+			}
+		}
+		line, err := x.ReadLine()
+		if err == nil && string(line) != "MN" {
+			err = x.Foreign
+		}
+		if err == nil {
+			r.handUnproven(x)
+		}
+		return err
+	}}
 }
 
 func (r *reading) readMeta(x *wire.Exchange, i int) error {
@@ -144,25 +198,28 @@ func (r *reading) readMeta(x *wire.Exchange, i int) error {
 		r.refused = append(r.refused, i)
 		return nil
 	case "SERVER_ERROR": // it has counted nothing
-		r.hand(x, i, probes.Raw{Err: saidError(x, line)})
+		r.take(x, i, probes.Raw{Err: saidError(x, line)}, false, false)
 		return nil
-	case "EN":
+	case "VA":
+	default:
 		var m metaFlags
 		if !m.parse(rest, i) {
 			return x.Foreign
 		}
+		if string(word) != "EN" {
+			r.take(x, i, probes.Raw{Err: errOtherAnswer}, true, m.opaque)
+			return nil
+		}
 		r.node.answered.Store(true)
 		r.node.account.Misses++
-		r.hand(x, i, probes.Raw{})
+		r.take(x, i, probes.Raw{}, false, m.opaque)
 		return nil
-	case "VA":
-	default:
-		return x.Foreign
 	}
 	size, m, ok := parseValueLine(rest, i)
-	if !ok {
+	if !ok || len(r.unproven) > 0 && !m.opaque {
 		return x.Foreign
 	}
+	r.handUnproven(x)
 	r.node.answered.Store(true)
 	r.node.account.Hits++
 	if m.won && m.cas != 0 {
@@ -203,6 +260,8 @@ type metaFlags struct {
 	forever bool
 	cas     uint64
 	won     bool
+	// opaque: it has the key's.
+	opaque bool
 	// marked stale: the item got its CAS id from the mark, and not when it was stored.
 	marked bool
 	// client's flags, where they were asked for.
@@ -243,6 +302,7 @@ func (m *metaFlags) parse(flags []byte, i int) bool {
 			if n, ok := wire.ParseInt(token); !ok || n != int64(i) {
 				return false
 			}
+			m.opaque = true
 		case 'W':
 			m.won = true
 		case 'X':
