@@ -207,16 +207,20 @@ func (e refusedDump) Error() string {
 	return fmt.Sprintf("refused (%.100s); run memcached 1.5.6 or newer with lru_crawler and without -X, or give the class keys instead of a pattern", e.said)
 }
 
-// readDump reads a listing, or why it was refused. Its lines end in a line feed alone, unlike all other answers.
+// readDump reads a listing, or why it was refused. Its lines end in a line feed alone, unlike all other answers. Once a key came, a
+// line that is none costs itself alone.
 func readDump(x *wire.Exchange, found func(string) error) (refused string, err error) {
 	for listed := 0; ; {
-		line, err := x.Reader.ReadSlice('\n')
+		line, err := x.ReadLooseLine()
 		if err != nil {
 			return "", err
 		}
-		line = bytes.TrimRight(line, "\r\n")
 		rest, ok := bytes.CutPrefix(line, []byte("key="))
-		if !ok {
+		switch {
+		case ok:
+		case listed > 0 && !isDumpEnd(line):
+			continue
+		default:
 			return dumpEnd(x, line, listed)
 		}
 		name, _, _ := bytes.Cut(rest, []byte{' '})
@@ -229,16 +233,21 @@ func readDump(x *wire.Exchange, found func(string) error) (refused string, err e
 	}
 }
 
+// isDumpEnd: no more keys come after such a line.
+func isDumpEnd(line []byte) bool {
+	word := verb(line)
+	return word == "END" || word == "BUSY" || word == "BADCLASS" || isError(line)
+}
+
 // dumpEnd judges the line that ends a listing.
 func dumpEnd(x *wire.Exchange, line []byte, listed int) (refused string, err error) {
-	switch verb(line) {
-	case "END":
+	switch {
+	case !isDumpEnd(line):
+		return "", x.Foreign
+	case verb(line) == "END":
 		return "", nil
-	case "BUSY", "BADCLASS", "ERROR", "CLIENT_ERROR", "SERVER_ERROR":
-		if listed == 0 {
-			return x.Secrets.Tell(string(line)), nil
-		}
-		return "", saidError(x, line)
+	case listed == 0:
+		return x.Secrets.Tell(string(line)), nil
 	}
-	return "", x.Foreign
+	return "", saidError(x, line)
 }

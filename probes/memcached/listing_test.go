@@ -200,6 +200,28 @@ func TestListingByLRUs(t *testing.T) {
 	}
 }
 
+// Once a key came, a line that can't be used costs itself alone, however long it is. What begins with another line is no listing.
+func TestListingWithOddLines(t *testing.T) {
+	servers.NoLeaks(t)
+	long := strings.Repeat("x", 100<<10)
+	for said, fails := range map[string]bool{
+		"key=a exp=-1\nwhat is this\n\nkey\nkey=d exp=1\nEND\r\n":                         false,
+		"key=a exp=-1\nkey=" + long + " exp=1\n" + long + "\nkey=d " + long + "\nEND\r\n": false,
+		"key=" + long + "\nkey=a\nkey=d\nEND\r\n":                                         false,
+		"what is this\nkey=a\nkey=d\nEND\r\n":                                             true,
+		"key=a\nkey=d\nSERVER_ERROR out of memory\r\n":                                    true,
+	} {
+		n := crawled(t, func(_ string, out *bufio.Writer) bool {
+			_, _ = out.WriteString(said)
+			return true
+		})
+		got, err := listedKeys(t, n, "", 2)
+		if (err != nil) != fails || !fails && !slices.Equal(got, []string{"a", "d"}) {
+			t.Errorf("%.60q: %q, %v", said, got, err)
+		}
+	}
+}
+
 func TestListingEnds(t *testing.T) {
 	servers.NoLeaks(t)
 	ended := make(chan struct{})

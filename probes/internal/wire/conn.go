@@ -270,18 +270,34 @@ func (x *Exchange) Release() {
 // ReadLine reads one line and gives it without its end, valid until the next read. A line that is longer than the buffer is
 // cut.
 func (x *Exchange) ReadLine() ([]byte, error) {
-	b, err := x.Reader.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		return x.cutLine(b)
-	}
-	if err != nil {
-		return nil, err
-	}
-	x.answered = true
-	if len(b) < 2 || b[len(b)-2] != '\r' {
+	b, cut, err := x.readLine()
+	switch {
+	case err != nil || cut:
+		return b, err
+	case len(b) == 0 || b[len(b)-1] != '\r':
 		return nil, x.Foreign
 	}
-	return b[:len(b)-2], nil
+	return b[:len(b)-1], nil
+}
+
+// ReadLooseLine is ReadLine for lines that may end in a line feed alone.
+func (x *Exchange) ReadLooseLine() ([]byte, error) {
+	b, _, err := x.readLine()
+	return bytes.TrimRight(b, "\r"), err
+}
+
+// readLine reads a line up to its line feed, or the start of one that is longer than the buffer.
+func (x *Exchange) readLine() (line []byte, cut bool, err error) {
+	b, err := x.Reader.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		line, err = x.cutLine(b)
+		return line, true, err
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	x.answered = true
+	return b[:len(b)-1], false, nil
 }
 
 // cutLine gives the start of a line, and drops the rest. What is not in lines at all must not be read for ever.
