@@ -266,7 +266,7 @@ func libraryFault(command string, err error) error {
 	return err
 }
 
-// fieldReply is a reply of names and values in turn, by name.
+// fieldReply is a reply of names and values in turn, by name. What has no name is left out.
 type fieldReply map[string]any
 
 func replyFields(reply any) (fieldReply, bool) {
@@ -276,11 +276,9 @@ func replyFields(reply any) (fieldReply, bool) {
 	}
 	out := make(fieldReply, len(list)/2)
 	for i := 0; i < len(list); i += 2 {
-		name, ok := list[i].(string)
-		if !ok {
-			return nil, false
+		if name, ok := list[i].(string); ok {
+			out[strings.ToLower(name)] = list[i+1]
 		}
-		out[strings.ToLower(name)] = list[i+1]
 	}
 	return out, true
 }

@@ -456,10 +456,10 @@ func (q *streamQueue) backlog(got streamReply) (probes.Backlog, error) {
 }
 
 // addGroups adds the groups that are watched, and the depth of the one that has most to process. It reports whether a group is
-// there that counts.
+// there that counts, by a name that can be read or not.
 func (q *streamQueue) addGroups(b *probes.Backlog, got streamReply, list []any, length int64, first string) (read bool, err error) {
 	groups, leftover, err := q.pick(list)
-	errs := []error{err}
+	errs, nameless := []error{err}, errors.Is(err, errNamelessGroup)
 	b.LeftoverGroups = probes.Count{Value: float64(leftover), Known: true}
 	b.Depth = probes.Count{Known: true}
 	for _, g := range groups {
@@ -484,6 +484,9 @@ func (q *streamQueue) addGroups(b *probes.Backlog, got streamReply, list []any, 
 		}
 		b.Depth.Value = max(b.Depth.Value, waiting)
 		read = read || g.fields != nil
+	}
+	if nameless {
+		b.Depth.Known, b.OldestAge, read = false, probes.Count{}, true
 	}
 	return read, errors.Join(errs...)
 }

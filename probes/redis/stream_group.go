@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -206,13 +208,17 @@ func (a *streamSampling) lookForPending(
 	}
 }
 
-// pick the selected groups, by name, and how many leftover ones there are.
+var errNamelessGroup = errors.New("the server lists a group whose name can't be read, so that what waits for it is unknown")
+
+// pick the selected groups, by name, and how many leftover ones there are. One without a name that can be read may be any of those
+// that are not there.
 func (q *streamQueue) pick(list []any) (groups []streamGroup, leftover int, err error) {
-	there := map[string]fieldReply{}
+	there, nameless := map[string]fieldReply{}, false
 	var found []probes.FoundGroup
 	for _, item := range list {
 		f, ok := replyFields(item)
 		name, isText := f["name"].(string)
+		nameless = nameless || !ok || !isText
 		if ok && isText {
 			there[name] = f
 			consumers, known := f.number("consumers")
@@ -220,10 +226,18 @@ func (q *streamQueue) pick(list []any) (groups []streamGroup, leftover int, err 
 		}
 	}
 	chosen, err := probes.ChooseGroups(q.groups, found)
+	if nameless && !q.hasAll(there) {
+		err = errors.Join(err, errNamelessGroup)
+	}
 	for _, name := range chosen.Names {
 		groups = append(groups, streamGroup{name, there[name], chosen.Leftover[name]})
 	}
 	return groups, len(chosen.Leftover), err
+}
+
+// hasAll: each group that is configured is there, and no other can be meant.
+func (q *streamQueue) hasAll(there map[string]fieldReply) bool {
+	return len(q.groups) > 0 && !slices.ContainsFunc(q.groups, func(m form.NameMatch) bool { return m.Regexp != nil || there[m.Exact] == nil })
 }
 
 var errNoPending = errors.New("the server does not tell what is pending")

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -266,17 +267,23 @@ func TestStreamOddReplies(t *testing.T) {
 		{"a negative lag", group("odd", "lag", int64(-2), "pending", int64(0)), ""},
 		{"more lag than the stream holds", group("odd", "lag", int64(1<<40), "pending", int64(1)), ""},
 		{"an id that is none", []any{"name", "odd", "consumers", int64(0), "last-delivered-id", "x", "lag", int64(1), "pending", int64(0)}, ""},
-		{"no name", []any{"consumers", int64(1)}, ""},
-		{"no fields", "text", ""},
+		{"an odd name of a field", append(group("odd", "lag", int64(1), "pending", int64(1)), int64(7), "x", nil, int64(1)), ""},
+		{"no name", []any{"consumers", int64(1), "pending", int64(1), "lag", int64(9)}, "lists a group whose name can't be read"},
+		{"a name that is none", []any{"name", int64(7), "pending", int64(1), "lag", int64(9)}, "lists a group whose name can't be read"},
+		{"a value too many", group("odd", "lag"), "lists a group whose name can't be read"},
+		{"no fields", "text", "lists a group whose name can't be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, err := scriptedStream{streamReply{
-				info: []any{"length", int64(4), "entries-added", int64(9), "first-entry", first}, groups: []any{c.group, well},
+				info: []any{int64(7), "x", "length", int64(4), "entries-added", int64(9), "first-entry", first}, groups: []any{c.group, well},
 			}}.sample()
 			if c.fault != "" {
 				probetest.WantFault(t, b, err, c.fault)
 			} else if err != nil || !b.Depth.Known || b.Depth.Value > 4 {
 				t.Errorf("%+v, %v", b, err)
+			}
+			if c.fault != "" && (b.Depth.Known || b.OldestAge.Known || b.Complete) {
+				t.Errorf("%+v", b)
 			}
 			at := probes.Partition{Topic: "inv"}
 			for _, g := range b.Groups {
@@ -291,6 +298,23 @@ func TestStreamOddReplies(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A group whose name can't be read is not one that is configured and there.
+func TestStreamNamelessGroup(t *testing.T) {
+	s := scriptedStream{streamReply{info: []any{"length", int64(4)}, groups: []any{
+		[]any{"name", nil, "pending", int64(0), "lag", int64(4)},
+		[]any{"name", "g", "consumers", int64(1), "last-delivered-id", "7-0", "pending", int64(0), "lag", int64(2)},
+	}}}
+	for groups, fails := range map[string]bool{"g": false, "/g/": true, "": true} {
+		b, err := s.sample(strings.Fields(groups)...)
+		if (err != nil) != fails || b.Depth.Known == fails || len(b.Groups) != 1 {
+			t.Errorf("%q: %+v, %v", groups, b, err)
+		}
+	}
+	if b, err := s.sample("g", "h"); !errors.Is(err, errNamelessGroup) || b.Complete || len(b.Groups) != 2 {
+		t.Errorf("%+v, %v", b, err)
 	}
 }
 
