@@ -71,6 +71,7 @@ func listedMost(count int) int { return max(100*count, 100_000) }
 // parseInfo reads INFO's text.
 func parseInfo(text string, s *probes.Survey) {
 	var rep infoReplication
+	items := probes.Count{Known: strings.Contains(text, "# Keyspace")} // an empty server lists no database
 	for line := range strings.Lines(text) {
 		name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
 		if !ok {
@@ -108,15 +109,18 @@ func parseInfo(text string, s *probes.Survey) {
 		case "loading":
 			s.Loading = value == "1"
 		default:
-			if strings.HasPrefix(name, "db") && strings.HasPrefix(value, "keys=") {
-				keys, _, _ := strings.Cut(strings.TrimPrefix(value, "keys="), ",")
-				s.Items.Value += s.Count(name, keys).Value
+			if !isNumbered(name, "db") {
+				rep.line(name, value)
 				continue
 			}
-			rep.line(name, value)
+			keys, _, _ := strings.Cut(strings.TrimPrefix(value, "keys="), ",")
+			n := s.Count(name, keys)
+			items.Value, items.Known = items.Value+n.Value, items.Known && n.Known
 		}
 	}
-	s.Items.Known = strings.Contains(text, "# Keyspace") // an empty server lists no database
+	if items.Known {
+		s.Items = items
+	}
 	if s.Role != "" {
 		s.Replication = rep.replication(s.Role)
 	}

@@ -71,6 +71,24 @@ func TestInfoReplication(t *testing.T) {
 	}
 }
 
+// The items are those of all databases, or unknown.
+func TestInfoItems(t *testing.T) {
+	for info, want := range map[string]probes.Count{
+		"# Keyspace\n": {Known: true},
+		"# Keyspace\ndb0:keys=3,expires=0\ndb15:keys=4,expires=0\n": {Value: 7, Known: true},
+		"# Keyspace\ndb0:keys=-5,expires=0\ndb1:keys=7,expires=0\n": {},
+		"# Keyspace\ndb0:keys=abc,expires=0\ndb1:keys=7\n":          {},
+		"# Keyspace\ndb0:keys=99999999999999999999999\n":            {},
+		"# Keyspace\ndb0:\ndb1:keys=7\n":                            {},
+		"# Keyspace\ndb0:keys=7\ndbx:keys=x\ndb:keys=x\n":           {Value: 7, Known: true},
+		"db0:keys=7\n": {},
+	} {
+		if s := surveyOf("role:master\n" + info + "run_id:r\n"); s.Items != want || s.RunID != "r" {
+			t.Errorf("%q: %+v", info, s.Items)
+		}
+	}
+}
+
 // FuzzInfo puts anything between lines that are in order: those are read.
 func FuzzInfo(f *testing.F) {
 	f.Add("slave1:ip=,port=\nslave2:ip=a,port=1,offset=-\nmaster_1_host\nmaster__host:x\nmaster_-1_port:1")
