@@ -122,6 +122,17 @@ func TestOddStats(t *testing.T) {
 	}
 }
 
+// A version of any length is kept as it is shown.
+func TestLongVersion(t *testing.T) {
+	n := &node{env: probetest.Env(), account: &wire.Account{}, kept: &keptServer{}}
+	var reply statsReply
+	said := "STAT version " + strings.Repeat("x", 10<<10) + "\r\nSTAT get_hits 5\r\nEND\r\n"
+	err := wire.NewConn(probetest.NewReplay([]byte(said)), errNotMemcached).Converse(t.Context(), n.statsRequest(&reply))
+	if err != nil || len(reply.Version) != probes.LongestShown || reply.Hits.Value != 5 {
+		t.Errorf("a version of %d bytes, %v", len(reply.Version), err)
+	}
+}
+
 // What can't be used of stats settings costs the policy at most.
 func TestOddSettings(t *testing.T) {
 	servers.NoLeaks(t)

@@ -171,6 +171,23 @@ func (c *scriptedCluster) say(nodes ...string) {
 	copy(c.nodes[:], nodes)
 }
 
+// Of nodes whose address nobody tells a few are named.
+func TestClusterOfNodesWithoutAddresses(t *testing.T) {
+	servers.NoLeaks(t)
+	c := newScriptedCluster(t)
+	told := fmt.Sprintf(lineA, "myself,")
+	for i := range mostNamed + 2 {
+		told += fmt.Sprintf("lost%d :0@0 master - 0 1426238317239 2 connected %d\n", i, 6000+i)
+	}
+	c.say(told)
+	f := openFleet(t, time.Minute, clusterOf(c.addr[0]))
+	sampleCluster(t, f, 10*time.Second)
+	err := f.Groups()[0].Err
+	if err == nil || !strings.Contains(err.Error(), "no node tells the address of lost0, lost1, lost2, lost3, lost4 and 2 more, which owns slots") {
+		t.Error(err)
+	}
+}
+
 func TestClusterWhoseNodesSayOddThings(t *testing.T) {
 	servers.NoLeaks(t)
 	c := newScriptedCluster(t)

@@ -180,6 +180,9 @@ func (g *clusterGroup) noteUnaddressed() {
 	slices.Sort(g.lost)
 }
 
+// mostNamed nodes are named in an error.
+const mostNamed = 5
+
 // Group implements probes.Members.
 func (g *clusterGroup) Group() (probes.NodeGroup, bool) {
 	out := g.Known()
@@ -189,8 +192,11 @@ func (g *clusterGroup) Group() (probes.NodeGroup, bool) {
 	out.Cluster = &state
 	out.Unreached += len(g.unaddressed)
 	if len(g.lost) > 0 {
-		out.Err = fmt.Errorf("no node tells the address of %s, which owns slots; give the server cluster-announce-ip, or cluster-announce-hostname",
-			strings.Join(g.lost, ", "))
+		names := strings.Join(g.lost[:min(len(g.lost), mostNamed)], ", ")
+		if more := len(g.lost) - mostNamed; more > 0 {
+			names += fmt.Sprintf(" and %d more", more)
+		}
+		out.Err = fmt.Errorf("no node tells the address of %s, which owns slots; give the server cluster-announce-ip, or cluster-announce-hostname", names)
 	}
 	for _, m := range g.All {
 		told := m.refused == "" || m.err != nil

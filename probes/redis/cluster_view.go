@@ -135,8 +135,14 @@ func parseClusterNodes(text string) (*clusterView, error) {
 	return v, nil
 }
 
+// longestNodeID of a node that is taken for one.
+const longestNodeID = 64
+
 // isNodeID: Redis's ids are 40 hexadecimal digits; a word that no id can be is none.
 func isNodeID(s string) bool {
+	if len(s) > longestNodeID {
+		return false
+	}
 	for i := range len(s) {
 		if c := s[i]; c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
 			return false
@@ -173,8 +179,12 @@ func (v *clusterView) readNode(f []string) {
 		v.myself = id
 	}
 	n := clusterPeer{address: clusterAddress(f[1]), primary: has("master"), failed: has("fail"), suspected: has("fail?")}
-	if len(f) > 3 && f[3] != "-" {
+	switch {
+	case len(f) <= 3 || f[3] == "-":
+	case isNodeID(f[3]):
 		n.of = f[3]
+	default:
+		v.skip("no primary of %s", id)
 	}
 	if len(f) > 6 {
 		n.epoch, _ = strconv.ParseInt(f[6], 10, 64)
@@ -194,7 +204,7 @@ const mostSkipped = 20
 func (v *clusterMap) skip(format string, args ...any) {
 	if len(v.skipped) < mostSkipped {
 		what := fmt.Sprintf(format, args...)
-		v.skipped = append(v.skipped, what[:min(len(what), 100)])
+		v.skipped = append(v.skipped, strings.Clone(what[:min(len(what), 100)]))
 	}
 }
 

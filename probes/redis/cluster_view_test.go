@@ -66,6 +66,8 @@ func TestClusterNodesWithAnOddLine(t *testing.T) {
 		"IPv6":                         {"e fd00::5:7000@17000,,tls-port=0,shard-id=1 slave a 0 0 4 connected", 0, clusterPeer{address: "[fd00::5]:7000", of: "a", epoch: 4}, 0},
 		"a host name beside":           {"e 10.0.0.5:7000@17000,e.example slave a 0 0 4 connected", 0, clusterPeer{address: "10.0.0.5:7000", of: "a", epoch: 4}, 0},
 		"dead, known by hearsay alone": {"e 10.0.0.5:7000@17000 slave,fail - 1 1 4 disconnected", 0, clusterPeer{address: "10.0.0.5:7000", epoch: 4, failed: true}, 0},
+		"an id of any length":          {strings.Repeat("e", 65) + " 10.0.0.5:7000@17000 master - 0 0 4 connected 5", 1, clusterPeer{}, 0},
+		"a primary's, of any length":   {"e 10.0.0.5:7000@17000 slave " + strings.Repeat("a", 65) + " 0 0 4 connected", 1, clusterPeer{address: "10.0.0.5:7000", epoch: 4}, 0},
 		"no longer addressed":          {"e :0@0 slave,fail,noaddr a 1 1 4 disconnected", 0, clusterPeer{}, 0},
 	} {
 		for at := range 5 {

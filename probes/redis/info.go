@@ -68,6 +68,9 @@ func readScan(x *wire.Exchange, scan *probes.Scan) (cursor string, refused, err 
 // listedMost is how many keys of one step of SCAN are looked at. Servers give some more than were asked for, and never so many.
 func listedMost(count int) int { return max(100*count, 100_000) }
 
+// saidText of a server that is kept: bounded, and without what it was read from.
+func saidText(text string) string { return strings.Clone(probes.Shown(text)) }
+
 // parseInfo reads INFO's text.
 func parseInfo(text string, s *probes.Survey) {
 	var rep infoReplication
@@ -80,16 +83,16 @@ func parseInfo(text string, s *probes.Survey) {
 		switch name {
 		case "redis_version":
 			if s.Version == "" {
-				s.Version = value
+				s.Version = saidText(value)
 			}
 		case "valkey_version":
-			s.Version = value
+			s.Version = saidText(value)
 		case "run_id":
-			s.RunID = value
+			s.RunID = saidText(value)
 		case "role":
 			s.Role, s.Active = roleOf(value)
 		case "maxmemory_policy":
-			s.EvictionPolicy = value
+			s.EvictionPolicy = saidText(value)
 		case "keyspace_hits":
 			s.Hits = s.Count(name, value)
 		case "keyspace_misses":

@@ -73,10 +73,10 @@ func (r *infoReplication) link(number int) *primaryLink {
 func (r *infoReplication) line(name, value string) {
 	switch name {
 	case "master_replid":
-		r.ReplID = value
+		r.ReplID = saidText(value)
 	case "master_replid2":
 		if strings.Trim(value, "0") != "" {
-			r.ReplID2 = value
+			r.ReplID2 = saidText(value)
 		}
 	case "master_global_link_status":
 		r.globalDown = value != "up"

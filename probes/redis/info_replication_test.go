@@ -89,6 +89,25 @@ func TestInfoItems(t *testing.T) {
 	}
 }
 
+// Texts of any length are kept as they are shown.
+func TestInfoLongTexts(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	s := surveyOf("role:master\nredis_version:" + long + "\nrun_id:" + long + "r\nmaxmemory_policy:" + long + "p\nmaster_replid:" + long + "i\nmaster_replid2:" + long + "j\n")
+	texts := []string{s.Version, s.RunID, s.EvictionPolicy, s.Replication.ReplID, s.Replication.ReplID2}
+	for _, text := range texts {
+		if text == "" || len(text) > probes.LongestShown {
+			t.Errorf("%d bytes", len(text))
+		}
+	}
+	slices.Sort(texts)
+	if got := slices.Compact(slices.Clone(texts)); len(got) != len(texts) {
+		t.Errorf("other texts are one: %q", texts)
+	}
+	if s := surveyOf("valkey_version:" + long + "\n"); len(s.Version) != probes.LongestShown {
+		t.Errorf("%d bytes", len(s.Version))
+	}
+}
+
 // FuzzInfo puts anything between lines that are in order: those are read.
 func FuzzInfo(f *testing.F) {
 	f.Add("slave1:ip=,port=\nslave2:ip=a,port=1,offset=-\nmaster_1_host\nmaster__host:x\nmaster_-1_port:1")

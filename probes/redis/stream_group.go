@@ -261,7 +261,7 @@ func (q *streamQueue) group(g streamGroup, seen groupEntries, length int64, firs
 	}
 	delivered, _ := g.fields["last-delivered-id"].(string)
 	if delivered != "" {
-		out.Standing = fmt.Sprintf("%s, %d pending", delivered, pending)
+		out.Standing = fmt.Sprintf("%s, %d pending", probes.Shown(delivered), pending)
 	}
 	lag, hasLag := g.fields.lag()
 	undelivered, known := g.undelivered(seen, length, first)
