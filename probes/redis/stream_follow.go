@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/cacheinv/cacheinv_exporter/internal/content"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/internal/message"
 )
@@ -50,12 +51,20 @@ func (q *streamQueue) Follow(after map[probes.Partition]probes.Position, visit f
 // String is the id.
 func (o entryOrder) String() string { return fmt.Sprintf("%d-%d", o.ms, o.seq) }
 
-// endOf the stream as XINFO STREAM tells it; false: it does not.
+// endOf the stream as XINFO STREAM tells it; false: it does not, or tells what can't be. A cursor that went there would make entries
+// of the next honest answer new that were visited long ago.
 func endOf(info fieldReply) (streamCursor, bool) {
 	id, _ := info["last-generated-id"].(string)
 	at, ok := orderOf(id)
+	last, _ := info["last-entry"].([]any)
+	newest, _ := orderOf(entryID([]any{last})) // 0 where there is none
+	if ahead := uint64(content.AheadAtMost.Milliseconds()); !ok || at.before(newest) ||
+		at.ms-newest.ms > ahead && at.ms > uint64(time.Now().UnixMilli())+ahead { // ids need not be times, and then the newest entry's is none either
+		return streamCursor{}, false
+	}
 	added, hasAdded := info.number("entries-added")
-	return streamCursor{at, ok, added, hasAdded}, ok
+	length, _ := info.number("length")
+	return streamCursor{at, true, added, hasAdded && added >= length}, true
 }
 
 // followed is the part of a sampling that reads entries behind the cursor.
@@ -128,7 +137,7 @@ func (a *streamSampling) takeFollowed(f *followed, gone bool) (largest int64) {
 			}
 		}
 		if !f.counted() && int64(len(entries)) >= f.each {
-			if at, ok := orderOf(entryID(entries[len(entries)-1:])); ok {
+			if at, ok := orderOf(entryID(entries[len(entries)-1:])); ok && !f.to.at.before(at) {
 				page.next.at, page.next.hasAdded = at, false
 			}
 		}

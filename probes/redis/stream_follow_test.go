@@ -2,8 +2,10 @@ package redis
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
 	"github.com/cacheinv/cacheinv_exporter/probes"
+	"github.com/cacheinv/cacheinv_exporter/probes/internal/probetest"
 )
 
 // followedStream is a stream whose entries are noted as they are visited.
@@ -113,6 +116,66 @@ func TestFollowStream(t *testing.T) {
 	if string(e.Value) != `{"payload":{"id":[1,"x"]},"n":"007","traceparent":"00-ab-cd-01"}` || e.TraceParent != "00-ab-cd-01" ||
 		e.Written.Before(before) || time.Since(e.Written) > time.Minute || e.At.Major != uint64(e.Written.UnixMilli()) {
 		t.Errorf("%s %+v", e.Value, e)
+	}
+}
+
+// What a server says once of a stream's end, and that can't be, moves nothing: neither then nor when it says what is.
+func TestFollowOddEnds(t *testing.T) {
+	servers.NoLeaks(t)
+	now := time.Now().UnixMilli()
+	id := func(n int) string { return fmt.Sprintf("%d-0", now+int64(n)) }
+	entry := func(n int) []any { return []any{id(n), []any{"key", fmt.Sprint(n)}} }
+	for name, odd := range map[string]struct {
+		fields []any
+		seen   int // in the sampling that has them; -1: it reads nothing
+	}{
+		"more added than can be":         {[]any{"entries-added", int64(math.MaxInt64)}, 1},
+		"fewer added than there are":     {[]any{"entries-added", int64(0)}, 1},
+		"no number added":                {[]any{"entries-added", "x"}, 1},
+		"an id far ahead":                {[]any{"last-generated-id", "18446744073709551615-0"}, -1},
+		"an id before the last entry's":  {[]any{"last-generated-id", "0-0"}, -1},
+		"no id":                          {[]any{"last-generated-id", "x"}, -1},
+		"an id far ahead, as first word": {[]any{"last-generated-id", "18446744073709551615-0"}, -1},
+	} {
+		n, first := 0, strings.HasSuffix(name, "as first word")
+		isOdd := false
+		f := queueFleet(t, servers.RedisSaying(t, func(command []string) string {
+			switch strings.Join(command[:min(2, len(command))], " ") {
+			case "XLEN inv":
+				return inRESP(int64(n))
+			case "TYPE inv":
+				return "+stream\r\n"
+			case "XINFO GROUPS":
+				return inRESP([]any{})
+			case "XINFO STREAM":
+				info := []any{"length", int64(n), "entries-added", int64(n), "last-generated-id", id(n), "first-entry", entry(1), "last-entry", entry(n)}
+				if isOdd {
+					info = append(info, odd.fields...)
+				}
+				return inRESP(info)
+			case "XRANGE inv":
+				return inRESP([]any{entry(n)})
+			}
+			return "-ERR unknown command\r\n"
+		}), nodeConfig{})
+		q := openQueue(t, f, queueConfig{Stream: "inv"}).(*streamQueue)
+		q.Follow(nil, func(probes.Event) {})
+		for n = 1; n < 6; n++ {
+			isOdd = n == 3 || first && n == 1
+			b, err := probetest.SampleIn(t, q, 5*time.Second)
+			want := 1
+			switch {
+			case isOdd:
+				want = odd.seen
+			case n == 1 || first && n == 2:
+				want = 0 // where it begins
+			case n == 4 && odd.seen < 0:
+				want = 2 // with the one that was not read then
+			}
+			if err != nil || (b.Followed == nil) != (want < 0) || want >= 0 && b.Followed.Seen != want {
+				t.Errorf("%s, sampling %d: %+v, %v, want %d", name, n, b.Followed, err, want)
+			}
+		}
 	}
 }
 
