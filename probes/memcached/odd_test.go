@@ -122,7 +122,7 @@ func TestOddStats(t *testing.T) {
 	}
 }
 
-// A version of any length is kept as it is shown.
+// A version of any length is kept as it is shown, and without the password.
 func TestLongVersion(t *testing.T) {
 	n := &node{env: probetest.Env(), account: &wire.Account{}, kept: &keptServer{}}
 	var reply statsReply
@@ -130,6 +130,14 @@ func TestLongVersion(t *testing.T) {
 	err := wire.NewConn(probetest.NewReplay([]byte(said)), errNotMemcached).Converse(t.Context(), n.statsRequest(&reply))
 	if err != nil || len(reply.Version) != probes.LongestShown || reply.Hits.Value != 5 {
 		t.Errorf("a version of %d bytes, %v", len(reply.Version), err)
+	}
+	secret := strings.Repeat("x", 20)
+	conn := wire.NewConn(probetest.NewReplay([]byte(said)), errNotMemcached)
+	conn.Secrets = &probes.Secrets{}
+	conn.Secrets.Add("", secret)
+	err = conn.Converse(t.Context(), n.statsRequest(&reply))
+	if err != nil || strings.Contains(reply.Version, secret) {
+		t.Errorf("the password is told: %q, %v", reply.Version, err)
 	}
 }
 

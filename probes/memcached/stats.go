@@ -83,7 +83,7 @@ func (r *statsReply) read(x *wire.Exchange) error {
 		if count := counts[name]; count != nil {
 			*count = r.Count(name, value)
 		} else if name == "version" {
-			r.Version = probes.Shown(value)
+			r.Version = x.Secrets.Hide(probes.Shown(value)) // it is a label
 		}
 		r.proxy = r.proxy || strings.HasPrefix(name, "proxy_")
 	}

@@ -136,6 +136,22 @@ func TestNegativeNumbers(t *testing.T) {
 	}
 }
 
+// Nor does one that has the password for its version or policy.
+func TestSurveysRepeatNoSecret(t *testing.T) {
+	const password = "S3cretPassw0rd"
+	addr := servers.RedisSaying(t, func(command []string) string {
+		if command[0] != "INFO" {
+			return ""
+		}
+		return servers.BulkText("redis_version:" + password + "\r\nmaxmemory_policy:pol-" + password + "\r\nrole:master\r\nrun_id:r\r\nkeyspace_hits:5\r\n")
+	})
+	n := openNode(t, nodeConfig{Address: addr, Credentials: credentials("", password)}, probetest.Env())
+	s := probetest.Survey(t, n)
+	if told := s.Version + s.EvictionPolicy; told == "" || strings.Contains(told, password) || s.Hits.Value != 5 {
+		t.Errorf("%q, %+v", told, s.Hits)
+	}
+}
+
 // A server that repeats the arguments of what it was sent tells no password to whoever reads the error.
 func TestErrorsRepeatNoSecret(t *testing.T) {
 	const password = "a-password-that-nobody-may-see"

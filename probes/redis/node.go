@@ -290,6 +290,7 @@ func (n *node) readInfo(x *wire.Exchange, unsettled []string) (probes.Survey, er
 	var s probes.Survey
 	parseInfo(text, &s)
 	n.knowsExpiry.Store(hasExpiry(s.Version))
+	s.Version, s.EvictionPolicy = n.secrets.Hide(s.Version), n.secrets.Hide(s.EvictionPolicy) // they are labels
 	s.Peer = x.Peer()
 	s.OwnHits, s.OwnMisses = n.account.Own(s.RunID, &s)
 	return s, nil
