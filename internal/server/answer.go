@@ -1,12 +1,10 @@
 package server
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -25,8 +23,9 @@ const (
 // answer is held until it is whole, so that making it does not wait for a client that reads slowly.
 type answer struct {
 	http.ResponseWriter
+	bodies *bodies
+	body   body
 	status int
-	body   *bytes.Buffer
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -39,31 +38,31 @@ func (a *answer) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (a *answer) Write(b []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
-	return a.body.Write(b)
+	a.bodies.write(&a.body, b)
+	return len(b), nil
 }
 
 // send the answer to a client, which has readTime to read it.
 func (a *answer) send() error {
-	deadline := http.NewResponseController(a.ResponseWriter)
-	if err := deadline.SetWriteDeadline(time.Now().Add(readTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	client := http.NewResponseController(a.ResponseWriter)
+	if err := client.SetWriteDeadline(time.Now().Add(readTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	a.Header().Set("Content-Length", strconv.Itoa(a.body.Len()))
+	a.bodies.begin(&a.body, func() { _ = client.SetWriteDeadline(time.Unix(1, 0)) }) // long ago
+	a.Header().Set("Content-Length", strconv.Itoa(a.body.length))
 	a.WriteHeader(http.StatusOK)
 	a.ResponseWriter.WriteHeader(a.status)
-	if _, err := a.ResponseWriter.Write(a.body.Bytes()); err != nil && !errors.Is(err, http.ErrBodyNotAllowed) {
-		return err
+	for len(a.body.blocks) > 0 {
+		if _, err := a.ResponseWriter.Write(a.body.blocks[0]); err != nil && !errors.Is(err, http.ErrBodyNotAllowed) {
+			return err
+		}
+		a.bodies.sent(&a.body)
 	}
-	if err := deadline.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := client.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	return nil
 }
-
-// bodies are used again, if they are no larger than mostKept.
-var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-const mostKept = 8 << 20
 
 // held answers requests with what next writes once that is whole. A client that goes away, or does not read, is told at debug.
 func (s *Server) held(next http.Handler) http.Handler {
@@ -72,16 +71,13 @@ func (s *Server) held(next http.Handler) http.Handler {
 			w.Header().Set("Connection", "close")
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // HTTP/2 has its own ways
 		}
-		body := bodies.Get().(*bytes.Buffer)
-		defer func() {
-			if body.Cap() <= mostKept {
-				body.Reset()
-				bodies.Put(body)
-			}
-		}()
-		a := &answer{ResponseWriter: w, body: body}
+		a := &answer{ResponseWriter: w, bodies: s.bodies}
+		defer s.bodies.end(&a.body)
 		s.fill(a, r, next)
-		if err := a.send(); err != nil {
+		switch err := a.send(); {
+		case s.bodies.end(&a.body):
+			s.log.Debug("a client that took nothing for the longest time was cut off, to make room for other answers", "client", r.RemoteAddr, "path", r.URL.Path)
+		case err != nil:
 			s.log.Debug("a client hung up before it had its answer", "client", r.RemoteAddr, "path", r.URL.Path, "err", err)
 		}
 	})

@@ -13,6 +13,9 @@ import (
 const (
 	leastConnections = 16
 	mostConnections  = 128
+	// mostUnread bytes of an answer wait in the system for a client to take them: it would let them become megabytes, which are memory
+	// too, and hide who takes something from who takes nothing.
+	mostUnread = 256 << 10
 )
 
 // connections of clients. Where one comes for which there is no room, the one that was used longest ago ends: an idle one, or one whose
@@ -41,6 +44,9 @@ type connectionKey struct{}
 
 // connContext is for http.Server.ConnContext: a new connection comes.
 func (c *connections) connContext(ctx context.Context, conn net.Conn) context.Context {
+	if tcp, ok := belowTLS(conn).(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(mostUnread) // what the system has is good enough
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	mine := &connection{conn: conn}
@@ -91,10 +97,11 @@ func (c *connections) use(k *connection) {
 }
 
 // end a connection at once: TLS's own way waits for who may read nothing.
-func (k *connection) end() {
-	conn := k.conn
+func (k *connection) end() { _ = belowTLS(k.conn).Close() } // the server notices
+
+func belowTLS(conn net.Conn) net.Conn {
 	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
+		return t.NetConn()
 	}
-	_ = conn.Close() // the server notices
+	return conn
 }

@@ -63,13 +63,14 @@ type Server struct {
 	exporter Exporter
 	log      *slog.Logger
 	reload   sync.Mutex
-	// connections of clients.
+	// connections of clients, and bodies of the answers to them.
 	connections *connections
+	bodies      *bodies
 }
 
 // New Server. The exporter has a configuration already.
 func New(exporter Exporter, opt Options, log *slog.Logger) *Server {
-	return &Server{opt: opt, exporter: exporter, log: log, connections: newConnections(descriptors())}
+	return &Server{opt: opt, exporter: exporter, log: log, connections: newConnections(descriptors()), bodies: newBodies()}
 }
 
 // Run serves until ctx ends, then lets requests end and closes the exporter. SIGHUP loads the configuration again.
