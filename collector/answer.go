@@ -14,11 +14,21 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 )
 
+// mostWriting answers are written at once, as each takes several times its length until it is made; others wait for their turn.
+const mostWriting = 2
+
 // serveMetrics waits for a sampling, and writes its families.
 func (e *Exporter) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	process := make(chan gathering, 1)
 	go func() { process <- gatherFrom(e.process) }() // while the sampling goes on
 	snapshot := e.wait(r.Context(), timeoutOf(r))
+	select {
+	case e.writing <- struct{}{}:
+		defer func() { <-e.writing }()
+	case <-r.Context().Done():
+		http.Error(w, "the request ended before its turn to be answered", http.StatusServiceUnavailable)
+		return
+	}
 	promhttp.HandlerFor(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		all := e.gather(snapshot).with(<-process)
 		return all.families, all.err

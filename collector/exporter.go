@@ -80,6 +80,8 @@ type Exporter struct {
 	cancel  context.CancelFunc
 	// samplingLock is held by the one who samples or changes the setup.
 	samplingLock chan struct{}
+	// writing has a place for each answer that is being written.
+	writing chan struct{}
 
 	mu       sync.Mutex
 	closed   bool
@@ -95,7 +97,7 @@ func New(opt Options) *Exporter {
 	if opt.Signals == nil {
 		opt.Signals = Signals
 	}
-	e := &Exporter{opt: opt, log: opt.Env.Log, samplingLock: make(chan struct{}, 1), kept: newKept(opt)}
+	e := &Exporter{opt: opt, log: opt.Env.Log, samplingLock: make(chan struct{}, 1), writing: make(chan struct{}, mostWriting), kept: newKept(opt)}
 	e.base, e.cancel = context.WithCancel(context.Background())
 	e.process = prometheus.NewRegistry()
 	e.process.MustRegister(versioncollector.NewCollector("cacheinv"), collectors.NewGoCollector(),

@@ -25,6 +25,22 @@ type RequestReporter interface {
 // patience is how long a browser is left without anything to show while a sampling is under way.
 const patience = 30 * time.Millisecond
 
+// writing is held by the one who makes a status: of many keys it takes several times the length of the answer.
+var writing = make(chan struct{}, 1)
+
+// turn to make a status; false: the request ended first, and was told so.
+func turn(w http.ResponseWriter, r *http.Request) bool {
+	select {
+	case writing <- struct{}{}:
+		return true
+	case <-r.Context().Done():
+		http.Error(w, "the request ended before its turn to be answered", http.StatusServiceUnavailable)
+		return false
+	}
+}
+
+func turnOver() { <-writing }
+
 // StatusJSON is /api/v1/status. Its parameters class, state, key and sort choose among the keys of the canaries.
 func StatusJSON(from RequestReporter) http.Handler {
 	digests := NewDigests(nil)
@@ -34,15 +50,17 @@ func StatusJSON(from RequestReporter) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		s := NewStatus(from.ReportFor(r), digests)
-		v.narrow(s)
-		var b bytes.Buffer
-		if err := WriteJSON(&b, s); err != nil {
-			http.Error(w, "writing the status: "+err.Error(), http.StatusInternalServerError)
+		report := from.ReportFor(r)
+		if !turn(w, r) {
 			return
 		}
+		defer turnOver()
+		s := NewStatus(report, digests)
+		v.narrow(s)
 		answer(w, "application/json")
-		_, _ = w.Write(b.Bytes()) // the client is gone
+		if err := WriteJSON(w, s); err != nil { // nothing was written, or the client is gone
+			http.Error(w, "writing the status: "+err.Error(), http.StatusInternalServerError)
+		}
 	})
 }
 
@@ -140,6 +158,10 @@ func StatusPage(from RequestReporter) http.Handler {
 			_ = http.NewResponseController(w).Flush() // else it comes with the rest
 			report = <-sampled
 		}
+		if !turn(w, r) {
+			return
+		}
+		defer turnOver()
 		p.fill(NewStatus(report, Digests{}))
 		if !began {
 			p.write(w, "head")
