@@ -92,7 +92,7 @@ func (c *appVersionCollector) Update(ctx context.Context, _ *Sampling, ch chan<-
 			}
 			appVersionInfo.send(ch, 1, a.name, n.Node, n.Version)
 			versions[n.Version] = true
-			app.Versions[n.Node] = n.Version
+			app.Versions[n.Node] = probes.Shown(n.Version) // it is quoted as evidence
 		}
 		app.Instances = probes.Count{Value: float64(known), Known: unsure[i] == nil}
 		if app.Instances.Known {

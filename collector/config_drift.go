@@ -90,6 +90,7 @@ func (c *configDriftCollector) add(n *consistency.NodeResult) {
 		if !known {
 			continue
 		}
+		value = probes.Shown(value) // it is quoted as evidence
 		id := settingID{n.Layer, s.name, n.Kind}
 		if c.values[id] == nil {
 			c.values[id] = map[string][]string{}

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -131,5 +132,25 @@ func TestConfigDriftOfANodeThatDoesNotAnswer(t *testing.T) {
 	a.Up = false
 	if got, err = driftOf(t, c, a, b); len(got) != 0 || err == nil {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// What a server tells of itself is evidence as it is a label: cut, and still distinct.
+func TestLongSettings(t *testing.T) {
+	c := configDriftCollector{values: map[settingID]map[string][]string{}}
+	for _, end := range []string{"a", "b"} {
+		n := &consistency.NodeResult{}
+		n.Survey.Version = strings.Repeat("7", 1<<20) + end
+		c.add(n)
+	}
+	var e diagnosis.Evidence
+	c.AddEvidence(&e)
+	if len(e.Settings) != 1 || len(e.Settings[0].Nodes) != 2 {
+		t.Fatalf("%d settings", len(e.Settings))
+	}
+	for value := range e.Settings[0].Nodes {
+		if len(value) > probes.LongestShown {
+			t.Errorf("a value of %d bytes", len(value))
+		}
 	}
 }

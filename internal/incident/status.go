@@ -182,7 +182,7 @@ func newEventStatuses(e *diagnosis.Evidence) (out []EventStatus) {
 		for _, b := range slices.Backward(c.Bad) {
 			out = append(out, EventStatus{
 				Class: c.Class, Key: b.Key, Node: b.Node, Window: b.Window, Result: b.Result.String(), EventTime: b.Event.UTC(),
-				VersionSeen: orNil(b.VersionSeen), VersionWanted: orNil(b.VersionWanted),
+				VersionSeen: shown(b.VersionSeen), VersionWanted: shown(b.VersionWanted),
 			})
 		}
 	}
@@ -206,6 +206,9 @@ func orNil[T comparable](v T) *T {
 	return &v
 }
 
+// shown gives a text that a server told, as it can be shown, or nil where that is nothing.
+func shown(text string) *string { return orNil(probes.Shown(text)) }
+
 func newQueueStatus(e *diagnosis.Evidence, q *diagnosis.Queue) QueueStatus {
 	out := QueueStatus{
 		Queue: q.Name, Kind: q.Kind, Up: q.Up, Depth: known(q.Depth), Capacity: orNil(float64(q.Capacity)), TargetPerSecond: orNil(q.Target),
@@ -226,7 +229,7 @@ func newQueueStatus(e *diagnosis.Evidence, q *diagnosis.Queue) QueueStatus {
 		out.DrainSeconds = known(probes.Count{Value: drain, Known: true})
 	}
 	for _, g := range q.Groups {
-		group := GroupStatus{Group: g.Name, State: orNil(g.State), Members: known(g.Members), LagSeconds: known(g.LagSeconds)}
+		group := GroupStatus{Group: probes.Shown(g.Name), State: shown(g.State), Members: known(g.Members), LagSeconds: known(g.LagSeconds)}
 		if g.Stalled.Known {
 			group.Stalled = new(g.Stalled.Value > 0)
 		}
@@ -235,7 +238,7 @@ func newQueueStatus(e *diagnosis.Evidence, q *diagnosis.Queue) QueueStatus {
 	if m := q.Sample; m != nil {
 		out.Sample = &SampleStatus{Messages: m.Messages, Repeats: known(m.Repeats)}
 		if m.HasKeys {
-			out.Sample.DistinctKeys, out.Sample.TopKey, out.Sample.TopKeyMessages = &m.DistinctKeys, orNil(m.TopKey), &m.TopKeyMessages
+			out.Sample.DistinctKeys, out.Sample.TopKey, out.Sample.TopKeyMessages = &m.DistinctKeys, shown(m.TopKey), &m.TopKeyMessages
 		}
 	}
 	return out
@@ -245,13 +248,13 @@ func newNodeStatus(n *consistency.NodeResult, r *diagnosis.Replica) NodeStatus {
 	s := &n.Survey
 	out := NodeStatus{Layer: n.Layer, Node: n.Name, Kind: n.Kind, Group: orNil(n.Group), Up: n.Up, Seconds: n.Took.Seconds()}
 	if n.Err != nil {
-		out.Error = new(n.Err.Error())
+		out.Error = shown(n.Err.Error())
 	}
 	if n.Up {
 		if n.Traits.TellsLoading {
 			out.Loading = &s.Loading
 		}
-		out.Role, out.Version, out.EvictionPolicy = orNil(s.Role), orNil(s.Version), orNil(s.EvictionPolicy)
+		out.Role, out.Version, out.EvictionPolicy = shown(s.Role), shown(s.Version), shown(s.EvictionPolicy)
 		out.UptimeSeconds, out.Items, out.Evicted = known(s.UptimeSeconds), known(s.Items), known(s.Evicted)
 		out.MemoryUsed, out.MemoryLimit = known(s.MemoryUsed), known(s.MemoryLimit)
 	}

@@ -70,7 +70,7 @@ func newGroupViews(e *diagnosis.Evidence) []GroupView {
 func newGroupView(g *probes.NodeGroup) GroupView {
 	out := GroupView{Layer: g.Layer, Group: g.Name, Kind: "pool", Nodes: len(g.Nodes), ExpectedNodes: orNil(g.Expected)}
 	if g.Err != nil {
-		out.Error = new(g.Err.Error())
+		out.Error = shown(g.Err.Error())
 	}
 	switch c := g.Cluster; {
 	case c != nil:

@@ -75,7 +75,7 @@ func newKeyCopyStatus(k *consistency.KeyCopy, c *consistency.ClassResult, digest
 	}
 	out.Digest = digests.of(k.Content)
 	if !k.Version.IsZero() {
-		out.Version = new(k.Version.String())
+		out.Version = shown(k.Version.String())
 	}
 	switch {
 	case k.NoExpiry:

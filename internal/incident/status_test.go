@@ -256,3 +256,25 @@ func TestDiagnoseCommand(t *testing.T) {
 		t.Error("an interrupted diagnosis was told")
 	}
 }
+
+// What servers tell is cut as labels are, however long it is.
+func TestStatusOfLongTexts(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	r := estateReport(3, 1)
+	e := &r.Evidence
+	for i := range e.Result.Nodes {
+		n := &e.Result.Nodes[i]
+		n.Err, n.Survey.Role, n.Survey.Version, n.Survey.EvictionPolicy = errors.New(long), long, long, long
+	}
+	e.Result.Groups = []probes.NodeGroup{{Name: "g", Err: errors.New(long)}}
+	e.Queues[0].Groups = []diagnosis.Group{{Name: long, State: long}}
+	e.Queues[1].Sample.TopKey = long
+	e.Events = []diagnosis.Events{{Bad: []events.BadLook{{VersionSeen: long, VersionWanted: long}}}}
+	var b bytes.Buffer
+	if err := WriteJSON(&b, NewStatus(r, Digests{})); err != nil {
+		t.Fatal(err)
+	}
+	if b.Len() > 32<<10 || !strings.Contains(b.String(), probes.Shown(long)) {
+		t.Errorf("%d bytes: %.2000s", b.Len(), b.String())
+	}
+}
