@@ -43,12 +43,8 @@ type step struct {
 	grown map[string]bool
 }
 
-// mostPosition is the largest that is taken for one. What is larger is an odd number, such as 2^64-1 of a counter that went below 0: counted
-// once, it would take the place of all that comes after it, as a sample has 53 bits for both.
-const mostPosition = 1 << 53
-
 // movement sums how far positions moved forward. The first sight of a partition counts nothing: where it was before is
-// not known. Nor does a position that went back, which is where the count goes on from.
+// not known. Nor does a position that went back, which is where the count goes on from, nor what can be none.
 type movement struct {
 	forward float64
 	last    map[probes.Partition]float64
@@ -63,7 +59,7 @@ func (m *movement) observe(positions map[probes.Partition]float64) (back []probe
 	for p, at := range positions {
 		before, seen := m.last[p]
 		switch {
-		case at > mostPosition:
+		case at > probes.MostCount:
 			continue
 		case seen && at > before:
 			m.forward += at - before
@@ -123,10 +119,10 @@ func (g *groupCount) observe(b *probes.GroupBacklog, rewinds bool, now time.Time
 	moved := false
 	for p, at := range b.Positions {
 		start, hasStart := b.Starts[p]
-		if hasStart = hasStart && start <= mostPosition; !hasStart {
+		if hasStart = hasStart && start <= probes.MostCount; !hasStart {
 			start = 0
 		}
-		if at > mostPosition {
+		if at > probes.MostCount {
 			continue
 		}
 		g.starts = g.starts || hasStart

@@ -23,7 +23,7 @@ func TestParseCount(t *testing.T) {
 	}
 	var tally Tally
 	for range 1000 {
-		tally.Add(2*mostCount, mostCount)
+		tally.Add(2*MostCount, MostCount)
 	}
 	if got, _ := tally.Attempts(); math.IsInf(got.Total, 0) {
 		t.Error(got)

@@ -20,15 +20,15 @@ type Count struct {
 	Known bool
 }
 
-// mostCount is more than servers count up to: beyond it a float64 no longer holds each whole number. A counter that fell below 0 says
+// MostCount is more than servers count up to: beyond it a float64 no longer holds each whole number. A counter that fell below 0 says
 // 2^64-1, which would stay in every sum.
-const mostCount = 1 << 53
+const MostCount = 1 << 53
 
 // ParseCount reads a decimal number, as INFO and stats report them; text that is none, and what can be no count, below 0 or beyond
-// mostCount, gives a Count that is not known.
+// MostCount, gives a Count that is not known.
 func ParseCount(s string) Count {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(f) || f < 0 || f > mostCount {
+	if err != nil || math.IsNaN(f) || f < 0 || f > MostCount {
 		return Count{}
 	}
 	return Count{Value: f, Known: true}

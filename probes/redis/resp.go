@@ -34,12 +34,9 @@ const unusable = '?'
 // errUnusable is in the place of a reply that is none to what was asked. The connection is in order.
 const errUnusable errReply = "UNUSABLE the answer is of another kind than the command's"
 
-// mostCounted is more than a server has counted of anything, and what float64 holds exactly: a few such numbers have a sum.
-const mostCounted = 1 << 53
-
 // noCount is why a number that counts something can't be used; nil: it can.
 func noCount(n int64) error {
-	if n < 0 || n > mostCounted {
+	if n < 0 || n > probes.MostCount {
 		return errUnusable
 	}
 	return nil

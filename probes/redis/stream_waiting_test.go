@@ -287,7 +287,7 @@ func TestStreamOddReplies(t *testing.T) {
 			}
 			at := probes.Partition{Topic: "inv"}
 			for _, g := range b.Groups {
-				if g.Lag[at] > mostCounted || g.Positions[at] > mostCounted || g.Pending.Value > mostCounted || g.Pending.Value < 0 {
+				if g.Lag[at] > probes.MostCount || g.Positions[at] > probes.MostCount || g.Pending.Value > probes.MostCount || g.Pending.Value < 0 {
 					t.Errorf("%+v", g)
 				}
 			}
