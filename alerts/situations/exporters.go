@@ -60,11 +60,15 @@ func (s Settings) interval(interval time.Duration, ill bool) situation {
 	return x
 }
 
-// both exporters see the same; so many hundredths of what pages are overdue.
+// both exporters see the same; so large a part of what pages is overdue.
 func (s Settings) twoExporters(part float64) situation {
 	l := caches(4)
 	c := profiles(l, 1000)
-	c.overdue = bad(5*time.Minute, round(part*s.StaleShare*2000), "redis-1", "redis-2")
+	share := part * s.StaleShare
+	if part < 1 {
+		share = s.mild(part)
+	}
+	c.overdue = bad(5*time.Minute, round(share*2000), "redis-1", "redis-2")
 	other := pod()
 	other.instance = "pod-2"
 	tells := func() [][]series {
@@ -82,18 +86,18 @@ func (s Settings) twoExporters(part float64) situation {
 	return x
 }
 
-// shards share a class's keys unevenly, and so are its overdue copies: so many hundredths of what pages, over all.
+// shards share a class's keys unevenly, and so are its overdue copies: so large a part of what pages, over all.
 func (s Settings) shards(part float64) situation {
 	l := caches(2)
 	large, small := profiles(l, 2250), profiles(l, 250)
-	copies := round(part * s.StaleShare * 5000)
 	x := situation{lasts: s.late(30 * time.Minute)}
 	if part > 1 { // less in the larger shard than pages by itself
+		copies := part * s.StaleShare * 5000
 		large.overdue, small.overdue = bad(5*time.Minute, round(copies/4), l.names()...), bad(5*time.Minute, round(copies/4), l.names()...)
 		x.name = "two shards of a class have 1.4% of its copies overdue between them: a page"
 		x.expect = []expectation{s.page(s.late(15*time.Minute), labels{"class": usualClass})}
 	} else { // all in the smaller one, of which it is many
-		small.overdue = bad(5*time.Minute, round(copies/2), l.names()...)
+		small.overdue = bad(5*time.Minute, round(s.mild(part)*2500), l.names()...)
 		x.name = "one of two shards has all overdue copies of a class, 0.8% of both: a ticket"
 		x.expect = []expectation{s.noPage(), s.ticket(s.late(25*time.Minute), labels{"class": usualClass})}
 	}

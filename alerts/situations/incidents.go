@@ -35,7 +35,11 @@ func (s Settings) watched(l layer, c class, told ...[]series) []series {
 func (s Settings) half(nodes int) situation {
 	l := caches(5)
 	c := profiles(l, 1000)
-	part := math.Floor(0.7 * s.StaleShare * 5000)
+	share := 0.7 * s.StaleShare
+	if nodes == 1 {
+		share = s.mild(0.7)
+	}
+	part := math.Floor(share * 5000)
 	c.overdue, c.survivors = bad(5*time.Minute, part, "redis-1"), bad(5*time.Minute, part, l.names()[nodes-1])
 	x := situation{
 		name: "0.7% of the copies are overdue, and as many others outlived a delete: a page", lasts: s.late(30 * time.Minute),

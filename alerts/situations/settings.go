@@ -5,7 +5,10 @@
 // for promtool; those with the usual settings are in alerts/tests.
 package situations
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Settings are those of the rules that situations depend on.
 type Settings struct {
@@ -43,4 +46,14 @@ func (s Settings) late(t time.Duration) time.Duration {
 		return t
 	}
 	return time.Duration(float64(t) * s.ScrapeInterval.Seconds() / 30).Round(time.Minute)
+}
+
+// mild is so large a part of the share of copies that pages, but less than burns the budget as fast as pages: 14.4 times within half an
+// hour, and 6 times once that takes longer, which three times the tier's short window of 30 minutes have to pass for.
+func (s Settings) mild(part float64) float64 {
+	times := 12.0
+	if s.late(30*time.Minute) >= 90*time.Minute {
+		times = 5
+	}
+	return math.Min(part*s.StaleShare, times*s.Budget)
 }
