@@ -19,6 +19,7 @@ import (
 
 	"github.com/cacheinv/cacheinv_exporter/alerts/situations"
 	"github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
+	"github.com/cacheinv/cacheinv_exporter/internal/tools/grafana"
 	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
@@ -246,6 +247,68 @@ func queriesOfCluster(t *testing.T, name, text string) {
 	visit("", board)
 	if seen < 20 {
 		t.Errorf("%s: only %d queries were seen", name, seen)
+	}
+}
+
+var (
+	used     = regexp.MustCompile(`\$\{?([a-z]\w*)`)
+	setByURL = regexp.MustCompile(`\bvar-(\w+)`)
+	leadsTo  = regexp.MustCompile(`/d/(cacheinv-\w+)/`)
+)
+
+// However the label is called, variables keep their names: each that a dashboard uses, or a link sets, is one of its own.
+func TestVariables(t *testing.T) {
+	read, err := carried()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, label := range []string{"cluster", "k8s_cluster"} {
+		v, err := settings.Values{}.With(settings.ClusterLabel, label)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts, variables := map[string]string{}, map[string][]string{}
+		for _, f := range read {
+			if texts[f.path], err = v.Render(f.text, nil); err != nil {
+				t.Fatal(err)
+			}
+			if filepath.Dir(f.path) != "dashboards" {
+				continue
+			}
+			board, err := grafana.Parse([]byte(texts[f.path]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, one := range board.Templating.List {
+				variables[board.UID] = append(variables[board.UID], one.Name)
+				if _, of, ok := one.LabelValues(); ok && one.Name == "cluster" && of != label {
+					t.Errorf("%s of %s has the values of %s", one.Name, f.path, of)
+				}
+			}
+			for _, m := range used.FindAllStringSubmatch(texts[f.path], -1) {
+				if !slices.Contains(variables[board.UID], m[1]) {
+					t.Errorf("%s: %s uses $%s, which is no variable of it", label, f.path, m[1])
+				}
+			}
+		}
+		links := 0
+		for name, text := range texts {
+			for line := range strings.Lines(text) {
+				to := leadsTo.FindStringSubmatch(line)
+				if to == nil {
+					continue
+				}
+				for _, m := range setByURL.FindAllStringSubmatch(line, -1) {
+					links++
+					if !slices.Contains(variables[to[1]], m[1]) {
+						t.Errorf("%s: %s sets var-%s, which %s does not have", label, name, m[1], to[1])
+					}
+				}
+			}
+		}
+		if len(variables) < 4 || links < 50 {
+			t.Errorf("%d dashboards, %d links", len(variables), links)
+		}
 	}
 }
 

@@ -13,7 +13,9 @@ var (
 	jobValue = regexp.MustCompile("\\bjob(\\s*(?:=~|!~|!=|=|:)?\\s*\\\\?[\"'`]?)cacheinv_exporter\\b")
 
 	// by (cluster, class), on (cluster), group_by: [cluster, queue], equal: [cluster]
-	clusterInList = regexp.MustCompile(`\b(?:by|on|ignoring|without|group_left|group_right) ?\([^()]*\)|\b(?:group_by|equal): *\[[^\]]*\]|label_values\([^()]*\)`)
+	clusterInList = regexp.MustCompile(`\b(?:by|on|ignoring|without|group_left|group_right) ?\([^()]*\)|\b(?:group_by|equal): *\[[^\]]*\]`)
+	// label_values(up, cluster)
+	clusterValues = regexp.MustCompile(`(label_values\([^()]*, *)cluster( *\))`)
 	// {cluster="shop"}, and cluster=shop of amtool; the dashboards' variable, as in var-cluster=, is not the label.
 	clusterMatcher = regexp.MustCompile(`([^\w$.-]|^)cluster( ?(?:=~|!~|!=|=))`)
 	// {{ $labels.cluster }}, .CommonLabels.cluster, and a legend's {{cluster}}
@@ -86,6 +88,7 @@ func (v Values) clusters(text string) string {
 	text = clusterInList.ReplaceAllStringFunc(text, func(list string) string {
 		return clusterWord.ReplaceAllString(list, name)
 	})
+	text = clusterValues.ReplaceAllString(text, "${1}"+name+"${2}")
 	text = clusterMatcher.ReplaceAllString(text, "${1}"+name+"${2}")
 	text = clusterTemplate.ReplaceAllString(text, "${1}"+name)
 	text = clusterKey.ReplaceAllString(text, "${1}${2}"+name+"${3}")

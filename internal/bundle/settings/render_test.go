@@ -49,6 +49,7 @@ func TestRender(t *testing.T) {
 		{"    exp_labels:\n      cluster: shop\n    labels: {a: b, cluster: c}", "    exp_labels:\n      env: shop\n    labels: {a: b, env: c}"},
 		{`"cluster": "Cluster",`, `"env": "Cluster",`},
 		{"label_values(x{cluster=~\"a\"}, cluster)", "label_values(x{env=~\"a\"}, env)"},
+		{`label_values(x{cluster=~\"$cluster\"}, class), label_values(x{a=~"${cluster}"}, cluster)`, `label_values(x{env=~\"$cluster\"}, class), label_values(x{a=~"${cluster}"}, env)`},
 		{`label_replace(x, "cluster", "$1", "cluster", "")`, `label_replace(x, "env", "$1", "env", "")`},
 		{"a cluster of Redis; silence `cluster`; amtool cluster=shop", "a cluster of Redis; silence `env`; amtool env=shop"},
 		{"cluster:cacheinv_canary_harmful_copies:sum", "cluster:cacheinv_canary_harmful_copies:sum"},
