@@ -142,7 +142,7 @@ func TestNames(t *testing.T) {
 	installed(t, "amtool", "check-config", filepath.Join(dir, "alerts", "alertmanager.yml"))
 	severity := regexp.MustCompile(`severity\W{1,4}(page|ticket)\b`)
 	for name, text := range files {
-		for _, old := range []string{settings.GrafanaURL.Default + "/d/", settings.RunbooksURL.Default + "/", `job="cacheinv_exporter"`, `job=\"cacheinv_exporter\"`} {
+		for _, old := range []string{settings.GrafanaURL.Default + "/d/", settings.RunbooksURL.Default + "/", `job="cacheinv_exporter"`, `job=\"cacheinv_exporter\"`, `job == "cacheinv_exporter"`} {
 			if strings.Contains(text, old) && name != memoryFile {
 				t.Errorf("%s has %s", name, old)
 			}

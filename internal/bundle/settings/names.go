@@ -9,8 +9,8 @@ import (
 var (
 	// severity="page", severity=~"page|ticket", severity: page, and "severity page" in a text.
 	severityValue = regexp.MustCompile("\\bseverity(\\s*(?:=~|!~|!=|=|:)?\\s*\\\\?[\"'`]?)((?:[a-z]+\\|)*[a-z]+)\\b")
-	// job="cacheinv_exporter", job: cacheinv_exporter.
-	jobValue = regexp.MustCompile("\\bjob(\\s*(?:=~|!~|!=|=|:)?\\s*\\\\?[\"'`]?)cacheinv_exporter\\b")
+	// job="cacheinv_exporter", job: cacheinv_exporter, and .labels.job == "cacheinv_exporter" of jq.
+	jobValue = regexp.MustCompile("\\bjob(\\s*(?:=~|!~|!=|==|=|:)?\\s*\\\\?[\"'`]?)cacheinv_exporter\\b")
 
 	// by (cluster, class), on (cluster), group_by: [cluster, queue], equal: [cluster]
 	clusterInList = regexp.MustCompile(`\b(?:by|on|ignoring|without|group_left|group_right) ?\([^()]*\)|\b(?:group_by|equal): *\[[^\]]*\]`)

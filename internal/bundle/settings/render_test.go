@@ -38,6 +38,7 @@ func TestRender(t *testing.T) {
 		// Jobs.
 		{`up{job="cacheinv_exporter"}`, `up{job="caches"}`},
 		{`up{job=\"cacheinv_exporter\"}, job: cacheinv_exporter, cacheinv_exporter check`, `up{job=\"caches\"}, job: caches, cacheinv_exporter check`},
+		{`jq 'select(.labels.job == "cacheinv_exporter")'`, `jq 'select(.labels.job == "caches")'`},
 		// Cluster labels.
 		{"sum by (cluster, class) (x) / on (cluster) group_left (a, cluster) y", "sum by (env, class) (x) / on (env) group_left (a, env) y"},
 		{"max without(cluster) (cacheinv_cluster_ok)", "max without(env) (cacheinv_cluster_ok)"},
