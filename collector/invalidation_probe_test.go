@@ -2,6 +2,7 @@ package collector
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	bundled "github.com/cacheinv/cacheinv_exporter/internal/bundle/settings"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/internal/roundtrip"
 	"github.com/cacheinv/cacheinv_exporter/probes"
@@ -124,4 +126,14 @@ func gathered(t *testing.T, c prometheus.Collector) (float64, error) {
 		}
 	}
 	return 0, err
+}
+
+// No quantile is above the top bucket: a latency that the alert could never see exceeded is no setting.
+func TestLatencyIsBelowTheTopBucket(t *testing.T) {
+	top := time.Duration(roundTripBuckets[len(roundTripBuckets)-1] * float64(time.Second))
+	for latency, want := range map[time.Duration]bool{top - time.Millisecond: true, top: false} {
+		if _, err := (bundled.Values{}).With(bundled.Latency, fmt.Sprintf("%dms", latency.Milliseconds())); (err == nil) != want {
+			t.Errorf("%s: %v", latency, err)
+		}
+	}
 }

@@ -200,6 +200,8 @@ func TestValid(t *testing.T) {
 		{Options{Dir: ".", Set: []string{"stale_shar=2%"}}, "did you mean stale_share?"},
 		{Options{Dir: ".", Set: []string{"stale_share=2%", "stale_share=3%"}}, "given twice"},
 		{Options{Dir: ".", Set: []string{"stale_share=200%"}}, `--set=stale_share is "200%"; write a share between 0 and 1`},
+		{Options{Dir: ".", Set: []string{"event_budget=20%"}}, `--set=event_budget is "20%"; write a share of at most 6.9%, such as 0.1%: 14.4 times`},
+		{Options{Dir: ".", Set: []string{"latency=2m"}}, `--set=latency is "2m"; write a duration such as 500ms, of less than 1m, the top bucket`},
 		{Options{Dir: ".", Set: []string{"severity_page=ticket"}}, "write two names"},
 		{Options{Dir: ".", Set: []string{"grafana_url=https://a.example"}, GrafanaURL: []string{"https://b.example"}}, "given twice"},
 		{Options{Dir: ".", GrafanaURL: []string{""}}, "--grafana.url is empty"},

@@ -47,7 +47,7 @@ func (m Mark) renderings(v Values) []string {
 		return []string{v.Text(m.Setting)}
 	}
 	number := v.Number(m.Setting) * m.Factor
-	if m.Setting.kind == share {
+	if m.Setting.isShare() {
 		return []string{decimal(number), decimal(number*100) + "%"}
 	}
 	spaced := decimal(number) + " s"

@@ -32,7 +32,8 @@ type kind int
 
 const (
 	share    kind = iota // 0.01 or 1%
-	duration             // 500ms, 30s
+	budget               // the same, at most largestBudget
+	latency              // 500ms, less than topBucket
 	interval             // 30s, at most longestInterval
 	severity             // value of the label severity
 	word                 // a job's name
@@ -43,11 +44,11 @@ const (
 // Numbers, which files hold on marked lines.
 var (
 	StaleShare         = &Setting{"stale_share", "0.01", "Share of a class's copies that are overdue, or outlived a delete, from which on users are harmed: CacheInvalHighStaleDataRate pages.", share}
-	Budget             = &Setting{"budget", "0.001", "Share of reads that may be overdue in the long run. Its burning at 14.4 and 6 times pages, at 3 times and once is a ticket.", share}
-	EventBudget        = &Setting{"event_budget", "0.001", "Share of invalidations that may miss their promise in the long run, which is three nines: CacheInvalNotEffective, in the tiers of budget.", share}
+	Budget             = &Setting{"budget", "0.001", "Share of reads that may be overdue in the long run. Its burning at 14.4 and 6 times pages, at 3 times and once is a ticket. At most 6.9%, of which 14.4 times are nearly all.", budget}
+	EventBudget        = &Setting{"event_budget", "0.001", "Share of invalidations that may miss their promise in the long run, which is three nines: CacheInvalNotEffective, in the tiers of budget. At most 6.9%.", budget}
 	FailureShare       = &Setting{"failure_share", "0.05", "Share of invalidations that fail, from which on CacheInvalFailureRatio pages.", share}
 	FailureShareTicket = &Setting{"failure_share_ticket", "0.01", "The same for its ticket.", share}
-	Latency            = &Setting{"latency", "500ms", "Time within which an invalidation has to reach the copies: CacheInvalLatencyHigh.", duration}
+	Latency            = &Setting{"latency", "500ms", "Time within which an invalidation has to reach the copies: CacheInvalLatencyHigh. Less than 1m, the top bucket of the probes' times.", latency}
 	ScrapeInterval     = &Setting{"scrape_interval", "30s", "Longest scrape interval that is in order, and that of the ServiceMonitor if it is longer than usual. At most 2m, which is as far as the rules look back for two scrapes.", interval}
 )
 
@@ -83,12 +84,20 @@ func Named(name string) (*Setting, error) {
 }
 
 // Numeric tells whether files hold it as a number, on marked lines.
-func (s *Setting) Numeric() bool { return s.kind == share || s.isDuration() }
+func (s *Setting) Numeric() bool { return s.isShare() || s.isDuration() }
 
-func (s *Setting) isDuration() bool { return s.kind == duration || s.kind == interval }
+func (s *Setting) isShare() bool { return s.kind == share || s.kind == budget }
+
+func (s *Setting) isDuration() bool { return s.kind == latency || s.kind == interval }
 
 // longestInterval between scrapes for which the rules are written: windows of five minutes hold two of them, and a lost one hides nothing.
 const longestInterval = model.Duration(2 * time.Minute)
+
+// largestBudget is just below 1/14.4: no share is more than 14.4 times a larger one, and nothing could page.
+const largestBudget = 0.069
+
+// topBucket of cacheinv_invalidation_probe_duration_seconds: no quantile of it is more.
+const topBucket = model.Duration(time.Minute)
 
 // Values are what a user chose; the others have their defaults. The zero value has nothing but defaults.
 type Values struct{ chosen map[*Setting]string }
@@ -167,10 +176,17 @@ func (s *Setting) parse(value string) (string, error) {
 	switch s.kind {
 	case share:
 		return parseShare(value)
+	case budget:
+		plain, err := parseShare(value)
+		if number, _ := strconv.ParseFloat(plain, 64); number > largestBudget {
+			return "", fmt.Errorf("write a share of at most 6.9%%, such as 0.1%%: 14.4 times a larger one is more than all there is, so that its alert could never page")
+		}
+		return plain, err
 	case interval:
-		return s.parseDuration(value, longestInterval, longestInterval.String())
-	case duration:
-		return s.parseDuration(value, model.Duration(time.Hour), "an hour")
+		return s.parseDuration(value, longestInterval, "at most 2m")
+	case latency:
+		return s.parseDuration(value, topBucket-model.Duration(time.Millisecond),
+			"less than 1m, the top bucket of cacheinv_invalidation_probe_duration_seconds: with more, CacheInvalLatencyHigh could never fire")
 	case severity:
 		if !plainWord.MatchString(value) || value == "info" || value == "none" {
 			return "", fmt.Errorf("write a word of letters, digits, _ and -, other than info and none, which the rules have for themselves")
@@ -195,11 +211,11 @@ func (s *Setting) parse(value string) (string, error) {
 	return value, nil
 }
 
-// parseDuration of at most the longest, which words say.
+// parseDuration of at most the longest; words say how long that is, and why.
 func (s *Setting) parseDuration(value string, longest model.Duration, words string) (string, error) {
 	d, err := model.ParseDuration(value)
 	if err != nil || d <= 0 || d > longest {
-		return "", fmt.Errorf("write a duration of at most %s, such as %s", words, s.Default)
+		return "", fmt.Errorf("write a duration such as %s, of %s", s.Default, words)
 	}
 	return d.String(), nil
 }
