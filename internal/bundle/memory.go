@@ -47,7 +47,7 @@ func remember(dir string) (memory, error) {
 		Written  map[string]string
 	}
 	if err := yaml.Unmarshal(data, &parsed); err != nil {
-		return m, fmt.Errorf("%s: %w; fix it, or delete it for the defaults", name, err)
+		return m, fmt.Errorf("%s: %w; fix it, or delete it and give each --set again", name, err)
 	}
 	m.written = parsed.Written
 	var faults form.Faults
@@ -162,6 +162,10 @@ func (p plan) refuse(dir string, stdout io.Writer) error {
 		if more := len(lines) - mostDiffLines; more > 0 {
 			fmt.Fprintf(stdout, "… %d lines more\n", more)
 		}
+	}
+	if p.was == "" { // whether anybody changed them cannot be told
+		return fmt.Errorf("%s has no %s, which remembers the settings and what was written, and files there differ, such as %s (%d in all); nothing was written; "+
+			"give each --set again that they were written with, or another --out, or --force to overwrite them", dir, memoryFile, names[0], len(names))
 	}
 	return fmt.Errorf("%s has files that were changed since they were written: %s; nothing was written; give another --out, or --force to overwrite them",
 		dir, strings.Join(names, ", "))

@@ -135,8 +135,14 @@ func TestWriteOverAFolderWithoutMemory(t *testing.T) {
 	}
 	o := options(dir)
 	o.Set = []string{"severity_page=critical"}
-	if err := Write(o, io.Discard); err == nil {
-		t.Error("what differs was overwritten")
+	err := Write(o, io.Discard)
+	if err == nil {
+		t.Fatal("what differs was overwritten")
+	}
+	for _, want := range []string{"has no settings.yml", "remembers the settings", "give each --set again", "such as alerts/"} {
+		if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "changed since") {
+			t.Errorf("%q is not said: %v", want, err)
+		}
 	}
 }
 
