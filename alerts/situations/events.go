@@ -10,7 +10,7 @@ import (
 func eventsChapter(s Settings) chapter {
 	c := chapter{name: "events", about: "invalidations that have no effect, and those that only look so", evaluate: time.Minute}
 	c.situations = []situation{
-		s.effective(13), s.effective(1.0 / 360), s.oddEvent(), s.fewFail(),
+		s.effective(13), s.effective(1.0 / 360), s.oddEvent(), s.fewFail(), s.fewFailEverywhere(),
 		s.processorStops(), s.rebalanced(), s.batchWaits(), s.alwaysLate(),
 		s.deaf(), s.deafOfMany(), s.staleSets(), s.ineffective(), s.harmed(), s.deafInstance(),
 		s.restarted(), s.rewound(), s.unmatched(), s.idleQueue(),
@@ -123,6 +123,17 @@ func (s Settings) oddEvent() situation {
 	return situation{
 		name: "one of 360 invalidations an hour does not take effect: nobody is told", lasts: 4 * time.Hour, scrape: sparse,
 		series: s.events(usualQueue(), c), expect: []expectation{s.quiet(besides)},
+	}
+}
+
+// fewFailEverywhere are ten an hour, and no node gets any.
+func (s Settings) fewFailEverywhere() situation {
+	c := profileEvents(1.0/360, 3)
+	c.rate, c.bad = single(6*time.Minute), map[string]curve{"survived": always(1)}
+	return situation{
+		name: "ten invalidations an hour, and no node gets any: a ticket of the class", lasts: s.late(80 * time.Minute),
+		series: s.events(usualQueue(), c),
+		expect: []expectation{s.noPage(), s.ticket(s.late(70*time.Minute), labels{"class": usualClass})},
 	}
 }
 
