@@ -12,7 +12,7 @@ func exportersChapter(s Settings) chapter {
 	}
 	c.situations = append(c.situations,
 		s.twoExporters(0.6), s.twoExporters(2), s.shards(0.8), s.shards(1.4),
-		s.restartLoop(), s.gone(false), s.gone(true), s.renamed(), s.oneOfTwo(), s.labelsRenamed(), s.unreadable(1), s.unreadable(2))
+		s.restartLoop(), s.gone(false), s.gone(true), s.renamed(false), s.renamed(true), s.oneOfTwo(), s.labelsRenamed(), s.unreadable(1), s.unreadable(2))
 	return c
 }
 
@@ -153,17 +153,22 @@ func (s Settings) gone(absent bool) situation {
 	return x
 }
 
-// renamed is a cluster that has another name from some time on.
-func (s Settings) renamed() situation {
+// renamed is a cluster that has another name from some time on, of the same pod or, after a redeploy, of another.
+func (s Settings) renamed(redeployed bool) situation {
 	l := caches(3)
 	before, after := pod(), pod()
 	before.to, after.from = 20*time.Minute, 20*time.Minute
 	after.cluster = "europe"
+	name := "a cluster is renamed: no page"
+	if redeployed {
+		after.instance = "pod-2"
+		name = "a cluster is renamed as its pod is replaced: no page"
+	}
 	tells := func() [][]series {
 		return [][]series{collectors(nil), l.series(), profiles(l, 1000).series(s.ScrapeInterval), causes(nil), topic("invalidations", 20).series()}
 	}
 	return situation{
-		name: "a cluster is renamed: no page", lasts: 90 * time.Minute,
+		name: name, lasts: 90 * time.Minute,
 		series: append(before.tells(s, tells()...), after.tells(s, tells()...)...), expect: []expectation{s.noPage()},
 	}
 }
