@@ -11,7 +11,7 @@ func exportersChapter(s Settings) chapter {
 		c.situations = append(c.situations, s.interval(interval, false), s.interval(interval, true))
 	}
 	c.situations = append(c.situations,
-		s.twoExporters(0.6), s.twoExporters(2), s.shards(0.8), s.shards(1.4),
+		s.twoExporters(0.6), s.twoExporters(2), s.shards(0.8), s.shards(1.4), s.blindShard("gone"), s.blindShard("down"), s.blindShard("failing"),
 		s.restartLoop(), s.gone(false), s.gone(true), s.renamed(false), s.renamed(true), s.oneOfTwo(), s.labelsRenamed(), s.unreadable(1), s.unreadable(2))
 	return c
 }
@@ -106,6 +106,30 @@ func (s Settings) shards(part float64) situation {
 		t.instance, t.shard = fmt.Sprintf("pod-%d", i+1), fmt.Sprint(i)
 		x.series = append(x.series, t.tells(s, collectors(nil), l.series(), c.series(s.ScrapeInterval), causes(nil))...)
 	}
+	return x
+}
+
+// blindShard is one of two that is no longer scraped, or cannot be, or whose canary collector fails.
+func (s Settings) blindShard(how string) situation {
+	const from = 20 * time.Minute
+	l := caches(3)
+	a, b := pod(), pod()
+	a.shard, b.shard, b.instance = "a", "b", "pod-2"
+	keys, fails := profiles(l, 1000).series(s.ScrapeInterval), map[string]curve{}
+	x := situation{lasts: s.late(60 * time.Minute), expect: []expectation{s.page(s.late(50*time.Minute), labels{"shard": "b", "family": "exporter"})}}
+	switch how {
+	case "gone":
+		x.name, b.to = "of two shards one is no longer scraped: a page", from
+	case "down":
+		x.name, b.lost = "of two shards one is down: a page", func(at time.Duration) bool { return at >= from }
+	case "failing":
+		x.name, fails["canary"] = "of two shards one no longer compares a copy: a page", always(1).from(from, always(0))
+		for i := range keys {
+			keys[i].value = keys[i].value.from(from, never)
+		}
+	}
+	x.series = append(a.tells(s, collectors(nil), l.series(), profiles(l, 1000).series(s.ScrapeInterval), causes(nil)),
+		b.tells(s, collectors(fails), l.series(), keys, causes(nil))...)
 	return x
 }
 
