@@ -12,7 +12,7 @@ func exportersChapter(s Settings) chapter {
 	}
 	c.situations = append(c.situations,
 		s.twoExporters(0.6), s.twoExporters(2), s.shards(0.8), s.shards(1.4), s.blindShard("gone"), s.blindShard("down"), s.blindShard("failing"),
-		s.restartLoop(), s.gone(false), s.gone(true), s.renamed(false), s.renamed(true), s.oneOfTwo(), s.labelsRenamed(), s.unreadable(1), s.unreadable(2))
+		s.restartLoop(), s.gone(false), s.gone(true), s.renamed(false), s.renamed(true), s.oneOfTwo(), s.labelsRenamed(), s.unreadable(1), s.unreadable(2), s.unreadableBeside())
 	return c
 }
 
@@ -255,4 +255,26 @@ func (s Settings) unreadable(classes int) situation {
 		x.expect = []expectation{s.noPage(), s.ticket(s.late(80*time.Minute), labels{"class": usualClass})}
 	}
 	return x
+}
+
+// unreadableBeside is a layer none of whose copies can be read, beside one that is dead.
+func (s Settings) unreadableBeside() situation {
+	const from = 10 * time.Minute
+	down := always(1).from(from, always(0))
+	dead, answers := caches(2), layer{name: "l3", kind: "memcached", nodes: []node{{name: "mc-1"}, {name: "mc-2"}}}
+	for i := range dead.nodes {
+		dead = dead.with(i, func(n *node) { n.up = down })
+	}
+	all := [][]series{dead.series(), answers.series(), causes(nil), collectors(map[string]curve{"canary": down, "node": down})}
+	for _, l := range []layer{dead, answers} {
+		c := profiles(l, 1000)
+		c.unread = bad(from, 1000, l.names()...)
+		all = append(all, c.series(s.ScrapeInterval))
+	}
+	return situation{
+		name: "no copy of a layer can be read, and another layer is dead: a page of each", lasts: s.late(60 * time.Minute), series: pod().tells(s, all...),
+		expect: []expectation{
+			s.page(s.late(35*time.Minute), labels{"family": "exporter"}, labels{"family": "node", "layer": dead.name}),
+		},
+	}
 }
