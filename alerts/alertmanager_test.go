@@ -298,6 +298,7 @@ func TestAlertmanagerMutesItsOwnSubject(t *testing.T) {
 	}{
 		{"down, same cluster", down.fire("cluster", "a"), stalePage.fire("cluster", "a"), true},
 		{"down, a class", down.fire("cluster", "a"), stalePage.fire("cluster", "a", "class", "user"), true},
+		{"down, one of several shards", down.fire("cluster", "a", "shard", "b"), stalePage.fire("cluster", "a"), false},
 		{"down, another cluster", down.fire("cluster", "a"), stalePage.fire("cluster", "b"), false},
 		{"down without a cluster", down.fire(), stalePage.fire("cluster", "a"), false},
 		{"down, canary without", down.fire("cluster", "a"), stalePage.fire(), false},

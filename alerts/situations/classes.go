@@ -6,10 +6,14 @@ import "time"
 func classesChapter(s Settings) chapter {
 	c := chapter{name: "classes", about: "small classes, keys that differ, deployments", evaluate: time.Minute}
 	c.situations = []situation{
-		s.smallClass(1), s.smallClass(2), s.passing(), s.onPurpose(),
+		s.smallClass(1), s.smallClass(2), s.onPurpose(),
 		s.divergent(1), s.divergent(s.twice(1000)), s.survivors(1), s.survivors(s.twice(5000)), s.explainedSurvivors(),
 		s.deployment(0, false), s.deployment(1, false), s.deployment(s.twice(4000), false), s.deployment(s.twice(4000), true),
 		s.fresh(1), s.fresh(s.twice(5000)),
+	}
+	// A look stands until the next one: where they are further apart than a minute, nobody can tell one minute from two.
+	if s.ScrapeInterval <= time.Minute {
+		c.situations = append(c.situations, s.passing())
 	}
 	return c
 }
@@ -137,7 +141,7 @@ func (s Settings) deployment(overdue float64, elsewhere bool) situation {
 	if overdue > 1 {
 		x.lasts = s.late(70 * time.Minute)
 	}
-	late := s.late(60 * time.Minute)
+	late := min(s.late(60*time.Minute), to)
 	drift := s.ticket(100*time.Minute, labels{"app": "web"})
 	switch {
 	case elsewhere:
