@@ -158,10 +158,8 @@ func (c canaryCollector) sendClass(class *consistency.ClassResult, ch chan<- pro
 		}
 		canaryRegressions.send(ch, float64(class.VersionRegressions), name)
 	}
-	if class.OriginAnswered {
-		canaryOriginBehind.send(ch, float64(class.OriginBehind), name)
-	}
 	if class.HasOrigin {
+		canaryOriginBehind.send(ch, float64(class.OriginBehind), name)
 		for _, result := range []string{"ok", "not_found", "error"} {
 			originRequests.send(ch, float64(class.OriginRequests[result]), name, result)
 		}

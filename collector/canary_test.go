@@ -107,7 +107,7 @@ func aClass() consistency.ClassResult {
 			{Layer: "l3"},
 		},
 		Divergent:        [4]int{2, 1, 0, 0},
-		VersionConflicts: 1, VersionRegressions: 2, OriginBehind: 1, HasVersion: true, HasOrigin: true, OriginAnswered: true, VersionKind: "integer",
+		VersionConflicts: 1, VersionRegressions: 2, OriginBehind: 1, HasVersion: true, HasOrigin: true, VersionKind: "integer",
 		OriginRequests: map[string]uint64{"ok": 10, "error": 1},
 		KeyConsistent:  map[string]bool{"user:1:profile": true, "user:2:profile": false},
 		Err:            errors.New("node mc-1: no answer"),
@@ -128,16 +128,11 @@ func TestCanaryWithoutVersions(t *testing.T) {
 		absent  []string
 	}{
 		"none": {
-			func(r *consistency.ClassResult) {
-				r.HasVersion, r.HasOrigin, r.OriginAnswered, r.VersionKind = false, false, false, ""
-			}, nil,
+			func(r *consistency.ClassResult) { r.HasVersion, r.HasOrigin, r.VersionKind = false, false, "" }, nil,
 			[]string{"version_lag_versions", "version_lag_seconds", "version_conflict_keys", "version_regressions_total", "origin_behind_keys", "cacheinv_origin_requests_total"},
 		},
 		"time":   {func(r *consistency.ClassResult) { r.VersionKind = "rfc3339" }, []string{"version_lag_seconds"}, []string{"version_lag_versions"}},
 		"dotted": {func(r *consistency.ClassResult) { r.VersionKind = "dotted" }, []string{"version_conflict_keys"}, []string{"version_lag_versions", "version_lag_seconds"}},
-		"an origin that fails": {
-			func(r *consistency.ClassResult) { r.OriginAnswered = false }, []string{"cacheinv_origin_requests_total"}, []string{"origin_behind_keys"},
-		},
 		"a node that tells no TTLs": {
 			func(r *consistency.ClassResult) { r.Nodes[0].TTLsRead = false },
 			[]string{"survivor_copies", "stray_copies"},

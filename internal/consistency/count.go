@@ -106,7 +106,6 @@ func (r *round) finishClass(c *class, k *classKeys) ClassResult {
 	for result, n := range c.memory.origin {
 		ct.result.OriginRequests[result] = n
 	}
-	ct.result.OriginAnswered = ct.result.HasOrigin && (!k.originFailed || k.originAnswered)
 	ct.result.Err = errors.Join(r.failure(k), ct.unreadable())
 	return *ct.result
 }

@@ -76,7 +76,6 @@ func (r *round) ask(ctx context.Context, c *class, k *classKeys, key, turn int) 
 	k.originFailed = k.originFailed || result == "error"
 	k.origin[turn][key] = answer
 	if answer.Asked {
-		k.originAnswered = true
 		h := c.memory.key(k.names[key])
 		h.originContent, h.originAt = answer.Content, time.Now()
 		if answer.Deleted {

@@ -61,12 +61,10 @@ type ClassResult struct {
 	Nodes       []ClassNode
 	Layers      []ClassLayer
 	// Divergent keys per window.
-	Divergent          [len(Windows)]int
-	VersionConflicts   int
-	VersionRegressions uint64
-	// OriginBehind keys, if OriginAnswered: not every request of this sampling failed.
+	Divergent             [len(Windows)]int
+	VersionConflicts      int
+	VersionRegressions    uint64
 	OriginBehind          int
-	OriginAnswered        bool
 	HasVersion, HasOrigin bool
 	// VersionKind: integer, timestamp…; empty without versions.
 	VersionKind string

@@ -47,11 +47,10 @@ type classKeys struct {
 	// placed: a column has placements.
 	placed bool
 	// second reads of the keys that are read again: by key, then by nodeColumn.index.
-	second [][]reading
-	reread []bool
-	origin [2]map[int]verdict.Answer
-	// originFailed to answer a request, originAnswered one.
-	originFailed, originAnswered bool
+	second       [][]reading
+	reread       []bool
+	origin       [2]map[int]verdict.Answer
+	originFailed bool
 
 	// looks are keys that came out of a queue; looksFrom is where theirs begin among those of all classes, in nodeReads.looks.
 	looks     []string
