@@ -24,11 +24,15 @@ func (e *Exporter) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	snapshot := e.wait(r.Context(), timeoutOf(r))
 	select {
 	case e.writing <- struct{}{}:
-		defer func() { <-e.writing }()
-	case <-r.Context().Done():
-		http.Error(w, "the request ended before its turn to be answered", http.StatusServiceUnavailable)
-		return
+	default:
+		select {
+		case e.writing <- struct{}{}:
+		case <-r.Context().Done():
+			http.Error(w, "the request ended before its turn to be answered", http.StatusServiceUnavailable)
+			return
+		}
 	}
+	defer func() { <-e.writing }()
 	promhttp.HandlerFor(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		all := e.gather(snapshot).with(<-process)
 		return all.families, all.err
