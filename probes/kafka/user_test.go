@@ -1,12 +1,15 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -33,14 +36,7 @@ func newUser(t *testing.T, brokers []string, options ...kgo.Opt) *user {
 
 func (u *user) create(t *testing.T, topic string, partitions int32) {
 	t.Helper()
-	r, err := u.admin.CreateTopic(t.Context(), partitions, 1, nil, topic)
-	if err != nil || r.Err != nil {
-		t.Fatal(err, r.Err)
-	}
-	servers.Eventually(t, "the topic has leaders", func() bool {
-		got, err := u.admin.ListEndOffsets(t.Context(), topic)
-		return err == nil && got.Error() == nil && len(got[topic]) == int(partitions)
-	})
+	u.createWith(t, topic, partitions, nil)
 }
 
 // produce n records to a partition.
@@ -129,10 +125,14 @@ func (u *user) write(t *testing.T, records ...*kgo.Record) {
 
 func (u *user) createWith(t *testing.T, topic string, partitions int32, configs map[string]*string) {
 	t.Helper()
-	r, err := u.admin.CreateTopic(t.Context(), partitions, 1, configs, topic)
-	if err != nil || r.Err != nil {
-		t.Fatal(err, r.Err)
-	}
+	tried := false
+	servers.Eventually(t, "the topic is made", func() bool { // a broker that has just begun may hang up on who comes first
+		r, err := u.admin.CreateTopic(t.Context(), partitions, 1, configs, topic)
+		err = cmp.Or(err, r.Err)
+		made := err == nil || tried && errors.Is(err, kerr.TopicAlreadyExists)
+		tried = true
+		return made
+	})
 	servers.Eventually(t, "the topic has leaders", func() bool {
 		got, err := u.admin.ListEndOffsets(t.Context(), topic)
 		return err == nil && got.Error() == nil && len(got[topic]) == int(partitions)
