@@ -22,17 +22,10 @@ func (e *Exporter) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	process := make(chan gathering, 1)
 	go func() { process <- gatherFrom(e.process) }() // while the sampling goes on
 	snapshot := e.wait(r.Context(), timeoutOf(r))
-	select {
-	case e.writing <- struct{}{}:
-	default:
-		select {
-		case e.writing <- struct{}{}:
-		case <-r.Context().Done():
-			http.Error(w, "the request ended before its turn to be answered", http.StatusServiceUnavailable)
-			return
-		}
+	if !e.writing.Wait(w, r) {
+		return
 	}
-	defer func() { <-e.writing }()
+	defer e.writing.Leave()
 	promhttp.HandlerFor(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		all := e.gather(snapshot).with(<-process)
 		return all.families, all.err

@@ -16,6 +16,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/turn"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -80,8 +81,8 @@ type Exporter struct {
 	cancel  context.CancelFunc
 	// samplingLock is held by the one who samples or changes the setup.
 	samplingLock chan struct{}
-	// writing has a place for each answer that is being written.
-	writing chan struct{}
+	// writing is the line for answers that are written.
+	writing turn.Line
 
 	mu       sync.Mutex
 	closed   bool
@@ -97,7 +98,7 @@ func New(opt Options) *Exporter {
 	if opt.Signals == nil {
 		opt.Signals = Signals
 	}
-	e := &Exporter{opt: opt, log: opt.Env.Log, samplingLock: make(chan struct{}, 1), writing: make(chan struct{}, mostWriting), kept: newKept(opt)}
+	e := &Exporter{opt: opt, log: opt.Env.Log, samplingLock: make(chan struct{}, 1), writing: turn.NewLine(mostWriting), kept: newKept(opt)}
 	e.base, e.cancel = context.WithCancel(context.Background())
 	e.process = prometheus.NewRegistry()
 	e.process.MustRegister(versioncollector.NewCollector("cacheinv"), collectors.NewGoCollector(),

@@ -14,6 +14,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/browser"
 	"github.com/cacheinv/cacheinv_exporter/internal/test/servers"
+	"github.com/cacheinv/cacheinv_exporter/internal/turn"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
@@ -57,8 +58,8 @@ func addKeys(r *diagnosis.Report, keys int) *diagnosis.Report {
 func servedStatus(t *testing.T, r *diagnosis.Report, took time.Duration) string {
 	mux := http.NewServeMux()
 	from := slow{&reports{all: []*diagnosis.Report{r}}, took}
-	mux.Handle("/status", StatusPage(from))
-	mux.Handle("/api/v1/status", StatusJSON(from))
+	mux.Handle("/status", StatusPage(from, turn.NewLine(1)))
+	mux.Handle("/api/v1/status", StatusJSON(from, turn.NewLine(1)))
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	return s.URL + "/status"

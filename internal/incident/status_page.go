@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/turn"
 )
 
 // RequestReporter gives the report that a scrape like this request would be answered from; *collector.Exporter is one.
@@ -25,24 +26,9 @@ type RequestReporter interface {
 // patience is how long a browser is left without anything to show while a sampling is under way.
 const patience = 30 * time.Millisecond
 
-// writing is held by the one who makes a status: of many keys it takes several times the length of the answer.
-var writing = make(chan struct{}, 1)
-
-// turn to make a status; false: the request ended first, and was told so.
-func turn(w http.ResponseWriter, r *http.Request) bool {
-	select {
-	case writing <- struct{}{}:
-		return true
-	case <-r.Context().Done():
-		http.Error(w, "the request ended before its turn to be answered", http.StatusServiceUnavailable)
-		return false
-	}
-}
-
-func turnOver() { <-writing }
-
-// StatusJSON is /api/v1/status. Its parameters class, state, key and sort choose among the keys of the canaries.
-func StatusJSON(from RequestReporter) http.Handler {
+// StatusJSON is /api/v1/status. Its parameters class, state, key and sort choose among the keys of the canaries. A status of many keys
+// takes several times the length of the answer: each is made in its turn.
+func StatusJSON(from RequestReporter, turns turn.Line) http.Handler {
 	digests := NewDigests(nil)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v, err := viewOf(r.URL.Query())
@@ -51,10 +37,10 @@ func StatusJSON(from RequestReporter) http.Handler {
 			return
 		}
 		report := from.ReportFor(r)
-		if !turn(w, r) {
+		if !turns.Wait(w, r) {
 			return
 		}
-		defer turnOver()
+		defer turns.Leave()
 		s := NewStatus(report, digests)
 		v.narrow(s)
 		answer(w, "application/json")
@@ -136,9 +122,9 @@ func (p *page) fill(s *Status) {
 	p.Status, p.Title = s, s.Diagnosis.Verdict+" · cacheinv status"
 }
 
-// StatusPage is /status. Its parameters are those of StatusJSON, and reload=off. Where the sampling takes longer, the page begins
-// before it ends.
-func StatusPage(from RequestReporter) http.Handler {
+// StatusPage is /status. Its parameters are those of StatusJSON, and reload=off. It is made in its turn, as StatusJSON is. Where the
+// sampling takes longer, the page begins before it ends.
+func StatusPage(from RequestReporter, turns turn.Line) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v, err := viewOf(r.URL.Query())
 		if err != nil {
@@ -158,10 +144,10 @@ func StatusPage(from RequestReporter) http.Handler {
 			_ = http.NewResponseController(w).Flush() // else it comes with the rest
 			report = <-sampled
 		}
-		if !turn(w, r) {
+		if !turns.Wait(w, r) {
 			return
 		}
-		defer turnOver()
+		defer turns.Leave()
 		p.fill(NewStatus(report, Digests{}))
 		if !began {
 			p.write(w, "head")

@@ -18,6 +18,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/consistency"
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/internal/events"
+	"github.com/cacheinv/cacheinv_exporter/internal/turn"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 	"github.com/cacheinv/cacheinv_exporter/probes/redis"
@@ -82,7 +83,7 @@ func estateReport(nodes, classes int) *diagnosis.Report {
 
 func TestStatusJSON(t *testing.T) {
 	w := httptest.NewRecorder()
-	StatusJSON(&reports{all: []*diagnosis.Report{estateReport(3, 1)}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+	StatusJSON(&reports{all: []*diagnosis.Report{estateReport(3, 1)}}, turn.NewLine(1)).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
 	var got struct {
 		Diagnosis struct {
 			Verdict string `json:"verdict"`
@@ -138,12 +139,12 @@ func TestStatusEvents(t *testing.T) {
 	}, page string,
 	) {
 		w := httptest.NewRecorder()
-		StatusJSON(&reports{all: []*diagnosis.Report{r}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/"+query, nil))
+		StatusJSON(&reports{all: []*diagnosis.Report{r}}, turn.NewLine(1)).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/"+query, nil))
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 			t.Fatal(err)
 		}
 		w = httptest.NewRecorder()
-		StatusPage(&reports{all: []*diagnosis.Report{r}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/status"+query, nil))
+		StatusPage(&reports{all: []*diagnosis.Report{r}}, turn.NewLine(1)).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/status"+query, nil))
 		return got, w.Body.String()
 	}
 	got, page := get(withEvents(estateReport(3, 2)), "")
@@ -185,7 +186,7 @@ func TestStatusUnknown(t *testing.T) {
 
 func TestStatusPage(t *testing.T) {
 	w := httptest.NewRecorder()
-	StatusPage(&reports{all: []*diagnosis.Report{estateReport(12, 10)}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+	StatusPage(&reports{all: []*diagnosis.Report{estateReport(12, 10)}}, turn.NewLine(1)).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
 	page := w.Body.String()
 	for _, want := range []string{
 		"redis-11", "class_9", "dial tcp: &lt;refused&gt;", "user:&lt;1&gt;", "15,000", ">never<", "90 s", ">2 brokers down<",
@@ -207,7 +208,7 @@ func TestStatusPage(t *testing.T) {
 		t.Errorf("status %d, policy %q", w.Code, csp)
 	}
 	w = httptest.NewRecorder()
-	StatusPage(&reports{all: []*diagnosis.Report{nil}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+	StatusPage(&reports{all: []*diagnosis.Report{nil}}, turn.NewLine(1)).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
 	if !strings.Contains(w.Body.String(), "nothing could be sampled") {
 		t.Errorf("a page of nothing:\n%s", w.Body)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
+	"github.com/cacheinv/cacheinv_exporter/internal/turn"
 	"github.com/cacheinv/cacheinv_exporter/internal/verdict"
 )
 
@@ -92,10 +93,10 @@ func TestViews(t *testing.T) {
 	for _, query := range []string{"state=old", "sort=node", "sort=Key"} {
 		for path, serve := range map[string]func(*httptest.ResponseRecorder){
 			"/status": func(w *httptest.ResponseRecorder) {
-				StatusPage(&reports{}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/status?"+query, nil))
+				StatusPage(&reports{}, turn.NewLine(1)).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/status?"+query, nil))
 			},
 			"/api/v1/status": func(w *httptest.ResponseRecorder) {
-				StatusJSON(&reports{}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/api/v1/status?"+query, nil))
+				StatusJSON(&reports{}, turn.NewLine(1)).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/api/v1/status?"+query, nil))
 			},
 		} {
 			w := httptest.NewRecorder()
@@ -172,7 +173,7 @@ func TestDrains(t *testing.T) {
 // TestPolicy: the browser is told to run the page's own script and style, and nothing else.
 func TestPolicy(t *testing.T) {
 	w := httptest.NewRecorder()
-	StatusPage(&reports{all: []*diagnosis.Report{addKeys(estateReport(3, 1), 20)}}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+	StatusPage(&reports{all: []*diagnosis.Report{addKeys(estateReport(3, 1), 20)}}, turn.NewLine(1)).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
 	policy, page := w.Header().Get("Content-Security-Policy"), w.Body.String()
 	for _, element := range []string{"style", "script"} {
 		found := regexp.MustCompile("(?s)<"+element+">(.*?)</"+element+">").FindAllStringSubmatch(page, -1)

@@ -22,6 +22,7 @@ import (
 	"github.com/cacheinv/cacheinv_exporter/internal/config"
 	"github.com/cacheinv/cacheinv_exporter/internal/form"
 	"github.com/cacheinv/cacheinv_exporter/internal/incident"
+	"github.com/cacheinv/cacheinv_exporter/internal/turn"
 	"github.com/cacheinv/cacheinv_exporter/probes"
 )
 
@@ -180,8 +181,9 @@ func LogFaults(log *slog.Logger, message string, err error) {
 func (s *Server) Handler() (http.Handler, error) {
 	mux, health := http.NewServeMux(), http.NewServeMux()
 	mux.Handle(s.opt.TelemetryPath, s.exporter)
-	mux.Handle("GET /status", incident.StatusPage(s.exporter))
-	mux.Handle("GET /api/v1/status", incident.StatusJSON(s.exporter))
+	oneByOne := turn.NewLine(1)
+	mux.Handle("GET /status", incident.StatusPage(s.exporter, oneByOne))
+	mux.Handle("GET /api/v1/status", incident.StatusJSON(s.exporter, oneByOne))
 	mux.HandleFunc("/-/reload", s.handleReload)
 	if s.opt.TelemetryPath != "/" {
 		landing, err := web.NewLandingPage(web.LandingConfig{
