@@ -38,11 +38,13 @@ func ruleFiles(t *testing.T) rules.Files {
 
 // families are the exporter's, and what Prometheus itself records of a scrape, with the labels of the target: job, instance, and
 // cluster and shard where the configuration of Prometheus sets them. A label of the target that hides the exporter's own makes
-// it exported_NAME.
+// it exported_NAME. Prometheus records alerts, too: their labels may be any of these.
 func families() rules.Families {
 	target := []string{"cluster", "instance", "job", "shard"}
 	all := map[string][]string{"up": target, "scrape_duration_seconds": target, "process_start_time_seconds": target}
+	fired := append([]string{"alertname", "alertstate", "severity"}, target...)
 	for _, f := range collector.Families() {
+		fired = append(fired, f.Labels...)
 		names := append(slices.Clone(f.Labels), target...)
 		for _, own := range f.Labels {
 			names = append(names, "exported_"+own)
@@ -54,6 +56,7 @@ func families() rules.Families {
 		}
 		all[f.Name] = names
 	}
+	all["ALERTS"] = fired
 	return func(metric string) ([]string, bool) {
 		names, ok := all[metric]
 		return names, ok
@@ -209,7 +212,7 @@ func TestJobName(t *testing.T) {
 					job = m.String()
 				}
 			}
-			if want := `job="cacheinv_exporter"`; job != want && (job != "" || !strings.Contains(s.Name, "cacheinv_")) {
+			if want := `job="cacheinv_exporter"`; job != want && (job != "" || !strings.Contains(s.Name, "cacheinv_")) && s.Name != "ALERTS" {
 				t.Errorf("%s: %s should ask for %s", r.Name(), s, want)
 			}
 		}
