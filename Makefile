@@ -57,8 +57,10 @@ deps: ## Install what the tests need and is not there yet: servers, promtool, Ka
 
 # The race detector sees nothing here, and makes it take thrice as long: rules, dashboards, pages and the bundle are texts, and the tests of
 # incidents, attacks and the ledger run the exporter as a process of its own.
-WITHOUT_RACES := ./alerts/... ./dashboards/... ./docs/... ./internal/bundle/... ./internal/tools/... \
-	./internal/test/detection ./internal/test/hostile ./internal/test/ledger
+WITHOUT_RACES := ./internal/test/detection ./internal/test/hostile ./internal/test/ledger \
+	./internal/bundle/... ./alerts/... ./docs/... ./dashboards/... ./internal/tools/...
+# Packages are tested in this order: those that take longest begin first, so that none is left alone at the end.
+LONGEST := ./internal/test/acceptance ./probes/redis ./internal/test/simulation
 # Most tests wait for servers.
 PACKAGES_AT_ONCE ?= $(shell echo $$(($$(nproc) + 1)))
 
@@ -68,7 +70,7 @@ GO_TEST = go test -p $(PACKAGES_AT_ONCE) -vet=off -timeout $(TEST_TIMEOUT) $(TES
 .PHONY: test
 test: ## Run all tests, those of the exporter's own code with the race detector; a missing server fails them
 	@code=0; set -x; \
-	$(GO_TEST) -race $$(go list ./... | grep -vxFf <(go list $(WITHOUT_RACES))) || code=$$?; \
+	$(GO_TEST) -race $(LONGEST) $$(go list ./... | grep -vxFf <(go list $(WITHOUT_RACES))) || code=$$?; \
 	$(GO_TEST) $(WITHOUT_RACES) || code=$$?; \
 	exit $$code
 
