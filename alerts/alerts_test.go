@@ -1,6 +1,7 @@
 package alerts_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/cacheinv/cacheinv_exporter/collector"
+	"github.com/cacheinv/cacheinv_exporter/internal/diagnosis"
 	"github.com/cacheinv/cacheinv_exporter/internal/tools/rules"
 )
 
@@ -279,4 +281,22 @@ func TestPagesKeepFiring(t *testing.T) {
 			t.Errorf("keep_firing_for is %v", r.KeepFiringFor)
 		}
 	})
+}
+
+// The diagnosis calls messages few by the number of the rules.
+func TestFewMessagesAreAsFewAsInTheDiagnosis(t *testing.T) {
+	limit := slices.IndexFunc(diagnosis.Limits, func(l *diagnosis.Limit) bool { return l.Name == "few_wait" })
+	if limit < 0 {
+		t.Fatal("the diagnosis has no limit few_wait")
+	}
+	want := fmt.Sprintf("< %v * queue:cacheinv_queue_enqueued:rate30m", diagnosis.Limits[limit].Value)
+	for _, r := range ruleFiles(t).Rules() {
+		if r.Record == "queue:cacheinv_queue_few_wait:bool" {
+			if !strings.Contains(r.Expr.String(), want) {
+				t.Errorf("%s does not ask for %q", r.Expr, want)
+			}
+			return
+		}
+	}
+	t.Error("no rule records it")
 }
