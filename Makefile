@@ -55,12 +55,13 @@ demo run: ## Run the demo; DEMOFLAGS='--scenario=partition' for a fault
 deps: ## Install what the tests need and is not there yet: servers, promtool, Kafka's jars
 	@.ci/deps
 
-# The race detector sees nothing here, and makes it take thrice as long: rules, dashboards, pages and the bundle are texts, and the tests of
-# incidents, attacks and the ledger run the exporter as a process of its own.
-WITHOUT_RACES := ./internal/test/detection ./internal/test/hostile ./internal/test/ledger \
-	./internal/bundle/... ./alerts/... ./docs/... ./dashboards/... ./internal/tools/...
+# The race detector sees nothing here, and makes it take thrice as long: rules, dashboards, pages and the bundle are texts, the tests of
+# incidents, attacks and the ledger run the exporter as a process of its own, and the simulation plays what other
+# tests race.
+WITHOUT_RACES := ./internal/test/detection ./internal/test/hostile ./internal/test/ledger ./docs/... \
+	./internal/bundle/... ./alerts/... ./dashboards/... ./internal/tools/... ./internal/test/simulation
 # Packages are tested in this order: those that take longest begin first, so that none is left alone at the end.
-LONGEST := ./internal/test/acceptance ./probes/redis ./internal/test/simulation
+LONGEST := ./internal/test/acceptance ./probes/redis
 # Most tests wait for servers.
 PACKAGES_AT_ONCE ?= $(shell echo $$(($$(nproc) + 1)))
 

@@ -244,7 +244,7 @@ type graph map[string][]string
 func readersOf(files rules.Files) graph {
 	g := graph{}
 	for _, r := range files.Rules() {
-		g[r.Name()] = append(g[r.Name()], rules.Metrics(r.Expr)...)
+		g[r.Name()] = append(g[r.Name()], asked(r.Expr)...)
 	}
 	return g
 }
@@ -267,14 +267,10 @@ func (g graph) below(names ...string) map[string]bool {
 	return seen
 }
 
-// asked are the rules that a test's expression looks at. One that looks at every alert but some is of none of them.
-func asked(t *testing.T, expr string) []string {
-	parsed, err := rules.PromQL.ParseExpr(expr)
-	if err != nil {
-		t.Fatalf("%s: %v", expr, err)
-	}
-	names := rules.Metrics(parsed)
-	for _, s := range rules.Selectors(parsed) {
+// asked are the rules that an expression looks at. One that looks at every alert but some is of none of them.
+func asked(expr parser.Expr) []string {
+	names := rules.Metrics(expr)
+	for _, s := range rules.Selectors(expr) {
 		for _, m := range s.LabelMatchers {
 			if m.Name == labels.AlertName && m.Type == labels.MatchEqual { // of ALERTS
 				names = append(names, m.Value)
@@ -282,6 +278,15 @@ func asked(t *testing.T, expr string) []string {
 		}
 	}
 	return names
+}
+
+func parsed(t *testing.T, expr string) parser.Expr {
+	t.Helper()
+	e, err := rules.PromQL.ParseExpr(expr)
+	if err != nil {
+		t.Fatalf("%s: %v", expr, err)
+	}
+	return e
 }
 
 // narrowed is the test file with only the tests that reach the rule, those that name it or those that do not, and the names of the
@@ -300,7 +305,7 @@ func (g graph) narrowed(t *testing.T, f testFile, rule string, direct bool) (tes
 	}
 	for _, group := range f.Tests {
 		group.Alerts = slices.DeleteFunc(slices.Clone(group.Alerts), func(a alertTest) bool { return !keep(a.Alert) })
-		group.Expressions = slices.DeleteFunc(slices.Clone(group.Expressions), func(e exprTest) bool { return !keep(asked(t, e.Expr)...) })
+		group.Expressions = slices.DeleteFunc(slices.Clone(group.Expressions), func(e exprTest) bool { return !keep(asked(parsed(t, e.Expr))...) })
 		if len(group.Alerts)+len(group.Expressions) > 0 {
 			narrow.Tests = append(narrow.Tests, group)
 		}

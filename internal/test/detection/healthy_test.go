@@ -27,6 +27,7 @@ func healthyFor() time.Duration {
 // TestHealthy: a shop with 1,000 changes a second, whose caches evict, whose application is deployed again and again, with one
 // restart of a node and one of the exporter. Nothing pages.
 func TestHealthy(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	s := openStation(t)
 	small := []string{"--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru"}
 	sh := shop.Open(t, shop.Options{Kafka: true, Keys: 1000, Batch: true, Redis: small, Memcached: []string{"-m", "8"}})

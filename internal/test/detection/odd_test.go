@@ -209,6 +209,7 @@ func openOddities(t *testing.T) *oddEstate {
 // TestOddReplies: for half an hour of the usual speed one exporter watches servers that say odd things. Nothing pages but what is
 // right about one of them.
 func TestOddReplies(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	s := openStation(t)
 	e := openOddities(t)
 	opened := time.Now()
