@@ -396,7 +396,7 @@ var (
 func fail(t *testing.T, paths []string) map[string]string {
 	t.Helper()
 	cmd := exec.Command("promtool", append([]string{"test", "rules"}, paths...)...)
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400") // many run beside each other
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=1000") // many run beside each other
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); cmd.ProcessState == nil {

@@ -93,7 +93,7 @@ func TestWrite(t *testing.T) {
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
 	cmd := exec.Command("promtool", args...)
-	cmd.Env = append(os.Environ(), "GOGC=400") // tests of rules are garbage for the most part
+	cmd.Env = append(os.Environ(), "GOGC=1000") // tests of rules are garbage for the most part
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
