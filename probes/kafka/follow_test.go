@@ -339,10 +339,11 @@ func testFollowedMany(t *testing.T, k *servers.KafkaServer, u *user) {
 	if n := settle(); n > 2 || v.leftOut > 0 {
 		t.Errorf("10,000 messages took %d samplings, and %d were left out", n, v.leftOut)
 	}
-	// More than is read at all: one sampling comes to the end, and the others' part is left for them.
+	// More than is read at all: one sampling comes to the end, and the others' part is left for them. What fits is estimated by the
+	// batches before, which are as large as the producer was fast: the end may be missed once or twice.
 	burst(1, 20_000, 200)
 	burst(2, 100, 200)
-	if n := settle(); n > 3 || v.leftOut < 5_000 || v.leftOut > 16_000 {
+	if n := settle(); n > 5 || v.leftOut < 5_000 || v.leftOut > 16_000 {
 		t.Errorf("5 MB took %d samplings, and %d were left out", n, v.leftOut)
 	}
 	// Ever more: it is never more than one sampling behind.

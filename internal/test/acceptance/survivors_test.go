@@ -198,8 +198,8 @@ func TestNothingSurvivesOrdinaryLife(t *testing.T) {
 		p := e.scrape(10 * time.Second)
 		return p.sum("canary_copies") == p.sum("canary_copies", "state", "missing")
 	})
-	for _, r := range started {
-		r.Must(t, "set", names[0], "another content", "px", ttl.Milliseconds())
+	for _, r := range started { // to live for longer than a slow machine needs for two scrapes
+		r.Must(t, "set", names[0], "another content", "px", (20 * ttl).Milliseconds())
 		r.Must(t, "set", "not-a-canary", "so that the server is not emptied")
 	}
 	e.scrape(10 * time.Second)
