@@ -56,8 +56,7 @@ deps: ## Install what the tests need and is not there yet: servers, promtool, Ka
 	@.ci/deps
 
 # The race detector sees nothing here, and makes it take thrice as long: rules, dashboards, pages and the bundle are texts, the tests of
-# incidents, attacks and the ledger run the exporter as a process of its own, and the simulation plays what other
-# tests race.
+# incidents, attacks and the ledger run the exporter as a process of its own, and the simulation plays what other tests race.
 WITHOUT_RACES := ./internal/test/detection ./internal/test/hostile ./alerts/... ./internal/test/ledger ./docs/... \
 	./internal/bundle/... ./dashboards/... ./internal/tools/... ./internal/test/simulation
 # Packages are tested in this order: those that take longest begin first, so that none is left alone at the end.
